@@ -1,0 +1,29 @@
+"""Auscult: which patients does a medical AI model give away?
+
+Importing this package loads none of torch, scikit-learn and plotly: the names below are fetched when
+they are first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+__version__ = "0.1.0"
+
+_EXPORTS = {
+    "Audit": "auscult.audit",
+    "AuscultError": "auscult.errors",
+    "Cohort": "auscult.cohort",
+    "PythonRecipe": "auscult.recipes",
+    "SklearnRecipe": "auscult.recipes",
+    "TorchRecipe": "auscult.recipes",
+}
+
+__all__ = ["Audit", "AuscultError", "Cohort", "PythonRecipe", "SklearnRecipe", "TorchRecipe"]
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401
+    if name not in _EXPORTS:
+        raise AttributeError(f"module 'auscult' has no attribute {name!r}")
+    return getattr(import_module(_EXPORTS[name]), name)

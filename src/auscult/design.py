@@ -1,0 +1,95 @@
+"""Which patients each model trains on, and the secret matrix that says so.
+
+Each patient is a member of exactly half of the models (METHOD 1): of one uniform draw per model, the
+lower half is IN. The draw is made per patient from the audit's seed, so it does not depend on the
+order of anything else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from auscult.errors import AuscultError
+from auscult.randomness import Stage, generator
+
+MINIMUM_MODELS = 8
+MINIMUM_PATIENTS = 20
+
+
+class Membership:
+    """Who is IN which model: a secret, shown as its size only.
+
+    Parameters
+    ----------
+    matrix : bool array, shape (models, patients)
+        True where the patient's records trained the model.
+    """
+
+    def __init__(self, matrix: NDArray[np.bool_]) -> None:
+        self._matrix = matrix
+
+    @property
+    def models(self) -> int:
+        """Number of models."""
+        return int(self._matrix.shape[0])
+
+    @property
+    def patients(self) -> int:
+        """Number of patients."""
+        return int(self._matrix.shape[1])
+
+    def reveal(self) -> NDArray[np.bool_]:
+        """The matrix, shape (models, patients). Write it under ``secret/`` only."""
+        return self._matrix
+
+    def members(self, model: int, patient_of_record: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Rows of the records that model number `model` trains on, ascending."""
+        return np.flatnonzero(self._matrix[model][patient_of_record])
+
+    def __repr__(self) -> str:
+        return f"Membership({self.models} models, {self.patients} patients, values secret)"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Design:
+    """How many models, over how many patients, from which seed.
+
+    Attributes
+    ----------
+    models : int
+        Even, at least 8.
+    patients : int
+        At least 20.
+    seed : int
+        The audit's seed.
+    """
+
+    models: int
+    patients: int
+    seed: int
+
+    def check(self) -> None:
+        """Raise AuscultError when the numbers cannot carry an audit."""
+        if self.models < MINIMUM_MODELS or self.models % 2:
+            raise AuscultError(
+                f"{self.models} models cannot be used",
+                where="audit.models",
+                expected=f"an even number, at least {MINIMUM_MODELS} (64 is a good start)",
+            )
+        if self.patients < MINIMUM_PATIENTS:
+            raise AuscultError(
+                f"the cohort has {self.patients} patients",
+                where="cohort",
+                expected=f"at least {MINIMUM_PATIENTS}",
+                next_step="Fewer patients cannot be told from chance; read more data",
+            )
+
+    def membership(self) -> Membership:
+        """Draw the matrix: each patient IN exactly half of the models (METHOD 1)."""
+        self.check()
+        draws = generator(self.seed, Stage.MEMBERSHIP).random((self.patients, self.models))
+        ranks = draws.argsort(axis=1).argsort(axis=1)
+        return Membership(np.ascontiguousarray((ranks < self.models // 2).T))

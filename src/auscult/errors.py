@@ -1,0 +1,87 @@
+"""Errors written for the person who reads them.
+
+Every failure that a user can cause or mend is an :class:`AuscultError`: it says what is wrong, where,
+what was expected and what to do next. It must never carry a patient identifier or a membership bit
+(law 7): count patients, never name them.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class AuscultError(Exception):
+    """Something the user can mend. The command line prints it without a traceback and exits with 2.
+
+    Parameters
+    ----------
+    what : str
+        What is wrong, one sentence, no full stop.
+    where : str, optional
+        The file, key, column, block or model it concerns. Never a patient.
+    expected : str, optional
+        What would have been right.
+    next_step : str, optional
+        What to do now.
+    """
+
+    def __init__(
+        self, what: str, *, where: str = "", expected: str = "", next_step: str = ""
+    ) -> None:
+        self.what = what
+        self.where = where
+        self.expected = expected
+        self.next_step = next_step
+        message = f"{where}: {what}" if where else what
+        if expected:
+            message += f". Expected: {expected}"
+        if next_step:
+            message += f". {next_step}"
+        super().__init__(message.rstrip(".") + ".")
+
+
+class CohortError(AuscultError):
+    """The data cannot be read or does not make a cohort."""
+
+
+class ConfigError(AuscultError):
+    """The configuration cannot be read or contradicts itself or the data."""
+
+
+class RecipeError(AuscultError):
+    """A recipe cannot be used on this cohort, or failed while it trained."""
+
+
+class StoreError(AuscultError):
+    """A run directory is damaged, held by another process, or of another configuration."""
+
+
+class AnalysisError(AuscultError):
+    """The stored outputs cannot carry the analysis asked for."""
+
+
+def one_of(name: str, names: Iterable[str], *, shown: int = 8) -> str:
+    """Say which names exist and which one was probably meant.
+
+    Parameters
+    ----------
+    name : str
+        The name that was not found.
+    names : iterable of str
+        The names that exist.
+    shown : int
+        How many of them to list before "... n more".
+
+    Returns
+    -------
+    str
+        For example ``it has: race, gender, ... 44 more. Did you mean "race"?``
+    """
+    existing = list(names)
+    listed = ", ".join(existing[:shown])
+    if len(existing) > shown:
+        listed += f", ... {len(existing) - shown} more"
+    text = f"it has: {listed}" if existing else "it has none"
+    close = difflib.get_close_matches(name, existing, n=1)
+    return f'{text}. Did you mean "{close[0]}"?' if close else text

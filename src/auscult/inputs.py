@@ -1,0 +1,125 @@
+"""What models read: a table of columns or an array of images or signals, one entry per record.
+
+An input says what it is and hands out rows. It never scales, imputes or encodes: that is the recipe's
+job, on each model's own members.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TableInputs:
+    """Numeric and categorical columns.
+
+    Attributes
+    ----------
+    numeric : float32 array, shape (records, numeric columns)
+        NaN where missing; never infinite.
+    numeric_names : tuple of str
+    codes : int32 array, shape (records, categorical columns)
+        Index into the column's levels, -1 where missing.
+    categorical_names : tuple of str
+    levels : tuple of tuple of str
+        Levels of each categorical column, after rare ones were pooled.
+    """
+
+    numeric: NDArray[np.float32]
+    numeric_names: tuple[str, ...]
+    codes: NDArray[np.int32]
+    categorical_names: tuple[str, ...]
+    levels: tuple[tuple[str, ...], ...]
+
+    def __len__(self) -> int:
+        return int(self.numeric.shape[0])
+
+    def frame(self) -> pd.DataFrame:
+        """All records as a dataframe: float columns (NaN missing) and categoricals (NaN missing)."""
+        columns: dict[str, Any] = {
+            name: self.numeric[:, j].astype(np.float64) for j, name in enumerate(self.numeric_names)
+        }
+        for j, name in enumerate(self.categorical_names):
+            columns[name] = pd.Categorical.from_codes(
+                self.codes[:, j].astype(np.int64), categories=list(self.levels[j])
+            )
+        return pd.DataFrame(columns)
+
+    def fingerprint(self) -> str:
+        """SHA-256 of names, levels and values."""
+        digest = hashlib.sha256(
+            repr((self.numeric_names, self.categorical_names, self.levels)).encode()
+        )
+        digest.update(np.ascontiguousarray(self.numeric).data)
+        digest.update(np.ascontiguousarray(self.codes).data)
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ArrayInputs:
+    """Images or signals; row i is record i.
+
+    Attributes
+    ----------
+    array : array, shape (rows, ...)
+        In memory or memory-mapped. A memory-mapped array travels to workers as its path.
+    rows : int64 array, shape (records,)
+        Which row of `array` each record is: a cohort that leaves records out copies nothing.
+    channels : {"none", "first", "last"}
+        Where the channel axis is.
+    """
+
+    array: NDArray[Any]
+    rows: NDArray[np.int64]
+    channels: str
+
+    def __len__(self) -> int:
+        return int(self.rows.shape[0])
+
+    def take(self, records: NDArray[np.int64]) -> NDArray[Any]:
+        """The records' entries, copied, shape (len(records), ...), in the array's own dtype."""
+        return np.asarray(self.array[self.rows[records]])
+
+    def fingerprint(self) -> str:
+        """SHA-256 of shape, dtype and the values of the records kept."""
+        digest = hashlib.sha256(
+            repr((self.array.shape[1:], self.array.dtype.str, self.channels)).encode()
+        )
+        for start in range(0, len(self), 1024):
+            piece = self.take(np.arange(start, min(start + 1024, len(self))))
+            digest.update(np.ascontiguousarray(piece).data)
+        return digest.hexdigest()
+
+    def __getstate__(self) -> dict[str, Any]:
+        array: Any = self.array
+        if isinstance(array, np.memmap) and array.filename is not None and array.base is not None:
+            array = _MappedArray(Path(array.filename), array.dtype.str, array.shape, array.offset)
+        return {"array": array, "rows": self.rows, "channels": self.channels}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        array = state["array"]
+        if isinstance(array, _MappedArray):
+            array = np.memmap(
+                array.path, dtype=array.dtype, mode="r", shape=array.shape, offset=array.offset
+            )
+        object.__setattr__(self, "array", array)
+        object.__setattr__(self, "rows", state["rows"])
+        object.__setattr__(self, "channels", state["channels"])
+
+
+@dataclass(frozen=True)
+class _MappedArray:
+    path: Path
+    dtype: str
+    shape: tuple[int, ...]
+    offset: int
+
+
+Inputs = TableInputs | ArrayInputs

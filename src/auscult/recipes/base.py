@@ -1,0 +1,98 @@
+"""What every recipe promises: train the models of one block and return what they say on every record.
+
+A recipe is a description (settings that make the run's fingerprint) plus `train_block`. It sees
+inputs, labels and the rows of each model's members, never a patient, a group or an attack.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from auscult.cohort import TrainingData
+
+OutputKind = Literal["softmax", "sigmoid", "multilabel", "signal"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Assignment:
+    """One model to train.
+
+    Attributes
+    ----------
+    model : int
+        Its number in the audit.
+    members : int64 array
+        Rows of the records it trains on, ascending.
+    seed : int
+        31-bit seed that derives from the audit's seed and the model's number only.
+    """
+
+    model: int
+    members: NDArray[np.int64]
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class BlockOutputs:
+    """What the models of a block returned.
+
+    Attributes
+    ----------
+    values : float32 array, shape (models, queries, records, outputs)
+        Logits or log-probabilities ("softmax": one column per class), one log-odds ("sigmoid" and
+        each column of "multilabel"), or a ready signal, higher for a better fit ("signal").
+    kind : {"softmax", "sigmoid", "multilabel", "signal"}
+    notes : mapping of str to int
+        Counted events worth telling, for example exact zeros among the probabilities.
+    facts : mapping
+        Facts for the manifest and report, equal for all blocks: number of trainable parameters,
+        whether models were stacked, why not.
+    """
+
+    values: NDArray[np.float32]
+    kind: OutputKind
+    notes: Mapping[str, int] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Recipe(ABC):
+    """How a model is trained: architecture, optimiser, epochs, preprocessing. This is what is audited."""
+
+    kind: str
+
+    @abstractmethod
+    def settings(self) -> dict[str, Any]:
+        """JSON-able settings that change results; they make the run's fingerprint."""
+
+    @abstractmethod
+    def supports(self, data: TrainingData) -> str | None:
+        """Why this recipe cannot be used on this data, or None. Trains nothing."""
+
+    @abstractmethod
+    def train_block(
+        self,
+        data: TrainingData,
+        assignments: Sequence[Assignment],
+        advance: Callable[[float], None],
+    ) -> BlockOutputs:
+        """Train the models of one block and return what they say on every record.
+
+        Parameters
+        ----------
+        data : TrainingData
+        assignments : sequence of Assignment
+        advance : callable
+            Call with the number of models' worth of work done (fractions welcome, sum =
+            ``len(assignments)``).
+
+        Raises
+        ------
+        RecipeError
+            Training failed; says which model and the last lines of the failure.
+        """
