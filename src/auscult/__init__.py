@@ -1,7 +1,7 @@
 """Auscult: which patients does a medical AI model give away?
 
-Importing this package loads none of torch, scikit-learn and plotly: the names below are fetched when
-they are first used.
+Importing this package loads none of torch, scikit-learn and plotly: the names below are fetched
+when they are first used.
 """
 
 from __future__ import annotations

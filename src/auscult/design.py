@@ -1,8 +1,7 @@
 """Which patients each model trains on, and the secret matrix that says so.
 
-Each patient is a member of exactly half of the models (METHOD 1): of one uniform draw per model, the
-lower half is IN. The draw is made per patient from the audit's seed, so it does not depend on the
-order of anything else.
+Each patient is a member of exactly half of the models (METHOD 1): of one uniform draw per model,
+the lower half is IN. The draws come from the audit's seed alone.
 """
 
 from __future__ import annotations

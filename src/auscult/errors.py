@@ -1,8 +1,8 @@
 """Errors written for the person who reads them.
 
-Every failure that a user can cause or mend is an :class:`AuscultError`: it says what is wrong, where,
-what was expected and what to do next. It must never carry a patient identifier or a membership bit
-(law 7): count patients, never name them.
+Every failure that a user can cause or mend is an :class:`AuscultError`: it says what is wrong,
+where, what was expected and what to do next. It must never carry a patient identifier or a
+membership bit (law 7): count patients, never name them.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Files written whole or not at all, and secrets that only their owner can read.
 
-A file is written to a temporary name beside its target, flushed to the disk and renamed over it, so a
-reader never sees half a file (law 8). Files under ``secret/`` get mode 0600 before a byte is in them
-(law 7).
+A file is written to a temporary name beside its target, flushed to the disk and renamed over it, so
+a reader never sees half a file (law 8). Files under ``secret/`` get mode 0600 before a byte is in
+them (law 7).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What models read: a table of columns or an array of images or signals, one entry per record.
 
-An input says what it is and hands out rows. It never scales, imputes or encodes: that is the recipe's
-job, on each model's own members.
+An input says what it is and hands out rows. It never scales, imputes or encodes: that is the
+recipe's job, on each model's own members.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ class TableInputs:
         return int(self.numeric.shape[0])
 
     def frame(self) -> pd.DataFrame:
-        """All records as a dataframe: float columns (NaN missing) and categoricals (NaN missing)."""
+        """All records as a dataframe: floats and categoricals, NaN where missing."""
         columns: dict[str, Any] = {
             name: self.numeric[:, j].astype(np.float64) for j, name in enumerate(self.numeric_names)
         }
         for j, name in enumerate(self.categorical_names):
             columns[name] = pd.Categorical.from_codes(
-                self.codes[:, j].astype(np.int64), categories=list(self.levels[j])
+                self.codes[:, j].astype(np.int64), categories=pd.Index(self.levels[j])
             )
         return pd.DataFrame(columns)
 

@@ -1,7 +1,7 @@
 """Progress as a protocol: the library reports steps, whoever shows them decides how.
 
-The library never prints. :class:`Progress` is what it talks to; :data:`SILENT` is the default, and the
-command line brings one for terminals and one for log files.
+The library never prints. :class:`Progress` is what it talks to; :data:`SILENT` is the default, and
+the command line brings one for terminals and one for log files.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Randomness that derives from identity: the audit's seed, a stage and a number, never from order.
 
-Every random draw in Auscult comes from :func:`generator` or :func:`integer_seed`, so that a local, a
-resumed and a cluster run draw the same numbers (law 6). Numbers of stages are part of the format of a
-run: never renumber one, only add.
+Every random draw in Auscult comes from :func:`generator` or :func:`integer_seed`, so that a local,
+a resumed and a cluster run draw the same numbers (law 6). Numbers of stages are part of the format
+of a run: never renumber one, only add.
 """
 
 from __future__ import annotations

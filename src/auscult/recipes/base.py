@@ -1,4 +1,4 @@
-"""What every recipe promises: train the models of one block and return what they say on every record.
+"""What every recipe promises: train a block of models, return what they say on every record.
 
 A recipe is a description (settings that make the run's fingerprint) plus `train_block`. It sees
 inputs, labels and the rows of each model's members, never a patient, a group or an attack.
@@ -62,7 +62,7 @@ class BlockOutputs:
 
 
 class Recipe(ABC):
-    """How a model is trained: architecture, optimiser, epochs, preprocessing. This is what is audited."""
+    """How a model is trained, from preprocessing to last epoch. This is what is audited."""
 
     kind: str
 
