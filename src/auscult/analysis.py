@@ -1,0 +1,417 @@
+"""Everything right of the store: signals to the figures of the summary.
+
+Only reads: no model is trained here. The same pipeline is run a second time with each patient's
+membership permuted over the models, so every figure has its null beside it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.special import ndtr, ndtri
+
+from auscult.attacks.joint import BANDS, band_name
+from auscult.attacks.record import RECORD_ATTACKS
+from auscult.attacks.roc import REPORTED_FPR, AggregateRoc, aggregate_roc
+from auscult.design import Membership
+from auscult.disparity import SMALLEST_CELL, crossings, disparities, top_composition
+from auscult.errors import AnalysisError
+from auscult.layout import FEWEST_PER_CLASS, Layout, lay_out
+from auscult.progress import SILENT, Progress
+from auscult.randomness import Stage, generator
+from auscult.risk.exposed import exposed
+from auscult.risk.patients import PatientRisk, RecordRisk, patient_risk, permuted
+from auscult.risk.shrinkage import Covariates, shrink
+from auscult.risk.stability import half_aucs, planning, stability
+
+THRESHOLDS = (0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
+SURVIVAL_GRID = (*(round(0.5 + 0.01 * i, 2) for i in range(50)), 0.995, 0.999)
+
+PATIENT_METHOD = (
+    "Joint attack on all records of a patient at once; models in folds, each fold scored by "
+    "weights from the others; AUC inside folds. Headline: empirical-Bayes posterior (mean, 95% "
+    "interval, tail probabilities). Exposed: sum of tail probabilities; interval from the "
+    "patients' own uncertainty and from learning the prior again on resampled patients. "
+    "Confirmed: Benjamini-Hochberg at 5% over all patients, on unshrunk estimates. Null: the same "
+    "pipeline with each patient's membership permuted over the models."
+)
+AGGREGATE_METHOD = (
+    "Every model a target, judged by the models of the other folds; mean over targets; ties count "
+    "half; 95% interval by bootstrap over models and groups of patients."
+)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Evidence:
+    """What the analysis reads.
+
+    Attributes
+    ----------
+    signals : float array, shape (models, records)
+        Log-odds of the truth, or any signal that is higher for a better fit; finite.
+    membership : Membership
+    patient_of_record : int64 array, shape (records,)
+    groups : DataFrame, shape (patients, attributes)
+    stratum : int64 array, shape (records,), optional
+        Class of each record, for centring.
+    utility : dict, optional
+        Utility per attribute and group.
+    """
+
+    signals: NDArray[np.floating]
+    membership: Membership
+    patient_of_record: NDArray[np.int64]
+    groups: pd.DataFrame
+    stratum: NDArray[np.int64] | None = None
+    utility: dict[str, dict[str, dict[str, Any]]] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnalysisSettings:
+    """Settings that change results.
+
+    Attributes
+    ----------
+    smallest_cell : int
+        Groups with fewer patients are not shown.
+    intersections : tuple of pairs of str, optional
+        Attributes to cross; the first three pairs when None.
+    """
+
+    smallest_cell: int = SMALLEST_CELL
+    intersections: tuple[tuple[str, str], ...] | None = None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Findings:
+    """What the analysis found.
+
+    Attributes
+    ----------
+    summary : dict
+        Parts "aggregate", "patients" and "disparities" of the summary: aggregates only.
+    patients : DataFrame
+        One row per patient, in the cohort's order, without identifiers. A secret.
+    records : DataFrame
+        One row per record, in the cohort's order. A secret.
+    """
+
+    summary: dict[str, Any] = field(repr=False)
+    patients: pd.DataFrame = field(repr=False)
+    records: pd.DataFrame = field(repr=False)
+
+
+def analyse(
+    evidence: Evidence,
+    *,
+    seed: int,
+    progress: Progress = SILENT,
+    settings: AnalysisSettings | None = None,
+) -> Findings:
+    """Attack, assess patients and compare groups.
+
+    Parameters
+    ----------
+    evidence : Evidence
+    seed : int
+        The audit's seed: null, bootstraps and permutations derive from it.
+    progress : Progress
+    settings : AnalysisSettings, optional
+
+    Raises
+    ------
+    AnalysisError
+        Shapes that do not fit, signals that are not finite, or nobody estimable.
+    """
+    settings = settings or AnalysisSettings()
+    _check(evidence)
+    layout = lay_out(
+        evidence.signals,
+        evidence.membership.reveal(),
+        evidence.patient_of_record,
+        evidence.stratum,
+    )
+    if not layout.estimable().any():
+        raise AnalysisError(
+            "no patient is a member of enough models",
+            where="membership",
+            expected=f"patients who are IN at least {FEWEST_PER_CLASS} models and OUT of as many",
+        )
+    wanted = tuple(sorted({*THRESHOLDS, *SURVIVAL_GRID}))
+    progress.start("Patients", 2 * layout.patients)
+    risk, records = patient_risk(layout, wanted, progress)
+    null_layout = permuted(layout, generator(seed, Stage.NULL))
+    null, _ = patient_risk(null_layout, wanted, progress)
+    progress.finish()
+    halves = half_aucs(layout, generator(seed, Stage.SPLIT_HALF))
+    aggregate = _aggregate(layout, seed, progress)
+    progress.start("Groups", 1)
+    names = [str(name) for name in evidence.groups.columns]
+    pairs = crossings(names) if settings.intersections is None else settings.intersections
+    by_group = disparities(
+        evidence.groups,
+        risk,
+        layout,
+        seed=seed,
+        smallest_cell=settings.smallest_cell,
+        intersections=pairs,
+        utility=evidence.utility,
+        composition=None
+        if halves is None
+        else top_composition(evidence.groups, halves, smallest_cell=settings.smallest_cell),
+    )
+    patients = _patients_summary(layout, risk, null, seed)
+    patients["stability"] = stability(halves, generator(seed, Stage.SPLIT_HALF, 1))
+    patients["planning"] = planning(risk, layout.models)
+    progress.finish()
+    return Findings(
+        summary={"aggregate": aggregate, "patients": patients, "disparities": by_group},
+        patients=_patient_rows(layout, risk),
+        records=_record_rows(layout, records),
+    )
+
+
+def _check(evidence: Evidence) -> None:
+    models, records = evidence.signals.shape
+    patients = evidence.membership.patients
+    if evidence.membership.models != models:
+        raise AnalysisError(
+            f"there are signals of {models} models and membership of {evidence.membership.models}",
+            where="signals",
+        )
+    if evidence.patient_of_record.shape != (records,) or len(evidence.groups) != patients:
+        raise AnalysisError(
+            f"{records} records, {evidence.patient_of_record.shape[0]} patient indices and "
+            f"{len(evidence.groups)} rows of groups for {patients} patients do not fit",
+            where="signals",
+        )
+    if np.bincount(evidence.patient_of_record, minlength=patients).min(initial=1) < 1:
+        raise AnalysisError("some patients have no record", where="patient")
+    broken = int((~np.isfinite(evidence.signals).all(axis=0)).sum())
+    if broken:
+        raise AnalysisError(
+            f"{broken} of {records} records have a signal that is NaN or infinite",
+            where="signals",
+            expected="finite numbers",
+            next_step="Look at the models' outputs: training may have diverged",
+        )
+
+
+def _aggregate(layout: Layout, seed: int, progress: Progress) -> dict[str, Any]:
+    """The "aggregate" object: one ROC per attack on records."""
+    result: dict[str, Any] = {}
+    progress.start("Attacks on records", layout.records * len(RECORD_ATTACKS))
+    for number, attack in enumerate(RECORD_ATTACKS):
+        reason = attack.supports(layout.models)
+        if reason:
+            result[attack.name] = {"label": attack.label, "auc": None, "reason": reason}
+            continue
+        scores = attack.score(layout, progress)
+        roc = aggregate_roc(layout, scores, generator(seed, Stage.BOOTSTRAP_MODELS, number))
+        result[attack.name] = {"label": attack.label} | _roc(roc)
+    progress.finish()
+    return result
+
+
+def _roc(roc: AggregateRoc) -> dict[str, Any]:
+    rates = {str(f): roc.tpr_at(f) for f in REPORTED_FPR}
+    return {
+        "auc": roc.auc,
+        "low": roc.low,
+        "high": roc.high,
+        "targets": roc.targets,
+        "out_records_per_target": roc.records,
+        "method": AGGREGATE_METHOD,
+        "tpr_at_fpr": {f: None if rate is None else rate[0] for f, rate in rates.items()},
+        "tpr_at_fpr_interval": {
+            f: None if rate is None else [rate[1], rate[2]] for f, rate in rates.items()
+        },
+        "roc": {
+            "fpr": roc.fpr.tolist(),
+            "tpr": roc.tpr.tolist(),
+            "low": roc.tpr_low.tolist(),
+            "high": roc.tpr_high.tolist(),
+        },
+    }
+
+
+def _patients_summary(
+    layout: Layout, risk: PatientRisk, null: PatientRisk, seed: int
+) -> dict[str, Any]:
+    """The "patients" object without stability and planning."""
+    usable = np.isfinite(risk.auc_raw)
+    shown = np.isfinite(null.auc_raw)
+    rng = generator(seed, Stage.BOOTSTRAP_PATIENTS)
+    mean = risk.posterior.mean[usable]
+    raw = risk.auc_raw[usable]
+    # The mean of raw AUCs is unbiased, and its error over patients covers their noise as well.
+    error = float(raw.std(ddof=1) / np.sqrt(raw.size)) if raw.size > 1 else 0.0
+    counts = exposed(risk, tuple(sorted({*THRESHOLDS, *SURVIVAL_GRID})), rng)
+    by_threshold = {c.threshold: c for c in counts}
+    null_share = {t: float(null.posterior.tails[t][shown].sum()) for t in by_threshold}
+    left_out = int((~usable).sum())
+    reason = f"IN or OUT of fewer than {FEWEST_PER_CLASS} models"
+    return {
+        "attack": "joint",
+        "count": layout.patients,
+        "estimable": int(usable.sum()),
+        "not_estimable": [{"reason": reason, "patients": left_out}] if left_out else [],
+        "method": PATIENT_METHOD,
+        "weights": risk.scores.strengths_for_summary(),
+        "auc": {
+            "mean": float(raw.mean()),
+            "mean_low": float(raw.mean() - 1.96 * error),
+            "mean_high": float(raw.mean() + 1.96 * error),
+            "median": float(np.median(mean)),
+            "q99": float(np.quantile(mean, 0.99)),
+        },
+        "raw": _quantiles(raw) | {"null_mean": float(null.auc_raw[shown].mean())},
+        "study": _quantiles(risk.study_max_auc[usable])
+        | {"null_mean": float(null.study_max_auc[shown].mean())},
+        "exposed": {
+            str(t): {
+                "estimate": by_threshold[t].estimate,
+                "low": by_threshold[t].low,
+                "high": by_threshold[t].high,
+                "confirmed": by_threshold[t].confirmed,
+                "null": null_share[t],
+                "raw": by_threshold[t].raw,
+                "raw_null": int((null.auc_raw[shown] > t).sum()),
+                "study": by_threshold[t].study,
+                "study_null": int((null.study_max_auc[shown] > t).sum()),
+            }
+            for t in THRESHOLDS
+        },
+        "survival": _survival(risk, null, by_threshold, null_share),
+        "by_records": _by_records(layout, risk, null),
+        "tpr_at_fpr": _patient_tpr(risk, usable),
+    }
+
+
+def _quantiles(x: NDArray[np.float64]) -> dict[str, float]:
+    return {
+        "mean": float(x.mean()),
+        "median": float(np.median(x)),
+        "q99": float(np.quantile(x, 0.99)),
+    }
+
+
+def _survival(
+    risk: PatientRisk,
+    null: PatientRisk,
+    counts: dict[float, Any],
+    null_share: dict[float, float],
+) -> dict[str, list[float]]:
+    """Shares of patients above each AUC."""
+    usable, shown = np.isfinite(risk.auc_raw), np.isfinite(null.auc_raw)
+    n, m = int(usable.sum()), int(shown.sum())
+    grid = SURVIVAL_GRID
+    return {
+        "auc": list(grid),
+        "joint": [counts[t].estimate / n for t in grid],
+        "low": [counts[t].low / n for t in grid],
+        "high": [counts[t].high / n for t in grid],
+        "null": [null_share[t] / m for t in grid],
+        "raw": [counts[t].raw / n for t in grid],
+        "study": [counts[t].study / n for t in grid],
+    }
+
+
+def _by_records(layout: Layout, risk: PatientRisk, null: PatientRisk) -> list[dict[str, Any]]:
+    """Risk by record count: bands 1, 2, 3-5 and 6+ as in the cohort's table."""
+    rows = []
+    for low, high in (*BANDS[:3], (6, None)):
+        band = layout.count >= low
+        if high is not None:
+            band &= layout.count <= high
+        here = band & np.isfinite(risk.auc_raw)
+        there = band & np.isfinite(null.auc_raw)
+        row: dict[str, Any] = {"records": band_name(low, high), "patients": int(here.sum())}
+        if here.any() and there.any():
+            raw = risk.auc_raw[here]
+            row |= {
+                "mean_auc": float(risk.posterior.mean[here].mean()),
+                "raw_mean_auc": float(raw.mean()),
+                "null_mean_auc": float(null.auc_raw[there].mean()),
+                "exposed_0.9": float(risk.posterior.tails[0.9][here].mean()),
+                "raw_exposed_0.9": float((raw > 0.9).mean()),
+                "study_exposed_0.9": float((risk.study_max_auc[here] > 0.9).mean()),
+                "study_null_mean": float(null.study_max_auc[there].mean()),
+            }
+        rows.append(row)
+    return rows
+
+
+def _patient_tpr(risk: PatientRisk, usable: NDArray[np.bool_]) -> dict[str, Any]:
+    """Mean over patients of the TPR at a fixed FPR, as far as a patient's OUT models resolve it.
+
+    Counted on held-out scores where a patient is OUT of at least 2 / FPR models; otherwise from the
+    binormal model with equal variances, and called extrapolated.
+    """
+    values, weight = risk.scores.values[usable], risk.scores.deal.weight[usable]
+    result: dict[str, Any] = {}
+    outside = weight[:, :, 0].reshape(len(values), -1)
+    inside = weight[:, :, 1].reshape(len(values), -1)
+    number = outside.sum(axis=1)
+    for fpr in (0.01, 0.1):
+        resolved = bool(np.median(number) >= 2 / fpr)
+        if resolved:
+            out_scores = np.where(outside > 0, values[:, :, 0].reshape(len(values), -1), -np.inf)
+            allowed = np.floor(fpr * number).astype(np.int64)
+            ordered = -np.sort(-out_scores, axis=1)
+            bar = np.take_along_axis(ordered, allowed[:, None], axis=1)
+            above = (values[:, :, 1].reshape(len(values), -1) > bar) & (inside > 0)
+            tpr = above.sum(axis=1) / inside.sum(axis=1)
+            method = "counted on held-out models"
+        else:
+            effect = risk.effect.take(usable)
+            tpr = ndtr(np.sqrt(2.0) * effect.middle + float(ndtri(fpr)))
+            method = "extrapolated: binormal model, more models would be needed to count it"
+        error = float(tpr.std(ddof=1) / np.sqrt(tpr.size)) if tpr.size > 1 else 0.0
+        result[str(fpr)] = {
+            "mean": float(tpr.mean()),
+            "low": max(float(tpr.mean()) - 1.96 * error, 0.0),
+            "high": min(float(tpr.mean()) + 1.96 * error, 1.0),
+            "n": int(tpr.size),
+            "extrapolated": not resolved,
+            "method": method,
+        }
+    return result
+
+
+def _patient_rows(layout: Layout, risk: PatientRisk) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "records": layout.count,
+            "auc": risk.posterior.mean,
+            "auc_low": risk.posterior.low,
+            "auc_high": risk.posterior.high,
+            "auc_raw": risk.auc_raw,
+            "study_max_auc": risk.study_max_auc,
+        }
+    )
+
+
+def _record_rows(layout: Layout, records: RecordRisk) -> pd.DataFrame:
+    """Shrunken AUC of every record on its own, in the cohort's order."""
+    effect = records.effect
+    coupling = np.zeros((layout.records, 2))
+    coupling[:, 1] = -2 * effect.b * effect.middle
+    covariates = Covariates(
+        values=np.column_stack([records.level, records.log_variance]), coupling=coupling
+    )
+    posterior = shrink(effect, covariates)
+    back = np.empty(layout.records, dtype=np.int64)
+    back[layout.order] = np.arange(layout.records)
+    return pd.DataFrame(
+        {
+            "patient": layout.patient[back],
+            "auc": posterior.mean[back],
+            "auc_low": posterior.low[back],
+            "auc_high": posterior.high[back],
+        }
+    )

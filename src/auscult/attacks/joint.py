@@ -1,0 +1,313 @@
+"""The joint attack: all of a patient's records at once, as one score per model.
+
+Membership is drawn per patient, so all records of a patient went into a model together, and the
+best test weighs them together (METHOD 4). With class means ``m1`` and ``m0`` of the patient's k
+signals and their pooled within-class covariance ``S``, Fisher's weights are ``S^-1 (m1 - m0)``;
+with few models and many records they are noise, and equal weights on the raw signals do better. One
+rule covers both: the ridge that pulls the weights towards equal ones,
+
+    w = (A + h t I)^-1 (d + h t c 1),   h = strength / models,
+
+where ``d = m1 - m0``, ``A`` is ``S`` with its off-diagonal shrunk by 0.3, ``t`` the mean variance
+and ``c`` the scale at which equal weights are best for a patient of average effect. Strength 0
+gives shrunken linear discriminant weights, infinity gives equal ones. It is chosen per band of
+record count by an inner cross-validation that never sees the models on which the score is
+evaluated.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from auscult.layout import BYTES_AT_ONCE, Deal, Layout
+from auscult.progress import SILENT, Progress
+
+DIAGONAL_SHRINKAGE = 0.3
+STRENGTHS = (0.0, 3.0, 10.0, 30.0, 100.0, 1000.0, np.inf)
+DEFAULT_STRENGTH = 30.0
+FEWEST_EFFECT = 0.05
+TUNING_PATIENTS = 256
+BANDS = ((1, 1), (2, 2), (3, 5), (6, 19), (20, None))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PatientScores:
+    """Held-out scores of every patient under every model, higher for a member.
+
+    Attributes
+    ----------
+    values : float64 array, shape (patients, folds, 2, places)
+        In units of the standard deviation within folds and classes; laid out as `deal`. NaN for a
+        patient who is not estimable.
+    deal : Deal
+    strengths : dict of str to list of float
+        Strength chosen per band of record count, one per fold.
+    """
+
+    values: NDArray[np.float64]
+    deal: Deal
+    strengths: dict[str, list[float]]
+
+    def strengths_for_summary(self) -> dict[str, list[float | str]]:
+        """Strengths as JSON: infinity, which means equal weights, is written "equal"."""
+        return {
+            band: ["equal" if np.isinf(s) else s for s in chosen]
+            for band, chosen in self.strengths.items()
+        }
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Moments:
+    """Per patient, fold and class: number of models, sum and second moment of the k signals."""
+
+    number: NDArray[np.float64]  # (patients, folds, 2)
+    total: NDArray[np.float64]  # (patients, folds, 2, k)
+    square: NDArray[np.float64]  # (patients, folds, 2, k, k)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Training:
+    """What the training folds say of each patient."""
+
+    models: NDArray[np.float64]  # (patients,)
+    middle: NDArray[np.float64]  # (patients, k)
+    difference: NDArray[np.float64]  # (patients, k)
+    shrunk: NDArray[np.float64]  # (patients, k, k)
+
+
+def joint_scores(
+    layout: Layout, signals: NDArray[np.floating], progress: Progress = SILENT
+) -> PatientScores:
+    """Score every patient under every model, from the other folds of models.
+
+    Parameters
+    ----------
+    layout : Layout
+    signals : float array, shape (records, models)
+        Usually :func:`auscult.layout.centred` signals, in the layout's order of rows.
+    progress : Progress
+        Advanced by one per patient.
+
+    Returns
+    -------
+    PatientScores
+    """
+    dealt = layout.deal()
+    values = np.full(dealt.model.shape, np.nan)
+    estimable = layout.estimable()
+    strengths: dict[str, list[float]] = {}
+    for low, high in BANDS:
+        in_band = estimable & (layout.count >= low)
+        if high is not None:
+            in_band &= layout.count <= high
+        band = np.flatnonzero(in_band)
+        if not band.size:
+            continue
+        chosen, effect = _choose_strengths(layout, signals, dealt, band)
+        strengths[band_name(low, high)] = chosen
+        for patients in _batches(layout, band):
+            values[patients] = _held_out_scores(layout, signals, dealt, patients, chosen, effect)
+            progress.advance(len(patients))
+    return PatientScores(values=values, deal=dealt, strengths=strengths)
+
+
+def band_name(low: int, high: int | None) -> str:
+    """Name of a band of record counts: "1", "3-5", "20+"."""
+    if high is None:
+        return f"{low}+"
+    return str(low) if low == high else f"{low}-{high}"
+
+
+def auc_in_folds(values: NDArray[np.float64], weight: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mann-Whitney AUC inside each fold, averaged with weights n_in * n_out; ties count half.
+
+    Pooling the scores of different folds instead would be biased: each fold's weights were fitted
+    without it (METHOD 4).
+
+    Parameters
+    ----------
+    values, weight : float64 array, shape (patients, folds, 2, places)
+
+    Returns
+    -------
+    float64 array, shape (patients,)
+    """
+    result = np.empty(values.shape[0])
+    rows = max(1, BYTES_AT_ONCE // (32 * max(1, values.shape[1] * values.shape[3] ** 2)))
+    for start in range(0, values.shape[0], rows):
+        v, w = values[start : start + rows], weight[start : start + rows]
+        inside, outside = v[:, :, 1, :, None], v[:, :, 0, None, :]
+        wins = (inside > outside) + 0.5 * (inside == outside)
+        won = np.einsum("pfij,pfi,pfj->p", wins, w[:, :, 1], w[:, :, 0], optimize=True)
+        pairs = (w[:, :, 1].sum(axis=2) * w[:, :, 0].sum(axis=2)).sum(axis=1)
+        result[start : start + rows] = won / pairs
+    result[np.isnan(values).any(axis=(1, 2, 3))] = np.nan
+    return result
+
+
+def _batches(layout: Layout, patients: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """Patients of equal record count, in pieces that fit the memory set aside."""
+    batches = []
+    for k in np.unique(layout.count[patients]):
+        same = patients[layout.count[patients] == k]
+        size = 8 * int(k) * max(layout.models * 3, 20 * int(k))
+        step = max(1, BYTES_AT_ONCE // size)
+        batches += [same[start : start + step] for start in range(0, len(same), step)]
+    return batches
+
+
+def _gather(
+    layout: Layout, signals: NDArray[np.floating], dealt: Deal, patients: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Signals as (patients, folds, 2, k, places) and weights as (patients, folds, 2, 1, places)."""
+    k = int(layout.count[patients[0]])
+    rows = layout.first[patients][:, None] + np.arange(k)
+    part = dealt.take(patients)
+    flat = part.model.reshape(len(patients), 1, -1)
+    x = np.take_along_axis(signals[rows].astype(np.float64), flat, axis=2)
+    x -= x.mean(axis=2, keepdims=True)
+    shape = (len(patients), k, part.folds, 2, part.model.shape[3])
+    return x.reshape(shape).transpose(0, 2, 3, 1, 4), part.weight[:, :, :, None, :]
+
+
+def _moments(x: NDArray[np.float64], weight: NDArray[np.float64]) -> _Moments:
+    weighted = x * weight
+    return _Moments(
+        number=weight.sum(axis=(3, 4)),
+        total=weighted.sum(axis=4),
+        square=weighted @ x.swapaxes(-1, -2),
+    )
+
+
+def _train(moments: _Moments, folds: list[int]) -> _Training:
+    """Class means and covariance over some of the folds."""
+    number = moments.number[:, folds].sum(axis=1)  # (patients, 2)
+    mean = moments.total[:, folds].sum(axis=1) / number[:, :, None]
+    scatter = moments.square[:, folds].sum(axis=1) - number[:, :, None, None] * (
+        mean[:, :, :, None] * mean[:, :, None, :]
+    )
+    covariance = scatter.sum(axis=1) / (number.sum(axis=1) - 2)[:, None, None]
+    k = covariance.shape[1]
+    shrunk = (1 - DIAGONAL_SHRINKAGE) * covariance
+    variance = np.einsum("pkk->pk", covariance)
+    # A signal that never varies within a class carries no noise to weigh it by: keep it solvable.
+    floor = 1e-12 * np.maximum(variance.max(axis=1), 1e-300)
+    shrunk[:, np.arange(k), np.arange(k)] = np.maximum(variance, floor[:, None])
+    return _Training(
+        models=number.sum(axis=1),
+        middle=(mean[:, 1] + mean[:, 0]) / 2,
+        difference=mean[:, 1] - mean[:, 0],
+        shrunk=shrunk,
+    )
+
+
+def _equal_effect(training: _Training) -> NDArray[np.float64]:
+    """Standardised difference of the plain sum of signals, shape (patients,)."""
+    spread = np.sqrt(training.shrunk.sum(axis=(1, 2)))
+    return np.asarray(training.difference.sum(axis=1) / spread)
+
+
+def _weights(training: _Training, strength: float, effect: float) -> NDArray[np.float64]:
+    """Weights of the records, shape (patients, k)."""
+    k = training.difference.shape[1]
+    if np.isinf(strength):
+        return np.ones_like(training.difference)
+    variance = np.einsum("pkk->pk", training.shrunk).mean(axis=1)
+    pull = strength / training.models * variance
+    scale = effect / np.sqrt(training.shrunk.sum(axis=(1, 2)))
+    left = training.shrunk + pull[:, None, None] * np.eye(k)
+    right = training.difference + (pull * scale)[:, None]
+    return np.asarray(np.linalg.solve(left, right[:, :, None])[:, :, 0])
+
+
+def _within(moments: _Moments) -> NDArray[np.float64]:
+    """Covariance within folds and classes, over all folds, shape (patients, k, k).
+
+    The unit of scores. A unit from the training folds alone would be small just where the held-out
+    fold's spread is large, and bias the effect; this one is the same for every fold of a patient
+    with one record, and exchanging IN and OUT inside a fold leaves it as it is, so a null stays a
+    null.
+    """
+    number = np.maximum(moments.number, 1)
+    mean = moments.total / number[..., None]
+    scatter = moments.square - number[..., None, None] * (mean[..., :, None] * mean[..., None, :])
+    free = np.maximum(moments.number - 1, 0).sum(axis=(1, 2))
+    return np.asarray(scatter.sum(axis=(1, 2)) / np.maximum(free, 1)[:, None, None])
+
+
+def _scores(
+    training: _Training,
+    weights: NDArray[np.float64],
+    x: NDArray[np.float64],
+    within: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Scores of one fold's models, shape (patients, 2, places), in units of `within`."""
+    spread = np.sqrt(np.maximum(np.einsum("pk,pkl,pl->p", weights, within, weights), 0.0))
+    spread = np.where(spread > 0, spread, 1.0)
+    unit = weights / spread[:, None]
+    offset = np.einsum("pk,pk->p", unit, training.middle)
+    return np.asarray(np.einsum("pk,pckm->pcm", unit, x) - offset[:, None, None])
+
+
+def _held_out_scores(
+    layout: Layout,
+    signals: NDArray[np.floating],
+    dealt: Deal,
+    patients: NDArray[np.int64],
+    strengths: list[float],
+    effect: list[float],
+) -> NDArray[np.float64]:
+    x, weight = _gather(layout, signals, dealt, patients)
+    moments = _moments(x, weight)
+    within = _within(moments)
+    scores = np.empty((len(patients), dealt.folds, 2, x.shape[4]))
+    for fold in range(dealt.folds):
+        training = _train(moments, [f for f in range(dealt.folds) if f != fold])
+        weights = _weights(training, strengths[fold], effect[fold])
+        scores[:, fold] = _scores(training, weights, x[:, fold], within)
+    return scores
+
+
+def _choose_strengths(
+    layout: Layout, signals: NDArray[np.floating], dealt: Deal, band: NDArray[np.int64]
+) -> tuple[list[float], list[float]]:
+    """Strength and average effect of a band, one per fold, from the other folds' models only.
+
+    For the evaluation fold f, every other fold g in turn is scored by weights from the folds that
+    are neither f nor g; the strength with the highest mean AUC over a sample of the band's patients
+    wins, and among those within a thousandth of it the strongest.
+    """
+    folds = dealt.folds
+    step = max(1, len(band) // TUNING_PATIENTS)
+    sample = band[::step]
+    gained = np.zeros((folds, len(STRENGTHS)))
+    effects = np.zeros(folds)
+    for patients in _batches(layout, sample):
+        x, weight = _gather(layout, signals, dealt, patients)
+        moments = _moments(x, weight)
+        within = _within(moments)
+        for fold in range(folds):
+            training = _train(moments, [f for f in range(folds) if f != fold])
+            effects[fold] += _equal_effect(training).sum()
+        if folds < 3:
+            continue
+        for first in range(folds):
+            for second in range(first + 1, folds):
+                training = _train(moments, [f for f in range(folds) if f not in (first, second)])
+                effect = max(float(_equal_effect(training).mean()), FEWEST_EFFECT)
+                for number, strength in enumerate(STRENGTHS):
+                    weights = _weights(training, strength, effect)
+                    for judged, spared in ((first, second), (second, first)):
+                        scores = _scores(training, weights, x[:, judged], within)[:, None]
+                        auc = auc_in_folds(scores, weight[:, judged, None, :, 0])
+                        gained[spared, number] += auc.sum()
+    effect_per_fold = [max(float(e) / len(sample), FEWEST_EFFECT) for e in effects]
+    if folds < 3:
+        return [DEFAULT_STRENGTH] * folds, effect_per_fold
+    mean = gained / (len(sample) * (folds - 1))
+    good = mean >= mean.max(axis=1, keepdims=True) - 1e-3
+    last = [int(np.flatnonzero(row)[-1]) for row in good]
+    return [STRENGTHS[i] for i in last], effect_per_fold

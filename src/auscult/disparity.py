@@ -1,0 +1,361 @@
+"""Risk by group: who carries more of it, how sure that is, and what may be shown.
+
+Group means are of the raw, unshrunk AUC: it is noisy for one patient and unbiased for many, while a
+shrunken one leans towards everybody else and would hide part of a disparity. Groups with fewer
+patients than the smallest cell are not shown, nor is anything from which they could be worked out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.special import ndtr
+from scipy.stats import chi2
+
+from auscult.layout import Layout
+from auscult.randomness import Stage, generator
+from auscult.risk.exposed import adjusted
+from auscult.risk.patients import PatientRisk
+
+SMALLEST_CELL = 10
+REPLICATES = 2000
+PERMUTATIONS = 500
+BINS = 2048
+TOP_SHARE = 0.01
+JOIN = " & "
+POOL = "(other groups)"
+
+METHOD = (
+    "Mean raw AUC of the joint attack; 95% interval by studentised bootstrap over patients; "
+    "difference to everybody else likewise; p by permuting labels between patients of the same "
+    "record count; q after Benjamini and Hochberg over all groups shown."
+)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Values:
+    """Per-patient values of the estimable patients."""
+
+    auc: NDArray[np.float64]
+    tail: NDArray[np.float64]
+    stratum: NDArray[np.int64]
+
+
+def disparities(
+    groups: pd.DataFrame,
+    risk: PatientRisk,
+    layout: Layout,
+    *,
+    seed: int,
+    smallest_cell: int = SMALLEST_CELL,
+    intersections: tuple[tuple[str, str], ...] = (),
+    utility: dict[str, dict[str, dict[str, Any]]] | None = None,
+    composition: dict[str, dict[str, Any]] | None = None,
+) -> dict[str, Any]:
+    """Compare the groups of every attribute, and of intersections of two.
+
+    Parameters
+    ----------
+    groups : DataFrame, shape (patients, attributes)
+        In the cohort's order of patients.
+    risk : PatientRisk
+        With the tail probability at 0.9.
+    layout : Layout
+    seed : int
+        The audit's seed.
+    smallest_cell : int
+        Groups with fewer estimable patients are suppressed.
+    intersections : tuple of pairs of str
+        Attributes to cross.
+    utility : dict, optional
+        Utility per attribute and group, put beside the risk.
+    composition : dict, optional
+        Composition of the top 1% per attribute, from :func:`top_composition`.
+
+    Returns
+    -------
+    dict
+        The "disparities" object of the summary.
+    """
+    usable = np.isfinite(risk.auc_raw)
+    values = _Values(
+        auc=risk.auc_raw[usable],
+        tail=risk.posterior.tails[0.9][usable],
+        stratum=record_strata(layout.count)[usable],
+    )
+    tables = {str(name): groups[name].astype(str).to_numpy() for name in groups.columns}
+    for first, second in intersections:
+        crossed = [f"{a}{JOIN}{b}" for a, b in zip(tables[first], tables[second], strict=True)]
+        tables[f"{first}{JOIN}{second}"] = np.array(crossed, dtype=object)
+    result: dict[str, Any] = {}
+    tests: list[tuple[str, str, float]] = []
+    for number, (name, labels) in enumerate(tables.items()):
+        rng = generator(seed, Stage.BOOTSTRAP_PATIENTS, number)
+        pooled, shown, number_pooled = pool_small_cells(labels[usable], smallest_cell)
+        entry = _attribute(pooled, shown, values, rng)
+        entry["suppressed"] = {"groups": number_pooled, "smallest_cell": smallest_cell}
+        for group, row in entry["groups"].items():
+            tests.append((name, group, row["p"]))
+            if utility and group in utility.get(name, {}):
+                row["utility"] = utility[name][group]
+        if composition and name in composition:
+            entry["composition"] = composition[name]
+        result[name] = entry
+    finite = [i for i, (_, _, p) in enumerate(tests) if p is not None]
+    if finite:
+        q = adjusted(np.array([tests[i][2] for i in finite]))
+        for place, i in enumerate(finite):
+            name, group, _ = tests[i]
+            result[name]["groups"][group]["q"] = float(q[place])
+    return result
+
+
+def record_strata(count: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Stratum of each patient by record count: 1, 2, 3-5, 6-10, 11-20, ... (bounds double)."""
+    bounds = [1, 2, 5]
+    while bounds[-1] < count.max(initial=1):
+        bounds.append(bounds[-1] * 2)
+    return np.searchsorted(bounds, count, side="left")
+
+
+def top_composition(
+    groups: pd.DataFrame,
+    halves: tuple[NDArray[np.float64], NDArray[np.float64]],
+    *,
+    smallest_cell: int = SMALLEST_CELL,
+) -> dict[str, dict[str, Any]]:
+    """Who is among the most exposed 1%, chosen on one half of the models and counted on the other.
+
+    Patients are ranked by their risk on one half; a patient counts where both halves, each blind to
+    the other, place it in the top share, so that luck on one half does not make anybody exposed.
+
+    Parameters
+    ----------
+    groups : DataFrame, shape (patients, attributes)
+    halves : pair of float64 arrays, shape (patients,)
+        Raw AUC on either half of the models; NaN where not estimable.
+    smallest_cell : int
+
+    Returns
+    -------
+    dict
+        Per attribute: Pearson residuals of the groups shown, chi-squared and its p. ``chi_squared``
+        is None where an expected count is under 1.
+    """
+    usable = np.isfinite(halves[0]) & np.isfinite(halves[1])
+    first, second = halves[0][usable], halves[1][usable]
+    wanted = max(smallest_cell, int(np.ceil(TOP_SHARE * usable.sum())))
+    chosen = np.argsort(-first, kind="stable")[: 2 * wanted]
+    top = np.zeros(first.size, dtype=bool)
+    top[chosen[np.argsort(-second[chosen], kind="stable")[:wanted]]] = True
+    result = {}
+    for name in groups.columns:
+        labels = groups[name].astype(str).to_numpy()[usable]
+        labels, shown, _ = pool_small_cells(labels, smallest_cell)
+        rows, statistic = {}, 0.0
+        sparse = len(shown) < 2
+        for group in shown:
+            inside = labels == group
+            expected = top.sum() * inside.mean()
+            residual = float((top[inside].sum() - expected) / np.sqrt(expected))
+            rows[group] = {"residual": residual}
+            statistic += residual**2
+            sparse |= expected < 1
+        freedom = max(len(shown) - 1, 1)
+        result[str(name)] = {
+            "top_share": float(top.mean()),
+            "patients": int(top.sum()),
+            "groups": rows,
+            "chi_squared": None if sparse else statistic,
+            "p": None if sparse else float(chi2.sf(statistic, freedom)),
+            "reason": "too few expected patients in a group" if sparse else "",
+        }
+    return result
+
+
+def pool_small_cells(labels: NDArray[Any], smallest: int) -> tuple[NDArray[Any], list[str], int]:
+    """Pool groups too small to be shown, so that nothing about one of them can be worked out.
+
+    Groups under `smallest` patients are pooled into "(other groups)". If that is a single group, or
+    all of them together are still too few, the smallest of the others joins them: otherwise the
+    pool's size would follow from the total (complementary suppression).
+
+    Returns
+    -------
+    labels : array of str
+        With pooled groups renamed.
+    shown : list of str
+        Groups to show, largest first, the pool last.
+    pooled : int
+        How many groups the pool holds.
+    """
+    text = labels.astype(str)
+    names, sizes = np.unique(text, return_counts=True)
+    order = np.lexsort((names, -sizes))
+    ranked = [(str(names[i]), int(sizes[i])) for i in order]
+    hidden = [name for name, size in ranked if size < smallest]
+    shown = [name for name, size in ranked if size >= smallest]
+    held = sum(size for _, size in ranked if size < smallest)
+    sizes_of = dict(ranked)
+    while hidden and shown and (len(hidden) < 2 or held < smallest):
+        held += sizes_of[shown[-1]]
+        hidden.append(shown.pop())
+    if not hidden:
+        return text, shown, 0
+    pooled = np.where(np.isin(text, hidden), POOL, text.astype(object))
+    return pooled, [*shown, POOL] if held >= smallest else shown, len(hidden)
+
+
+def _attribute(
+    labels: NDArray[Any], shown: list[str], values: _Values, rng: np.random.Generator
+) -> dict[str, Any]:
+    """Compare the shown groups of one attribute."""
+    rows: dict[str, dict[str, Any]] = {}
+    for group in shown:
+        inside = labels == group
+        rows[group] = _group(inside, values, rng)
+    return {
+        "method": METHOD,
+        "n_patients": int(labels.size),
+        "groups": rows,
+        "spread": _spread(labels, shown, values, rng),
+    }
+
+
+def _group(inside: NDArray[np.bool_], values: _Values, rng: np.random.Generator) -> dict[str, Any]:
+    mine = values.auc[inside]
+    low, high = _mean_interval(mine, rng)
+    tail_low, tail_high = _mean_interval(values.tail[inside], rng)
+    row: dict[str, Any] = {
+        "patients": int(inside.sum()),
+        "mean_auc": float(mine.mean()),
+        "low": low,
+        "high": high,
+        "exposed_0.9": float(values.tail[inside].mean()),
+        "exposed_0.9_low": max(tail_low, 0.0),
+        "exposed_0.9_high": min(tail_high, 1.0),
+        "difference": None,
+        "difference_low": None,
+        "difference_high": None,
+        "p": None,
+        "q": None,
+    }
+    rest = values.auc[~inside]
+    if rest.size < 2:
+        return row | {"reason": "nobody else to compare with"}
+    low, high = _difference_interval(mine, rest, rng)
+    row["difference"] = float(mine.mean() - rest.mean())
+    row["difference_low"], row["difference_high"] = low, high
+    row["difference_same_records"], row["p"] = _stratified(inside, values)
+    if row["p"] is None:
+        row["reason"] = "nobody else has as many records"
+    return row
+
+
+def _stratified(inside: NDArray[np.bool_], values: _Values) -> tuple[float | None, float | None]:
+    """Mean excess over patients of equal record count, and its permutation p.
+
+    Exact mean and variance of the group's sum when labels are permuted within strata; the
+    permutation distribution is taken as normal.
+    """
+    excess = variance = 0.0
+    for stratum in np.unique(values.stratum[inside]):
+        here = values.stratum == stratum
+        n, m = int(here.sum()), int((here & inside).sum())
+        x = values.auc[here]
+        excess += float(values.auc[here & inside].sum()) - m * float(x.mean())
+        if n > 1:
+            variance += m * (n - m) / n * float(x.var(ddof=1))
+    if variance <= 0:
+        return None, None
+    return excess / int(inside.sum()), float(2 * ndtr(-abs(excess) / np.sqrt(variance)))
+
+
+def _spread(
+    labels: NDArray[Any], shown: list[str], values: _Values, rng: np.random.Generator
+) -> dict[str, Any] | None:
+    """Largest less smallest group mean against the same under permuted labels.
+
+    With many small groups some always lie far apart: the null mean says how far (METHOD 6).
+    """
+    if len(shown) < 2:
+        return None
+    kept = np.isin(labels.astype(str), shown)
+    codes = pd.Categorical(labels[kept].astype(str), categories=shown).codes.astype(np.int64)
+    auc, stratum = values.auc[kept], values.stratum[kept]
+    sizes = np.bincount(codes)
+    order = np.argsort(stratum, kind="stable")
+    codes, auc, stratum = codes[order], auc[order], stratum[order]
+    auc = auc - (np.bincount(stratum, auc) / np.maximum(np.bincount(stratum), 1))[stratum]
+    bounds = np.flatnonzero(np.diff(stratum)) + 1
+
+    def width(x: NDArray[np.float64]) -> float:
+        return float(np.ptp(np.bincount(codes, x, minlength=len(shown)) / sizes))
+
+    estimate = width(auc)
+    repeats = int(np.clip(2e7 / auc.size, 100, PERMUTATIONS))
+    null = np.empty(repeats)
+    for r in range(repeats):
+        null[r] = width(np.concatenate([rng.permutation(part) for part in np.split(auc, bounds)]))
+    return {
+        "estimate": estimate,
+        "null_mean": float(null.mean()),
+        "p": float((1 + (null >= estimate).sum()) / (1 + repeats)),
+        "permutations": repeats,
+    }
+
+
+def _mean_interval(x: NDArray[np.float64], rng: np.random.Generator) -> tuple[float, float]:
+    """Studentised bootstrap interval of a mean."""
+    mean, error = float(x.mean()), float(x.std(ddof=1) / np.sqrt(x.size)) if x.size > 1 else np.nan
+    if not error > 0:
+        return mean, mean
+    means, errors = _resampled(x, rng)
+    t = np.quantile((means - mean) / errors, [0.975, 0.025])
+    return float(mean - t[0] * error), float(mean - t[1] * error)
+
+
+def _difference_interval(
+    x: NDArray[np.float64], y: NDArray[np.float64], rng: np.random.Generator
+) -> tuple[float, float]:
+    """Studentised bootstrap interval of a difference of means."""
+    difference = float(x.mean() - y.mean())
+    error = float(np.sqrt(x.var(ddof=1) / x.size + y.var(ddof=1) / y.size))
+    if not error > 0:
+        return difference, difference
+    (mx, ex), (my, ey) = _resampled(x, rng), _resampled(y, rng)
+    t = np.quantile((mx - my - difference) / np.sqrt(ex**2 + ey**2), [0.975, 0.025])
+    return float(difference - t[0] * error), float(difference - t[1] * error)
+
+
+def _resampled(
+    x: NDArray[np.float64], rng: np.random.Generator
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Means and standard errors of bootstrap samples of patients.
+
+    Many patients are first counted into narrow bins, so a replicate costs the bins and not the
+    patients.
+    """
+    if x.size > BINS:
+        counts, edges = np.histogram(x, bins=BINS)
+        points = (edges[1:] + edges[:-1]) / 2
+        points = points + (x.mean() - (counts * points).sum() / x.size)
+        drawn = rng.multinomial(x.size, counts / x.size, size=REPLICATES).astype(np.float64)
+        mean = drawn @ points / x.size
+        variance = drawn @ points**2 / x.size - mean**2
+    else:
+        sample = x[rng.integers(0, x.size, (REPLICATES, x.size))]
+        mean, variance = sample.mean(axis=1), sample.var(axis=1)
+    floor = 1e-4 * x.var()
+    error = np.sqrt(np.maximum(variance, floor) / max(x.size - 1, 1))
+    return mean, error
+
+
+def crossings(names: list[str], most: int = 3) -> tuple[tuple[str, str], ...]:
+    """Pairs of attributes to cross when none are asked for: the first few."""
+    return tuple(combinations(names, 2))[:most]

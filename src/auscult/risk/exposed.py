@@ -1,0 +1,134 @@
+"""How many patients are exposed above a threshold, how sure that is, and which are confirmed.
+
+The number of patients whose true AUC exceeds t is the sum of their posterior tail probabilities,
+not a count of estimates above t: with noisy estimates such a count is too large. Confirmed patients
+are those whose own data, unshrunk, refute "AUC at most t" with a false discovery rate of 5% over
+all patients (Benjamini & Hochberg 1995).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtri
+
+from auscult.risk.patients import PatientRisk
+from auscult.risk.shrinkage import fit_prior, predict_centre, shares_above
+
+FALSE_DISCOVERY_RATE = 0.05
+REPLICATES = 40
+MOST_FOR_REPLICATES = 3000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exposed:
+    """Patients above one threshold.
+
+    Attributes
+    ----------
+    threshold : float
+    estimate, low, high : float
+        Expected number of patients with a true AUC above it, with its 95% interval.
+    confirmed : int
+    raw, study : int
+        Patients whose raw joint AUC, or the study's maximum, exceeds it: for comparison.
+    """
+
+    threshold: float
+    estimate: float
+    low: float
+    high: float
+    confirmed: int
+    raw: int
+    study: int
+
+
+def exposed(
+    risk: PatientRisk, thresholds: tuple[float, ...], rng: np.random.Generator
+) -> list[Exposed]:
+    """Count exposed patients at each threshold.
+
+    The interval has two sources of uncertainty: given the prior, whether each patient lies above
+    the threshold is a coin with the posterior's probability; and the prior itself was learned from
+    these patients, whose bootstrap shows how much it would change.
+
+    Parameters
+    ----------
+    risk : PatientRisk
+        With tail probabilities for all `thresholds`.
+    thresholds : tuple of float
+    rng : numpy.random.Generator
+        For the bootstrap over patients.
+    """
+    usable = np.isfinite(risk.effect.d)
+    patients = int(usable.sum())
+    spread = _spread_of_prior(risk, usable, thresholds, rng)
+    result = []
+    for number, threshold in enumerate(thresholds):
+        tail = risk.posterior.tails[threshold][usable]
+        estimate = float(tail.sum())
+        variance = float((tail * (1 - tail)).sum()) + (patients * spread[number]) ** 2
+        low, high = _count_interval(estimate, variance, patients)
+        p = risk.effect.take(usable).p_above(threshold)
+        result.append(
+            Exposed(
+                threshold=threshold,
+                estimate=estimate,
+                low=low,
+                high=high,
+                confirmed=int(benjamini_hochberg(p, FALSE_DISCOVERY_RATE).sum()),
+                raw=int((risk.auc_raw[usable] > threshold).sum()),
+                study=int((risk.study_max_auc[usable] > threshold).sum()),
+            )
+        )
+    return result
+
+
+def benjamini_hochberg(p: NDArray[np.float64], rate: float) -> NDArray[np.bool_]:
+    """Which hypotheses are rejected at false discovery rate `rate`, shape (n,)."""
+    return adjusted(p) <= rate
+
+
+def adjusted(p: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Benjamini-Hochberg q-values: smallest false discovery rate that rejects each, shape (n,)."""
+    n = p.shape[0]
+    order = np.argsort(p)
+    scaled = p[order] * n / np.arange(1, n + 1)
+    q = np.empty(n)
+    q[order] = np.minimum(np.minimum.accumulate(scaled[::-1])[::-1], 1.0)
+    return q
+
+
+def _spread_of_prior(
+    risk: PatientRisk,
+    usable: NDArray[np.bool_],
+    thresholds: tuple[float, ...],
+    rng: np.random.Generator,
+) -> NDArray[np.float64]:
+    """Standard deviation of the share above each threshold when the prior is learned again."""
+    kept = np.flatnonzero(usable)
+    patients = kept.size
+    if patients > MOST_FOR_REPLICATES:
+        kept = kept[np.linspace(0, patients - 1, MOST_FOR_REPLICATES).astype(np.int64)]
+    effect, covariates = risk.effect.take(kept), risk.covariates.take(kept)
+    shares = np.empty((REPLICATES, len(thresholds)))
+    centre = predict_centre(effect, covariates)
+    for b in range(REPLICATES):
+        drawn = np.sort(rng.integers(0, kept.size, kept.size))
+        prior = fit_prior(effect.take(drawn), centre[drawn])
+        shares[b] = shares_above(effect, centre, prior, thresholds)
+    # A prior learned from all patients varies less than one learned from the sample.
+    return np.asarray(shares.std(axis=0, ddof=1) * np.sqrt(kept.size / patients))
+
+
+def _count_interval(estimate: float, variance: float, patients: int) -> tuple[float, float]:
+    """Interval of a count on the square-root scale, which keeps it from crossing zero."""
+    width = float(ndtri(0.975)) * np.sqrt(variance)
+    if estimate <= 0:
+        return 0.0, min(float(patients), width)
+    half = width / (2 * np.sqrt(estimate))
+    low = max(np.sqrt(estimate) - half, 0.0) ** 2
+    high = (np.sqrt(estimate) + half) ** 2
+    return float(low), float(min(high, patients))

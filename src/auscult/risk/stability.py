@@ -1,0 +1,132 @@
+"""Would other models have told the same, and how many would tell enough?
+
+Two halves of the models are audited apart, and what is chosen on one is looked at on the other.
+From the same noise follows how many models a wanted precision needs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtr, ndtri
+from scipy.stats import spearmanr
+
+from auscult.attacks.joint import auc_in_folds, joint_scores
+from auscult.layout import FEWEST_PER_CLASS, Layout, centred
+from auscult.risk.patients import PatientRisk
+
+TOP_SHARE = 0.01
+PLANNED_MODELS = (16, 32, 64, 128, 256, 512)
+
+
+def half_aucs(
+    layout: Layout, rng: np.random.Generator
+) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+    """Raw AUC of each patient on two disjoint halves of the models, or None with too few models.
+
+    The halves are drawn per patient, half of its IN and half of its OUT models in each, so both
+    have the same precision.
+
+    Returns
+    -------
+    pair of float64 arrays, shape (patients,)
+    """
+    if layout.models < 4 * FEWEST_PER_CLASS:
+        return None
+    draw = rng.random(layout.member.shape)
+    first = np.zeros(layout.member.shape, dtype=bool)
+    for mask in (layout.member, ~layout.member):
+        rank = np.where(mask, draw, 2.0).argsort(axis=1).argsort(axis=1)
+        first |= mask & (rank < mask.sum(axis=1, keepdims=True) // 2)
+    signals = centred(layout)
+    aucs = []
+    for half in (first, ~first):
+        scores = joint_scores(replace(layout, used=half), signals)
+        aucs.append(auc_in_folds(scores.values, scores.deal.weight))
+    return aucs[0], aucs[1]
+
+
+def stability(
+    halves: tuple[NDArray[np.float64], NDArray[np.float64]] | None, rng: np.random.Generator
+) -> dict[str, Any]:
+    """Rank agreement of the halves and overlap of their top 1%, with intervals over patients."""
+    if halves is None:
+        return {
+            "rank_agreement": None,
+            "top_1_percent_overlap": None,
+            "reason": f"fewer than {4 * FEWEST_PER_CLASS} models",
+        }
+    usable = np.isfinite(halves[0]) & np.isfinite(halves[1])
+    first, second = halves[0][usable], halves[1][usable]
+    n = first.size
+    agreement = float(spearmanr(first, second).statistic) if np.ptp(first) * np.ptp(second) else 0.0
+    # Fisher's z with Bonett & Wright's (2000) variance for rank correlations.
+    z, error = (
+        np.arctanh(np.clip(agreement, -0.999999, 0.999999)),
+        np.sqrt((1 + agreement**2 / 2) / max(n - 3, 1)),
+    )
+    wanted = max(1, int(np.ceil(TOP_SHARE * n)))
+    shuffled = rng.permutation(n)  # equal risks must not be ranked by the order of the cohort
+    tops = [
+        set(shuffled[np.argsort(-half[shuffled], kind="stable")[:wanted]].tolist())
+        for half in (first, second)
+    ]
+    shared = len(tops[0] & tops[1]) / wanted
+    return {
+        "rank_agreement": {
+            "estimate": agreement,
+            "low": float(np.tanh(z - 1.96 * error)),
+            "high": float(np.tanh(z + 1.96 * error)),
+        },
+        "top_1_percent_overlap": {"estimate": shared, "by_chance": wanted / n, "patients": wanted},
+        "n_patients": n,
+        "method": "Each half of the models audited on its own; Spearman's rank correlation (Bonett "
+        "and Wright's interval) and share of the top 1% of one half that is in the other's.",
+    }
+
+
+def planning(risk: PatientRisk, models: int) -> list[dict[str, Any]]:
+    """Width of a patient's 95% interval that other numbers of models would give.
+
+    Noise variance falls with the number of models; the spread of true effects stays. The width is
+    that of the posterior interval of a patient of median risk.
+    """
+    usable = np.isfinite(risk.effect.d)
+    if not usable.any():
+        return []
+    effect = risk.effect.take(usable)
+    typical = float(np.median(effect.middle))
+    noise = float(np.median(effect.a + effect.b * typical**2))
+    # What is left around the predicted centre is what the posterior has to resolve.
+    width_now = float(np.median((risk.posterior.high - risk.posterior.low)[usable]))
+    half = _effect_half_width(typical, width_now)
+    posterior_variance = (half / float(ndtri(0.975))) ** 2
+    prior_precision = max(1 / posterior_variance - 1 / noise, 0.0)
+    rows = []
+    for number in sorted({*PLANNED_MODELS, models}):
+        variance = 1 / (number / models / noise + prior_precision)
+        reach = float(ndtri(0.975)) * np.sqrt(variance)
+        width = float(ndtr(typical + reach) - ndtr(typical - reach))
+        rows.append({"models": number, "interval_width": width})
+    return rows
+
+
+def models_needed(plan: list[dict[str, Any]], width: float) -> int | None:
+    """Fewest planned models whose interval is at most `width` wide, or None."""
+    enough = [row["models"] for row in plan if row["interval_width"] <= width]
+    return int(min(enough)) if enough else None
+
+
+def _effect_half_width(middle: float, width: float) -> float:
+    """Half width in d of an interval around `middle` that is `width` wide in AUC (bisection)."""
+    low, high = 0.0, 8.0
+    for _ in range(60):
+        half = (low + high) / 2
+        if ndtr(middle + half) - ndtr(middle - half) < width:
+            low = half
+        else:
+            high = half
+    return max((low + high) / 2, 1e-6)

@@ -1,0 +1,195 @@
+"""How well the models do, each on its own OUT patients, and whether they have learned anything.
+
+No separate test set is needed: half of the patients are OUT of every model (METHOD 1). A model that
+has learned nothing leaks nothing and proves nothing, so the summary says which of the two it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+
+from auscult.cohort import Task
+from auscult.design import Membership
+from auscult.disparity import SMALLEST_CELL, pool_small_cells
+from auscult.store import Outputs
+
+FEWEST_OF_A_CLASS = 5
+
+METHODS = {
+    "auroc": "area under the ROC curve",
+    "macro_auroc": "area under the ROC curve, one class (or label) against the rest, mean over "
+    "classes",
+}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Interval:
+    mean: float
+    low: float
+    high: float
+    n: int
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"mean": self.mean, "low": self.low, "high": self.high, "n": self.n}
+
+
+def model_utility(
+    outputs: Outputs,
+    labels: NDArray[np.int64],
+    task: Task,
+    membership: Membership,
+    patient_of_record: NDArray[np.int64],
+    groups: pd.DataFrame | None = None,
+    *,
+    smallest_cell: int = SMALLEST_CELL,
+) -> tuple[dict[str, Any], dict[str, dict[str, dict[str, Any]]]]:
+    """Utility of all models on their OUT patients.
+
+    Parameters
+    ----------
+    outputs : Outputs
+    labels : int64 array, shape (records,) or (records, labels)
+    task : {"binary", "multiclass", "multilabel"}
+    membership : Membership
+    patient_of_record : int64 array, shape (records,)
+    groups : DataFrame, shape (patients, attributes), optional
+    smallest_cell : int
+        Groups with fewer patients are pooled as in the table of risks.
+
+    Returns
+    -------
+    models : dict
+        The "models" object of the summary.
+    by_group : dict
+        Utility per attribute and group.
+    """
+    inside = membership.reveal().sum(axis=0)
+    models: dict[str, Any] = {
+        "count": membership.models,
+        "in_per_patient": {"min": int(inside.min()), "max": int(inside.max())},
+        "utility": None,
+    }
+    if outputs.kind == "signal":
+        models["learned"] = {
+            "verdict": None,
+            "reason": "not estimable: the outputs are ready signals, not predictions",
+        }
+        return models, {}
+    pools = _pools(groups, smallest_cell)
+    outside: list[float] = []
+    members: list[float] = []
+    per_group: dict[tuple[str, str], list[float]] = {}
+    for model in range(outputs.models):
+        scores = outputs.model(model).mean(axis=0)
+        is_member = membership.reveal()[model][patient_of_record]
+        outside.append(_auroc(scores[~is_member], labels[~is_member], outputs.kind))
+        members.append(_auroc(scores[is_member], labels[is_member], outputs.kind))
+        for name, group, patients in pools:
+            rows = ~is_member & patients[patient_of_record]
+            value = _auroc(scores[rows], labels[rows], outputs.kind)
+            per_group.setdefault((name, group), []).append(value)
+    metric = "auroc" if task == "binary" else "macro_auroc"
+    mine = _interval(np.array(outside))
+    if mine is None:
+        reason = f"not estimable: a class has fewer than {FEWEST_OF_A_CLASS} records"
+        models["learned"] = {"verdict": None, "reason": reason}
+        return models, {}
+    theirs = _interval(np.array(members))
+    models["utility"] = mine.as_dict() | {
+        "metric": metric,
+        "chance": 0.5,
+        "on": "each model's own OUT patients",
+        "method": METHODS[metric] + "; mean over models, 95% interval over models",
+        "members": None if theirs is None else theirs.as_dict(),
+    }
+    models["learned"] = _verdict(mine)
+    by_group: dict[str, dict[str, dict[str, Any]]] = {}
+    for (name, group), values in per_group.items():
+        found = _interval(np.array(values))
+        if found is not None:
+            by_group.setdefault(name, {})[group] = {"metric": metric} | found.as_dict()
+    return models, by_group
+
+
+def _pools(
+    groups: pd.DataFrame | None, smallest_cell: int
+) -> list[tuple[str, str, NDArray[np.bool_]]]:
+    """Attribute, group and which patients are in it, pooled as in the table of risks."""
+    found: list[tuple[str, str, NDArray[np.bool_]]] = []
+    if groups is None:
+        return found
+    for name in groups.columns:
+        labels, shown, _ = pool_small_cells(groups[name].astype(str).to_numpy(), smallest_cell)
+        found += [(str(name), group, np.asarray(labels == group)) for group in shown]
+    return found
+
+
+def _verdict(utility: _Interval) -> dict[str, Any]:
+    if utility.low > 0.5:
+        return {
+            "verdict": True,
+            "reason": f"on patients it never saw a model ranks better than chance "
+            f"(AUROC {utility.mean:.3f}, 95% interval {utility.low:.3f} to {utility.high:.3f})",
+        }
+    return {
+        "verdict": False,
+        "reason": f"on patients it never saw a model does no better than chance "
+        f"(AUROC {utility.mean:.3f}, 95% interval {utility.low:.3f} to {utility.high:.3f}): it may "
+        "have memorised its members, but it has learned nothing that holds for others",
+    }
+
+
+def _interval(values: NDArray[np.float64]) -> _Interval | None:
+    """Mean over models with a normal 95% interval, or None when no model is estimable."""
+    finite = values[np.isfinite(values)]
+    if not finite.size:
+        return None
+    error = float(finite.std(ddof=1) / np.sqrt(finite.size)) if finite.size > 1 else 0.0
+    mean = float(finite.mean())
+    return _Interval(
+        mean=mean,
+        low=max(mean - 1.96 * error, 0.0),
+        high=min(mean + 1.96 * error, 1.0),
+        n=int(finite.size),
+    )
+
+
+def _auroc(scores: NDArray[np.floating], labels: NDArray[np.int64], kind: str) -> float:
+    """AUROC, or its mean over classes that have at least five records on both sides; else NaN."""
+    values = [
+        _two_class(column, truth)
+        for column, truth in _one_against_rest(scores.astype(np.float64), labels, kind)
+        if min(int(truth.sum()), int((~truth).sum())) >= FEWEST_OF_A_CLASS
+    ]
+    return float(np.mean(values)) if values else float("nan")
+
+
+def _one_against_rest(
+    scores: NDArray[np.float64], labels: NDArray[np.int64], kind: str
+) -> Iterator[tuple[NDArray[np.float64], NDArray[np.bool_]]]:
+    if kind == "sigmoid":
+        yield scores[:, 0], labels == 1
+    elif kind == "multilabel":
+        for j in range(scores.shape[1]):
+            yield scores[:, j], labels[:, j] == 1
+    elif scores.shape[1] == 2:
+        yield scores[:, 1] - scores[:, 0], labels == 1
+    else:
+        for c in range(scores.shape[1]):
+            others = np.delete(scores, c, axis=1)
+            peak = others.max(axis=1)
+            rest = np.log(np.exp(others - peak[:, None]).sum(axis=1)) + peak
+            yield scores[:, c] - rest, labels == c
+
+
+def _two_class(scores: NDArray[np.float64], truth: NDArray[np.bool_]) -> float:
+    ranks = rankdata(scores)
+    n = int(truth.sum())
+    return float((ranks[truth].sum() - n * (n + 1) / 2) / (n * (truth.size - n)))
