@@ -1,0 +1,363 @@
+"""Sections that account for the audit: the cohort, how it was done, what it does not say.
+
+Also the sections on deployment, protections and decision, whose keys are free: they are shown as
+they stand, name and value, when a run has them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from auscult.report.answer import assessed
+from auscult.report.blocks import Block, Heading, Items, Paragraph, Section, Table
+from auscult.report.reading import Part
+from auscult.report.words import (
+    counted,
+    decimal,
+    listed,
+    quoted,
+    sentence,
+    visible,
+    whole,
+)
+
+MOST_CLASSES = 40
+
+_ATTACKS = {
+    "lira": "per record, how much likelier is the model's confidence if it trained on the record "
+    "than if it did not, given models of both kinds (Carlini et al. 2022)",
+    "lira_offline": "the same with models that did not train on the record only",
+    "rmia": "how often the record's confidence rises more than that of other patients' records, "
+    "given models of both kinds (Zarifzadeh et al. 2024)",
+    "rmia_offline": "the same with models that did not train on the record only",
+    "population": "the model's confidence alone, one threshold for everybody: the cheapest attack",
+}
+
+
+def cohort_section(summary: Part) -> Section:
+    """Who was audited and what was left out."""
+    cohort = summary.part("cohort")
+    facts = [
+        ("Source", cohort.text("source") or "not recorded"),
+        ("Patients", whole(cohort.number("patients"))),
+        ("Records", whole(cohort.number("records"))),
+        ("Task", cohort.text("task") or "unknown"),
+    ]
+    per_patient = cohort.part("records_per_patient")
+    if per_patient.number("median") is not None:
+        facts.append(
+            (
+                "Records per patient",
+                (
+                    f"median {_short(per_patient.number('median'))}, "
+                    f"at most {whole(per_patient.number('max'))}"
+                ),
+            )
+        )
+    groups = [quoted(group) for group in cohort.texts("groups")]
+    if groups:
+        facts.append(("Groups", listed(groups, most=20)))
+    blocks: list[Block] = [
+        Table(
+            caption="The cohort",
+            columns=("What", "Value"),
+            rows=tuple(facts),
+            text_columns=frozenset({0, 1}),
+            key="cohort",
+        )
+    ]
+    bands = per_patient.parts("bands")
+    if bands:
+        blocks.append(
+            Table(
+                caption="Patients by number of records",
+                columns=("Records", "Patients"),
+                rows=tuple((b.text("records"), whole(b.number("patients"))) for b in bands),
+                key="bands",
+            )
+        )
+    blocks += _classes(cohort.parts("classes"))
+    blocks += _left_out(cohort)
+    return Section(
+        key="cohort",
+        heading="Who was audited, and what was left out",
+        short="Cohort",
+        blocks=tuple(blocks),
+    )
+
+
+def _classes(classes: tuple[Part, ...]) -> list[Block]:
+    if not classes:
+        return []
+    rest = classes[MOST_CLASSES:]
+    notes: tuple[str, ...] = ()
+    if rest:
+        records = sum(part.number("records") or 0.0 for part in rest)
+        notes = (f"{len(rest)} more classes with {counted(records, 'record')} are not listed.",)
+    return [
+        Table(
+            caption="Labels",
+            columns=("Class", "Records"),
+            rows=tuple(
+                (p.text("name"), whole(p.number("records"))) for p in classes[:MOST_CLASSES]
+            ),
+            notes=notes,
+            key="classes",
+        )
+    ]
+
+
+def _left_out(cohort: Part) -> list[Block]:
+    blocks: list[Block] = [Heading(text="Left out")]
+    left_out = [part for part in cohort.parts("left_out") if part.number("records") != 0]
+    if left_out:
+        with_patients = any(part.number("patients") is not None for part in left_out)
+        blocks.append(
+            Table(
+                caption="Records left out, and why",
+                columns=("Reason", "Records", *(["Patients"] if with_patients else [])),
+                rows=tuple(
+                    (
+                        part.text("reason"),
+                        whole(part.number("records")),
+                        *([whole(part.number("patients"))] if with_patients else []),
+                    )
+                    for part in left_out
+                ),
+                key="left-out",
+            )
+        )
+    else:
+        blocks.append(Paragraph(text="No record was left out."))
+    notes = cohort.texts("notes")
+    if notes:
+        blocks.append(Heading(text="Notes on the data"))
+        blocks.append(Items(items=tuple(("", quoted(note)) for note in notes)))
+    return blocks
+
+
+def method_section(summary: Part) -> Section:
+    """The design, the models, the attacks and the statistics in plain words."""
+    blocks: list[Block] = [Items(items=tuple(_steps(summary)), ordered=True)]
+    recipe = summary.part("recipe")
+    rows = _flat(recipe.part("settings").content())
+    rows += [(f"{name} (fact)", value) for name, value in _flat(recipe.part("facts").content())]
+    if rows:
+        blocks.append(
+            Table(
+                caption="The recipe",
+                columns=("Setting", "Value"),
+                rows=(
+                    ("kind", recipe.text("kind") or "not recorded"),
+                    ("model", recipe.text("model") or "not recorded"),
+                    *rows,
+                ),
+                text_columns=frozenset({0, 1}),
+                key="recipe",
+            )
+        )
+    notes = recipe.parts("notes")
+    if notes:
+        blocks.append(
+            Table(
+                caption="Counted while training and predicting",
+                columns=("What", "Count"),
+                rows=tuple((note.text("what"), whole(note.number("count"))) for note in notes),
+                key="recipe-notes",
+            )
+        )
+    return Section(key="method", heading="How it was done", short="Method", blocks=tuple(blocks))
+
+
+def _steps(summary: Part) -> list[tuple[str, str]]:
+    models, recipe = summary.part("models"), summary.part("recipe")
+    inside = models.part("in_per_patient")
+    least, most = whole(inside.number("min")), whole(inside.number("max"))
+    each = least if least == most else f"{least} to {most}"
+    count = counted(models.number("count"), "model")
+    drawn = (
+        f"{count}, each trained on a random half of the patients with all of their records. Every "
+        f"patient is a member of {each} of them."
+        if recipe
+        else f"{count} were imported with the record of who trained which; the audit did not train "
+        f"them and takes this on trust. Every patient is a member of {each} of them."
+    )
+    patients = summary.part("patients")
+    steps = [
+        ("Design.", drawn),
+        (
+            "Signal.",
+            "From each model and record, one number: how confident the model is in the truth, "
+            "on the log-odds scale."
+            if recipe
+            else "From each model and record, one number: how confident the model is in the "
+            "truth, as imported or computed from the imported outputs.",
+        ),
+        (
+            "Attack on the patient.",
+            f"A patient's records are weighed together ({counted(assessed(summary), 'patient')}"
+            "), learned on some models and evaluated on others. The AUC is the probability that "
+            "a model that trained on the patient scores higher than one that did not. "
+            + sentence(patients.text("method")),
+        ),
+    ]
+    attacks = []
+    for name, part in summary.items("aggregate"):
+        label = part.text("label") or visible(name)
+        words = _ATTACKS.get(name) or part.text("method") or "no description recorded"
+        attacks.append(f"{label}: {words.rstrip('.')}")
+    if attacks:
+        steps.append(("Attacks over all records.", "; ".join(attacks) + "."))
+    steps.append(
+        (
+            "Chance.",
+            (
+                "Every patient's membership was shuffled over the models and the whole analysis "
+                "run again. What it still finds is what chance finds."
+            ),
+        )
+    )
+    disparities = tuple(summary.items("disparities"))
+    if disparities:
+        methods = dict.fromkeys(part.text("method") for _, part in disparities)
+        steps.append(
+            (
+                "Groups.",
+                " ".join(sentence(method) for method in methods if method)
+                or "The summary records no method.",
+            )
+        )
+    return steps
+
+
+def limits_section(summary: Part) -> Section:
+    """What a reader must not conclude."""
+    models = counted(summary.part("models").number("count"), "model")
+    imported = not summary.part("recipe")
+    items = [
+        (
+            "Membership, nothing else.",
+            (
+                "It says whether one can tell that a patient's data trained the model. It does not "
+                "say whether an image, a diagnosis or any other attribute can be read out of it. "
+                "But where the cohort is defined by a condition, membership itself reveals the "
+                "condition."
+            ),
+        ),
+        (
+            "A recipe, not one released model.",
+            (
+                f"The figures are averages over {models}. One given "
+                "model, trained on all patients or drawn once, can expose other patients than "
+                "these."
+            ),
+        ),
+        (
+            "This recipe, this cohort.",
+            (
+                "With other data, another architecture, more epochs or another preprocessing, "
+                "the answer is another one."
+            ),
+        ),
+        (
+            "An informed attacker.",
+            (
+                "The attacker holds the patient's records as they were trained on, knows the "
+                "training recipe, can query the model and has similar data to train shadow models "
+                "on. Attackers who know less succeed less often."
+            ),
+        ),
+        (
+            "These attacks, not every attack.",
+            (
+                "A better attack may succeed where these fail. What was found is there; what was "
+                "not found is not proven absent."
+            ),
+        ),
+        (
+            "Groups differ in more than their name.",
+            (
+                "The test of a difference allows for the number of records, and for nothing else: "
+                "a group may be exposed for its age, its diseases or its hospital. It is a "
+                "difference, not a cause."
+            ),
+        ),
+    ]
+    if imported:
+        items.append(
+            (
+                "Imported outputs.",
+                "How these models were trained and who trained them was declared, not observed.",
+            )
+        )
+    return Section(
+        key="limits",
+        heading="What this report does not say",
+        short="Limits",
+        blocks=(Items(items=tuple(items)),),
+    )
+
+
+def free_sections(summary: Part) -> dict[str, Section]:
+    """Deployment, protections and decision, for those that the summary holds."""
+    content = summary.content()
+    headings = {
+        "decision": ("The decision", "Decision"),
+        "exposure": ("In deployment: what an attacker learns", "Deployment"),
+        "protection": ("What protection changes", "Protection"),
+    }
+    found = {}
+    for key, (heading, short) in headings.items():
+        value = content.get(key)
+        if not value:
+            continue
+        entries = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
+        blocks: list[Block] = []
+        for place, entry in enumerate(entries):
+            rows = _flat(entry if isinstance(entry, Mapping) else {"value": entry})
+            number = f" {place + 1}" if len(entries) > 1 else ""
+            blocks.append(
+                Table(
+                    caption=f"{short}{number}",
+                    columns=("What", "Value"),
+                    rows=tuple(rows),
+                    text_columns=frozenset({0, 1}),
+                    key=f"{key}-{place}",
+                )
+            )
+        found[key] = Section(key=key, heading=heading, short=short, blocks=tuple(blocks))
+    return found
+
+
+def _flat(content: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """Name and value of every leaf; lists of plain values stay on one line."""
+    rows: list[tuple[str, str]] = []
+    for key, value in content.items():
+        name = f"{prefix}{visible(key).replace('_', ' ')}"
+        if isinstance(value, Mapping) and value:
+            rows += _flat(value, f"{name}: ")
+        else:
+            rows.append((name, _plain(value)))
+    return rows
+
+
+def _plain(value: object) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, str):
+        return visible(value)
+    if isinstance(value, Sequence) and all(not isinstance(v, Mapping | list) for v in value):
+        return ", ".join(_plain(item) for item in value) or "none"
+    return visible(json.dumps(value, ensure_ascii=False, default=str))
+
+
+def _short(value: float | None) -> str:
+    return whole(value) if value is None or value == int(value) else decimal(value, 1)

@@ -1,0 +1,437 @@
+"""The answer: how many patients can be identified, whether that stands clear of chance.
+
+Everything else in the report explains or qualifies what is said here.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+from auscult.errors import StoreError
+from auscult.report.blocks import (
+    Block,
+    DotField,
+    Fact,
+    Figure,
+    Headline,
+    Key,
+    Number,
+    Panel,
+    Paragraph,
+    Section,
+    Table,
+)
+from auscult.report.reading import WHERE, Part
+from auscult.report.words import (
+    NOT_ESTIMABLE,
+    count_interval,
+    counted,
+    decimal,
+    expected,
+    interval,
+    sentence,
+    share,
+    visible,
+    whole,
+)
+
+HEADLINE_THRESHOLD = "0.9"
+MOST_DOTS = 1000
+"""A field of more dots than this stands for the cohort in thousandths."""
+
+_LEVELS = ((0.9, "level-4"), (0.8, "level-3"), (0.6, "level-2"))
+_REST = "level-1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exposed:
+    """Patients above one threshold."""
+
+    name: str
+    threshold: float
+    estimate: Number
+    low: Number
+    high: Number
+    confirmed: Number
+    null: Number
+    raw: Number
+    raw_null: Number
+    study: Number
+    reason: str
+
+    @property
+    def clear(self) -> bool | None:
+        """Whether the interval lies above what chance alone gives; None where that is open."""
+        if self.low is None or self.null is None:
+            return None
+        return self.low > self.null
+
+
+def assessed(summary: Part) -> Number:
+    """Patients that the figures per patient are about."""
+    patients = summary.part("patients")
+    estimable = patients.number("estimable")
+    return patients.number("count") if estimable is None else estimable
+
+
+def exposed_at(summary: Part) -> tuple[Exposed, ...]:
+    """Rows of ``patients.exposed``, by rising threshold."""
+    patients = summary.part("patients")
+    rows = []
+    for name, part in patients.items("exposed"):
+        try:
+            threshold = float(name)
+        except ValueError:
+            raise StoreError(
+                f'patients.exposed has a threshold "{visible(name)}" that is not a number',
+                where=WHERE,
+                next_step="Write the results anew: run the audit's command again",
+            ) from None
+        rows.append(
+            Exposed(
+                name=visible(name),
+                threshold=threshold,
+                estimate=part.number("estimate"),
+                low=part.number("low"),
+                high=part.number("high"),
+                confirmed=part.number("confirmed"),
+                null=part.number("null"),
+                raw=part.number("raw"),
+                raw_null=part.number("raw_null"),
+                study=part.number("study"),
+                reason=part.reason(),
+            )
+        )
+    return tuple(sorted(rows, key=lambda row: row.threshold))
+
+
+def main_row(summary: Part) -> Exposed | None:
+    """The row of the headline."""
+    rows = (row for row in exposed_at(summary) if row.name == HEADLINE_THRESHOLD)
+    return next(rows, None)
+
+
+def why_not(summary: Part) -> str:
+    """Why the patients' figures are not estimable, in the summary's words."""
+    patients = summary.part("patients")
+    row = main_row(summary)
+    reasons = [row.reason if row else "", patients.reason()]
+    for part in patients.parts("not_estimable"):
+        if part.number("patients"):
+            affected = counted(part.number("patients"), "patient")
+            reasons.append(f"{part.text('reason')} ({affected})")
+    reasons = [reason for reason in reasons if reason]
+    return reasons[0] if reasons else "the summary gives no reason"
+
+
+def not_learned(summary: Part) -> bool:
+    """Whether the audit says that its models have learned nothing."""
+    return summary.part("models").part("learned").truth("verdict") is False
+
+
+def count_sentence(summary: Part) -> Headline:
+    """Say how many patients can be identified, whatever the models learned."""
+    row = main_row(summary)
+    if row is None or row.estimate is None:
+        return Headline(
+            lead=f"{NOT_ESTIMABLE.capitalize()}:",
+            rest="how many patients can be identified as members",
+            aside=f"({why_not(summary)})",
+            tone="open",
+        )
+    return Headline(
+        lead=f"{whole(row.estimate)} of {counted(assessed(summary), 'patient')}",
+        rest=f"can be identified as members with an AUC above {row.name}",
+        aside=f"(95% interval {count_interval(row.low, row.high)}); "
+        f"by chance alone: {expected(row.null)}",
+        tone="exposed" if row.clear else "calm",
+    )
+
+
+def headline(summary: Part) -> Headline:
+    """The sentence that the report opens with."""
+    if not_learned(summary):
+        return Headline(
+            lead="No conclusion:",
+            rest="these models have not learned their task, so they leak nothing and prove nothing",
+            aside="",
+            tone="open",
+        )
+    return count_sentence(summary)
+
+
+def verdict(summary: Part) -> tuple[str, ...]:
+    """Two or three sentences that say what the headline is worth."""
+    row = main_row(summary)
+    if not_learned(summary):
+        learned = summary.part("models").part("learned")
+        counts = count_sentence(summary).sentence
+        return (
+            sentence(learned.reason() or "Held-out patients are predicted no better than by rote"),
+            (
+                "A better trained model of the same kind may well expose patients. "
+                "This is not evidence of safety."
+            ),
+            f"For the record: {counts}.",
+        )
+    if row is None or row.estimate is None:
+        return (
+            "Nothing below should be read as evidence of safety: it is an absence of evidence.",
+        )
+    meaning = (
+        "A member is a patient whose records trained the model. "
+        f"An AUC of {row.name} means: shown one model that was trained on a patient's records and "
+        f"one that was not, the attacker names the right one {round(10 * row.threshold)} times out "
+        "of 10. A coin flip would be right 5 times out of 10."
+    )
+    return (_worth(summary, row), meaning, *_unassessed(summary))
+
+
+def _worth(summary: Part, row: Exposed) -> str:
+    if row.clear is None:
+        return (
+            "Whether this stands clear of chance cannot be said: "
+            f"{row.reason or 'its interval or its null is missing'}."
+        )
+    models = counted(summary.part("models").number("count"), "model")
+    if row.clear:
+        return (
+            "This stands clear of chance: the same analysis with each patient's membership "
+            f"shuffled finds {_found(row.null)}."
+        )
+    milder = [other for other in exposed_at(summary) if other.clear]
+    if milder:
+        best = max(milder, key=lambda other: other.threshold)
+        return (
+            f"Above {row.name} this does not stand clear of chance, so it is not a finding. Above "
+            f"{best.name} it is one: {counted(best.estimate, 'patient')} (95% interval "
+            f"{count_interval(best.low, best.high)}) against {expected(best.null)} by chance alone."
+        )
+    return (
+        "This does not stand clear of chance, at this threshold or any other reported one: with "
+        f"{models}, this audit found no patient whom this attack gives away. That is evidence for "
+        "this recipe and this attack, not proof for every attack."
+    )
+
+
+def _found(null: Number) -> str:
+    return "none" if null is not None and null == 0 else f"{expected(null)} in their place"
+
+
+def _unassessed(summary: Part) -> tuple[str, ...]:
+    patients = summary.part("patients")
+    count, estimable = patients.number("count"), patients.number("estimable")
+    if count is None or estimable is None or estimable >= count:
+        return ()
+    reasons = [
+        f"{part.text('reason')} ({whole(part.number('patients'))})"
+        for part in patients.parts("not_estimable")
+        if part.number("patients")
+    ]
+    because = f": {'; '.join(reasons)}" if reasons else ""
+    return (
+        (
+            f"{counted(count - estimable, 'patient')} of {whole(count)} could not be assessed "
+            f"and {'is' if count - estimable == 1 else 'are'} not counted{because}."
+        ),
+    )
+
+
+def facts(summary: Part) -> tuple[Fact, ...]:
+    """The strip of numbers under the headline."""
+    cohort, models = summary.part("cohort"), summary.part("models")
+    auc = summary.part("patients").part("auc")
+    null_mean = summary.part("patients").part("raw").number("null_mean")
+    found = [
+        Fact(
+            label="Patients",
+            value=whole(cohort.number("patients")),
+            note=f"with {counted(cohort.number('records'), 'record')}",
+        ),
+        Fact(
+            label="Models",
+            value=whole(models.number("count")),
+            note="each trained on a random half"
+            if summary.part("recipe")
+            else "outputs imported, trained elsewhere",
+        ),
+        Fact(
+            label="Mean AUC per patient",
+            value=decimal(auc.number("mean")),
+            note=f"95% interval {interval(auc.number('mean_low'), auc.number('mean_high'))}; "
+            f"by chance {decimal(null_mean)}",
+        ),
+    ]
+    strongest = strongest_attack(summary)
+    if strongest is not None:
+        name, part = strongest
+        found.append(
+            Fact(
+                label="Aggregate AUC",
+                value=decimal(part.number("auc")),
+                note=f"all records pooled, {name}; 95% interval "
+                f"{interval(part.number('low'), part.number('high'))}",
+            )
+        )
+    return tuple(found)
+
+
+def strongest_attack(summary: Part) -> tuple[str, Part] | None:
+    """Label and figures of the aggregate attack with the highest AUC."""
+    attacks = [
+        (part.text("label") or visible(name), part)
+        for name, part in summary.items("aggregate")
+        if part.number("auc") is not None
+    ]
+    return max(attacks, key=lambda attack: attack[1].number("auc") or 0.0, default=None)
+
+
+def answer_section(summary: Part) -> Section:
+    """How many patients at which threshold, as a picture and as a table."""
+    rows = exposed_at(summary)
+    blocks: list[Block] = []
+    field = dot_figure(summary, rows)
+    if field is not None:
+        blocks.append(field)
+    if any(row.estimate is not None for row in rows):
+        blocks.append(thresholds_table(summary, rows))
+    else:
+        blocks.append(
+            Paragraph(
+                text=f"Patients above each threshold: {NOT_ESTIMABLE}. "
+                f"{sentence(why_not(summary))}",
+                style="absent",
+            )
+        )
+    return Section(
+        key="exposed",
+        heading="How many patients are exposed",
+        short="Exposed",
+        blocks=tuple(blocks),
+    )
+
+
+def thresholds_table(summary: Part, rows: tuple[Exposed, ...]) -> Table:
+    """Patients above each threshold, beside what chance and the study's figure give."""
+    patients = assessed(summary)
+    columns = ["AUC above", "Patients", "95% interval", "Share", "By chance"]
+    optional = {
+        "Confirmed": any(row.confirmed is not None for row in rows),
+        "Raw": any(row.raw is not None for row in rows),
+        "Raw, by chance": any(row.raw_null is not None for row in rows),
+        "Study's maximum": any(row.study is not None for row in rows),
+    }
+    shown = [name for name, there in optional.items() if there]
+    cells = []
+    for row in rows:
+        more = {
+            "Confirmed": whole(row.confirmed),
+            "Raw": expected(row.raw),
+            "Raw, by chance": expected(row.raw_null),
+            "Study's maximum": expected(row.study),
+        }
+        part = None if row.estimate is None or not patients else row.estimate / patients
+        cells.append(
+            (
+                row.name,
+                expected(row.estimate),
+                count_interval(row.low, row.high),
+                share(part),
+                expected(row.null),
+                *(more[name] for name in shown),
+            )
+        )
+    notes = [
+        (
+            "Patients: the expected number above the threshold. By chance: the same analysis after "
+            "each patient's membership was shuffled over the models."
+        )
+    ]
+    if optional["Confirmed"]:
+        notes.append("Confirmed: lower bound above the threshold, false discovery rate 5%.")
+    if optional["Raw"]:
+        notes.append("Raw: the estimates as measured, before any shrinkage.")
+    if optional["Study's maximum"]:
+        notes.append(
+            "Study's maximum: highest AUC over a patient's records, as in Knolle et al. 2026. It "
+            "grows with the number of records even without leakage; for comparison only."
+        )
+    method = summary.part("patients").text("method")
+    notes.append(f"n = {counted(patients, 'patient')}. {sentence(method)}")
+    return Table(
+        caption="Patients whose membership can be told with an AUC above each threshold",
+        columns=(*columns, *shown),
+        rows=tuple(cells),
+        notes=tuple(notes),
+        key="thresholds",
+    )
+
+
+def dot_figure(summary: Part, rows: tuple[Exposed, ...]) -> Figure | None:
+    """One dot per patient, or the cohort in thousandths: the models beside chance alone."""
+    patients = assessed(summary)
+    by_threshold = {row.threshold: row for row in rows}
+    levels = [
+        (by_threshold[at], style)
+        for at, style in _LEVELS
+        if at in by_threshold and by_threshold[at].estimate is not None
+    ]
+    if not patients or not levels or levels[0][0].name != HEADLINE_THRESHOLD:
+        return None
+    dots = int(min(patients, MOST_DOTS))
+    panels = [_panel("These models", [(row.estimate, style) for row, style in levels], patients)]
+    nulls = [(row.null, style) for row, style in levels]
+    with_null = all(null is not None for null, _ in nulls)
+    if with_null:
+        panels.append(_panel("By chance alone", nulls, patients))
+    of = f"Of {dots:,} patients" if dots == patients else f"Of every {dots:,} patients"
+    rate = [dots * (row.estimate or 0) / patients for row, _ in levels]
+    chance = f" (by chance alone: {expected(dots * (nulls[0][0] or 0) / patients)})"
+    text = (
+        f"{of}, {expected(rate[0])} lie above {levels[0][0].name}{chance if with_null else ''} and "
+        f"{expected(dots - rate[-1])} at or below {levels[-1][0].name}."
+    )
+    names = [f"AUC above {levels[0][0].name}"]
+    names += [
+        f"{after.name} to {before.name}" for (before, _), (after, _) in itertools.pairwise(levels)
+    ]
+    names.append(f"{levels[-1][0].name} or less")
+    styles = [*(style for _, style in levels), _REST]
+    columns = ("AUC", *(panel.title for panel in panels))
+    table_rows = tuple(
+        (name, *(f"{panel.dots[place][1]:,}" for panel in panels))
+        for place, name in enumerate(names)
+    )
+    row = levels[0][0]
+    return Figure(
+        key="dots",
+        name=f"Field of {dots:,} dots: patients by how well their membership can be told",
+        plot=DotField(panels=tuple(panels)),
+        legend=tuple(
+            Key(name=name, style=style, shape="dot")
+            for name, style in zip(names, styles, strict=True)
+        ),
+        sentence=text,
+        small_print=f"n = {counted(patients, 'patient')}. 95% interval above {row.name}: "
+        f"{count_interval(row.low, row.high)} patients. {_rounding(dots, patients)}",
+        table=Table(
+            caption="Number of dots of each kind", columns=columns, rows=table_rows, key="dots"
+        ),
+    )
+
+
+def _rounding(dots: int, patients: float) -> str:
+    if dots == patients:
+        return "One dot is one patient; expected numbers are rounded to whole patients."
+    return f"One dot stands for {patients / dots:.1f} patients; fewer than half a dot is not drawn."
+
+
+def _panel(title: str, counts: list[tuple[Number, str]], patients: float) -> Panel:
+    dots = int(min(patients, MOST_DOTS))
+    drawn, found = 0, []
+    for count, style in counts:
+        upto = max(drawn, min(dots, int(dots * (count or 0.0) / patients + 0.5)))
+        found.append((style, upto - drawn))
+        drawn = upto
+    return Panel(title=title, dots=(*found, (_REST, dots - drawn)))

@@ -1,0 +1,90 @@
+"""Lay the page out as one HTML file that needs nothing but itself: no script, font or network."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from auscult.files import write_bytes
+from auscult.report.view import page
+
+
+def render(summary: Mapping[str, Any]) -> str:
+    """Write the report of a summary as one self-contained HTML document.
+
+    A pure function: the same summary gives the same bytes, on any machine, at any time.
+
+    Parameters
+    ----------
+    summary : mapping
+        The contents of ``summary.json`` (schema ``auscult.summary/1``).
+
+    Returns
+    -------
+    str
+        HTML with its style sheet and figures inside. A strict content security policy allows the
+        one style sheet by its hash, and nothing else.
+
+    Raises
+    ------
+    StoreError
+        The summary is damaged or of another schema.
+    """
+    from jinja2 import Environment, StrictUndefined
+    from markupsafe import Markup
+
+    from auscult.report import drawing
+    from auscult.report.blocks import kind_of
+    from auscult.report.words import NOT_ESTIMABLE
+
+    content = page(summary)
+    style = _packaged("style.css")
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.tests["of_kind"] = lambda block, name: kind_of(block) == name
+    template = environment.from_string(_packaged("template.html"))
+    return template.render(
+        page=content,
+        style=Markup(style),  # noqa: S704 - our own file, not data
+        policy=_policy(style),
+        draw=drawing.draw,
+        wide=drawing.WIDE,
+        narrow=drawing.NARROW,
+        swatch=drawing.swatch,
+        not_estimable=NOT_ESTIMABLE,
+    )
+
+
+def write_report(summary: Mapping[str, Any], path: str | Path) -> None:
+    """Write the report whole or not at all.
+
+    Parameters
+    ----------
+    summary : mapping
+        The contents of ``summary.json``.
+    path : str or Path
+        The HTML file; its folder is made when missing.
+
+    Raises
+    ------
+    StoreError
+        The summary cannot be read, the disk is full or the folder cannot be written.
+    """
+    write_bytes(Path(path), render(summary).encode())
+
+
+def _packaged(name: str) -> str:
+    return resources.files("auscult.report").joinpath(name).read_text(encoding="utf-8")
+
+
+def _policy(style: str) -> str:
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    return (
+        f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; "
+        "base-uri 'none'; form-action 'none'"
+    )

@@ -1,0 +1,59 @@
+"""The report as a page of blocks: a pure function of the summary, aggregates only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from auscult.report import account, answer, groups, models, patients
+from auscult.report.blocks import Page
+from auscult.report.reading import SCHEMA, read_summary
+
+
+def page(summary: Mapping[str, Any]) -> Page:
+    """Build the page.
+
+    Parameters
+    ----------
+    summary : mapping
+        The contents of ``summary.json``.
+
+    Returns
+    -------
+    Page
+
+    Raises
+    ------
+    StoreError
+        The summary is damaged or of another schema. Missing parts are no error: they are reported
+        as not estimable.
+    """
+    part = read_summary(summary)
+    free = account.free_sections(part)
+    sections = (
+        free.get("decision"),
+        answer.answer_section(part),
+        patients.survival_section(part),
+        patients.records_section(part),
+        groups.groups_section(part),
+        models.aggregate_section(part),
+        models.utility_section(part),
+        patients.stability_section(part),
+        free.get("exposure"),
+        free.get("protection"),
+        account.cohort_section(part),
+        account.method_section(part),
+        account.limits_section(part),
+    )
+    version = part.text("auscult")
+    return Page(
+        title=part.text("title") or part.part("cohort").text("source") or "Untitled audit",
+        kicker="Membership-inference audit",
+        headline=answer.headline(part),
+        verdict=answer.verdict(part),
+        facts=answer.facts(part),
+        sections=tuple(section for section in sections if section is not None),
+        colophon=f"Auscult {version or '(version not recorded)'}, summary of schema {SCHEMA}. "
+        "This file holds aggregates only: no patient identifier, no membership, no row of a "
+        "patient. It loads nothing from anywhere and runs no script.",
+    )
