@@ -50,7 +50,7 @@ __all__ = [
 
 
 def plan_blocks(models: int, block_models: int) -> tuple[BlockPlan, ...]:
-    """Deal models 0 to `models` - 1 to blocks of `block_models`, in order; the last may be short."""
+    """Deal the models to blocks of `block_models`, in order; the last may be short."""
     return tuple(
         BlockPlan(block=block, models=tuple(range(start, min(start + block_models, models))))
         for block, start in enumerate(range(0, models, block_models))

@@ -145,8 +145,8 @@ def write_block_files(folder: Path, plan: BlockPlan, outputs: BlockOutputs, reco
         )
     if outputs.kind not in get_args(OutputKind):
         raise StoreError(f"the recipe returned outputs of kind {outputs.kind!r}", where=plan.name)
-    finite = np.isfinite(values).all(axis=(1, 2, 3))
-    if not finite.all():
+    finite = [bool(np.isfinite(one).all()) for one in values]
+    if not all(finite):
         numbers = [model for model, fine in zip(plan.models, finite, strict=True) if not fine]
         raise StoreError(
             f"outputs that are not finite from model {', '.join(map(str, numbers))}",
@@ -160,7 +160,7 @@ def write_block_files(folder: Path, plan: BlockPlan, outputs: BlockOutputs, reco
         np.lib.format.write_array_header_1_0(
             writer, np.lib.format.header_data_from_array_1_0(values)
         )
-        content = memoryview(values).cast("B")
+        content = values.data.cast("B")
         for start in range(0, len(content), PIECE_BYTES):
             writer.write(content[start : start + PIECE_BYTES])
 

@@ -1,0 +1,46 @@
+"""What a failing training function says to its user: which model, what was raised, its last lines.
+
+Kept short on purpose: the message of a foreign exception is shown, because without it nobody can
+mend the code, but a recipe never receives an identifier, so none can be in it.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from auscult.errors import AuscultError, RecipeError
+
+LINES = 3
+LONGEST = 300
+
+
+@contextmanager
+def explained(model: int, doing: str) -> Iterator[None]:
+    """Turn whatever is raised inside into a RecipeError that names the model.
+
+    Parameters
+    ----------
+    model : int
+        Number of the model.
+    doing : str
+        For example "training".
+    """
+    try:
+        yield
+    except (AuscultError, MemoryError):
+        raise
+    except Exception as error:
+        frames = traceback.extract_tb(error.__traceback__)[1:][-LINES:]
+        place = "; ".join(
+            f"{frame.filename.rsplit('/', 1)[-1]} line {frame.lineno} in {frame.name}: "
+            f"{(frame.line or '').strip()}"
+            for frame in frames
+        )
+        said = " ".join(str(error).split())[:LONGEST]
+        raise RecipeError(
+            f"{doing} raised {type(error).__name__}: {said}",
+            where=f"model {model}",
+            next_step=f"Last lines: {place}",
+        ) from error

@@ -1,0 +1,160 @@
+"""Any function of yours: ``train(inputs, labels, seed) -> predict``."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from auscult.cohort import TrainingData
+from auscult.errors import ConfigError, RecipeError
+from auscult.inputs import TableInputs
+from auscult.recipes.base import Assignment, BlockOutputs, Recipe
+from auscult.recipes.failures import explained
+from auscult.recipes.outputs import ZEROS, from_logits, from_probabilities, output_kind
+
+Predict = Callable[[Any], Any]
+Train = Callable[[Any, NDArray[np.int64], int], Predict]
+
+OUTPUTS = ("probabilities", "logits")
+
+
+class PythonRecipe(Recipe):
+    """Train with a function of yours.
+
+    Parameters
+    ----------
+    train : callable or str
+        ``train(inputs, labels, seed)`` gets the inputs and labels of one model's members and
+        returns ``predict``, which gets the inputs of all records. Inputs are a dataframe (floats
+        and categoricals, NaN where missing) for tables and an array for images and signals.
+        A string is ``"module:function"``, looked up beside the configuration first.
+    output : {"probabilities", "logits"}
+        What ``predict`` returns: shape (records,) or (records, 2) for two classes, (records,
+        classes) for more, (records, labels) for several labels.
+    folder : path-like, optional
+        Where to look for the module first.
+    """
+
+    kind = "python"
+
+    def __init__(
+        self,
+        train: Train | str,
+        *,
+        output: str = "probabilities",
+        folder: Path | str | None = None,
+    ) -> None:
+        self.train = train
+        self.output = output
+        self.folder = None if folder is None else Path(folder)
+
+    def settings(self) -> dict[str, Any]:
+        """See :meth:`Recipe.settings`; the function's source is part of it."""
+        if self.output not in OUTPUTS:
+            raise ConfigError(
+                f'"{self.output}" is no kind of output',
+                where="recipe.output",
+                expected=" or ".join(OUTPUTS),
+            )
+        return {"train": describe(self._function()), "output": self.output}
+
+    def supports(self, data: TrainingData) -> str | None:  # noqa: ARG002
+        """None: what the function can do is its own business."""
+        return None
+
+    def train_block(
+        self,
+        data: TrainingData,
+        assignments: Sequence[Assignment],
+        advance: Callable[[float], None],
+    ) -> BlockOutputs:
+        """See :meth:`Recipe.train_block`."""
+        function = self._function()
+        everything = plain_inputs(data)
+        blocks, zeros = [], 0
+        for one in assignments:
+            with explained(one.model, "training"):
+                predict = function(
+                    rows_of(everything, one.members), data.labels[one.members].copy(), one.seed
+                )
+            if not callable(predict):
+                raise RecipeError(
+                    f"the training function returned {type(predict).__name__}",
+                    where=f"model {one.model}",
+                    expected="a function predict(inputs)",
+                )
+            with explained(one.model, "predicting"):
+                predicted = np.asarray(predict(everything), dtype=np.float64)
+            where = f"model {one.model}"
+            if self.output == "logits":
+                values = from_logits(predicted, data, where)
+            else:
+                values, found = from_probabilities(predicted, data, where)
+                zeros += found
+            blocks.append(values)
+            advance(1.0)
+        return BlockOutputs(
+            values=np.stack(blocks)[:, None].astype(np.float32),
+            kind=output_kind(data),
+            notes={ZEROS: zeros} if zeros else {},
+            facts={"function": function_name(function)},
+        )
+
+    def _function(self) -> Train:
+        if not isinstance(self.train, str):
+            return self.train
+        from auscult.recipes.resolve import resolve
+
+        found = resolve(self.train, self.folder)
+        if not callable(found):
+            raise RecipeError(
+                f'"{self.train}" is not a function',
+                where="recipe.train",
+                expected="train(inputs, labels, seed) -> predict",
+            )
+        return found  # type: ignore[no-any-return]
+
+
+def plain_inputs(data: TrainingData) -> pd.DataFrame | NDArray[Any]:
+    """Inputs of all records: a dataframe for tables, an array (memory-mapped or not) otherwise."""
+    if isinstance(data.inputs, TableInputs):
+        return data.inputs.frame()
+    rows = data.inputs.rows
+    if np.array_equal(rows, np.arange(len(data.inputs.array))):
+        return data.inputs.array
+    return data.inputs.take(np.arange(len(rows)))
+
+
+def rows_of(
+    inputs: pd.DataFrame | NDArray[Any], rows: NDArray[np.int64]
+) -> pd.DataFrame | NDArray[Any]:
+    """Copy of some rows."""
+    if isinstance(inputs, pd.DataFrame):
+        return inputs.iloc[rows].reset_index(drop=True)
+    return np.asarray(inputs[rows])
+
+
+def function_name(function: Callable[..., Any]) -> str:
+    """Module and name of a function or class."""
+    name = getattr(function, "__qualname__", type(function).__qualname__)
+    return f"{getattr(function, '__module__', '')}:{name}"
+
+
+def describe(function: Callable[..., Any]) -> dict[str, str]:
+    """Name and SHA-256 of the source of a function's module, or of the function itself."""
+    try:
+        module = inspect.getmodule(function)
+        source = inspect.getsource(
+            function if module is None or module.__name__ == "__main__" else module
+        )
+    except (OSError, TypeError):
+        source = ""
+    name = function_name(function)
+    return {"name": name, "source": hashlib.sha256(source.encode()).hexdigest() if source else ""}

@@ -1,0 +1,308 @@
+"""scikit-learn recipes: any estimator or pipeline, cloned and fitted once per model."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from auscult.cohort import TrainingData
+from auscult.errors import ConfigError, RecipeError, one_of
+from auscult.inputs import TableInputs
+from auscult.recipes.base import Assignment, BlockOutputs, Recipe
+from auscult.recipes.failures import explained
+from auscult.recipes.outputs import (
+    ZEROS,
+    from_logits,
+    from_probabilities,
+    output_columns,
+    output_kind,
+)
+from auscult.recipes.python import plain_inputs, rows_of
+
+BUILT_IN = {
+    "logistic_regression": "sklearn.linear_model:LogisticRegression",
+    "random_forest": "sklearn.ensemble:RandomForestClassifier",
+    "gradient_boosting": "sklearn.ensemble:HistGradientBoostingClassifier",
+    "mlp": "sklearn.neural_network:MLPClassifier",
+    "k_neighbours": "sklearn.neighbors:KNeighborsClassifier",
+}
+PREPROCESSING = ("auto", "encode", "none")
+LOG_ODDS_TOLERANCE = 1e-6
+
+
+class SklearnRecipe(Recipe):
+    """Train a scikit-learn estimator or pipeline.
+
+    Parameters
+    ----------
+    estimator : estimator or str
+        Anything with `fit` and `predict_proba` or `decision_function`. A string is a built-in name
+        ("gradient_boosting", "logistic_regression", "random_forest", "mlp", "k_neighbours") or
+        "module:class" (or a function that returns an estimator), looked up beside the
+        configuration first.
+    preprocess : {"auto", "encode", "none"}
+        "encode" puts imputation (median), scaling and one-hot encoding in front of the estimator,
+        fitted on each model's own members. "none" hands over the dataframe as it is. "auto"
+        encodes unless the estimator holds a ColumnTransformer. Images are flattened in all cases.
+    arguments : mapping, optional
+        Keyword arguments of the built-in or of the class or function that a string names.
+    folder : path-like, optional
+        Where to look for the module first.
+
+    Notes
+    -----
+    Every `random_state` is set from the model's own seed and every `n_jobs` to 1: models are
+    trained side by side in processes of one thread each.
+    """
+
+    kind = "sklearn"
+
+    def __init__(
+        self,
+        estimator: Any = "gradient_boosting",  # noqa: ANN401
+        *,
+        preprocess: str = "auto",
+        arguments: Mapping[str, Any] | None = None,
+        folder: Path | str | None = None,
+    ) -> None:
+        self.estimator = estimator
+        self.preprocess = preprocess
+        self.arguments = arguments
+        self.folder = None if folder is None else Path(folder)
+
+    def settings(self) -> dict[str, Any]:
+        """See :meth:`Recipe.settings`."""
+        estimator = self._estimator()
+        shown = re.sub(r" at 0x[0-9a-f]+", "", estimator.__repr__(N_CHAR_MAX=10**6))
+        return {
+            "estimator": " ".join(shown.split()),
+            "class": f"{type(estimator).__module__}:{type(estimator).__qualname__}",
+            "preprocess": "encode" if self._encodes(estimator) else "none",
+        }
+
+    def supports(self, data: TrainingData) -> str | None:
+        """See :meth:`Recipe.supports`."""
+        estimator = self._estimator()
+        if not any(hasattr(estimator, name) for name in ("predict_proba", "decision_function")):
+            return (
+                f"{type(estimator).__name__} gives neither probabilities nor a decision function "
+                "(scikit-learn's SVC needs probability=True only for the former)"
+            )
+        if data.task == "multilabel" and not hasattr(estimator, "predict_proba"):
+            return f"{type(estimator).__name__} gives no probabilities for several labels"
+        return None
+
+    def train_block(
+        self,
+        data: TrainingData,
+        assignments: Sequence[Assignment],
+        advance: Callable[[float], None],
+    ) -> BlockOutputs:
+        """See :meth:`Recipe.train_block`."""
+        from sklearn.base import clone
+
+        prototype = self._estimator()
+        whole = self._with_encoder(prototype, data)
+        inputs = _flat(plain_inputs(data))
+        notes: Counter[str] = Counter()
+        blocks, ways = [], set()
+        for one in assignments:
+            model = clone(whole)
+            _seed(model, one.seed)
+            with explained(one.model, "training"), warnings.catch_warnings(record=True) as seen:
+                warnings.simplefilter("always")
+                model.fit(rows_of(inputs, one.members), data.labels[one.members])
+            notes.update(f"scikit-learn warned: {w.category.__name__}" for w in seen)
+            with explained(one.model, "predicting"):
+                values, zeros, way = _predict(model, inputs, data, f"model {one.model}")
+            if zeros:
+                notes[ZEROS] += zeros
+            ways.add(way)
+            blocks.append(values)
+            advance(1.0)
+        return BlockOutputs(
+            values=np.stack(blocks)[:, None].astype(np.float32),
+            kind=output_kind(data),
+            notes=dict(notes),
+            facts={"estimator": type(prototype).__name__, "outputs": " or ".join(sorted(ways))},
+        )
+
+    def _estimator(self) -> Any:  # noqa: ANN401
+        """The estimator itself, made from its name where a name was given."""
+        if self.preprocess not in PREPROCESSING:
+            raise ConfigError(
+                f'"{self.preprocess}" is no way to preprocess',
+                where="recipe.preprocess",
+                expected=", ".join(PREPROCESSING),
+            )
+        estimator = self.estimator
+        if isinstance(estimator, str):
+            reference = BUILT_IN.get(estimator, estimator)
+            if ":" not in reference:
+                raise ConfigError(
+                    f'there is no built-in estimator "{estimator}"',
+                    where="recipe.model",
+                    expected=f"a built-in name or module:class; {one_of(estimator, BUILT_IN)}",
+                )
+            from auscult.recipes.resolve import resolve
+
+            make = resolve(reference, self.folder)
+            if callable(make):
+                try:
+                    estimator = make(**dict(self.arguments or {}))
+                except Exception as error:
+                    raise RecipeError(
+                        f"{reference} cannot be made ({type(error).__name__}: {error})",
+                        where="recipe.arguments",
+                    ) from error
+            else:
+                estimator = make
+        elif self.arguments:
+            raise ConfigError(
+                "arguments go with an estimator's name, not with an estimator",
+                where="recipe.arguments",
+                next_step="Set them on the estimator itself",
+            )
+        if isinstance(estimator, type) or not hasattr(estimator, "fit"):
+            raise RecipeError(
+                f"{getattr(estimator, '__name__', type(estimator).__name__)} is no estimator",
+                where="recipe.model",
+                expected="an instance with fit and predict_proba or decision_function",
+            )
+        return estimator
+
+    def _encodes(self, estimator: Any) -> bool:  # noqa: ANN401
+        return self.preprocess == "encode" or (
+            self.preprocess == "auto" and not _holds_column_transformer(estimator)
+        )
+
+    def _with_encoder(self, estimator: Any, data: TrainingData) -> Any:  # noqa: ANN401
+        if not isinstance(data.inputs, TableInputs) or not self._encodes(estimator):
+            return estimator
+        from sklearn.pipeline import Pipeline
+
+        return Pipeline([("encode", table_encoder(data.inputs)), ("model", estimator)])
+
+
+def table_encoder(inputs: TableInputs) -> Any:  # noqa: ANN401
+    """Unfitted encoder of a cohort's table.
+
+    Numeric columns: median, missing indicator where the members miss values, scaling. Categorical
+    columns: one column per level of the cohort, all zero where missing.
+    """
+    from sklearn.compose import ColumnTransformer
+    from sklearn.impute import SimpleImputer
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+    parts: list[tuple[str, Any, list[str]]] = []
+    if inputs.numeric_names:
+        numeric = make_pipeline(
+            SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True),
+            StandardScaler(),
+        )
+        parts.append(("numeric", numeric, list(inputs.numeric_names)))
+    if inputs.categorical_names:
+        levels = [np.array(names, dtype=object) for names in inputs.levels]
+        categorical = OneHotEncoder(
+            categories=levels, handle_unknown="ignore", sparse_output=False, dtype=np.float32
+        )
+        parts.append(("categorical", categorical, list(inputs.categorical_names)))
+    return ColumnTransformer(parts, sparse_threshold=0.0)
+
+
+def _holds_column_transformer(estimator: Any) -> bool:  # noqa: ANN401
+    from sklearn.compose import ColumnTransformer
+
+    parts = [estimator, *estimator.get_params(deep=True).values()]
+    return any(isinstance(part, ColumnTransformer) for part in parts)
+
+
+def _seed(estimator: Any, seed: int) -> None:  # noqa: ANN401
+    """Give every random_state a seed of its own and keep every n_jobs to one process."""
+    names = sorted(estimator.get_params(deep=True))
+    states = [n for n in names if n == "random_state" or n.endswith("__random_state")]
+    seeds = np.random.SeedSequence(seed).generate_state(max(len(states), 1), np.uint32) >> 1
+    settings: dict[str, Any] = {n: int(s) for n, s in zip(states, seeds, strict=False)}
+    settings |= {n: 1 for n in names if n == "n_jobs" or n.endswith("__n_jobs")}
+    if settings:
+        estimator.set_params(**settings)
+
+
+def _flat(inputs: Any) -> Any:  # noqa: ANN401
+    """Images and signals as rows of numbers; bytes as 0 to 1."""
+    if not isinstance(inputs, np.ndarray):
+        return inputs
+    rows = np.asarray(inputs).reshape(len(inputs), -1)
+    scale = 255.0 if rows.dtype == np.uint8 else 1.0
+    return rows.astype(np.float32) / np.float32(scale)
+
+
+def _predict(
+    model: Any,  # noqa: ANN401
+    inputs: Any,  # noqa: ANN401
+    data: TrainingData,
+    where: str,
+) -> tuple[NDArray[np.float64], int, str]:
+    """Log-odds or log-probabilities on all records, zeros replaced, and where they came from.
+
+    A decision function is finer than probabilities, which round to 0 and 1; but it is used only
+    where it is the log-odds of the probabilities, or where there are none.
+    """
+    decision = None
+    complete = data.task == "multilabel" or len(model.classes_) == _classes(data)
+    if hasattr(model, "decision_function") and data.task != "multilabel" and complete:
+        decision = from_logits(np.asarray(model.decision_function(inputs)), data, where)
+    if not hasattr(model, "predict_proba"):
+        if decision is None:
+            raise RecipeError(
+                "no member has one of the classes, and the model gives no probabilities",
+                where=where,
+            )
+        return decision, 0, "decision function, taken as log-odds"
+    probabilities = model.predict_proba(inputs)
+    if isinstance(probabilities, list):  # several labels: one (records, 2) per label
+        probabilities = np.stack([_positive(one) for one in probabilities], axis=1)
+    probabilities = np.asarray(probabilities, dtype=np.float64)
+    if not complete:
+        full = np.zeros((len(data.labels), _classes(data)))
+        full[:, np.asarray(model.classes_, dtype=np.int64)] = probabilities
+        probabilities = full
+    if decision is not None and _same(decision, probabilities, data):
+        return decision, 0, "decision function (log-odds)"
+    values, zeros = from_probabilities(probabilities, data, where)
+    return values, zeros, "probabilities"
+
+
+def _classes(data: TrainingData) -> int:
+    return 2 if data.task == "binary" else output_columns(data)
+
+
+def _positive(pair: NDArray[np.float64]) -> NDArray[np.float64]:
+    if pair.shape[1] == 1:  # members with one value of this label: scikit-learn knows one class
+        raise RecipeError(
+            "a label has one value only among a model's members",
+            expected="both values of each label among the members",
+            next_step="Leave the rarest labels out",
+        )
+    return np.asarray(pair[:, 1], dtype=np.float64)
+
+
+def _same(
+    decision: NDArray[np.float64], probabilities: NDArray[np.float64], data: TrainingData
+) -> bool:
+    """Whether the decision function is the log-odds of the probabilities."""
+    from scipy.special import expit, softmax
+
+    if data.task == "binary":
+        implied, shown = expit(decision[:, 0]), probabilities[:, 1]
+    else:
+        implied, shown = softmax(decision, axis=1), probabilities
+    return bool(np.abs(implied - shown).max() <= LOG_ODDS_TOLERANCE)
