@@ -201,12 +201,11 @@ def _pool(work: _Work, workers: int) -> Iterator[tuple[Any, _Counter]]:
     import cloudpickle
     import loky
 
-    folder = Path(tempfile.mkdtemp(prefix="auscult-"))  # mode 0700
+    folder = Path(tempfile.mkdtemp(prefix="auscult-"))  # holds the workers' progress, nothing else
     pool = None
     try:
-        payload = folder / "work.pickle"  # written and read by this audit's own processes only
         try:
-            payload.write_bytes(cloudpickle.dumps(work))
+            payload = cloudpickle.dumps(work)
         except Exception as error:
             raise RecipeError(
                 f"the recipe cannot be sent to worker processes ({type(error).__name__}: {error})",
@@ -218,7 +217,7 @@ def _pool(work: _Work, workers: int) -> Iterator[tuple[Any, _Counter]]:
             max_workers=workers,
             timeout=None,
             initializer=_begin,
-            initargs=(str(payload), os.getpid()),
+            initargs=(payload, str(folder), os.getpid()),
             env=dict.fromkeys(THREAD_VARIABLES, "1"),
         )
         yield pool, _Counter(folder)
@@ -250,7 +249,7 @@ _work: _Work | None = None
 _folder: Path | None = None
 
 
-def _begin(payload: str, parent: int) -> None:
+def _begin(payload: bytes, folder: str, parent: int) -> None:
     """Start a worker: one thread, the work in memory, and no life beyond its parent's."""
     global _work, _folder
     import cloudpickle
@@ -258,8 +257,8 @@ def _begin(payload: str, parent: int) -> None:
 
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     threadpool_limits(1)
-    _folder = Path(payload).parent
-    _work = cloudpickle.loads(Path(payload).read_bytes())
+    _folder = Path(folder)
+    _work = cloudpickle.loads(payload)  # from the parent process, never from a file
 
 
 def _end_with(parent: int) -> None:
@@ -270,7 +269,8 @@ def _end_with(parent: int) -> None:
 
 def _run(block: BlockPlan, job: tuple[Assignment, ...]) -> tuple[BlockOutputs, float]:
     """Train one block inside a worker."""
-    assert _work is not None and _folder is not None  # noqa: S101 - set by _begin
+    if _work is None or _folder is None:
+        raise RuntimeError("the worker was not begun")
     marker = os.open(_folder / f"done-{os.getpid()}", os.O_RDWR | os.O_CREAT, 0o600)
     start = time.perf_counter()
     try:
