@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -73,6 +73,21 @@ def write_json(path: Path, value: Any, *, secret: bool = False) -> None:  # noqa
     """Write strict JSON (no NaN, no infinity), sorted only by insertion, whole or not at all."""
     text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     write_bytes(path, text.encode(), secret=secret)
+
+
+def toml_text(value: Mapping[str, Any]) -> str:
+    """TOML of a mapping; entries that are None are left out, since TOML has no such value."""
+    import tomli_w
+
+    return tomli_w.dumps(_without_none(value))
+
+
+def _without_none(value: Any) -> Any:  # noqa: ANN401
+    if isinstance(value, Mapping):
+        return {str(k): _without_none(v) for k, v in value.items() if v is not None}
+    if isinstance(value, list | tuple):
+        return ["" if v is None else _without_none(v) for v in value]
+    return value
 
 
 def sha256_of_file(path: Path) -> str:

@@ -1,0 +1,275 @@
+"""Audit: a cohort, a recipe and a number of models in; a run directory and its results out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from auscult.analysis import AnalysisSettings
+from auscult.cohort import Cohort
+from auscult.design import Design
+from auscult.disparity import SMALLEST_CELL
+from auscult.engine import train, train_one
+from auscult.errors import ConfigError, RecipeError
+from auscult.files import toml_text
+from auscult.progress import SILENT, Progress
+from auscult.recipes.base import Recipe
+from auscult.results import Result, Roster, write_results
+from auscult.store import RunStore, default_block_models, plan_blocks
+
+__all__ = ["Audit", "Result", "Trial"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """What training one model told.
+
+    Attributes
+    ----------
+    seconds_per_model : float
+        Wall-clock time on one core.
+    output_bytes : int
+        Size of all models' outputs on disk.
+    facts : dict
+    notes : dict
+    """
+
+    seconds_per_model: float
+    output_bytes: int
+    facts: dict[str, Any]
+    notes: dict[str, int]
+
+
+class Audit:
+    """Which patients does this recipe expose?
+
+    Parameters
+    ----------
+    cohort : Cohort
+    recipe : Recipe
+        What is audited: SklearnRecipe, TorchRecipe, PythonRecipe or your own.
+    models : int
+        Shadow models to train: even, at least 8. More models, narrower intervals.
+    seed : int
+        All randomness derives from it.
+    smallest_cell : int
+        Groups with fewer patients are not shown (complementary suppression included).
+    intersections : sequence of pairs of str, optional
+        Attributes to cross; the first three pairs when None.
+    title : str, optional
+        Of the report; the cohort's source by default.
+
+    Examples
+    --------
+    >>> audit = Audit(cohort, recipe=SklearnRecipe(), models=64, seed=7)  # doctest: +SKIP
+    >>> audit.run("runs/readmission").headline  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        cohort: Cohort,
+        recipe: Recipe,
+        *,
+        models: int = 64,
+        seed: int = 0,
+        smallest_cell: int = SMALLEST_CELL,
+        intersections: tuple[tuple[str, str], ...] | None = None,
+        title: str | None = None,
+    ) -> None:
+        self.cohort = cohort
+        self.recipe = recipe
+        self.models = models
+        self.seed = seed
+        self.smallest_cell = smallest_cell
+        self.intersections = intersections
+        self.title = title
+
+    def check(self) -> None:
+        """Validate everything that can be validated without training.
+
+        Raises
+        ------
+        AuscultError
+            Says what does not fit.
+        """
+        self._design().check()
+        if self.seed < 0:
+            raise ConfigError(f"{self.seed} is no seed", where="audit.seed", expected="0 or more")
+        if self.smallest_cell < 1:
+            raise ConfigError(
+                f"{self.smallest_cell} is no cell size",
+                where="audit.smallest_cell",
+                expected="1 or more (10 is usual)",
+            )
+        for pair in self.intersections or ():
+            for name in pair:
+                if name not in self.cohort.groups.columns:
+                    raise ConfigError(
+                        f'"{name}" is no group of the cohort',
+                        where="audit.intersections",
+                        expected="names from cohort.groups",
+                    )
+        reason = self.recipe.supports(self.cohort.training_data())
+        if reason is not None:
+            raise RecipeError(reason, where="recipe")
+        self.recipe.settings()
+
+    def trial(self, progress: Progress = SILENT) -> Trial:
+        """Train one model and measure it; nothing is written."""
+        self.check()
+        outputs, seconds = train_one(
+            self.cohort.training_data(),
+            self.recipe,
+            self._design().membership(),
+            self.cohort.patient_of_record,
+            seed=self.seed,
+            progress=progress,
+        )
+        return Trial(
+            seconds_per_model=seconds,
+            output_bytes=int(outputs.values[0].nbytes) * self.models,
+            facts=dict(outputs.facts),
+            notes=dict(outputs.notes),
+        )
+
+    def run(
+        self,
+        out: str | os.PathLike[str],
+        *,
+        workers: int | None = None,
+        progress: Progress = SILENT,
+        configuration: str | None = None,
+        planted: dict[str, Any] | None = None,
+    ) -> Result:
+        """Train what is missing, analyse, and write results and report.
+
+        Parameters
+        ----------
+        out : path-like
+            The run directory: new, or of this very audit, which is then resumed.
+        workers : int, optional
+            Worker processes; one per core by default. Changes nothing but the speed.
+        progress : Progress
+        configuration : str, optional
+            Text for ``audit.toml``; made from the settings by default.
+        planted : dict, optional
+            What a simulated cohort planted.
+
+        Returns
+        -------
+        Result
+
+        Raises
+        ------
+        AuscultError
+            Says what to mend; what was finished before is kept.
+        """
+        self.check()
+        if workers is not None and workers < 1:
+            raise ConfigError(f"{workers} workers", where="workers", expected="1 or more")
+        design = self._design()
+        recipe = {"kind": self.recipe.kind, "settings": self.recipe.settings()}
+        with RunStore.create_or_resume(
+            out,
+            fingerprint={
+                "cohort": self.cohort.fingerprint(),
+                "recipe": _digest(recipe),
+                "models": str(self.models),
+                "seed": str(self.seed),
+            },
+            configuration=configuration or toml_text(self._settings(recipe)),
+            blocks=plan_blocks(self.models, default_block_models(self.models)),
+            records=self.cohort.records,
+        ) as store:
+            membership = design.membership()
+            store.write_membership(membership)
+            timings = dict(store.manifest().get("timings", {}))
+            start = time.perf_counter()
+            train(
+                self.cohort.training_data(),
+                self.recipe,
+                membership,
+                self.cohort.patient_of_record,
+                store,
+                seed=self.seed,
+                workers=workers,
+                progress=progress,
+            )
+            trained = time.perf_counter()
+            result = write_results(
+                store,
+                self._roster(recipe),
+                seed=self.seed,
+                settings=AnalysisSettings(
+                    smallest_cell=self.smallest_cell, intersections=self.intersections
+                ),
+                progress=progress,
+                planted=planted,
+            )
+            timings["training_seconds"] = round(
+                timings.get("training_seconds", 0.0) + trained - start, 2
+            )
+            timings["analysis_seconds"] = round(time.perf_counter() - trained, 2)
+            store.update_manifest(
+                timings=timings,
+                recipe=recipe | {"facts": result.summary["recipe"]["facts"]},
+                left_out=result.summary["cohort"]["left_out"],
+            )
+        return result
+
+    def _design(self) -> Design:
+        return Design(models=self.models, patients=self.cohort.patients, seed=self.seed)
+
+    def _roster(self, recipe: dict[str, Any]) -> Roster:
+        cohort = self.cohort
+        return Roster(
+            title=self.title or cohort.source,
+            cohort=cohort.summary(),
+            recipe=recipe | {"model": _model_name(recipe["settings"], self.recipe.kind)},
+            patient_of_record=cohort.patient_of_record,
+            patient_ids=cohort.patient_ids,
+            record_rows=cohort.record_rows,
+            groups=cohort.groups,
+            labels=cohort.labels,
+            task=cohort.task,
+        )
+
+    def _settings(self, recipe: dict[str, Any]) -> dict[str, Any]:
+        """What this audit is, for a run that was not started from a file."""
+        return {
+            "cohort": {"source": self.cohort.source, "groups": list(self.cohort.groups.columns)},
+            "recipe": {"kind": recipe["kind"], "settings": recipe["settings"]},
+            "audit": {
+                "models": self.models,
+                "seed": self.seed,
+                "smallest_cell": self.smallest_cell,
+            },
+        }
+
+
+def _model_name(settings: dict[str, Any], kind: str) -> str:
+    """Short name of the model for the report."""
+    for key in ("model", "class", "train"):
+        value = settings.get(key)
+        if isinstance(value, dict):
+            value = value.get("name")
+        if isinstance(value, str):
+            return value.rsplit(":", 1)[-1] if key != "model" else value
+    return kind
+
+
+def _digest(value: Any) -> str:  # noqa: ANN401
+    text = json.dumps(value, sort_keys=True, default=_plain)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"{type(value).__name__} is no setting")

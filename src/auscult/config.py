@@ -1,0 +1,263 @@
+"""``audit.toml`` to an Audit and back. The only place that knows pydantic."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from auscult.audit import Audit
+from auscult.cohort import Cohort
+from auscult.errors import AuscultError, ConfigError
+from auscult.files import toml_text
+from auscult.recipes import PythonRecipe, SklearnRecipe, TorchRecipe
+from auscult.recipes.base import Recipe
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    def given(self) -> dict[str, Any]:
+        """Keys that the file has: what it leaves out keeps the library's default."""
+        return self.model_dump(exclude_unset=True)
+
+
+class CohortPart(_Part):
+    """``[cohort]``: the keyword arguments of Cohort.from_table and from_arrays, and the files."""
+
+    table: str
+    images: str | None = None
+    array: str | None = None
+    channels: Literal["auto", "none", "first", "last"] | None = None
+    patient: str
+    label: str | list[str]
+    positive: list[str] | None = None
+    label_groups: dict[str, list[str]] | None = None
+    label_bins: list[float] | None = None
+    task: Literal["binary", "multiclass", "multilabel"] | None = None
+    groups: list[str] = []
+    bins: dict[str, list[float]] | None = None
+    exclude: list[str] = []
+    missing: list[str] = []
+    numeric: list[str] = []
+    categorical: list[str] = []
+    max_levels: Annotated[int, Field(ge=1)] | None = None
+    min_level_patients: Annotated[int, Field(ge=1)] | None = None
+    max_patients: Annotated[int, Field(ge=1)] | None = None
+
+    @model_validator(mode="after")
+    def _images_only(self) -> CohortPart:
+        for key in ("array", "channels"):
+            if getattr(self, key) is not None and self.images is None:
+                raise ValueError(f"{key} goes with images, which is not given")
+        return self
+
+
+class TorchPart(_Part):
+    """``[recipe]`` with ``kind = "torch"``."""
+
+    kind: Literal["torch"]
+    model: str = "mlp"
+    hidden: list[Annotated[int, Field(ge=1)]] | None = None
+    width: Annotated[int, Field(ge=1)] | None = None
+    dropout: Annotated[float, Field(ge=0, lt=1)] | None = None
+    epochs: Annotated[int, Field(ge=1)] | None = None
+    batch_size: Annotated[int, Field(ge=1)] | None = None
+    optimizer: str | None = None
+    learning_rate: Annotated[float, Field(gt=0)] | None = None
+    weight_decay: Annotated[float, Field(ge=0)] | None = None
+    momentum: Annotated[float, Field(ge=0, lt=1)] | None = None
+    image_size: Annotated[int, Field(ge=8)] | None = None
+    stack: Literal["auto", "always", "never"] | None = None
+    device: Literal["auto", "cpu", "cuda"] | None = None
+    dtype: Literal["float32", "float64"] | None = None
+    arguments: dict[str, Any] | None = None
+
+    def recipe(self, folder: Path) -> Recipe:
+        """The recipe; modules are looked up in `folder` first."""
+        settings = self.given()
+        del settings["kind"]
+        if "arguments" in settings:
+            settings["factory_arguments"] = settings.pop("arguments")
+        return TorchRecipe(folder=folder, **settings)  # type: ignore[no-any-return]
+
+
+class SklearnPart(_Part):
+    """``[recipe]`` with ``kind = "sklearn"``."""
+
+    kind: Literal["sklearn"]
+    model: str = "gradient_boosting"
+    preprocess: Literal["auto", "encode", "none"] = "auto"
+    arguments: dict[str, Any] | None = None
+
+    def recipe(self, folder: Path) -> Recipe:
+        """The recipe; modules are looked up in `folder` first."""
+        return SklearnRecipe(  # type: ignore[no-any-return]
+            self.model, preprocess=self.preprocess, arguments=self.arguments, folder=folder
+        )
+
+
+class PythonPart(_Part):
+    """``[recipe]`` with ``kind = "python"``."""
+
+    kind: Literal["python"]
+    train: str
+    output: Literal["probabilities", "logits"] = "probabilities"
+
+    def recipe(self, folder: Path) -> Recipe:
+        """The recipe; modules are looked up in `folder` first."""
+        return PythonRecipe(  # type: ignore[no-any-return]
+            self.train, output=self.output, folder=folder
+        )
+
+
+class AuditPart(_Part):
+    """``[audit]``."""
+
+    models: int = 64
+    seed: Annotated[int, Field(ge=0)] = 0
+    smallest_cell: Annotated[int, Field(ge=1)] | None = None
+    intersections: list[Annotated[list[str], Field(min_length=2, max_length=2)]] | None = None
+    title: str | None = None
+
+    def settings(self) -> dict[str, Any]:
+        """Keyword arguments of Audit."""
+        given = self.given()
+        if given.get("intersections") is not None:
+            given["intersections"] = tuple((pair[0], pair[1]) for pair in given["intersections"])
+        return given
+
+
+class Configuration(_Part):
+    """A whole ``audit.toml``."""
+
+    cohort: CohortPart
+    recipe: Annotated[TorchPart | SklearnPart | PythonPart, Field(discriminator="kind")]
+    audit: AuditPart = AuditPart()
+
+
+class LoadedConfiguration:
+    """A configuration and the folder that its paths and modules are relative to.
+
+    Parameters
+    ----------
+    content : Configuration
+    folder : Path
+    """
+
+    def __init__(self, content: Configuration, folder: Path) -> None:
+        self.content = content
+        self.folder = folder
+
+    def cohort(self) -> Cohort:
+        """Read the cohort."""
+        arguments = self.content.cohort.given()
+        table = self.folder / arguments.pop("table")
+        images = arguments.pop("images", None)
+        key = arguments.pop("array", None)
+        arguments["seed"] = self.content.audit.seed
+        if images is None:
+            return Cohort.from_table(table, **arguments)
+        return Cohort.from_arrays(self.folder / images, table, key=key, **arguments)
+
+    def audit(self, cohort: Cohort | None = None) -> Audit:
+        """Make the audit."""
+        return Audit(
+            self.cohort() if cohort is None else cohort,
+            self.content.recipe.recipe(self.folder),
+            **self.content.audit.settings(),
+        )
+
+    def resolved(self) -> str:
+        """The configuration as TOML, every path absolute, defaults of this file written out."""
+        content = self.content.model_dump()
+        for key in ("table", "images"):
+            if content["cohort"][key] is not None:
+                content["cohort"][key] = str((self.folder / content["cohort"][key]).resolve())
+        return toml_text(content)
+
+
+def load(path: Path) -> LoadedConfiguration:
+    """Read and validate a configuration file.
+
+    Raises
+    ------
+    ConfigError
+        It is missing, no TOML, or has keys or values that cannot be.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise ConfigError(
+            "there is no such file",
+            where=str(path),
+            expected="a configuration",
+            next_step="Make one: auscult init TABLE --patient COLUMN --label COLUMN > audit.toml",
+        ) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"cannot be read ({type(error).__name__})", where=str(path), expected="UTF-8 text"
+        ) from error
+    try:
+        content = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"is not TOML: {error}", where=str(path)) from error
+    return LoadedConfiguration(parse(content, str(path)), path.resolve().parent)
+
+
+def parse(content: dict[str, Any], where: str) -> Configuration:
+    """Validate a configuration.
+
+    Raises
+    ------
+    ConfigError
+        Names the first key that is wrong, and how many more there are.
+    """
+    try:
+        return Configuration.model_validate(content)
+    except ValidationError as error:
+        problems = error.errors(include_url=False, include_context=True)
+        first = problems[0]
+        # The name of the chosen kind of recipe is a step of pydantic's path, not of the file's.
+        steps = [str(step) for step in first["loc"]]
+        if len(steps) > 1 and steps[0] == "recipe" and steps[1] in ("torch", "sklearn", "python"):
+            del steps[1]
+        more = f" ({len(problems) - 1} more after it)" if len(problems) > 1 else ""
+        raise _problem(first, steps, where, more) from None
+
+
+def _problem(first: Any, steps: list[str], where: str, more: str) -> AuscultError:  # noqa: ANN401
+    key = ".".join(steps)
+    place = f"{where}: {key}" if key else where
+    if first["type"] == "extra_forbidden":
+        known = _known_keys(steps[:-1])
+        close = difflib.get_close_matches(steps[-1], known, n=1)
+        return ConfigError(
+            f"there is no such key{more}",
+            where=place,
+            expected=f"one of {', '.join(known)}",
+            next_step=f'Did you mean "{close[0]}"?' if close else "",
+        )
+    if first["type"] == "missing":
+        return ConfigError(f"is missing{more}", where=place)
+    if first["type"] in ("union_tag_invalid", "union_tag_not_found"):
+        return ConfigError(
+            f"the kind of recipe is missing or unknown{more}",
+            where=f"{where}: recipe.kind",
+            expected='"torch", "sklearn" or "python"',
+        )
+    message = str(first["msg"]).removeprefix("Value error, ")
+    return ConfigError(message[0].lower() + message[1:] + more, where=place)
+
+
+def _known_keys(steps: list[str]) -> list[str]:
+    parts: dict[str, list[type[BaseModel]]] = {
+        "cohort": [CohortPart],
+        "recipe": [TorchPart, SklearnPart, PythonPart],
+        "audit": [AuditPart],
+    }
+    models = parts.get(steps[0], []) if steps else [Configuration]
+    return list(dict.fromkeys(name for model in models for name in model.model_fields))

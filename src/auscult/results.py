@@ -1,0 +1,281 @@
+"""From stored outputs to results: summary, groups, the secret rows, the report.
+
+Everything here only reads what the store holds; the same outputs and settings give the same files,
+byte for byte, whoever computed them and when.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from auscult import __version__
+from auscult.analysis import AnalysisSettings, Evidence, Findings, analyse
+from auscult.cohort import PatientIds, Task
+from auscult.design import Membership
+from auscult.errors import AuscultError, StoreError, one_of
+from auscult.files import write_bytes, write_json
+from auscult.progress import SILENT, Progress
+from auscult.report import groups_csv, headline, write_report
+from auscult.signals import signals_from_outputs
+from auscult.store import Outputs, RunStore
+from auscult.utility import model_utility
+
+SCHEMA = "auscult.summary/1"
+SUMMARY = Path("results", "summary.json")
+GROUPS = Path("results", "groups.csv")
+REPORT = Path("report.html")
+PATIENTS = "patients.parquet"
+RECORDS = "records.parquet"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Roster:
+    """Whom the stored outputs are about.
+
+    Attributes
+    ----------
+    title : str
+        Of the report.
+    cohort : dict
+        The "cohort" object of the summary.
+    recipe : dict or None
+        The "recipe" object of the summary without facts and notes; None for imported scores.
+    patient_of_record : int64 array, shape (records,)
+    patient_ids : PatientIds
+    record_rows : int64 array, shape (records,)
+    groups : DataFrame, shape (patients, attributes)
+    labels : int64 array, shape (records,) or (records, labels), optional
+    task : {"binary", "multiclass", "multilabel"}, optional
+    """
+
+    title: str
+    cohort: dict[str, Any]
+    recipe: dict[str, Any] | None
+    patient_of_record: NDArray[np.int64]
+    patient_ids: PatientIds
+    record_rows: NDArray[np.int64]
+    groups: pd.DataFrame
+    labels: NDArray[np.int64] | None = None
+    task: Task | None = None
+
+
+class Result:
+    """Results of a run. Its repr shows aggregates only; rows of patients are read when asked for.
+
+    Parameters
+    ----------
+    path : path-like
+        The run directory.
+
+    Raises
+    ------
+    StoreError
+        It holds no results.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self.summary = read_summary_file(self.path)
+
+    @property
+    def headline(self) -> str:
+        """The report's first sentence."""
+        return headline(self.summary)
+
+    @property
+    def patients(self) -> pd.DataFrame:
+        """One row per patient: identifier, records, AUCs, groups. A secret: yours to keep."""
+        return self._secret(PATIENTS)
+
+    @property
+    def records(self) -> pd.DataFrame:
+        """One row per record: row in the source, patient, AUC with interval. A secret."""
+        return self._secret(RECORDS)
+
+    def disparity(self, attribute: str) -> pd.DataFrame:
+        """Risk by group of one attribute, one row per group shown.
+
+        Raises
+        ------
+        AuscultError
+            The run has no such attribute.
+        """
+        found = self.summary["disparities"]
+        if attribute not in found:
+            raise AuscultError(
+                f'there is no attribute "{attribute}"',
+                where="disparities",
+                expected=one_of(attribute, found),
+            )
+        rows = {
+            group: {name: value for name, value in row.items() if not isinstance(value, dict)}
+            for group, row in found[attribute]["groups"].items()
+        }
+        return pd.DataFrame.from_dict(rows, orient="index").rename_axis(attribute)
+
+    def report(self, path: str | os.PathLike[str]) -> Path:
+        """Write the report to a file of your choice."""
+        target = Path(path)
+        write_report(self.summary, target)
+        return target
+
+    def _secret(self, name: str) -> pd.DataFrame:
+        path = self.path / "secret" / name
+        try:
+            return pd.read_parquet(path)
+        except (OSError, ValueError) as error:
+            raise StoreError(
+                "the rows cannot be read",
+                where=str(path),
+                expected="the file that `auscult run` wrote under secret/",
+            ) from error
+
+    def __repr__(self) -> str:
+        return f"Result({str(self.path)!r}: {self.headline})"
+
+
+def read_summary_file(path: Path) -> dict[str, Any]:
+    """Read ``results/summary.json`` of a run directory.
+
+    Raises
+    ------
+    StoreError
+        It is missing, damaged or of another schema.
+    """
+    file = path / SUMMARY
+    try:
+        summary = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise StoreError(
+            "the run has no results yet",
+            where=str(path),
+            expected=str(SUMMARY),
+            next_step="Finish it with `auscult run`",
+        ) from error
+    except (OSError, ValueError) as error:
+        raise StoreError(
+            "the summary cannot be read",
+            where=str(file),
+            next_step="Run again: the results are made anew from the outputs",
+        ) from error
+    if not isinstance(summary, dict) or summary.get("schema") != SCHEMA:
+        raise StoreError(
+            "this is not a summary that this version can read",
+            where=str(file),
+            expected=f'schema "{SCHEMA}"',
+        )
+    return summary
+
+
+def write_results(
+    store: RunStore,
+    roster: Roster,
+    *,
+    seed: int,
+    settings: AnalysisSettings,
+    progress: Progress = SILENT,
+    planted: dict[str, Any] | None = None,
+) -> Result:
+    """Analyse a finished store and write everything the run directory promises.
+
+    Parameters
+    ----------
+    store : RunStore
+        Open for writing, all blocks finished.
+    roster : Roster
+    seed : int
+    settings : AnalysisSettings
+    progress : Progress
+    planted : dict, optional
+        What a simulated cohort planted: shown beside what was found.
+    """
+    outputs = store.outputs()
+    membership = store.read_membership()
+    findings, models = _assess(outputs, membership, roster, seed, settings, progress)
+    recipe = roster.recipe
+    if recipe is not None:
+        notes = [{"what": what, "count": count} for what, count in sorted(outputs.notes.items())]
+        recipe = recipe | {"facts": outputs.facts, "notes": notes}
+    summary: dict[str, Any] = {
+        "schema": SCHEMA,
+        "auscult": __version__,
+        "title": roster.title,
+        "cohort": roster.cohort,
+        "recipe": recipe,
+        "models": models,
+        **findings.summary,
+        "exposure": [],
+        "protection": [],
+        "decision": {},
+    }
+    if planted is not None:
+        summary["planted"] = planted
+    _write_secrets(store, roster, findings)
+    write_json(store.path / SUMMARY, summary)
+    write_bytes(store.path / GROUPS, groups_csv(summary).encode())
+    write_report(summary, store.path / REPORT)
+    return Result(store.path)
+
+
+def _assess(
+    outputs: Outputs,
+    membership: Membership,
+    roster: Roster,
+    seed: int,
+    settings: AnalysisSettings,
+    progress: Progress,
+) -> tuple[Findings, dict[str, Any]]:
+    labels = roster.labels
+    known = labels if labels is not None else np.zeros(outputs.records, dtype=np.int64)
+    models, utility = model_utility(
+        outputs,
+        known,
+        roster.task or "binary",
+        membership,
+        roster.patient_of_record,
+        roster.groups,
+        smallest_cell=settings.smallest_cell,
+    )
+    evidence = Evidence(
+        signals=signals_from_outputs(outputs, known),
+        membership=membership,
+        patient_of_record=roster.patient_of_record,
+        groups=roster.groups,
+        stratum=None if labels is None else _stratum(labels),
+        utility=utility,
+    )
+    return analyse(evidence, seed=seed, progress=progress, settings=settings), models
+
+
+def _stratum(labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Class of each record; for several labels, the combination of them."""
+    if labels.ndim == 1:
+        return labels
+    _, inverse = np.unique(labels, axis=0, return_inverse=True)
+    return np.asarray(inverse, dtype=np.int64).reshape(-1)
+
+
+def _write_secrets(store: RunStore, roster: Roster, findings: Findings) -> None:
+    ids = roster.patient_ids.reveal()
+    patients = findings.patients.copy()
+    patients.insert(0, "patient", ids)
+    taken = set(patients.columns)
+    for name in roster.groups.columns:
+        # A group column may be called "auc" or "patient": it keeps its name with a mark.
+        patients[f"group {name}" if name in taken else name] = roster.groups[name].to_numpy()
+    records = findings.records.copy()
+    records["patient"] = ids[records["patient"].to_numpy()]
+    records.insert(0, "record", roster.record_rows)
+    for name, table in ((PATIENTS, patients), (RECORDS, records)):
+        content = io.BytesIO()
+        table.to_parquet(content, index=False)
+        write_bytes(store.secret_path(name), content.getvalue(), secret=True)
