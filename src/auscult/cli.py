@@ -45,7 +45,7 @@ def main() -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(INTERNAL)
-    except Exception as error:  # noqa: BLE001 - whatever it is, its message may hold data
+    except Exception as error:
         _internal(error)
         sys.exit(INTERNAL)
 
@@ -129,9 +129,7 @@ def run(
     audit = loaded.audit()
     target = out or Path("runs") / configuration.resolve().stem
     _finish(
-        audit.run(
-            target, workers=workers, progress=progress_for(), configuration=loaded.resolved()
-        )
+        audit.run(target, workers=workers, progress=progress_for(), configuration=loaded.resolved())
     )
 
 

@@ -6,8 +6,10 @@ A cohort is read once (``auscult.readers``) and never changes. The patient is th
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -97,6 +99,67 @@ class Cohort:
     notes: tuple[str, ...] = ()
     source: str = "data in memory"
 
+    @classmethod
+    def from_table(cls, data: Any, **how: Any) -> Cohort:  # noqa: ANN401
+        """Read a table: one row per record, inputs are its columns.
+
+        Parameters
+        ----------
+        data : path-like or dataframe
+            ``.csv``, ``.csv.gz``, ``.parquet``, or any dataframe (pandas, polars, pyarrow).
+        **how
+            Keywords of :class:`auscult.readers.Reading`: `patient` and `label` are needed;
+            `groups`, `positive`, `exclude`, `missing` and others may be given.
+
+        Raises
+        ------
+        CohortError
+            The table cannot be read or does not make a cohort. Identifiers are never quoted.
+
+        Examples
+        --------
+        >>> Cohort.from_table(
+        ...     "visits.csv", patient="id", label="readmitted", groups=["sex"]
+        ... )  # doctest: +SKIP
+        """
+        from auscult.readers import Reading
+
+        return Reading(**how).table(data)
+
+    @classmethod
+    def from_arrays(
+        cls,
+        array: Any,  # noqa: ANN401
+        table: Any,  # noqa: ANN401
+        *,
+        key: str | None = None,
+        channels: str = "auto",
+        **how: Any,  # noqa: ANN401
+    ) -> Cohort:
+        """Read images or signals and the table that describes them, row by row.
+
+        Parameters
+        ----------
+        array : path-like or array
+            ``.npy`` or ``.npz`` (memory-mapped where the file allows), or an array: (records,
+            height, width), with channels first or last, or (records, length).
+        table : path-like or dataframe
+            Row i describes record i. Its columns are labels and groups, not inputs.
+        key : str, optional
+            Which array of an npz.
+        channels : {"auto", "none", "first", "last"}
+        **how
+            As in :meth:`from_table`.
+
+        Raises
+        ------
+        CohortError
+            As :meth:`from_table`; or array and table differ in length.
+        """
+        from auscult.readers import Reading
+
+        return Reading(**how).arrays(array, table, key=key, channels=channels)
+
     @property
     def records(self) -> int:
         """Number of records."""
@@ -112,3 +175,79 @@ class Cohort:
         return TrainingData(
             inputs=self.inputs, labels=self.labels, task=self.task, classes=self.classes
         )
+
+    def fingerprint(self) -> str:
+        """SHA-256 of everything that results depend on; no value can be read from it."""
+        digest = hashlib.sha256(self.inputs.fingerprint().encode())
+        digest.update(repr((self.task, self.classes, list(self.groups.columns))).encode())
+        for array in (self.labels, self.patient_of_record):
+            digest.update(np.ascontiguousarray(array).data)
+        for part in (self.groups.to_numpy().ravel(), self.patient_ids.reveal()):
+            digest.update("\0".join(map(str, part)).encode())
+        return digest.hexdigest()
+
+    def summary(self) -> dict[str, Any]:
+        """The "cohort" object of the summary: counts only."""
+        if self.task == "multilabel":
+            sizes = self.labels.sum(axis=0)
+        else:
+            sizes = np.bincount(self.labels, minlength=len(self.classes))
+        return {
+            "source": self.source,
+            "records": self.records,
+            "patients": self.patients,
+            "task": self.task,
+            "classes": [
+                {"name": name, "records": int(n)}
+                for name, n in zip(self.classes, sizes, strict=True)
+            ],
+            "records_per_patient": records_per_patient(self.patient_of_record),
+            "groups": [str(name) for name in self.groups.columns],
+            "left_out": [{"reason": one.reason, "records": one.records} for one in self.left_out],
+            "notes": list(self.notes),
+        }
+
+
+def records_per_patient(patient_of_record: NDArray[np.int64]) -> dict[str, Any]:
+    """How many records patients have: median, maximum, and patients in bands 1, 2, 3-5, 6+."""
+    counts = np.bincount(patient_of_record)
+    bands = (("1", 1, 1), ("2", 2, 2), ("3-5", 3, 5), ("6+", 6, np.inf))
+    return {
+        "median": float(np.median(counts)),
+        "max": int(counts.max()),
+        "bands": [
+            {"records": name, "patients": int(((counts >= low) & (counts <= high)).sum())}
+            for name, low, high in bands
+        ],
+    }
+
+
+def group_of_patients(
+    values: Sequence[str], patient_of_record: NDArray[np.int64], patients: int
+) -> NDArray[np.object_]:
+    """One value per patient from one per record.
+
+    Parameters
+    ----------
+    values : sequence of str
+        One per record, empty where missing.
+    patient_of_record : int64 array, shape (records,)
+    patients : int
+
+    Returns
+    -------
+    object array of str, shape (patients,)
+        "unknown" where all are missing, "several values" where records disagree.
+    """
+    codes, found = pd.factorize(np.asarray(values, dtype=object))
+    present = np.array([str(value) != "" for value in found], dtype=bool)[codes]
+    rows = patient_of_record[present]
+    low = np.full(patients, len(found), dtype=np.int64)
+    high = np.full(patients, -1, dtype=np.int64)
+    np.minimum.at(low, rows, codes[present])
+    np.maximum.at(high, rows, codes[present])
+    result = np.full(patients, UNKNOWN, dtype=object)
+    agreed = low == high
+    result[agreed] = np.asarray(found, dtype=object)[low[agreed]]
+    result[(high >= 0) & ~agreed] = SEVERAL
+    return result

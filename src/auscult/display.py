@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from auscult.progress import Progress
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
 
 SECONDS_BETWEEN_LINES = 10.0
 
@@ -41,7 +44,8 @@ class Bar:
             console=Console(stderr=True),
             speed_estimate_period=600,
         )
-        self._task: int | None = None
+        self._task: TaskID | None = None
+        self._total = 0.0
         self._done = 0.0
 
     def start(self, label: str, total: float) -> None:
@@ -50,14 +54,14 @@ class Bar:
             self._rich.start()
         else:
             self._complete()
-        self._done = 0.0
+        self._done, self._total = 0.0, total
         self._task = self._rich.add_task(label, total=int(total))
 
     def advance(self, steps: float = 1.0) -> None:
         """Report steps done."""
         self._done += steps
         if self._task is not None:
-            self._rich.update(self._task, completed=round(self._done, 1))  # type: ignore[arg-type]
+            self._rich.update(self._task, completed=round(self._done, 1))
 
     def finish(self) -> None:
         """End the stage."""
@@ -67,8 +71,7 @@ class Bar:
 
     def _complete(self) -> None:
         if self._task is not None:
-            task = self._rich.tasks[self._task]  # type: ignore[call-overload]
-            self._rich.update(self._task, completed=task.total)  # type: ignore[arg-type]
+            self._rich.update(self._task, completed=self._total)
 
 
 class Lines:

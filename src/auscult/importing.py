@@ -177,7 +177,10 @@ def read_npz(path: Path) -> Scores:
 
 
 def read_model_folders(
-    path: Path, table: pd.DataFrame | None = None, patient: str | None = None, groups: Sequence[str] = ()
+    path: Path,
+    table: pd.DataFrame | None = None,
+    patient: str | None = None,
+    groups: Sequence[str] = (),
 ) -> Scores:
     """Read a folder that holds one folder per model.
 
@@ -260,15 +263,15 @@ def read_model_folders(
                 where="table",
                 expected="row i describes record i",
             )
-        for name in (patient, *groups):
-            if name is None or name not in table.columns:
+        for name in (str(patient), *groups):
+            if name not in table.columns:
                 raise CohortError(
                     f'there is no column "{name}"',
                     where="table",
-                    expected=one_of(str(name), map(str, table.columns)),
+                    expected=one_of(name, map(str, table.columns)),
                 )
-        of_record, ids = _patients(table[patient].to_numpy(), "table")
-        columns = {name: table[name].fillna("").astype(str).to_numpy() for name in groups}
+        of_record, ids = _patients(table[str(patient)].to_numpy(), "table")
+        columns = {name: np.array(table[name].fillna("").tolist(), dtype=str) for name in groups}
     return Scores(
         values=values,
         kind=kind,
@@ -330,7 +333,9 @@ def _patients(values: NDArray[Any], where: str) -> tuple[NDArray[np.int64], NDAr
     codes, unique = pd.factorize(names)
     if len(unique) < MINIMUM_PATIENTS:
         raise CohortError(
-            f"there are {len(unique)} patients", where=where, expected=f"at least {MINIMUM_PATIENTS}"
+            f"there are {len(unique)} patients",
+            where=where,
+            expected=f"at least {MINIMUM_PATIENTS}",
         )
     return codes.astype(np.int64), np.asarray(unique, dtype=str)
 
@@ -462,7 +467,12 @@ def _roster(scores: Scores, title: str | None) -> Roster:
     }
     task = tasks.get(scores.kind)
     labels = scores.labels
-    if labels is not None and labels.ndim == 1 and task in (None, "multiclass") and labels.max() < 2:
+    if (
+        labels is not None
+        and labels.ndim == 1
+        and task in (None, "multiclass")
+        and labels.max() < 2
+    ):
         task = "binary"
     classes = []
     if labels is not None:

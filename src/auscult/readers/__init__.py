@@ -1,1 +1,5 @@
-"""Placeholder."""
+"""Files and dataframes to a Cohort."""
+
+from auscult.readers.reading import Reading
+
+__all__ = ["Reading"]

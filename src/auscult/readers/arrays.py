@@ -1,0 +1,152 @@
+"""Images and signals from npy and npz files, memory-mapped where the file allows. No pickle."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from auscult.errors import CohortError, one_of
+
+FEW_CHANNELS = 4
+LOCAL_HEADER = 30
+OBJECTS = "plain numbers; Python objects are never read"
+
+
+def read_array(data: Any, key: str | None) -> tuple[NDArray[Any], str]:  # noqa: ANN401
+    """Open an array and say where it is from.
+
+    Parameters
+    ----------
+    data : path-like or array
+    key : str or None
+        Which array of an npz; needed when there are several.
+
+    Raises
+    ------
+    CohortError
+        Missing, damaged, of the wrong kind, or not numbers.
+    """
+    if isinstance(data, np.ndarray):
+        if key is not None:
+            raise CohortError("a key goes with an npz file", where="array")
+        array, where = data, "array"
+    else:
+        path = Path(data)
+        where = str(path)
+        if path.suffix not in (".npy", ".npz"):
+            raise CohortError("this kind of file is not read", where=where, expected=".npy or .npz")
+        try:
+            array = _npy(path, key) if path.suffix == ".npy" else _npz(path, key)
+        except FileNotFoundError as error:
+            raise CohortError("there is no such file", where=where) from error
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            raise CohortError("it cannot be read", where=where, expected=OBJECTS) from error
+    if array.dtype.kind not in "biuf":
+        raise CohortError(f"it holds {array.dtype}", where=where, expected=OBJECTS)
+    if array.ndim < 2 or array.ndim > 4:
+        raise CohortError(
+            f"it has shape {array.shape}",
+            where=where,
+            expected="(records, height, width), (records, height, width, channels), (records, "
+            "channels, height, width) or (records, length)",
+        )
+    return array, where
+
+
+def channel_axis(shape: tuple[int, ...], said: str, where: str) -> str:
+    """Where the channels are: "none", "first" or "last".
+
+    Raises
+    ------
+    CohortError
+        The shape does not tell, or contradicts what was said.
+    """
+    first = len(shape) == 4 and shape[1] <= FEW_CHANNELS
+    last = len(shape) == 4 and shape[3] <= FEW_CHANNELS
+    if said == "auto":
+        if len(shape) < 4:
+            return "none"
+        if first != last:
+            return "first" if first else "last"
+        raise CohortError(
+            f"the shape {shape} does not tell which axis holds the channels",
+            where=where,
+            next_step='Say it: channels = "first" or "last" under [cohort]',
+        )
+    if said not in ("none", "first", "last"):
+        raise CohortError(
+            f'"{said}" is no place for channels',
+            where="cohort.channels",
+            expected="auto, none, first or last",
+        )
+    if (said == "none") != (len(shape) < 4) and not (len(shape) == 3 and said == "first"):
+        raise CohortError(
+            f"the shape {shape} has no channels at that place", where=f"cohort.channels = {said}"
+        )
+    return said
+
+
+def count_broken(array: NDArray[Any], rows: NDArray[np.int64]) -> int:
+    """Records with NaN or infinity."""
+    if array.dtype.kind != "f":
+        return 0
+    broken = 0
+    for start in range(0, len(rows), 1024):
+        piece = np.asarray(array[rows[start : start + 1024]])
+        broken += int((~np.isfinite(piece.reshape(len(piece), -1)).all(axis=1)).sum())
+    return broken
+
+
+def _npy(path: Path, key: str | None) -> NDArray[Any]:
+    if key is not None:
+        raise CohortError("a key goes with an npz file", where=str(path))
+    array = np.load(path, mmap_mode="r", allow_pickle=False)
+    if not isinstance(array, np.ndarray):
+        raise CohortError("it is no npy", where=str(path), expected=OBJECTS)
+    return array
+
+
+def _npz(path: Path, key: str | None) -> NDArray[Any]:
+    with zipfile.ZipFile(path) as archive:
+        names = [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
+        if key is None and len(names) == 1:
+            key = names[0]
+        if key not in names:
+            raise CohortError(
+                "which array is meant?" if key is None else f'there is no array "{key}"',
+                where=str(path),
+                expected=one_of(key or "", names),
+                next_step='Say array = "..." under [cohort]',
+            )
+        info = archive.getinfo(f"{key}.npy")
+    mapped = _map_member(path, info) if info.compress_type == zipfile.ZIP_STORED else None
+    if mapped is not None:
+        return mapped
+    with np.load(path, allow_pickle=False) as content:
+        return np.asarray(content[key])
+
+
+def _map_member(path: Path, info: zipfile.ZipInfo) -> NDArray[Any] | None:
+    """Memory map of an uncompressed member, or None where its npy header is not a plain one."""
+    with path.open("rb") as handle:
+        handle.seek(info.header_offset)
+        local = handle.read(LOCAL_HEADER)
+        name, extra = int.from_bytes(local[26:28], "little"), int.from_bytes(local[28:30], "little")
+        handle.seek(info.header_offset + LOCAL_HEADER + name + extra)
+        version = np.lib.format.read_magic(handle)
+        readers = {
+            (1, 0): np.lib.format.read_array_header_1_0,
+            (2, 0): np.lib.format.read_array_header_2_0,
+        }
+        if version not in readers:
+            return None
+        shape, fortran, dtype = readers[version](handle)
+        if dtype.hasobject or fortran:
+            return None
+        offset = handle.tell()
+    return np.memmap(os.fspath(path), dtype=dtype, mode="r", shape=shape, offset=offset)

@@ -1,0 +1,94 @@
+"""Group columns: one value per patient, numbers binned on request, disagreement shown as such."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from auscult.cohort import group_of_patients
+from auscult.errors import CohortError
+from auscult.readers.tables import numbers, texts
+
+MOST_UNBINNED = 20
+
+
+def read_groups(
+    frame: pd.DataFrame,
+    names: Sequence[str],
+    patient_of_record: NDArray[np.int64],
+    patients: int,
+    *,
+    missing: Sequence[str],
+    bins: Mapping[str, Sequence[float]],
+) -> tuple[pd.DataFrame, list[str]]:
+    """One string per patient and attribute.
+
+    Returns
+    -------
+    groups : DataFrame, shape (patients, attributes)
+    notes : list of str
+
+    Raises
+    ------
+    CohortError
+        A numeric column of many values without bins, or bins for text.
+    """
+    columns: dict[str, NDArray[np.object_]] = {}
+    notes: list[str] = []
+    for name in names:
+        array, unparsable = numbers(frame[name], missing)
+        if name in bins:
+            if unparsable:
+                raise CohortError(
+                    f"{unparsable} values are no numbers",
+                    where=f"column {name}",
+                    expected="numbers, since cohort.bins names it",
+                )
+            values = bin_numbers(array, bins[name], f"cohort.bins.{name}")
+            notes.append(f"{name}: binned at {', '.join(f'{cut:g}' for cut in bins[name])}")
+        else:
+            values = texts(frame[name], missing)
+            distinct = len(np.unique(array[~np.isnan(array)]))
+            if not unparsable and distinct > MOST_UNBINNED:
+                cuts = np.unique(np.round(np.nanquantile(array, [1 / 3, 2 / 3]), 2))
+                raise CohortError(
+                    f"the group has {distinct} different numbers",
+                    where=f"column {name}",
+                    expected="bins for a numeric group",
+                    next_step=f'Write below [cohort.bins]: "{name}" = '
+                    f"[{', '.join(f'{cut:g}' for cut in cuts)}]",
+                )
+        columns[name] = group_of_patients(
+            ["" if v is None else str(v) for v in values.tolist()], patient_of_record, patients
+        )
+    return pd.DataFrame(columns, index=pd.RangeIndex(patients)), notes
+
+
+def bin_names(cuts: Sequence[float]) -> tuple[str, ...]:
+    """For cuts 40 and 65: "< 40", "40 to < 65", ">= 65"."""
+    middle = (f"{low:g} to < {high:g}" for low, high in itertools.pairwise(cuts))
+    return (f"< {cuts[0]:g}", *middle, f">= {cuts[-1]:g}")
+
+
+def bin_numbers(
+    values: NDArray[np.float64], cuts: Sequence[float], where: str
+) -> NDArray[np.object_]:
+    """Name of each number's bin, None where it is NaN.
+
+    Raises
+    ------
+    CohortError
+        The cuts do not ascend.
+    """
+    if not len(cuts) or not np.isfinite(cuts).all() or (np.diff(cuts) <= 0).any():
+        raise CohortError(
+            "the cut points do not ascend", where=where, expected="ascending finite numbers"
+        )
+    names = np.array(bin_names(cuts), dtype=object)
+    result = names[np.digitize(values, cuts)]  # NaN goes to the last bin and is taken out below
+    result[np.isnan(values)] = None
+    return np.asarray(result, dtype=object)

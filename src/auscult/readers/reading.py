@@ -1,0 +1,269 @@
+"""How a table, or an array with its table, becomes a cohort."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from auscult.cohort import Cohort, LeftOut, PatientIds, Task
+from auscult.errors import CohortError
+from auscult.inputs import ArrayInputs, Inputs
+from auscult.randomness import Stage, generator
+from auscult.readers.arrays import channel_axis, count_broken, read_array
+from auscult.readers.columns import MAX_LEVELS, MIN_LEVEL_PATIENTS, table_inputs
+from auscult.readers.groups import read_groups
+from auscult.readers.labels import Labels, read_labels
+from auscult.readers.tables import read_table, require_columns, texts
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """What the columns of a table mean.
+
+    Attributes
+    ----------
+    patient : str
+        Column that says whose record it is. Every row needs a value.
+    label : str or sequence of str
+        Column that the model predicts; several columns of 0 and 1 make a multi-label task.
+    groups : sequence of str
+        Columns to compare risks by. They are inputs too, unless excluded.
+    positive : sequence of str, optional
+        Values of the label that count as positive; the others are negative.
+    label_groups : mapping of str to sequence of str, optional
+        New class names and the values merged into them.
+    label_bins : sequence of float, optional
+        Cut points that turn a numeric label into classes.
+    task : {"binary", "multiclass", "multilabel"}, optional
+        Told from the labels when not given.
+    bins : mapping of str to sequence of float, optional
+        Cut points of numeric group columns.
+    exclude : sequence of str
+        Columns that are no inputs (identifiers, later outcomes).
+    missing : sequence of str
+        Values that mean missing, besides empty fields and NA, NaN, null and None.
+    numeric, categorical : sequence of str
+        Columns whose kind is declared instead of recognised.
+    max_levels, min_level_patients : int
+        Categories beyond the `max_levels` most common, and those that fewer than
+        `min_level_patients` patients have, are pooled as "(rare)".
+    max_patients : int, optional
+        Draw a random subset of so many patients.
+    seed : int
+        For the subset.
+    source : str, optional
+        Public name of the data; the file's name by default.
+    """
+
+    patient: str
+    label: str | Sequence[str]
+    groups: Sequence[str] = ()
+    positive: Sequence[str] | None = None
+    label_groups: Mapping[str, Sequence[str]] | None = None
+    label_bins: Sequence[float] | None = None
+    task: Task | None = None
+    bins: Mapping[str, Sequence[float]] | None = None
+    exclude: Sequence[str] = ()
+    missing: Sequence[str] = ()
+    numeric: Sequence[str] = ()
+    categorical: Sequence[str] = ()
+    max_levels: int = MAX_LEVELS
+    min_level_patients: int = MIN_LEVEL_PATIENTS
+    max_patients: int | None = None
+    seed: int = 0
+    source: str | None = field(default=None)
+
+    def table(self, data: Any) -> Cohort:  # noqa: ANN401
+        """Read a table whose columns are the inputs."""
+        frame = read_table(data)
+        self._check_columns(frame)
+        kept = self._keep(frame)
+        dropped = {self.patient, *self._labels(), *self.exclude}
+        inputs, notes = table_inputs(
+            frame.iloc[kept.rows][[name for name in frame.columns if name not in dropped]],
+            kept.patient_of_record,
+            missing=self.missing,
+            numeric=self.numeric,
+            categorical=self.categorical,
+            max_levels=self.max_levels,
+            min_level_patients=self.min_level_patients,
+        )
+        return self._cohort(frame, kept, inputs, notes, _source(data))
+
+    def arrays(
+        self,
+        array: Any,  # noqa: ANN401
+        table: Any,  # noqa: ANN401
+        *,
+        key: str | None,
+        channels: str,
+    ) -> Cohort:
+        """Read an array whose row i is described by the table's row i."""
+        for name in ("numeric", "categorical", "exclude"):
+            if getattr(self, name):
+                raise CohortError(
+                    "the table of an array holds no inputs, so there is nothing to declare",
+                    where=f"cohort.{name}",
+                    next_step="Leave it out",
+                )
+        values, where = read_array(array, key)
+        frame = read_table(table)
+        if len(frame) != len(values):
+            raise CohortError(
+                f"the array has {len(values)} entries and the table {len(frame)} rows",
+                where=where,
+                expected="row i of the table describes entry i of the array",
+            )
+        self._check_columns(frame)
+        kept = self._keep(frame)
+        broken = count_broken(values, kept.rows)
+        if broken:
+            raise CohortError(
+                f"{broken} records hold NaN or infinity", where=where, expected="finite numbers"
+            )
+        inputs = ArrayInputs(
+            array=values, rows=kept.rows, channels=channel_axis(values.shape, channels, where)
+        )
+        return self._cohort(frame, kept, inputs, [], _source(array))
+
+    def _labels(self) -> tuple[str, ...]:
+        return (self.label,) if isinstance(self.label, str) else tuple(self.label)
+
+    def _check_columns(self, frame: pd.DataFrame) -> None:
+        bins = dict(self.bins or {})
+        for key, value in (("max_levels", self.max_levels), ("max_patients", self.max_patients)):
+            if value is not None and value < 1:
+                raise CohortError(
+                    f"{value} is too few", where=f"cohort.{key}", expected="1 or more"
+                )
+        if not self._labels():
+            raise CohortError("there is no label", where="cohort.label", expected="a column")
+        require_columns(
+            frame,
+            [
+                ("cohort.patient", self.patient),
+                *(("cohort.label", name) for name in self._labels()),
+                *(("cohort.groups", name) for name in self.groups),
+                *(("cohort.bins", name) for name in bins),
+                *(("cohort.exclude", name) for name in self.exclude),
+                *(("cohort.numeric", name) for name in self.numeric),
+                *(("cohort.categorical", name) for name in self.categorical),
+            ],
+            "table",
+        )
+        for one, other, names in (
+            ("patient", "label", {self.patient} & set(self._labels())),
+            ("patient", "groups", {self.patient} & set(self.groups)),
+            ("numeric", "categorical", set(self.numeric) & set(self.categorical)),
+        ):
+            if names:
+                raise CohortError(
+                    f'"{sorted(names)[0]}" is both {one} and {other}', where=f"cohort.{other}"
+                )
+        for name in bins:
+            if name not in self.groups:
+                raise CohortError(
+                    f'"{name}" is no group, so its bins would not be used',
+                    where="cohort.bins",
+                    expected="columns that cohort.groups names",
+                )
+
+    def _keep(self, frame: pd.DataFrame) -> _Kept:
+        """Which rows make the cohort, whose they are and what was left out."""
+        names = texts(frame[self.patient])
+        empty = int(sum(name is None for name in names.tolist()))
+        if empty:
+            raise CohortError(
+                f"{empty} of {len(frame)} rows have no patient",
+                where=f"column {self.patient}",
+                expected="a value in every row: the patient is the unit of everything",
+                next_step="Remove these rows or find out whose they are",
+            )
+        labels = read_labels(
+            frame,
+            self._labels(),
+            missing=self.missing,
+            positive=self.positive,
+            groups=self.label_groups,
+            bins=self.label_bins,
+            task=self.task,
+        )
+        left_out = []
+        rows = np.flatnonzero(~labels.missing)
+        if labels.missing.any():
+            left_out.append(LeftOut("label missing", int(labels.missing.sum())))
+        codes, ids = pd.factorize(names[rows].astype(str))
+        if self.max_patients is not None and self.max_patients < len(ids):
+            order = generator(self.seed, Stage.SUBSET).permutation(len(ids))
+            drawn = np.zeros(len(ids), dtype=bool)
+            drawn[order[: self.max_patients]] = True
+            stay = drawn[codes]
+            left_out.append(
+                LeftOut("patient not drawn into the subset (max_patients)", int((~stay).sum()))
+            )
+            rows = rows[stay]
+            codes, ids = pd.factorize(names[rows].astype(str))
+        return _Kept(
+            rows=rows,
+            patient_of_record=codes.astype(np.int64),
+            ids=np.asarray(ids, dtype=str),
+            labels=labels,
+            left_out=tuple(left_out),
+        )
+
+    def _cohort(
+        self,
+        frame: pd.DataFrame,
+        kept: _Kept,
+        inputs: Inputs,
+        notes: list[str],
+        source: str,
+    ) -> Cohort:
+        groups, more = read_groups(
+            frame.iloc[kept.rows],
+            self.groups,
+            kept.patient_of_record,
+            len(kept.ids),
+            missing=self.missing,
+            bins=dict(self.bins or {}),
+        )
+        labels = kept.labels.values[kept.rows]
+        if labels.ndim == 1 and len(np.unique(labels)) < 2:
+            raise CohortError(
+                "all records of the subset have the same label",
+                where="cohort.max_patients",
+                next_step="Draw more patients",
+            )
+        return Cohort(
+            inputs=inputs,
+            labels=labels,
+            task=kept.labels.task,
+            classes=kept.labels.classes,
+            patient_of_record=kept.patient_of_record,
+            patient_ids=PatientIds(kept.ids),
+            record_rows=kept.rows,
+            groups=groups,
+            left_out=kept.left_out,
+            notes=(*notes, *more),
+            source=self.source or source,
+        )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Kept:
+    rows: NDArray[np.int64]
+    patient_of_record: NDArray[np.int64]
+    ids: NDArray[np.str_] = field(repr=False)
+    labels: Labels
+    left_out: tuple[LeftOut, ...]
+
+
+def _source(data: Any) -> str:  # noqa: ANN401
+    return Path(data).name if isinstance(data, str | os.PathLike) else "data in memory"
