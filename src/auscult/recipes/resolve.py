@@ -1,0 +1,62 @@
+"""``"module:name"`` to the object it names, the configuration's folder first."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+from typing import Any
+
+from auscult.errors import RecipeError, one_of
+
+
+def resolve(reference: str, folder: Path | None = None) -> Any:  # noqa: ANN401
+    """Import what a reference names.
+
+    Parameters
+    ----------
+    reference : str
+        For example ``"training:make_network"`` or ``"sklearn.svm:SVC"``.
+    folder : Path, optional
+        Put first on the import path while importing.
+
+    Raises
+    ------
+    RecipeError
+        No such module or name, or importing it raised.
+    """
+    module_name, colon, name = reference.partition(":")
+    if not (colon and module_name and name):
+        raise RecipeError(f'"{reference}" names nothing', where="recipe", expected='"module:name"')
+    place = None if folder is None else str(folder.resolve())
+    if place is not None:
+        sys.path.insert(0, place)
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and not module_name.startswith(error.name):
+            what = f"importing {module_name} needs the module {error.name}, which is not installed"
+        else:
+            what = f"there is no module {module_name}"
+        raise RecipeError(
+            what,
+            where=f"recipe {reference}",
+            expected="an installed module, or a file beside the configuration",
+        ) from error
+    except Exception as error:
+        raise RecipeError(
+            f"importing {module_name} raised {type(error).__name__}: {error}",
+            where=f"recipe {reference}",
+        ) from error
+    finally:
+        if place is not None:
+            sys.path.remove(place)
+    found = module
+    for part in name.split("."):
+        if not hasattr(found, part):
+            names = [n for n in dir(found) if not n.startswith("_")]
+            raise RecipeError(
+                f'{module_name} has no "{name}"', where="recipe", expected=one_of(part, names)
+            )
+        found = getattr(found, part)
+    return found

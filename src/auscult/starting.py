@@ -1,0 +1,193 @@
+"""What `init` and `check` say: a configuration to start from, the cohort, the cost."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from auscult.display import duration
+from auscult.errors import CohortError
+
+if TYPE_CHECKING:
+    from auscult.audit import Audit, Trial
+    from auscult.cohort import Cohort
+
+FEW_VALUES = 20
+
+
+def starting_configuration(
+    table: str, patient: str, label: str, groups: Sequence[str], images: str | None
+) -> str:
+    """A commented ``audit.toml`` for a table that exists.
+
+    Raises
+    ------
+    CohortError
+        The table cannot be read or lacks a column.
+    """
+    from auscult.readers.tables import numbers, read_table, require_columns, texts
+
+    frame = read_table(table)
+    require_columns(
+        frame,
+        [("--patient", patient), ("--label", label), *(("--group", name) for name in groups)],
+        Path(table).name,
+    )
+    labels = texts(frame[label])
+    values = sorted({str(value) for value in labels.tolist() if value is not None})
+    if len(values) < 2:
+        raise CohortError(
+            "all records have the same label", where=f"column {label}", expected="two classes"
+        )
+    lines = [
+        "# What is audited: this cohort, trained on by this recipe. Every key is explained in",
+        "# docs/configuration.md; `auscult check audit.toml` validates it and estimates the cost.",
+        "",
+        "[cohort]",
+        f"table = {_quoted(table)}",
+    ]
+    if images is not None:
+        lines += [
+            f"images = {_quoted(images)}",
+            '# array = "images"            # which array of an npz, if it holds several',
+        ]
+    lines += [
+        f"patient = {_quoted(patient)}     # whose record it is: the unit of everything",
+        f"label = {_quoted(label)}",
+    ]
+    array, unparsable = numbers(frame[label])
+    if len(values) > FEW_VALUES and not unparsable:
+        cuts = np.unique(np.nanquantile(array, [1 / 3, 2 / 3]))
+        lines.append(f"label_bins = [{', '.join(f'{cut:.4g}' for cut in cuts)}]  # to classes")
+    elif len(values) > 2:
+        shown = ", ".join(map(_quoted, values[:FEW_VALUES]))
+        lines += [
+            f"# {len(values)} classes: {shown}",
+            "# positive = [...]             # the values that count as positive; all others do not",
+        ]
+    lines.append(
+        f"groups = [{', '.join(map(_quoted, groups))}]"
+        + ("" if groups else "   # columns to compare risks by, for example sex, age, ethnicity")
+    )
+    if images is None:
+        suspects = _likely_identifiers(frame, {patient, label, *groups})
+        lines.append(
+            f"exclude = [{', '.join(map(_quoted, suspects))}]   # no inputs: identifiers, later "
+            "outcomes"
+        )
+    lines += [
+        '# missing = ["?"]              # values that mean missing, besides empty, NA, NaN, null',
+        "# max_patients = 5000          # a random subset, to try things out",
+    ]
+    bins = []
+    for name in groups:
+        array, unparsable = numbers(frame[name])
+        if not unparsable and len(np.unique(array[~np.isnan(array)])) > FEW_VALUES:
+            cuts = np.unique(np.round(np.nanquantile(array, [1 / 3, 2 / 3])))
+            bins.append(f"{_quoted(name)} = [{', '.join(f'{cut:g}' for cut in cuts)}]")
+    if bins:
+        lines += ["", "[cohort.bins]                  # cut points of numeric groups", *bins]
+    lines += ["", "[recipe]                       # how your model is trained, from start to end"]
+    if images is None:
+        lines += [
+            'kind = "sklearn"               # or "torch", or "python" for a function of yours',
+            'model = "gradient_boosting"    # built-in name, or "module:name" beside this file',
+        ]
+    else:
+        lines += [
+            'kind = "torch"                 # or "python" for a function of yours',
+            'model = "cnn"                  # built-in name, or "module:factory" beside this file',
+        ]
+    lines += [
+        "",
+        "[audit]",
+        "models = 64                    # shadow models: more of them, narrower intervals",
+        "seed = 7",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _quoted(text: str) -> str:
+    """A TOML basic string."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    escaped = "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in escaped)
+    return f'"{escaped}"'
+
+
+def _likely_identifiers(frame: object, known: set[str]) -> list[str]:
+    import pandas as pd
+
+    if not isinstance(frame, pd.DataFrame):
+        return []
+    return [
+        str(name)
+        for name in frame.columns
+        if name not in known
+        and frame[name].nunique() == len(frame)
+        and ("id" in str(name).lower() or not pd.api.types.is_float_dtype(frame[name]))
+        and not any("." in str(value) for value in frame[name].head(50))
+    ]
+
+
+def describe_cohort(cohort: Cohort) -> str:
+    """The cohort as counts, for a terminal."""
+    summary = cohort.summary()
+    lines = [
+        f"Cohort   {summary['source']}: {cohort.records:,} records of {cohort.patients:,} patients",
+        f"Task     {cohort.task}: "
+        + ", ".join(f"{c['name']} {c['records']:,}" for c in summary["classes"]),
+        "Records  "
+        + ", ".join(
+            f"{band['patients']:,} patients with {band['records']}"
+            for band in summary["records_per_patient"]["bands"]
+        ),
+    ]
+    for name in cohort.groups.columns:
+        counts = cohort.groups[name].value_counts()
+        shown = ", ".join(f"{value} {count:,}" for value, count in counts.head(8).items())
+        more = f", {len(counts) - 8} more" if len(counts) > 8 else ""
+        lines.append(f"Group    {name}: {shown}{more}")
+    lines += [f"Left out {one.records:,} records: {one.reason}" for one in cohort.left_out]
+    lines += [f"Note     {note}" for note in cohort.notes]
+    return "\n".join(lines)
+
+
+def describe_trial(audit: Audit, trial: Trial, workers: int | None) -> str:
+    """What training one model took, and what the audit will take."""
+    from auscult.engine import default_workers
+
+    count = workers or default_workers()
+    seconds = trial.seconds_per_model * math.ceil(audit.models / count)
+    facts = ", ".join(f"{name} {value}" for name, value in trial.facts.items())
+    lines = [
+        f"Model    one takes {duration_of(trial.seconds_per_model)} on one core ({facts})",
+        (
+            f"Audit    {audit.models} models: about {duration(seconds)} of training with {count} "
+            f"worker{'s' if count > 1 else ''}, {_bytes(trial.output_bytes)} of outputs"
+        ),
+    ]
+    lines += [f"Note     {what}: {n}" for what, n in trial.notes.items()]
+    free = os.statvfs(".")
+    available = free.f_bavail * free.f_frsize
+    if available < 2 * trial.output_bytes:
+        lines.append(f"Warning  only {_bytes(available)} are free on this disk")
+    return "\n".join(lines)
+
+
+def duration_of(seconds: float) -> str:
+    """A duration that may be shorter than a second."""
+    return f"{seconds:.2f} s" if seconds < 10 else duration(seconds)
+
+
+def _bytes(count: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
