@@ -20,7 +20,7 @@ from auscult.errors import ConfigError, RecipeError
 from auscult.files import toml_text
 from auscult.progress import SILENT, Progress
 from auscult.recipes.base import Recipe
-from auscult.results import Result, Roster, write_results
+from auscult.results import Planted, Result, Roster, write_results
 from auscult.store import RunStore, default_block_models, plan_blocks
 
 __all__ = ["Audit", "Result", "Trial"]
@@ -145,7 +145,7 @@ class Audit:
         workers: int | None = None,
         progress: Progress = SILENT,
         configuration: str | None = None,
-        planted: dict[str, Any] | None = None,
+        planted: Planted | None = None,
     ) -> Result:
         """Train what is missing, analyse, and write results and report.
 
@@ -158,8 +158,8 @@ class Audit:
         progress : Progress
         configuration : str, optional
             Text for ``audit.toml``; made from the settings by default.
-        planted : dict, optional
-            What a simulated cohort planted.
+        planted : Planted, optional
+            What a simulated cohort planted: shown beside what was found.
 
         Returns
         -------
@@ -204,13 +204,12 @@ class Audit:
             trained = time.perf_counter()
             result = write_results(
                 store,
-                self._roster(recipe),
+                self._roster(recipe, planted),
                 seed=self.seed,
                 settings=AnalysisSettings(
                     smallest_cell=self.smallest_cell, intersections=self.intersections
                 ),
                 progress=progress,
-                planted=planted,
             )
             timings["training_seconds"] = round(
                 timings.get("training_seconds", 0.0) + trained - start, 2
@@ -226,7 +225,7 @@ class Audit:
     def _design(self) -> Design:
         return Design(models=self.models, patients=self.cohort.patients, seed=self.seed)
 
-    def _roster(self, recipe: dict[str, Any]) -> Roster:
+    def _roster(self, recipe: dict[str, Any], planted: Planted | None) -> Roster:
         cohort = self.cohort
         return Roster(
             title=self.title or cohort.source,
@@ -238,6 +237,7 @@ class Audit:
             groups=cohort.groups,
             labels=cohort.labels,
             task=cohort.task,
+            planted=planted,
         )
 
     def _settings(self, recipe: dict[str, Any]) -> dict[str, Any]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -12,6 +10,7 @@ from auscult.audit import Audit
 from auscult.cohort import Cohort
 from auscult.randomness import Stage, generator
 from auscult.recipes import SklearnRecipe
+from auscult.results import Planted
 
 PATIENTS = 900
 PLANTED = 12
@@ -80,7 +79,7 @@ def simulated_clinic(seed: int = SEED) -> tuple[pd.DataFrame, NDArray[np.bool_]]
     return visits, planted
 
 
-def simulated_audit() -> tuple[Audit, dict[str, Any]]:
+def simulated_audit() -> tuple[Audit, Planted]:
     """Audit of the simulated clinic and what was planted in it."""
     visits, planted = simulated_clinic()
     cohort = Cohort.from_table(
@@ -105,7 +104,7 @@ def simulated_audit() -> tuple[Audit, dict[str, Any]]:
     audit = Audit(
         cohort, recipe, models=MODELS, seed=SEED, title="Simulated clinic (Auscult's demonstration)"
     )
-    return audit, {"patients": planted, "what": WHAT_WAS_PLANTED}
+    return audit, Planted(patients=planted, what=WHAT_WAS_PLANTED)
 
 
 def wisconsin_audit() -> Audit:

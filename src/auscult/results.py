@@ -66,6 +66,22 @@ class Roster:
     groups: pd.DataFrame
     labels: NDArray[np.int64] | None = None
     task: Task | None = None
+    planted: Planted | None = None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Planted:
+    """Patients of a simulated cohort that the model must memorise: truth to compare findings with.
+
+    Attributes
+    ----------
+    patients : bool array, shape (patients,)
+    what : str
+        What they are, for the report.
+    """
+
+    patients: NDArray[np.bool_]
+    what: str
 
 
 class Result:
@@ -183,7 +199,6 @@ def write_results(
     seed: int,
     settings: AnalysisSettings,
     progress: Progress = SILENT,
-    planted: dict[str, Any] | None = None,
 ) -> Result:
     """Analyse a finished store and write everything the run directory promises.
 
@@ -195,8 +210,6 @@ def write_results(
     seed : int
     settings : AnalysisSettings
     progress : Progress
-    planted : dict, optional
-        What a simulated cohort planted: shown beside what was found.
     """
     outputs = store.outputs()
     membership = store.read_membership()
@@ -217,8 +230,8 @@ def write_results(
         "protection": [],
         "decision": {},
     }
-    if planted is not None:
-        summary["planted"] = planted
+    if roster.planted is not None:
+        summary["planted"] = _planted(roster.planted, findings.patients)
     _write_secrets(store, roster, findings)
     write_json(store.path / SUMMARY, summary)
     write_bytes(store.path / GROUPS, groups_csv(summary).encode())
@@ -254,6 +267,24 @@ def _assess(
         utility=utility,
     )
     return analyse(evidence, seed=seed, progress=progress, settings=settings), models
+
+
+def _planted(planted: Planted, patients: pd.DataFrame) -> dict[str, Any]:
+    """What was planted and what was found, at an AUC above 0.9."""
+    auc = patients["auc"].to_numpy()
+    sides = {"planted": planted.patients, "others": ~planted.patients}
+    return {
+        "what": planted.what,
+        "threshold": 0.9,
+        **{
+            name: {
+                "patients": int(side.sum()),
+                "found": int((auc[side] > 0.9).sum()),
+                "mean_auc": float(auc[side].mean()),
+            }
+            for name, side in sides.items()
+        },
+    }
 
 
 def _stratum(labels: NDArray[np.int64]) -> NDArray[np.int64]:
