@@ -76,6 +76,20 @@ class TorchPart(_Part):
     dtype: Literal["float32", "float64"] | None = None
     arguments: dict[str, Any] | None = None
 
+    @model_validator(mode="after")
+    def _nothing_ignored(self) -> TorchPart:
+        built_in = self.model in ("mlp", "cnn")
+        for key, used, needs in (
+            ("hidden", self.model == "mlp", 'model = "mlp"'),
+            ("width", self.model == "cnn", 'model = "cnn"'),
+            ("dropout", built_in, "a built-in model"),
+            ("arguments", not built_in, 'model = "module:factory"'),
+            ("momentum", self.optimizer == "sgd", 'optimizer = "sgd"'),
+        ):
+            if getattr(self, key) is not None and not used:
+                raise ValueError(f"{key} goes with {needs} and would be ignored")
+        return self
+
     def recipe(self, folder: Path) -> Recipe:
         """The recipe; modules are looked up in `folder` first."""
         settings = self.given()

@@ -1,0 +1,316 @@
+"""PyTorch recipes: built-in networks or any factory of an `nn.Module`; torch loads when used."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from auscult.cohort import TrainingData
+from auscult.errors import ConfigError, RecipeError, one_of
+from auscult.inputs import ArrayInputs, TableInputs
+from auscult.recipes.base import Assignment, BlockOutputs, Recipe
+from auscult.recipes.failures import explained
+from auscult.recipes.outputs import output_columns, output_kind
+from auscult.recipes.python import describe
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from auscult.recipes.torch_data import Encoded
+
+OPTIMIZERS = ("adamw", "adam", "sgd")
+BUILT_IN = ("mlp", "cnn")
+CHOICES = {
+    "optimizer": OPTIMIZERS,
+    "stack": ("auto", "always", "never"),
+    "device": ("auto", "cpu", "cuda"),
+    "dtype": ("float32", "float64"),
+}
+
+
+class TorchRecipe(Recipe):
+    """Train networks with PyTorch, the models of a block in one batched step where possible.
+
+    Parameters
+    ----------
+    model : str or callable
+        "mlp" (tables), "cnn" (images), "module:factory", or a factory
+        ``factory(inputs, outputs, **factory_arguments)`` that returns an `nn.Module`. `inputs` is
+        the number of features of a table, and the shape of one record otherwise: (channels,
+        height, width) or (channels, length). `outputs` is 1 for two classes. The module returns
+        logits, shape (records, outputs).
+    hidden : sequence of int
+        Hidden layers of "mlp".
+    width : int
+        Channels of the first block of "cnn".
+    dropout : float
+        Of "mlp" and "cnn".
+    epochs, batch_size : int
+    optimizer : {"adamw", "adam", "sgd"}
+    learning_rate, weight_decay : float
+    momentum : float
+        Of "sgd".
+    image_size : int, optional
+        Resize images to this height and width.
+    stack : {"auto", "always", "never"}
+        Train the models of a block in one batched step. "auto" does so where it can and helps.
+    device : {"auto", "cpu", "cuda"}
+    dtype : {"float32", "float64"}
+    factory_arguments : mapping, optional
+    folder : path-like, optional
+        Where to look for the module first.
+
+    Notes
+    -----
+    Tables: numbers are scaled on each model's own members, missing ones become 0 beside an
+    indicator; categories are one-hot. Images: each channel is scaled on the members.
+    """
+
+    kind = "torch"
+
+    def __init__(
+        self,
+        model: str | Callable[..., nn.Module] = "mlp",
+        *,
+        hidden: Sequence[int] = (128, 128),
+        width: int = 16,
+        dropout: float = 0.0,
+        epochs: int = 15,
+        batch_size: int = 256,
+        optimizer: str = "adamw",
+        learning_rate: float = 1e-3,
+        weight_decay: float = 0.01,
+        momentum: float = 0.9,
+        image_size: int | None = None,
+        stack: str = "auto",
+        device: str = "auto",
+        dtype: str = "float32",
+        factory_arguments: Mapping[str, Any] | None = None,
+        folder: Path | str | None = None,
+    ) -> None:
+        self.model = model
+        self.hidden = hidden
+        self.width = width
+        self.dropout = dropout
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.optimizer = optimizer
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.momentum = momentum
+        self.image_size = image_size
+        self.stack = stack
+        self.device = device
+        self.dtype = dtype
+        self.factory_arguments = factory_arguments
+        self.folder = None if folder is None else Path(folder)
+
+    def settings(self) -> dict[str, Any]:
+        """See :meth:`Recipe.settings`; a factory's source is part of it."""
+        for name, choices in CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise ConfigError(
+                    f'"{getattr(self, name)}" is no choice',
+                    where=f"recipe.{name}",
+                    expected=", ".join(choices),
+                )
+        for name in ("epochs", "batch_size", "width"):
+            if getattr(self, name) < 1:
+                raise ConfigError("it is too small", where=f"recipe.{name}", expected="1 or more")
+        settings: dict[str, Any] = {
+            "model": self.model if self.model in BUILT_IN else describe(self._factory()),
+            "epochs": self.epochs,
+            "batch_size": self.batch_size,
+            "optimizer": self.optimizer,
+            "learning_rate": self.learning_rate,
+            "weight_decay": self.weight_decay,
+        }
+        if self.model == "mlp":
+            settings |= {"hidden": list(self.hidden), "dropout": self.dropout}
+        elif self.model == "cnn":
+            settings |= {"width": self.width, "dropout": self.dropout}
+        elif self.factory_arguments:
+            settings["factory_arguments"] = dict(self.factory_arguments)
+        if self.optimizer == "sgd":
+            settings["momentum"] = self.momentum
+        if self.image_size is not None:
+            settings["image_size"] = self.image_size
+        # Device, number format and stacking change the last digits: they are part of the identity.
+        return settings | {"stack": self.stack, "device": self.device, "dtype": self.dtype}
+
+    def supports(self, data: TrainingData) -> str | None:
+        """See :meth:`Recipe.supports`."""
+        table = isinstance(data.inputs, TableInputs)
+        if self.model == "mlp" and not table:
+            return 'the built-in "mlp" needs a table; "cnn" reads images'
+        if self.model == "cnn" and (
+            not isinstance(data.inputs, ArrayInputs) or data.inputs.array.ndim < 3
+        ):
+            return 'the built-in "cnn" needs images; "mlp" reads tables'
+        if self.image_size is not None and table:
+            return "image_size goes with images, and this is a table"
+        return None
+
+    def train_block(
+        self,
+        data: TrainingData,
+        assignments: Sequence[Assignment],
+        advance: Callable[[float], None],
+    ) -> BlockOutputs:
+        """See :meth:`Recipe.train_block`."""
+        values, facts = self.train_exactly(data, assignments, advance)
+        return BlockOutputs(
+            values=values.astype(np.float32)[:, None], kind=output_kind(data), facts=facts
+        )
+
+    def train_exactly(
+        self,
+        data: TrainingData,
+        assignments: Sequence[Assignment],
+        advance: Callable[[float], None],
+    ) -> tuple[NDArray[np.float64], dict[str, Any]]:
+        """Outputs in 64 bits, shape (models, records, columns), and facts."""
+        torch = _torch()
+        from auscult.recipes.torch_data import encode
+        from auscult.recipes.torch_training import (
+            Plan,
+            check_shape,
+            predict,
+            steps_per_epoch,
+            train_alone,
+            train_stacked,
+            why_not_stacked,
+        )
+
+        device = self._device()
+        kind, columns, records = output_kind(data), output_columns(data), len(data.inputs)
+        encoded = encode(data.inputs, getattr(torch, self.dtype), device, self.image_size)
+        encoded.fit([one.members for one in assignments])
+        labels = torch.from_numpy(data.labels).to(device)
+        plan = Plan(
+            epochs=self.epochs,
+            steps=steps_per_epoch(records, self.batch_size),
+            optimizer=self.optimizer,
+            learning_rate=self.learning_rate,
+            weight_decay=self.weight_decay,
+            momentum=self.momentum,
+            loss=kind,
+        )
+        modules = [self._module(one, encoded, columns, device) for one in assignments]
+        first = assignments[0].model
+        with explained(first, "the first forward pass"):
+            check_shape(modules[0], encoded, columns)
+        reason = (
+            "as configured (stack = never)"
+            if self.stack == "never"
+            else why_not_stacked(modules[0], encoded, device)
+        )
+        if reason is not None and self.stack == "always":
+            reason = None if "faster" in reason else reason
+            if reason is not None:
+                raise RecipeError(
+                    f"the module cannot be stacked: {reason}",
+                    where="recipe.stack",
+                    next_step='Use stack = "auto"',
+                )
+        if reason is None:
+            with explained(first, "training"):
+                train_stacked(modules, encoded, labels, assignments, plan, advance)
+        else:
+            for place, one in enumerate(assignments):
+                with explained(one.model, "training"), torch.random.fork_rng():
+                    torch.manual_seed(one.seed)
+                    train_alone(modules[place], place, encoded, labels, one, plan, advance)
+        outputs = []
+        for place, one in enumerate(assignments):
+            with explained(one.model, "predicting"):
+                outputs.append(predict(modules[place], place, encoded, records).numpy())
+            if not np.isfinite(outputs[-1]).all():
+                raise RecipeError(
+                    "training diverged: its outputs are not finite",
+                    where=f"model {one.model}",
+                    next_step="Lower recipe.learning_rate",
+                )
+        facts: dict[str, Any] = {
+            "parameters": sum(p.numel() for p in modules[0].parameters() if p.requires_grad),
+            "trained": "stacked" if reason is None else "one after the other",
+            "device": device.type,
+        }
+        if reason is not None:
+            facts["not_stacked_because"] = reason
+        return np.stack(outputs), facts
+
+    def _module(
+        self, assignment: Assignment, encoded: Encoded, columns: int, device: torch.device
+    ) -> nn.Module:
+        """A network with the initial weights of the model's own seed."""
+        torch = _torch()
+        from auscult.recipes import networks
+
+        shape = encoded.shape
+        inputs: Any = shape[0] if len(shape) == 1 else shape
+        with explained(assignment.model, "making the network"), torch.random.fork_rng():
+            torch.manual_seed(assignment.seed)
+            if self.model == "mlp":
+                module = networks.mlp(inputs, columns, self.hidden, self.dropout)
+            elif self.model == "cnn":
+                module = networks.cnn(inputs, columns, self.width, self.dropout)
+            else:
+                module = self._factory()(inputs, columns, **dict(self.factory_arguments or {}))
+        if not isinstance(module, torch.nn.Module) or not list(module.parameters()):
+            raise RecipeError(
+                f"the factory returned {type(module).__name__}",
+                where="recipe.model",
+                expected="an nn.Module with parameters",
+            )
+        ready: nn.Module = module.to(device=device, dtype=getattr(torch, self.dtype))
+        return ready
+
+    def _factory(self) -> Callable[..., nn.Module]:
+        if not isinstance(self.model, str):
+            return self.model
+        if ":" not in self.model:
+            raise ConfigError(
+                f'there is no built-in network "{self.model}"',
+                where="recipe.model",
+                expected=f'a built-in name or "module:factory"; {one_of(self.model, BUILT_IN)}',
+            )
+        from auscult.recipes.resolve import resolve
+
+        found = resolve(self.model, self.folder)
+        if not callable(found):
+            raise RecipeError(
+                f"{self.model} is no factory",
+                where="recipe.model",
+                expected="factory(inputs, outputs) -> nn.Module",
+            )
+        return found  # type: ignore[no-any-return]
+
+    def _device(self) -> torch.device:
+        torch = _torch()
+        if self.device == "cuda" and not torch.cuda.is_available():
+            raise RecipeError(
+                "PyTorch finds no GPU here", where="recipe.device", expected='"cpu" or "auto"'
+            )
+        name = self.device
+        if name == "auto":
+            name = "cuda" if torch.cuda.is_available() else "cpu"
+        device: torch.device = torch.device(name)
+        return device
+
+
+def _torch() -> Any:  # noqa: ANN401
+    try:
+        import torch
+    except ImportError as error:
+        raise RecipeError(
+            "PyTorch is not installed",
+            where='recipe.kind = "torch"',
+            next_step='Install it: pip install "auscult[torch]" -c constraints.txt',
+        ) from error
+    return torch

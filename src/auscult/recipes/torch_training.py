@@ -1,0 +1,243 @@
+"""Training K models at once, or one after the other: the same steps, the same numbers.
+
+Every model takes the same number of steps per epoch, whatever its number of members: its own
+permutation is split into so many batches of nearly equal size. Shorter batches are padded with
+records of weight 0, so that K models make one batched step: `vmap` over stacked parameters for the
+losses, one backward pass for their sum, one optimiser over the stacks. Optimisers that work element
+by element (Adam, AdamW, SGD) treat a stack as its parts. Imports torch: load it lazily.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.func import functional_call, stack_module_state, vmap
+
+from auscult.errors import RecipeError
+from auscult.recipes.base import Assignment
+from auscult.recipes.torch_data import Encoded
+
+PREDICT_AT_ONCE = 512
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How models are optimised.
+
+    Attributes
+    ----------
+    epochs, steps : int
+        Steps are per epoch.
+    optimizer : str
+    learning_rate, weight_decay, momentum : float
+    loss : {"sigmoid", "softmax", "multilabel"}
+    """
+
+    epochs: int
+    steps: int
+    optimizer: str
+    learning_rate: float
+    weight_decay: float
+    momentum: float
+    loss: str
+
+    def make_optimizer(self, parameters: Sequence[Tensor]) -> torch.optim.Optimizer:
+        """Optimiser over parameters or stacks of them, fused into one kernel."""
+        common = {"lr": self.learning_rate, "weight_decay": self.weight_decay, "fused": True}
+        if self.optimizer == "sgd":
+            return torch.optim.SGD(parameters, momentum=self.momentum, **common)  # type: ignore[arg-type]
+        kind = torch.optim.AdamW if self.optimizer == "adamw" else torch.optim.Adam
+        return kind(parameters, **common)  # type: ignore[arg-type]
+
+
+def steps_per_epoch(records: int, batch_size: int) -> int:
+    """Steps of every model: half of the records are members, on average."""
+    return max(1, math.ceil(records / 2 / batch_size))
+
+
+def loss_of(outputs: Tensor, labels: Tensor, weights: Tensor, kind: str) -> Tensor:
+    """Weighted mean loss of one model's batch.
+
+    Parameters
+    ----------
+    outputs : tensor, shape (records, columns)
+    labels : tensor, shape (records,) or (records, labels)
+    weights : tensor, shape (records,)
+    kind : {"sigmoid", "softmax", "multilabel"}
+    """
+    if kind == "softmax":
+        each = nn.functional.cross_entropy(outputs, labels, reduction="none")
+    else:
+        truth = labels[:, None] if kind == "sigmoid" else labels
+        each = nn.functional.binary_cross_entropy_with_logits(
+            outputs, truth.to(outputs.dtype), reduction="none"
+        ).mean(dim=1)
+    return (each * weights).sum() / weights.sum()
+
+
+def batches(assignment: Assignment, plan: Plan) -> Iterator[NDArray[np.int64]]:
+    """Rows of each step of one model, epoch after epoch."""
+    rng = np.random.default_rng(assignment.seed)
+    for _ in range(plan.epochs):
+        yield from np.array_split(rng.permutation(assignment.members), plan.steps)
+
+
+def train_stacked(
+    modules: Sequence[nn.Module],
+    encoded: Encoded,
+    labels: Tensor,
+    assignments: Sequence[Assignment],
+    plan: Plan,
+    advance: Callable[[float], None],
+) -> None:
+    """Train all modules in one batched step at a time; they are changed in place."""
+    parameters, buffers = stack_module_state(list(modules))
+    leaves = {name: value.detach().requires_grad_() for name, value in parameters.items()}
+    optimizer = plan.make_optimizer(list(leaves.values()))
+    base = modules[0].train()
+
+    def one(p: dict[str, Tensor], b: dict[str, Tensor], x: Tensor, y: Tensor, w: Tensor) -> Tensor:
+        return loss_of(_shaped(functional_call(base, (p, b), (x,))), y, w, plan.loss)
+
+    losses_of = vmap(one)
+    places = list(range(len(modules)))
+    device, dtype = labels.device, next(iter(leaves.values())).dtype
+    rounds = plan.epochs * plan.steps
+    every = max(1, rounds // 50)
+    for step, rows in enumerate(zip(*(batches(a, plan) for a in assignments), strict=True)):
+        index, weights = _padded(rows)
+        picked = torch.from_numpy(index).to(device)
+        optimizer.zero_grad(set_to_none=True)
+        losses = losses_of(
+            leaves,
+            buffers,
+            encoded.batch(places, picked),
+            labels[picked],
+            torch.from_numpy(weights).to(device, dtype),
+        )
+        torch.autograd.backward(losses.sum())
+        optimizer.step()
+        if step % every == every - 1:
+            advance(len(modules) * every / rounds)
+    advance(len(modules) * (rounds % every) / rounds)
+    with torch.no_grad():
+        for place, module in enumerate(modules):
+            for name, value in module.named_parameters():
+                value.copy_(leaves[name][place])
+
+
+def train_alone(
+    module: nn.Module,
+    place: int,
+    encoded: Encoded,
+    labels: Tensor,
+    assignment: Assignment,
+    plan: Plan,
+    advance: Callable[[float], None],
+) -> None:
+    """Train one module by itself, in place, with the steps of :func:`train_stacked`."""
+    module.train()
+    parameters = [p for p in module.parameters() if p.requires_grad]
+    optimizer = plan.make_optimizer(parameters)
+    rounds = plan.epochs * plan.steps
+    every = max(1, rounds // 50)
+    for step, rows in enumerate(batches(assignment, plan)):
+        picked = torch.from_numpy(rows).to(labels.device)
+        optimizer.zero_grad(set_to_none=True)
+        x = encoded.batch([place], picked[None])[0]
+        weights = torch.ones(len(rows), dtype=x.dtype, device=x.device)
+        loss = loss_of(_shaped(module(x)), labels[picked], weights, plan.loss)
+        torch.autograd.backward(loss)
+        optimizer.step()
+        if step % every == every - 1:
+            advance(every / rounds)
+    advance((rounds % every) / rounds)
+
+
+@torch.inference_mode()
+def predict(module: nn.Module, place: int, encoded: Encoded, records: int) -> Tensor:
+    """Outputs of one model on all records, float64, shape (records, columns)."""
+    module.eval()
+    device = next(module.parameters()).device
+    outputs = []
+    for start in range(0, records, PREDICT_AT_ONCE):
+        rows = torch.arange(start, min(start + PREDICT_AT_ONCE, records), device=device)
+        outputs.append(_shaped(module(encoded.batch([place], rows[None])[0])).double().cpu())
+    return torch.cat(outputs)
+
+
+def why_not_stacked(module: nn.Module, encoded: Encoded, device: torch.device) -> str | None:
+    """Why models of this kind are trained one after the other, or None when they can be stacked."""
+    for part in module.modules():
+        if isinstance(part, nn.modules.dropout._DropoutNd) and part.p > 0:
+            return "dropout draws its own random numbers for each model"
+        if isinstance(part, nn.modules.batchnorm._NormBase) and part.track_running_stats:
+            return "batch norm keeps running statistics, which cannot be stacked"
+    if any(not p.requires_grad for p in module.parameters()):
+        return "some parameters are frozen"
+    if device.type == "cpu" and any(
+        isinstance(part, nn.modules.conv._ConvNd) for part in module.modules()
+    ):
+        return "convolutions are faster one model at a time on a CPU"
+    return _vmap_failure(module, encoded)
+
+
+def _vmap_failure(module: nn.Module, encoded: Encoded) -> str | None:
+    """Try two stacked copies on two records."""
+    parameters, buffers = stack_module_state([module, module])
+    rows = torch.zeros((2, 2), dtype=torch.int64, device=next(module.parameters()).device)
+    try:
+        with torch.no_grad():
+            vmap(lambda p, b, x: functional_call(module, (p, b), (x,)))(
+                parameters, buffers, encoded.batch([0, 0], rows)
+            )
+    except Exception as error:  # whatever a module does that vmap cannot follow
+        return f"torch.func cannot stack this module ({type(error).__name__})"
+    return None
+
+
+def check_shape(module: nn.Module, encoded: Encoded, columns: int) -> None:
+    """Raise a RecipeError when the module does not return one row of `columns` per record."""
+    device = next(module.parameters()).device
+    rows = torch.zeros((1, 2), dtype=torch.int64, device=device)
+    x = encoded.batch([0], rows)[0]
+    with torch.no_grad():
+        module.eval()
+        returned = module(x)
+    if not isinstance(returned, Tensor):
+        raise RecipeError(
+            f"the module returned {type(returned).__name__}",
+            where="recipe.model",
+            expected=f"a tensor of shape (records, {columns})",
+        )
+    fits = returned.shape == (2, columns) or (columns == 1 and returned.shape == (2,))
+    if not fits:
+        raise RecipeError(
+            f"for 2 records the module returned a tensor of shape {tuple(returned.shape)}",
+            where="recipe.model",
+            expected=f"shape (2, {columns})",
+            next_step="Its last layer needs as many outputs as the factory's second argument says",
+        )
+
+
+def _shaped(outputs: Tensor) -> Tensor:
+    return outputs[:, None] if outputs.ndim == 1 else outputs
+
+
+def _padded(
+    rows: Sequence[NDArray[np.int64]],
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Rows of all models as one array, padded with record 0 of weight 0."""
+    longest = max(len(one) for one in rows)
+    index = np.zeros((len(rows), longest), dtype=np.int64)
+    weights = np.zeros((len(rows), longest), dtype=np.float32)
+    for k, one in enumerate(rows):
+        index[k, : len(one)] = one
+        weights[k, : len(one)] = 1.0
+    return index, weights
