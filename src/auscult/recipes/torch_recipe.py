@@ -300,8 +300,7 @@ class TorchRecipe(Recipe):
         name = self.device
         if name == "auto":
             name = "cuda" if torch.cuda.is_available() else "cpu"
-        device: torch.device = torch.device(name)
-        return device
+        return torch.device(name)  # type: ignore[no-any-return]
 
 
 def _torch() -> Any:  # noqa: ANN401

@@ -97,10 +97,12 @@ def train_stacked(
     advance: Callable[[float], None],
 ) -> None:
     """Train all modules in one batched step at a time; they are changed in place."""
+    for module in modules:
+        module.train()
     parameters, buffers = stack_module_state(list(modules))
     leaves = {name: value.detach().requires_grad_() for name, value in parameters.items()}
     optimizer = plan.make_optimizer(list(leaves.values()))
-    base = modules[0].train()
+    base = modules[0]
 
     def one(p: dict[str, Tensor], b: dict[str, Tensor], x: Tensor, y: Tensor, w: Tensor) -> Tensor:
         return loss_of(_shaped(functional_call(base, (p, b), (x,))), y, w, plan.loss)
