@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from auscult.report import account, answer, groups, models, patients
+from auscult.report import account, answer, groups, models, patients, thresholds
 from auscult.report.blocks import Page
 from auscult.report.reading import SCHEMA, read_summary
 
@@ -32,7 +32,7 @@ def page(summary: Mapping[str, Any]) -> Page:
     free = account.free_sections(part)
     sections = (
         free.get("decision"),
-        answer.answer_section(part),
+        thresholds.exposed_section(part),
         patients.survival_section(part),
         patients.records_section(part),
         groups.groups_section(part),
