@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from auscult.report.groups import groups_csv
 from auscult.report.html import render, write_report
+from auscult.report.sheet import groups_csv
 
 __all__ = ["groups_csv", "headline", "render", "write_report"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from auscult.report.blocks import Axis, Number
-from auscult.report.words import MINUS, NOT_ESTIMABLE
+from auscult.report.words import MINUS, NOT_ESTIMABLE, visible
 
 _STEPS = (1.0, 2.0, 5.0)
 
@@ -62,6 +62,14 @@ def rate(value: Number) -> str:
     if value is None:
         return NOT_ESTIMABLE
     return percent(float(f"{value:.2g}"))
+
+
+def false_positive_rate(name: str) -> str:
+    """The key of a table of rates (``"0.01"``) as people read it: ``1%``; other text as it is."""
+    try:
+        return rate(float(name))
+    except ValueError:
+        return visible(name)
 
 
 def thinned(count: int, most: int) -> tuple[int, ...]:

@@ -1,13 +1,9 @@
-"""Groups of patients: who is more exposed than everybody else, and the same as a CSV file."""
+"""Groups of patients: who is more exposed than everybody else?"""
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import re
-from collections.abc import Mapping
-from typing import Any
 
 from auscult.report.axes import rate, round_axis
 from auscult.report.blocks import (
@@ -15,6 +11,7 @@ from auscult.report.blocks import (
     Figure,
     Heading,
     IntervalChart,
+    Items,
     Key,
     Mark,
     Number,
@@ -24,17 +21,19 @@ from auscult.report.blocks import (
     Section,
     Table,
 )
-from auscult.report.reading import Part, read_summary
+from auscult.report.reading import Part
 from auscult.report.words import (
     NOT_ESTIMABLE,
     counted,
     decimal,
     interval,
     listed,
+    metric_name,
     probability,
     quoted,
     sentence,
     share,
+    share_interval,
     signed,
     signed_interval,
     visible,
@@ -45,20 +44,7 @@ from auscult.report.words import (
 FALSE_DISCOVERY_RATE = 0.05
 Groups = tuple[tuple[str, Part], ...]
 
-_FORMULA_STARTS = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")  # and their full-width forms
 _RANGE = re.compile(r"\s*[\[(<>=\u2264\u2265]*\s*(-?\d+(?:\.\d+)?)")
-_CSV_NUMBERS = (
-    ("patients", "patients"),
-    ("mean_auc", "mean_auc"),
-    ("mean_auc_low", "low"),
-    ("mean_auc_high", "high"),
-    ("exposed_0.9", "exposed_0.9"),
-    ("difference", "difference"),
-    ("difference_low", "difference_low"),
-    ("difference_high", "difference_high"),
-    ("p", "p"),
-    ("q", "q"),
-)
 
 
 def groups_section(summary: Part) -> Section:
@@ -79,10 +65,61 @@ def groups_section(summary: Part) -> Section:
                 style="absent",
             )
         )
+    blocks += _reading(tuple(part for _, part in attributes))
     mean = summary.part("patients").part("auc").number("mean")
     for place, (name, part) in enumerate(attributes):
         blocks += _attribute(place, visible(name), part, mean)
     return Section(key="groups", heading="Who is exposed", short="Groups", blocks=tuple(blocks))
+
+
+def _reading(parts: tuple[Part, ...]) -> list[Block]:
+    """How to read the tables, said once."""
+    if not parts:
+        return []
+    points = [
+        (
+            "Difference:",
+            (
+                "the group's mean AUC minus that of all other patients. At equal records: the same "
+                "against patients with equally many records; this is what is tested."
+            ),
+        ),
+        (
+            "q:",
+            (
+                "the share of false findings to expect among groups with a q this small or smaller. "
+                f"Under {FALSE_DISCOVERY_RATE} a difference is called a finding."
+            ),
+        ),
+    ]
+    if any(part.part("composition") for part in parts):
+        points.append(
+            (
+                "Residual in top:",
+                (
+                    "whether the group is among the most exposed patients more often than its size "
+                    "explains (Pearson residual); above about +2 it is, below about \N{MINUS SIGN}2 "
+                    "it is there less often."
+                ),
+            )
+        )
+    if any(part.part("suppressed").number("groups") for part in parts):
+        cell = next(
+            (n for part in parts if (n := part.part("suppressed").number("smallest_cell"))), None
+        )
+        points.append(
+            (
+                "Small groups:",
+                (
+                    f"a group of under {counted(cell, 'patient')} could point at persons, so its name "
+                    "and size are withheld. Such groups are pooled, together with a larger one where a "
+                    "small one would follow from the total by subtraction."
+                ),
+            )
+        )
+    methods = dict.fromkeys(part.text("method") for part in parts if part.text("method"))
+    points += [("Method:", sentence(method)) for method in methods]
+    return [Items(items=tuple(points))]
 
 
 def _attribute(place: int, name: str, part: Part, mean: Number) -> list[Block]:
@@ -139,8 +176,7 @@ def _figure(place: int, name: str, part: Part, groups: Groups, mean: Number, hid
             Key(name="Not distinguishable", style="alike", shape="point"),
         ),
         sentence=_finding(groups),
-        small_print=f"n = {counted(patients, 'patient')}. Whiskers: 95% interval. "
-        f"{sentence(part.text('method'))}".strip(),
+        small_print=f"n = {counted(patients, 'patient')}. Whiskers: 95% interval. Method: above.",
         table=_table(place, name, groups, part, hidden),
         table_open=True,
     )
@@ -191,19 +227,21 @@ def _finding(groups: Groups) -> str:
 def _table(place: int, name: str, groups: Groups, part: Part, hidden: str) -> Table:
     residuals = dict(part.part("composition").items("groups"))
     with_residuals = bool(residuals)
+    with_equal = any(group.number("difference_same_records") is not None for _, group in groups)
     with_utility = any(group.part("utility") for _, group in groups)
     metrics = {m for _, group in groups if (m := group.part("utility").text("metric"))}
     columns = [
         "Group",
         "Patients",
         "Mean AUC (95% interval)",
-        "Share above 0.9",
+        "Above 0.9 (95% interval)",
         "Difference (95% interval)",
+        *(["At equal records"] if with_equal else []),
         "q",
     ]
     columns += ["Residual in top"] if with_residuals else []
     if with_utility:
-        metric = f" {metrics.pop()}" if len(metrics) == 1 else ""
+        metric = f", {metric_name(metrics.pop())}" if len(metrics) == 1 else ""
         columns.append(f"Utility{metric} (95% interval)")
     rows = []
     raw_names = {visible(raw): raw for raw in residuals}
@@ -215,11 +253,15 @@ def _table(place: int, name: str, groups: Groups, part: Part, hidden: str) -> Ta
                 decimal(group.number("mean_auc")),
                 interval(group.number("low"), group.number("high")),
             ),
-            share(group.number("exposed_0.9")),
+            with_interval(
+                share(group.number("exposed_0.9")),
+                share_interval(group.number("exposed_0.9_low"), group.number("exposed_0.9_high")),
+            ),
             with_interval(
                 signed(group.number("difference")),
                 signed_interval(group.number("difference_low"), group.number("difference_high")),
             ),
+            *([signed(group.number("difference_same_records"))] if with_equal else []),
             probability(group.number("q")),
         ]
         if with_residuals:
@@ -234,106 +276,41 @@ def _table(place: int, name: str, groups: Groups, part: Part, hidden: str) -> Ta
         caption=f"Risk by {quoted(name)}",
         columns=tuple(columns),
         rows=tuple(rows),
-        notes=tuple(note for note in (*_notes(part), hidden) if note),
+        notes=tuple(note for note in (*_notes(groups, part), hidden) if note),
         key=f"groups-{place}",
     )
 
 
-def _notes(part: Part) -> tuple[str, ...]:
-    notes = [
-        (
-            "Difference: the group's mean AUC minus that of all other patients. q: the share of "
-            "false findings to expect among groups with a q this small or smaller."
-        )
-    ]
+def _notes(groups: Groups, part: Part) -> tuple[str, ...]:
+    notes = []
     spread = part.part("spread")
     if spread.number("estimate") is not None:
         notes.append(
-            f"Largest minus smallest group mean: {decimal(spread.number('estimate'))}; by chance "
-            f"alone {decimal(spread.number('null_mean'))} (p = {probability(spread.number('p'))})."
+            f"Largest minus smallest group mean at equal records: "
+            f"{decimal(spread.number('estimate'))}; by chance alone "
+            f"{decimal(spread.number('null_mean'))} (p = {probability(spread.number('p'))})."
         )
     composition = part.part("composition")
     if composition:
-        notes.append(
-            f"Residual in top: Pearson residual of the group among the "
-            f"{rate(composition.number('top_share'))} most exposed patients; above about +2 a "
-            f"group is there more often than its size explains (chi-squared "
-            f"{decimal(composition.number('chi_squared'), 1)}, "
-            f"p = {probability(composition.number('p'))})."
+        top = composition.number("patients")
+        share_of = f"the {rate(composition.number('top_share'))} most exposed patients"
+        number = f" ({whole(top)})" if top is not None else ""
+        chi_squared = composition.number("chi_squared")
+        test = (
+            f"chi-squared {decimal(chi_squared, 1)}, p = {probability(composition.number('p'))}"
+            if chi_squared is not None
+            else f"chi-squared {NOT_ESTIMABLE}: {composition.reason() or 'no reason is given'}"
         )
+        notes.append(f"Residual in top: among {share_of}{number}; {test}.")
+    untested = dict.fromkeys(reason for _, group in groups if (reason := group.reason()))
+    for reason in untested:
+        named = [quoted(label) for label, group in groups if group.reason() == reason]
+        notes.append(f"Not tested, because {reason}: {listed(named)}.")
     return tuple(notes)
 
 
 def _suppressed(part: Part) -> str:
-    suppressed = part.part("suppressed")
-    number = suppressed.number("groups")
+    number = part.part("suppressed").number("groups")
     if not number:
         return ""
-    verb = "is" if number == 1 else "are"
-    cell = suppressed.number("smallest_cell")
-    return (
-        f"{counted(number, 'group')} {verb} not shown, name and size withheld: a group of under "
-        f"{counted(cell, 'patient')} could point at persons, and so could a larger one if a small "
-        "one followed from it by subtraction."
-    )
-
-
-def groups_csv(summary: Mapping[str, Any]) -> str:
-    r"""The disparities as CSV: one row per attribute and group, numbers unrounded.
-
-    A figure that is not estimable is an empty cell. Text that a spreadsheet would run as a formula
-    (it starts with ``=``, ``+``, ``-``, ``@``, a tab or a line break) gets a leading apostrophe.
-
-    Parameters
-    ----------
-    summary : mapping
-        The contents of ``summary.json``.
-
-    Returns
-    -------
-    str
-        Lines end in ``\n``. The last two columns say how many groups of the attribute were
-        suppressed, and below which number of patients.
-
-    Raises
-    ------
-    StoreError
-        The summary is damaged or of another schema.
-    """
-    written = io.StringIO()
-    writer = csv.writer(written, lineterminator="\n")
-    utility = ("utility_metric", "utility_mean", "utility_low", "utility_high")
-    tail = ("groups_suppressed", "smallest_cell")
-    writer.writerow(("attribute", "group", *(name for name, _ in _CSV_NUMBERS), *utility, *tail))
-    for attribute, part in read_summary(summary).items("disparities"):
-        suppressed = part.part("suppressed")
-        end = [_plain(suppressed.number(key)) for key in ("groups", "smallest_cell")]
-        groups = tuple(part.items("groups"))
-        for name, group in groups:
-            inner = group.part("utility")
-            writer.writerow(
-                (
-                    _inert(attribute),
-                    _inert(name),
-                    *(_plain(group.number(key)) for _, key in _CSV_NUMBERS),
-                    _inert(inner.text("metric")),
-                    *(_plain(inner.number(key)) for key in ("mean", "low", "high")),
-                    *end,
-                )
-            )
-        if not groups:  # all suppressed: that, too, is a row
-            empty = ("",) * (1 + len(_CSV_NUMBERS) + len(utility))
-            writer.writerow((_inert(attribute), *empty, *end))
-    return written.getvalue()
-
-
-def _inert(text: str) -> str:
-    """Text that no spreadsheet takes for a formula; lone surrogates cannot be written, so shown."""
-    text = text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
-    return "'" + text if text.startswith(_FORMULA_STARTS) else text
-
-
-def _plain(value: Number) -> str:
-    if value is None:
-        return ""
-    return repr(int(value)) if value == int(value) else repr(value)
+    return f"{counted(number, 'small group')} {'is' if number == 1 else 'are'} not shown by name."

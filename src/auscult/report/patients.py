@@ -1,4 +1,4 @@
-"""Sections about patients: the whole curve, the number of records, how stable the ranking is."""
+"""The section on all patients: the whole curve, its mean and its quantiles, and low error rates."""
 
 from __future__ import annotations
 
@@ -6,19 +6,15 @@ import math
 from collections.abc import Iterable
 
 from auscult.report.answer import assessed, main_row, strongest_attack, why_not
-from auscult.report.axes import linear_axis, share_axis, thinned
+from auscult.report.axes import false_positive_rate, linear_axis, share_axis, thinned
 from auscult.report.blocks import (
     Block,
     Figure,
-    Heading,
-    IntervalChart,
     Key,
     LineChart,
     Mark,
     Number,
     Paragraph,
-    Point,
-    Row,
     Section,
     Series,
     Table,
@@ -68,6 +64,7 @@ def survival_section(summary: Part) -> Section:
         )
     else:
         blocks.append(_survival_figure(summary, survival, grid))
+    blocks += [*_summary_table(summary), *_low_error_table(summary)]
     return Section(
         key="survival",
         heading="Patient by patient, not on average",
@@ -114,15 +111,15 @@ def _survival_figure(summary: Part, survival: Part, grid: tuple[float, ...]) -> 
         ),
         marks=tuple(marks),
     )
-    method = sentence(summary.part("patients").text("method"))
-    band = "Band: 95% interval." if banded else "Interval: not part of this audit."
+    band = "Band: 95% interval." if banded else "The summary gives no interval here."
     return Figure(
         key="survival",
         name="Survival curve: share of patients whose attack AUC exceeds each value",
         plot=plot,
         legend=tuple(Key(name=s.name, style=s.style, shape="line") for s in plot.series),
         sentence=_survival_sentence(summary, common, strongest),
-        small_print=f"n = {counted(assessed(summary), 'patient')}. {band} {method}".strip(),
+        small_print=f"n = {counted(assessed(summary), 'patient')}. {band} "
+        "Method: that of the table of thresholds above.",
         table=_survival_table(grid, curves, low if banded else (), high if banded else ()),
     )
 
@@ -177,211 +174,89 @@ def _at(grid: tuple[float, ...], values: Iterable[Number], wanted: float) -> Num
     return min(zip(grid, values, strict=True), key=lambda pair: abs(pair[0] - wanted))[1]
 
 
-def records_section(summary: Part) -> Section | None:
-    """Risk by how many records a patient has; None where the summary has no bands."""
-    bands = summary.part("patients").parts("by_records")
-    if not bands:
-        return None
-    blocks: list[Block] = [
-        Paragraph(
-            text="The patient is the unit: the attacker uses all of a patient's records at once. "
-            "More records are more evidence, so the number of records is shown on its own."
-        )
-    ]
-    if any(band.number("exposed_0.9") is not None for band in bands):
-        blocks.append(_records_figure(bands))
-    else:
-        blocks.append(
-            Paragraph(
-                text=f"Risk by number of records: {NOT_ESTIMABLE}. {sentence(why_not(summary))}",
-                style="absent",
-            )
-        )
-    return Section(
-        key="records",
-        heading="Do more records mean more risk?",
-        short="Records",
-        blocks=tuple(blocks),
-    )
-
-
-def _records_figure(bands: tuple[Part, ...]) -> Figure:
-    with_study = any(band.number("study_exposed_0.9") is not None for band in bands)
-    rows = []
-    for band in bands:
-        points = [
-            Point(
-                value=band.number("exposed_0.9"),
-                low=band.number("exposed_0.9_low"),
-                high=band.number("exposed_0.9_high"),
-                title=f"Above 0.9: {share(band.number('exposed_0.9'))}",
-            )
-        ]
-        study = band.number("study_exposed_0.9")
-        if study is not None:
-            points.append(
-                Point(value=study, style="study", title=f"Study's maximum: {share(study)}")
-            )
-        rows.append(
-            Row(
-                label=_band_name(band),
-                note=counted(band.number("patients"), "patient"),
-                points=tuple(points),
-            )
-        )
-    values = [
-        value
-        for row in rows
-        for point in row.points
-        for value in (point.value, point.high)
-        if value is not None
-    ]
-    legend = [Key(name="Share of patients above 0.9", style="main", shape="point")]
-    if with_study:
-        legend.append(Key(name="The same by the study's maximum", style="study", shape="point"))
-    bounded = any(band.number("exposed_0.9_low") is not None for band in bands)
-    total = sum(band.number("patients") or 0.0 for band in bands)
-    return Figure(
-        key="records",
-        name="Share of patients above 0.9, by number of records",
-        plot=IntervalChart(
-            axis=share_axis("Share of patients with an AUC above 0.9", high=max(values)),
-            rows=tuple(rows),
-        ),
-        legend=tuple(legend),
-        sentence=_records_sentence(bands),
-        small_print=f"n = {counted(total, 'patient')}. "
-        + ("Whiskers: 95% interval. " if bounded else "Interval: not part of this audit. ")
-        + "By chance: mean AUC after each patient's membership was shuffled over the models.",
-        table=_records_table(bands, bounded=bounded),
-    )
-
-
-def _records_table(bands: tuple[Part, ...], *, bounded: bool) -> Table:
-    optional = {
-        "Raw mean AUC": ("raw_mean_auc", decimal),
-        "By chance": ("null_mean_auc", decimal),
-        "Above 0.9": ("exposed_0.9", share),
-        "Raw above 0.9": ("raw_exposed_0.9", share),
-        "Study's maximum above 0.9": ("study_exposed_0.9", share),
-    }
-    kept = {
-        name: (key, form)
-        for name, (key, form) in optional.items()
-        if any(band.number(key) is not None for band in bands)
-    }
-    rows = []
-    for band in bands:
-        cells = [
-            band.text("records"),
-            whole(band.number("patients")),
-            decimal(band.number("mean_auc")),
-        ]
-        for name, (key, form) in kept.items():
-            cell = form(band.number(key))
-            if name == "Above 0.9" and bounded:
-                ends = (band.number("exposed_0.9_low"), band.number("exposed_0.9_high"))
-                cell = with_interval(cell, share_interval(*ends))
-            cells.append(cell)
-        rows.append(tuple(cells))
-    return Table(
-        caption="Risk by number of records per patient",
-        columns=("Records", "Patients", "Mean AUC", *kept),
-        rows=tuple(rows),
-        key="records",
-    )
-
-
-def _records_sentence(bands: tuple[Part, ...]) -> str:
-    known = [band for band in bands if band.number("exposed_0.9") is not None]
-    first, last = known[0], known[-1]
-    text = (
-        f"{share(first.number('exposed_0.9'))} of the patients with {_band_name(first)} "
-        f"lie above 0.9"
-    )
-    if first is not last:
-        text += f", and {share(last.number('exposed_0.9'))} of those with {_band_name(last)}"
-    nulls = [value for band in known if (value := band.number("null_mean_auc")) is not None]
-    if nulls:
-        chance = decimal(min(nulls))
-        if decimal(max(nulls)) != chance:
-            chance = f"between {chance} and {decimal(max(nulls))}"
-        text += f"; by chance alone the mean AUC is {chance}, whatever the number of records"
-    return text + "."
-
-
-def _band_name(band: Part) -> str:
-    records = band.text("records")
-    return f"{records} record" if records == "1" else f"{records} records"
-
-
-def stability_section(summary: Part) -> Section | None:
-    """How well the ranking repeats and how many models a finer answer needs; None without both."""
+def _summary_table(summary: Part) -> list[Block]:
+    """Mean and quantiles of the patients' AUCs, each estimate beside chance."""
     patients = summary.part("patients")
-    blocks = [*_stability(patients.part("stability")), *_planning(patients.parts("planning"))]
-    if not blocks:
-        return None
-    return Section(
-        key="precision",
-        heading="How precise is this, and what would more models buy?",
-        short="Precision",
-        blocks=tuple(blocks),
-    )
-
-
-def _stability(stability: Part) -> list[Block]:
-    if not stability:
-        return []
-    rank, overlap = stability.part("rank_agreement"), stability.part("top_1_percent_overlap")
     rows = []
-    if rank:
+    for key, name in (
+        ("auc", "Headline estimate"),
+        ("raw", "Raw estimate"),
+        ("study", "Study's maximum over records"),
+    ):
+        part = patients.part(key)
+        mean = part.number("mean")
+        if mean is None:
+            continue
         rows.append(
             (
-                "Rank agreement",
-                decimal(rank.number("estimate"), 2),
-                interval(rank.number("low"), rank.number("high"), 2),
-                decimal(rank.number("by_chance"), 2)
-                if rank.number("by_chance") is not None
-                else "0",
-            )
-        )
-    if overlap:
-        rows.append(
-            (
-                "Overlap of the 1% most exposed",
-                share(overlap.number("estimate")),
-                share_interval(overlap.number("low"), overlap.number("high")),
-                share(overlap.number("by_chance")),
+                name,
+                with_interval(
+                    decimal(mean), interval(part.number("mean_low"), part.number("mean_high"))
+                ),
+                _or_dash(part.number("median")),
+                _or_dash(part.number("q99")),
+                _or_dash(part.number("null_mean")),
             )
         )
     if not rows:
-        return [
-            Paragraph(text=f"Stability: {NOT_ESTIMABLE}. {sentence(stability.reason())}".strip())
-        ]
-    return [
-        Heading(text="Stability"),
-        Table(
-            caption="Do two halves of the models single out the same patients?",
-            columns=("Figure", "Estimate", "95% interval", "By chance"),
-            rows=tuple(rows),
-            notes=(sentence(stability.text("method")),) if stability.text("method") else (),
-            key="stability",
-        ),
-    ]
-
-
-def _planning(planning: tuple[Part, ...]) -> list[Block]:
-    if not planning:
         return []
     return [
-        Heading(text="Planning"),
         Table(
-            caption="Width of a patient's 95% interval, by number of models",
-            columns=("Models", "Typical width of the interval of a patient's AUC"),
-            rows=tuple(
-                (whole(part.number("models")), decimal(part.number("interval_width")))
-                for part in planning
+            caption="AUC of the attack on a patient, over all patients",
+            columns=(
+                "Estimate",
+                "Mean (95% interval)",
+                "Median",
+                "99th percentile",
+                "Mean by chance",
             ),
-            key="planning",
-        ),
+            rows=tuple(rows),
+            notes=(
+                (
+                    f"n = {counted(assessed(summary), 'patient')}. A dash: the summary does not give "
+                    "this figure. A mean by chance above 0.5 means that the estimate is too high even "
+                    "without any leakage."
+                ),
+            ),
+            key="patients",
+        )
     ]
+
+
+def _low_error_table(summary: Part) -> list[Block]:
+    """What an attacker finds who must rarely be wrong, averaged over patients."""
+    rates = tuple(summary.part("patients").items("tpr_at_fpr"))
+    if not rates:
+        return []
+    methods = dict.fromkeys(part.text("method") for _, part in rates if part.text("method"))
+    return [
+        Table(
+            caption="An attacker who must rarely be wrong",
+            columns=("False positive rate", "True positive rate (95% interval)", "Patients"),
+            rows=tuple(
+                (
+                    false_positive_rate(name)
+                    + (" (extrapolated)" if part.truth("extrapolated") else ""),
+                    with_interval(
+                        share(part.number("mean")),
+                        share_interval(part.number("low"), part.number("high")),
+                    ),
+                    whole(part.number("n")),
+                )
+                for name, part in rates
+            ),
+            notes=(
+                (
+                    "True positive rate: of the models that trained on a patient, the share that is "
+                    "recognised, averaged over patients, while at most the given share of the other "
+                    "models is wrongly accused."
+                ),
+                *(sentence(method) for method in methods),
+            ),
+            key="low-error",
+        )
+    ]
+
+
+def _or_dash(value: Number) -> str:
+    return "\N{EN DASH}" if value is None else decimal(value)

@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from auscult.report import account, answer, groups, models, patients, thresholds
+from auscult.report import (
+    account,
+    answer,
+    groups,
+    models,
+    patients,
+    planted,
+    precision,
+    records,
+    thresholds,
+)
 from auscult.report.blocks import Page
 from auscult.report.reading import SCHEMA, read_summary
 
@@ -33,12 +43,13 @@ def page(summary: Mapping[str, Any]) -> Page:
     sections = (
         free.get("decision"),
         thresholds.exposed_section(part),
+        planted.planted_section(part),
         patients.survival_section(part),
-        patients.records_section(part),
+        records.records_section(part),
         groups.groups_section(part),
         models.aggregate_section(part),
         models.utility_section(part),
-        patients.stability_section(part),
+        precision.precision_section(part),
         free.get("exposure"),
         free.get("protection"),
         account.cohort_section(part),

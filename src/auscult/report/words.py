@@ -162,6 +162,11 @@ def listed(items: Sequence[str], *, most: int = 6) -> str:
     return ", ".join(shown[:-1]) + " and " + shown[-1]
 
 
+def metric_name(metric: str) -> str:
+    """``auroc`` as ``AUROC``, ``macro_auroc`` as ``macro AUROC``; other names as they are."""
+    return metric.replace("_", " ").replace("auroc", "AUROC")
+
+
 def sentence(text: str) -> str:
     """Capital first letter and one full stop."""
     text = text.strip()
