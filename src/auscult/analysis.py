@@ -20,16 +20,20 @@ from auscult.attacks.roc import REPORTED_FPR, AggregateRoc, aggregate_roc
 from auscult.design import Membership
 from auscult.disparity import SMALLEST_CELL, crossings, disparities, top_composition
 from auscult.errors import AnalysisError
-from auscult.layout import FEWEST_PER_CLASS, Layout, lay_out
+from auscult.layout import FEWEST_PER_CLASS, Layout, centred, lay_out
 from auscult.progress import SILENT, Progress
 from auscult.randomness import Stage, generator
 from auscult.risk.exposed import exposed
-from auscult.risk.patients import PatientRisk, RecordRisk, patient_risk, permuted
+from auscult.risk.patients import PatientRisk, RecordRisk, null_mean, patient_risk, permuted
 from auscult.risk.shrinkage import Covariates, shrink
 from auscult.risk.stability import half_aucs, planning, stability
 
 THRESHOLDS = (0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 SURVIVAL_GRID = (*(round(0.5 + 0.01 * i, 2) for i in range(50)), 0.995, 0.999)
+
+# A band's null mean is taken over at least so many permuted patients: its error is then 0.002.
+NULL_PATIENTS = 2000
+MOST_PERMUTATIONS = 50
 
 PATIENT_METHOD = (
     "Joint attack on all records of a patient at once; models in folds, each fold scored by "
@@ -287,7 +291,7 @@ def _patients_summary(
             for t in THRESHOLDS
         },
         "survival": _survival(risk, null, by_threshold, null_share),
-        "by_records": _by_records(layout, risk, null),
+        "by_records": _by_records(layout, risk, null, seed),
         "tpr_at_fpr": _patient_tpr(risk, usable),
     }
 
@@ -321,10 +325,13 @@ def _survival(
     }
 
 
-def _by_records(layout: Layout, risk: PatientRisk, null: PatientRisk) -> list[dict[str, Any]]:
+def _by_records(
+    layout: Layout, risk: PatientRisk, null: PatientRisk, seed: int
+) -> list[dict[str, Any]]:
     """Risk by record count: bands 1, 2, 3-5 and 6+ as in the cohort's table."""
     rows = []
-    for low, high in (*BANDS[:3], (6, None)):
+    signals = centred(layout)
+    for number, (low, high) in enumerate((*BANDS[:3], (6, None))):
         band = layout.count >= low
         if high is not None:
             band &= layout.count <= high
@@ -337,11 +344,17 @@ def _by_records(layout: Layout, risk: PatientRisk, null: PatientRisk) -> list[di
                 "mean_auc": float(risk.posterior.mean[here].mean()),
                 "raw_mean_auc": float(raw.mean()),
                 "null_mean_auc": float(null.auc_raw[there].mean()),
+                "null_permutations": 1,
                 "exposed_0.9": float(risk.posterior.tails[0.9][here].mean()),
                 "raw_exposed_0.9": float((raw > 0.9).mean()),
                 "study_exposed_0.9": float((risk.study_max_auc[here] > 0.9).mean()),
                 "study_null_mean": float(null.study_max_auc[there].mean()),
             }
+            again = min(-(-NULL_PATIENTS // int(there.sum())), MOST_PERMUTATIONS)
+            if again > 1:
+                rng = generator(seed, Stage.NULL, 1 + number)
+                row["null_mean_auc"] = null_mean(layout, signals, np.flatnonzero(here), again, rng)
+                row["null_permutations"] = again
         rows.append(row)
     return rows
 

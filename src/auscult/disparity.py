@@ -183,7 +183,8 @@ def pool_small_cells(labels: NDArray[Any], smallest: int) -> tuple[NDArray[Any],
 
     Groups under `smallest` patients are pooled into "(other groups)". If that is a single group, or
     all of them together are still too few, the smallest of the others joins them: otherwise the
-    pool's size would follow from the total (complementary suppression).
+    pool's size would follow from the total (complementary suppression). A pool that one such group
+    dominates is named after it: "Male and smaller groups".
 
     Returns
     -------
@@ -207,8 +208,10 @@ def pool_small_cells(labels: NDArray[Any], smallest: int) -> tuple[NDArray[Any],
         hidden.append(shown.pop())
     if not hidden:
         return text, shown, 0
-    pooled = np.where(np.isin(text, hidden), POOL, text.astype(object))
-    return pooled, [*shown, POOL] if held >= smallest else shown, len(hidden)
+    joined = [name for name in hidden if sizes_of[name] >= smallest]
+    pool = f"{joined[0]} and smaller groups" if len(joined) == 1 else POOL
+    pooled = np.where(np.isin(text, hidden), pool, text.astype(object))
+    return pooled, [*shown, pool] if held >= smallest else shown, len(hidden)
 
 
 def _attribute(

@@ -187,6 +187,39 @@ def lay_out(
     )
 
 
+def take_patients(layout: Layout, patients: NDArray[np.int64]) -> tuple[Layout, NDArray[np.int64]]:
+    """Part of a layout, for signals that were prepared on the whole of it.
+
+    Parameters
+    ----------
+    layout : Layout
+    patients : int64 array
+        Ascending.
+
+    Returns
+    -------
+    part : Layout
+        Its patients are numbered anew; `order` still names the cohort's records.
+    rows : int64 array
+        Rows of the whole layout that the part's records were.
+    """
+    count = layout.count[patients]
+    first = np.concatenate([[0], np.cumsum(count)[:-1]]).astype(np.int64)
+    within = np.arange(int(count.sum())) - np.repeat(first, count)
+    rows = np.repeat(layout.first[patients], count) + within
+    part = Layout(
+        signals=layout.signals[rows],
+        order=layout.order[rows],
+        patient=np.repeat(np.arange(len(patients)), count),
+        first=first,
+        count=count,
+        member=layout.member[patients],
+        stratum=layout.stratum[rows],
+        used=None if layout.used is None else layout.used[patients],
+    )
+    return part, rows
+
+
 def centred(layout: Layout, *, sample: int = 4096, groups: int = 5) -> NDArray[np.float32]:
     """Signals less what the model gives to other patients' records of the same class.
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtr
 
 from auscult.attacks.joint import PatientScores, auc_in_folds, joint_scores
-from auscult.layout import BYTES_AT_ONCE, Layout, centred
+from auscult.layout import BYTES_AT_ONCE, Layout, centred, take_patients
 from auscult.progress import SILENT, Progress
 from auscult.risk.effect import Effect, effect_in_folds, effect_of_samples
 from auscult.risk.shrinkage import Covariates, Posterior, shrink
@@ -155,3 +155,34 @@ def covariates_of(layout: Layout, records: RecordRisk, effect: Effect) -> Covari
 def permuted(layout: Layout, rng: np.random.Generator) -> Layout:
     """Replace each patient's membership by a permutation of it over the models: nothing leaks."""
     return replace(layout, member=rng.permuted(layout.member, axis=1))
+
+
+def null_mean(
+    layout: Layout,
+    signals: NDArray[np.floating],
+    patients: NDArray[np.int64],
+    replicates: int,
+    rng: np.random.Generator,
+) -> float:
+    """Mean AUC of some patients when their membership is permuted, over several permutations.
+
+    Few patients have a noisy mean even where nothing leaks; permuting again is cheap for them.
+
+    Parameters
+    ----------
+    layout : Layout
+    signals : float array, shape (records, models)
+        Centred, in the layout's order of rows.
+    patients : int64 array
+        Ascending.
+    replicates : int
+    rng : Generator
+    """
+    part, rows = take_patients(layout, patients)
+    own = signals[rows]
+    means = []
+    for _ in range(replicates):
+        again = permuted(part, rng)
+        scores = joint_scores(again, own)
+        means.append(np.nanmean(auc_in_folds(scores.values, scores.deal.weight)))
+    return float(np.mean(means))
