@@ -87,8 +87,8 @@ def _reading(parts: tuple[Part, ...]) -> list[Block]:
         (
             "q:",
             (
-                "the share of false findings to expect among groups with a q this small or smaller. "
-                f"Under {FALSE_DISCOVERY_RATE} a difference is called a finding."
+                "the share of false findings to expect among groups with a q this small or "
+                f"smaller. Under {FALSE_DISCOVERY_RATE} a difference is called a finding."
             ),
         ),
     ]
@@ -97,9 +97,9 @@ def _reading(parts: tuple[Part, ...]) -> list[Block]:
             (
                 "Residual in top:",
                 (
-                    "whether the group is among the most exposed patients more often than its size "
-                    "explains (Pearson residual); above about +2 it is, below about \N{MINUS SIGN}2 "
-                    "it is there less often."
+                    "whether the group is among the most exposed patients more often than its "
+                    "size explains (Pearson residual); above about +2 it is, below about "
+                    "\N{MINUS SIGN}2 it is there less often."
                 ),
             )
         )
@@ -111,9 +111,9 @@ def _reading(parts: tuple[Part, ...]) -> list[Block]:
             (
                 "Small groups:",
                 (
-                    f"a group of under {counted(cell, 'patient')} could point at persons, so its name "
-                    "and size are withheld. Such groups are pooled, together with a larger one where a "
-                    "small one would follow from the total by subtraction."
+                    f"a group of under {counted(cell, 'patient')} could point at persons, so its "
+                    "name and size are withheld. Such groups are pooled, together with a larger "
+                    "one where a small one would follow from the total by subtraction."
                 ),
             )
         )

@@ -213,9 +213,9 @@ def _summary_table(summary: Part) -> list[Block]:
             rows=tuple(rows),
             notes=(
                 (
-                    f"n = {counted(assessed(summary), 'patient')}. A dash: the summary does not give "
-                    "this figure. A mean by chance above 0.5 means that the estimate is too high even "
-                    "without any leakage."
+                    f"n = {counted(assessed(summary), 'patient')}. A dash: the summary does not "
+                    "give this figure. A mean by chance above 0.5 means that the estimate is too "
+                    "high even without any leakage."
                 ),
             ),
             key="patients",
@@ -247,9 +247,9 @@ def _low_error_table(summary: Part) -> list[Block]:
             ),
             notes=(
                 (
-                    "True positive rate: of the models that trained on a patient, the share that is "
-                    "recognised, averaged over patients, while at most the given share of the other "
-                    "models is wrongly accused."
+                    "True positive rate: of the models that trained on a patient, the share that "
+                    "is recognised, averaged over patients, while at most the given share of the "
+                    "other models is wrongly accused."
                 ),
                 *(sentence(method) for method in methods),
             ),

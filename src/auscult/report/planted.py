@@ -35,9 +35,9 @@ def planted_section(summary: Part) -> Section | None:
             notes=(
                 (
                     f"The attack was not told who was planted. It found {whole(found)} of "
-                    f"{whole(total)}. Found: the patient's own estimate lies above {threshold}; the "
-                    "headline counts expected patients instead, so the two need not add up. The truth "
-                    "is the simulation's, so there is no interval."
+                    f"{whole(total)}. Found: the patient's own estimate lies above {threshold}; "
+                    "the headline counts expected patients instead, so the two need not add up. "
+                    "The truth is the simulation's, so there is no interval."
                 ),
             ),
             key="planted",
