@@ -33,6 +33,7 @@ ROWS_PER_DRAWING = 24
 """Longer interval charts are drawn in pieces, so that none is taller than a sheet of paper."""
 
 _DOT_PITCH = 8.5
+_SECOND_POINT = 12.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -225,7 +226,8 @@ def _interval_chart(chart: IntervalChart, rows: Sequence[Row], form: Format) -> 
     stacked = form.label_column == 0
     notes = any(row.note for row in rows)
     top = form.text * (2.4 if chart.marks else 1.0)
-    bottom = top + form.row * len(rows) + 4
+    row_height = form.row + _SECOND_POINT * (max(len(row.points) for row in chart.rows) - 1)
+    bottom = top + row_height * len(rows) + 4
     sheet = _Sheet(form.width, bottom + form.text * 3.6)
     labels = min(form.label_column, 20 + max(_breadth(row.label, form.text) for row in chart.rows))
     note_room = form.text * 8.0 if notes and not stacked else 0.0
@@ -242,15 +244,16 @@ def _interval_chart(chart: IntervalChart, rows: Sequence[Row], form: Format) -> 
     for mark in chart.marks:
         _mark(sheet, mark, x.place(mark.at), top, bottom, form)
     for place, row in enumerate(rows):
-        _interval_row(sheet, row, top + form.row * place, x, form, labels)
+        _interval_row(sheet, row, top + row_height * place, row_height, x, form, labels)
     return sheet.markup()
 
 
 def _interval_row(
-    sheet: _Sheet, row: Row, top: float, x: _Span, form: Format, labels: float
+    sheet: _Sheet, row: Row, top: float, height: float, x: _Span, form: Format, labels: float
 ) -> None:
     stacked = form.label_column == 0
-    middle = top + form.row * (0.74 if stacked else 0.5)
+    heading = form.text * 1.6 if stacked else 0.0
+    middle = top + heading + (height - heading) * 0.5
     baseline = top + form.text * 1.25 if stacked else middle + form.text * 0.35
     if stacked:
         note = _breadth(row.note, form.text) + 12 if row.note else 0.0
@@ -261,7 +264,7 @@ def _interval_row(
         sheet.text(x.start - 22, baseline, row.note, "row-note", "end")
     sheet.path([(x.start, middle), (x.end, middle)], "lane")
     for place, point in enumerate(row.points):  # several in a row stand below each other
-        lift = (place - (len(row.points) - 1) / 2) * 11
+        lift = (place - (len(row.points) - 1) / 2) * _SECOND_POINT
         _interval_point(sheet, point, middle + lift, x)
     if all(point.value is None for point in row.points):
         sheet.text(x.start + 4, middle + form.text * 0.35, NOT_ESTIMABLE, "row-note")

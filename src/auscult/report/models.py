@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from auscult.report.axes import percent, rate, round_axis, thinned
+from auscult.report.axes import false_positive_rate, percent, rate, round_axis, thinned
 from auscult.report.blocks import (
     Axis,
     Block,
@@ -13,7 +13,6 @@ from auscult.report.blocks import (
     Key,
     LineChart,
     Mark,
-    Number,
     Paragraph,
     Point,
     Row,
@@ -28,6 +27,7 @@ from auscult.report.words import (
     decimal,
     interval,
     listed,
+    metric_name,
     sentence,
     share,
     share_interval,
@@ -52,7 +52,10 @@ def aggregate_section(summary: Part) -> Section:
             "in its lower left corner."
         )
     ]
-    known = [(label, part) for label, part in attacks if part.number("auc") is not None]
+    known = sorted(
+        ((label, part) for label, part in attacks if part.number("auc") is not None),
+        key=lambda attack: -(attack[1].number("auc") or 0.0),
+    )
     if not known:
         because = next((part.reason() for _, part in attacks if part.reason()), "")
         blocks.append(
@@ -66,7 +69,7 @@ def aggregate_section(summary: Part) -> Section:
     if curves:
         blocks.append(_roc_figure(curves))
     if attacks:
-        blocks.append(_aggregate_table(attacks, _non_member_records(summary)))
+        blocks.append(_aggregate_table(attacks, with_method=not curves))
     return Section(
         key="aggregate",
         heading="The attack over all records",
@@ -98,7 +101,6 @@ def _roc_figure(curves: list[tuple[str, Part]]) -> Figure:
     decades = min(_LOWEST_DECADE, max(1, math.ceil(-math.log10(smallest) - 1e-9)))
     grid = tuple(10.0 ** (-decades + k * decades / 40) for k in range(41))
     chance = Series(name="Coin flip", style="null", x=grid, y=grid)
-    best = max(curves, key=lambda curve: curve[1].number("auc") or 0.0)
     methods = dict.fromkeys(part.text("method") for _, part in curves if part.text("method"))
     return Figure(
         key="roc",
@@ -109,9 +111,9 @@ def _roc_figure(curves: list[tuple[str, Part]]) -> Figure:
             series=(*series, chance),
         ),
         legend=tuple(Key(name=s.name, style=s.style, shape="line") for s in (*series, chance)),
-        sentence=_roc_sentence(best),
+        sentence=_roc_sentence(curves[0]),
         small_print=f"n = {listed(sorted(targets))}; each model in turn is the target. Band: 95% "
-        f"interval of {curves[0][0]}. {' '.join(sentence(method) for method in methods)}".strip(),
+        f"interval of {curves[0][0]}, the strongest. {' '.join(map(sentence, methods))}".strip(),
         table=_roc_table(curves),
     )
 
@@ -172,64 +174,57 @@ def _log_axis(label: str, decades: int) -> Axis:
     )
 
 
-def _non_member_records(summary: Part) -> Number:
-    """How many non-member records one target model has: what a false positive rate is made of."""
-    records = summary.part("cohort").number("records")
-    models = summary.part("models")
-    count = models.number("count")
-    member_of = models.part("in_per_patient").number("max")
-    if records is None or not count or member_of is None:
-        return None
-    return records * (1 - member_of / count)
-
-
-def _aggregate_table(attacks: tuple[tuple[str, Part], ...], resolution: Number) -> Table:
+def _aggregate_table(attacks: tuple[tuple[str, Part], ...], *, with_method: bool) -> Table:
     rates = sorted(
         {name for _, part in attacks for name in part.part("tpr_at_fpr").content()}, key=_rate
     )
-    extrapolated = [name for name in rates if resolution and _rate(name) * resolution < 1]
     rows = []
     for label, part in attacks:
         found, ends = part.part("tpr_at_fpr"), part.part("tpr_at_fpr_interval")
-        cells = [
-            label,
-            decimal(part.number("auc")),
-            interval(part.number("low"), part.number("high")),
-        ]
+        cells = [label, with_interval(decimal(part.number("auc")), _bounds(part))]
         for name in rates:
             cell = share(found.number(name))
             bounds = ends.numbers(name)
-            if len(bounds) == 2 and None not in bounds:
+            if len(bounds) == 2:
                 cell = with_interval(cell, share_interval(*bounds))
             cells.append(cell)
         rows.append((*cells, whole(part.number("targets"))))
     notes = [
         "Members found: true positive rate at the given false positive rate, with its 95% interval."
     ]
-    if extrapolated:
+    resolution = max(
+        (part.number("out_records_per_target") or 0.0 for _, part in attacks), default=0.0
+    )
+    unresolved = [name for name in rates if resolution and _rate(name) * resolution < 1]
+    if unresolved:
         notes.append(
-            f"Extrapolated: a target has about {whole(resolution)} non-member records, fewer than "
-            "that false positive rate can resolve."
+            f"Not estimable below a false positive rate of {rate(1 / resolution)}: a target has "
+            f"about {whole(resolution)} non-member records, and no rate finer than one of them."
         )
-    methods = dict.fromkeys(part.text("method") for _, part in attacks if part.text("method"))
-    notes += [sentence(method) for method in methods]
+    notes += [
+        f"{label}: {NOT_ESTIMABLE}. {sentence(part.reason())}"
+        for label, part in attacks
+        if part.number("auc") is None and part.reason()
+    ]
+    if with_method:
+        methods = dict.fromkeys(part.text("method") for _, part in attacks if part.text("method"))
+        notes += [sentence(method) for method in methods]
     return Table(
         caption="Attacks over all records",
         columns=(
             "Attack",
-            "AUC",
-            "95% interval",
-            *(
-                f"Members found at FPR {rate(_rate(name))}"
-                + (" (extrapolated)" if name in extrapolated else "")
-                for name in rates
-            ),
+            "AUC (95% interval)",
+            *(f"Members found at FPR {false_positive_rate(name)}" for name in rates),
             "Targets",
         ),
         rows=tuple(rows),
         notes=tuple(notes),
         key="aggregate",
     )
+
+
+def _bounds(part: Part) -> str:
+    return interval(part.number("low"), part.number("high"))
 
 
 def _rate(name: str) -> float:
@@ -250,7 +245,7 @@ def utility_section(summary: Part) -> Section:
                 True: "Yes, the models have learned.",
                 False: "No, the models have not learned. What has not learned leaks nothing "
                 "and proves nothing.",
-                None: f"Whether the models have learned: {NOT_ESTIMABLE}.",
+                None: f"Whether the models have learned, and how well: {NOT_ESTIMABLE}.",
             }[verdict]
             + (f" {sentence(learned.reason())}" if learned.reason() else ""),
             style="" if verdict else "absent",
@@ -258,12 +253,8 @@ def utility_section(summary: Part) -> Section:
     ]
     if utility.number("mean") is not None:
         blocks.append(_utility_figure(utility))
-    else:
-        because = (
-            utility.reason()
-            or models.reason()
-            or ("only attack signals are known, not what the models predict")
-        )
+    elif not learned.reason():
+        because = utility.reason() or models.reason() or "the summary gives no reason"
         blocks.append(
             Paragraph(text=f"Utility: {NOT_ESTIMABLE}. {sentence(because)}", style="absent")
         )
@@ -273,7 +264,7 @@ def utility_section(summary: Part) -> Section:
 
 
 def _utility_figure(utility: Part) -> Figure:
-    metric = utility.text("metric") or "the metric"
+    metric = metric_name(utility.text("metric") or "the metric")
     members, chance = utility.part("members"), utility.number("chance")
     sides = [("Held-out patients", utility, "main")]
     if members.number("mean") is not None:

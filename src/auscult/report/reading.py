@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from auscult.errors import StoreError
-from auscult.report.words import visible
+from auscult.report.words import NOT_ESTIMABLE, visible
 
 SCHEMA = "auscult.summary/1"
 WHERE = "summary.json"
@@ -102,7 +102,8 @@ class Part:
     def reason(self, key: str = "") -> str:
         """Why something could not be estimated, as far as the summary says."""
         inner = self.part(key) if key and isinstance(self._content.get(key), Mapping) else self
-        return (inner.text("reason") or self.text("reason") or "").rstrip(".")
+        text = inner.text("reason") or self.text("reason")
+        return text.removeprefix(f"{NOT_ESTIMABLE}: ").rstrip(".")
 
     def _sequence(self, key: str) -> Sequence[Any]:
         value = self._content.get(key)
