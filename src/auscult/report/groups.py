@@ -176,7 +176,8 @@ def _figure(place: int, name: str, part: Part, groups: Groups, mean: Number, hid
             Key(name="Not distinguishable", style="alike", shape="point"),
         ),
         sentence=_finding(groups),
-        small_print=f"n = {counted(patients, 'patient')}. Whiskers: 95% interval. Method: above.",
+        small_print=f"n = {counted(patients, 'patient')}. Whiskers: 95% interval. Method: "
+        "as at the head of this section.",
         table=_table(place, name, groups, part, hidden),
         table_open=True,
     )
