@@ -1,6 +1,6 @@
 """Auscult: which patients does a medical AI model give away?
 
-Importing this package loads none of torch, scikit-learn and plotly: the names below are fetched
+Importing this package loads neither torch nor scikit-learn: the names below are fetched
 when they are first used.
 """
 
