@@ -230,7 +230,9 @@ def facts(summary: Part) -> tuple[Fact, ...]:
         Fact(
             label="Patients",
             value=whole(cohort.number("patients")),
-            note=f"with {counted(cohort.number('records'), 'record')}",
+            note=f"with {counted(cohort.number('records'), 'record')}"
+            if cohort.number("records") is not None
+            else "number of records not recorded",
         ),
         Fact(
             label="Models",

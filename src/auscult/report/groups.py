@@ -292,7 +292,7 @@ def _notes(groups: Groups, part: Part) -> tuple[str, ...]:
             f"{decimal(spread.number('null_mean'))} (p = {probability(spread.number('p'))})."
         )
     composition = part.part("composition")
-    if composition:
+    if composition.number("top_share") is not None:
         top = composition.number("patients")
         share_of = f"the {rate(composition.number('top_share'))} most exposed patients"
         number = f" ({whole(top)})" if top is not None else ""

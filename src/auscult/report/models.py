@@ -61,7 +61,7 @@ def aggregate_section(summary: Part) -> Section:
         blocks.append(
             Paragraph(
                 text=f"Attacks over all records: {NOT_ESTIMABLE}. "
-                f"{sentence(because or 'the summary holds no aggregate attack')}",
+                f"{sentence(because or 'the summary gives no reason')}",
                 style="absent",
             )
         )

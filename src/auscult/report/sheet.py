@@ -42,7 +42,7 @@ def groups_csv(summary: Mapping[str, Any]) -> str:
     Returns
     -------
     str
-        Lines end in ``\n``. The last two columns say how many groups of the attribute were
+        Lines end in ``\r\n`` (RFC 4180), so that a line break in a name is quoted. The last two columns say how many groups of the attribute were
         suppressed, and below which number of patients.
 
     Raises
@@ -51,7 +51,7 @@ def groups_csv(summary: Mapping[str, Any]) -> str:
         The summary is damaged or of another schema.
     """
     written = io.StringIO()
-    writer = csv.writer(written, lineterminator="\n")
+    writer = csv.writer(written, lineterminator="\r\n")
     utility = ("utility_metric", "utility_mean", "utility_low", "utility_high")
     tail = ("groups_suppressed", "smallest_cell")
     writer.writerow(("attribute", "group", *(name for name, _ in _CSV_NUMBERS), *utility, *tail))
