@@ -92,6 +92,8 @@ class _Sheet:
         self._parts.append(Markup(template).format(*values))  # noqa: S704 - a literal; values are escaped
 
     def text(self, x: float, y: float, content: str, style: str, anchor: str = "start") -> None:
+        if not content:
+            return
         self.add(
             '<text x="{}" y="{}" class="{}" text-anchor="{}">{}</text>',
             _n(x), _n(y), style, anchor, content,

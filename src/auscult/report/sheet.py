@@ -42,8 +42,9 @@ def groups_csv(summary: Mapping[str, Any]) -> str:
     Returns
     -------
     str
-        Lines end in ``\r\n`` (RFC 4180), so that a line break in a name is quoted. The last two columns say how many groups of the attribute were
-        suppressed, and below which number of patients.
+        Lines end in ``\r\n`` (RFC 4180), so that a line break in a name is quoted. The last
+        two columns say how many groups of the attribute were suppressed, and
+        below which number of patients.
 
     Raises
     ------
