@@ -9,10 +9,12 @@ from __future__ import annotations
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from auscult.errors import AuscultError, RecipeError
 
 LINES = 3
+OWN_FOLDER = Path(__file__).parent
 LONGEST = 300
 
 
@@ -32,9 +34,11 @@ def explained(model: int, doing: str) -> Iterator[None]:
     except (AuscultError, MemoryError):
         raise
     except Exception as error:
-        frames = traceback.extract_tb(error.__traceback__)[1:][-LINES:]
+        frames = traceback.extract_tb(error.__traceback__)[1:]
+        theirs = [frame for frame in frames if Path(frame.filename).parent != OWN_FOLDER]
+        frames = (theirs or frames)[-LINES:]
         place = "; ".join(
-            f"{frame.filename.rsplit('/', 1)[-1]} line {frame.lineno} in {frame.name}: "
+            f"{Path(frame.filename).name} line {frame.lineno} in {frame.name}: "
             f"{(frame.line or '').strip()}"
             for frame in frames
         )
