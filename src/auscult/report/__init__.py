@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from auscult.report import answer
 from auscult.report.html import render, write_report
+from auscult.report.reading import read_summary
 from auscult.report.sheet import groups_csv
 
 __all__ = ["groups_csv", "headline", "render", "write_report"]
@@ -33,7 +35,4 @@ def headline(summary: Mapping[str, Any]) -> str:
     StoreError
         The summary is damaged or of another schema.
     """
-    from auscult.report import answer
-    from auscult.report.reading import read_summary
-
     return answer.headline(read_summary(summary)).sentence

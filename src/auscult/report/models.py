@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 
-from auscult.report.axes import false_positive_rate, percent, rate, round_axis, thinned
+from auscult.report.axes import false_positive_rate, rate, round_axis, share_axis, thinned
 from auscult.report.blocks import (
-    Axis,
     Block,
     Figure,
     IntervalChart,
@@ -106,8 +105,8 @@ def _roc_figure(curves: list[tuple[str, Part]]) -> Figure:
         key="roc",
         name="ROC curve of each attack over all records, on logarithmic axes",
         plot=LineChart(
-            x=_log_axis("False positive rate (false alarms)", decades),
-            y=_log_axis("True positive rate (members found)", decades),
+            x=share_axis("False positive rate (false alarms)", floor=10.0**-decades),
+            y=share_axis("True positive rate (members found)", floor=10.0**-decades),
             series=(*series, chance),
         ),
         legend=tuple(Key(name=s.name, style=s.style, shape="line") for s in (*series, chance)),
@@ -161,16 +160,6 @@ def _roc_table(curves: list[tuple[str, Part]]) -> Table:
         rows=tuple(rows),
         text_columns=text_columns,
         key="roc",
-    )
-
-
-def _log_axis(label: str, decades: int) -> Axis:
-    return Axis(
-        label=label,
-        low=10.0**-decades,
-        high=1.0,
-        ticks=tuple((10.0**-k, percent(10.0**-k)) for k in range(decades, -1, -1)),
-        scale="log",
     )
 
 
