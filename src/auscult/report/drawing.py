@@ -221,7 +221,7 @@ def _mark(sheet: _Sheet, mark: Mark, at: float, top: float, bottom: float, form:
     sheet.path([(at, top - 3), (at, bottom)], mark.style)
     half = _breadth(mark.label, form.text) / 2
     centre = min(max(at, half), form.width - half)
-    sheet.text(centre, top - form.text * 0.6, mark.label, "mark-label", "middle")
+    sheet.text(centre, top - form.text * 0.9, mark.label, "mark-label", "middle")
 
 
 def _interval_chart(chart: IntervalChart, rows: Sequence[Row], form: Format) -> Markup:
