@@ -14,16 +14,16 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
-from auscult.attacks.joint import BANDS, band_name
 from auscult.attacks.record import RECORD_ATTACKS
 from auscult.attacks.roc import REPORTED_FPR, AggregateRoc, aggregate_roc
+from auscult.cohort import SMALLEST_CELL, record_bands
 from auscult.design import Membership
-from auscult.disparity import SMALLEST_CELL, crossings, disparities, top_composition
+from auscult.disparity import crossings, disparities, share_interval, top_composition
 from auscult.errors import AnalysisError
 from auscult.layout import FEWEST_PER_CLASS, Layout, centred, lay_out
 from auscult.progress import SILENT, Progress
 from auscult.randomness import Stage, generator
-from auscult.risk.exposed import exposed
+from auscult.risk.exposed import REPLICATES, exposed
 from auscult.risk.patients import PatientRisk, RecordRisk, null_mean, patient_risk, permuted
 from auscult.risk.shrinkage import Covariates, shrink
 from auscult.risk.stability import half_aucs, planning, stability
@@ -146,16 +146,19 @@ def analyse(
             expected=f"patients who are IN at least {FEWEST_PER_CLASS} models and OUT of as many",
         )
     wanted = tuple(sorted({*THRESHOLDS, *SURVIVAL_GRID}))
-    progress.start("Patients", 2 * layout.patients)
+    progress.start("Patients", 2.5 * layout.patients)
     risk, records = patient_risk(layout, wanted, progress)
     null_layout = permuted(layout, generator(seed, Stage.NULL))
     null, _ = patient_risk(null_layout, wanted, progress)
-    progress.finish()
     halves = half_aucs(layout, generator(seed, Stage.SPLIT_HALF))
+    progress.finish()
     aggregate = _aggregate(layout, seed, progress)
-    progress.start("Groups", 1)
+    patients = _patients_summary(layout, risk, null, seed, settings.smallest_cell, progress)
+    patients["stability"] = stability(halves, generator(seed, Stage.SPLIT_HALF, 1))
+    patients["planning"] = planning(risk, layout.models)
     names = [str(name) for name in evidence.groups.columns]
     pairs = crossings(names) if settings.intersections is None else settings.intersections
+    progress.start("Groups", len(names) + len(pairs))
     by_group = disparities(
         evidence.groups,
         risk,
@@ -167,10 +170,8 @@ def analyse(
         composition=None
         if halves is None
         else top_composition(evidence.groups, halves, smallest_cell=settings.smallest_cell),
+        progress=progress,
     )
-    patients = _patients_summary(layout, risk, null, seed)
-    patients["stability"] = stability(halves, generator(seed, Stage.SPLIT_HALF, 1))
-    patients["planning"] = planning(risk, layout.models)
     progress.finish()
     return Findings(
         summary={"aggregate": aggregate, "patients": patients, "disparities": by_group},
@@ -208,7 +209,8 @@ def _check(evidence: Evidence) -> None:
 def _aggregate(layout: Layout, seed: int, progress: Progress) -> dict[str, Any]:
     """The "aggregate" object: one ROC per attack on records."""
     result: dict[str, Any] = {}
-    progress.start("Attacks on records", layout.records * len(RECORD_ATTACKS))
+    # The attack itself is a third of the work, its curve and bootstrap the rest.
+    progress.start("Attacks on records", 3 * layout.records * len(RECORD_ATTACKS))
     for number, attack in enumerate(RECORD_ATTACKS):
         reason = attack.supports(layout.models)
         if reason:
@@ -216,6 +218,7 @@ def _aggregate(layout: Layout, seed: int, progress: Progress) -> dict[str, Any]:
             continue
         scores = attack.score(layout, progress)
         roc = aggregate_roc(layout, scores, generator(seed, Stage.BOOTSTRAP_MODELS, number))
+        progress.advance(2 * layout.records)
         result[attack.name] = {"label": attack.label} | _roc(roc)
     progress.finish()
     return result
@@ -244,7 +247,12 @@ def _roc(roc: AggregateRoc) -> dict[str, Any]:
 
 
 def _patients_summary(
-    layout: Layout, risk: PatientRisk, null: PatientRisk, seed: int
+    layout: Layout,
+    risk: PatientRisk,
+    null: PatientRisk,
+    seed: int,
+    smallest_cell: int,
+    progress: Progress,
 ) -> dict[str, Any]:
     """The "patients" object without stability and planning."""
     usable = np.isfinite(risk.auc_raw)
@@ -254,7 +262,9 @@ def _patients_summary(
     raw = risk.auc_raw[usable]
     # The mean of raw AUCs is unbiased, and its error over patients covers their noise as well.
     error = float(raw.std(ddof=1) / np.sqrt(raw.size)) if raw.size > 1 else 0.0
-    counts = exposed(risk, tuple(sorted({*THRESHOLDS, *SURVIVAL_GRID})), rng)
+    progress.start("Exposed patients", REPLICATES)
+    counts = exposed(risk, tuple(sorted({*THRESHOLDS, *SURVIVAL_GRID})), rng, progress)
+    progress.finish()
     by_threshold = {c.threshold: c for c in counts}
     null_share = {t: float(null.posterior.tails[t][shown].sum()) for t in by_threshold}
     left_out = int((~usable).sum())
@@ -291,7 +301,7 @@ def _patients_summary(
             for t in THRESHOLDS
         },
         "survival": _survival(risk, null, by_threshold, null_share),
-        "by_records": _by_records(layout, risk, null, seed),
+        "by_records": _by_records(layout, risk, null, seed, smallest_cell),
         "tpr_at_fpr": _patient_tpr(risk, usable),
     }
 
@@ -326,26 +336,26 @@ def _survival(
 
 
 def _by_records(
-    layout: Layout, risk: PatientRisk, null: PatientRisk, seed: int
+    layout: Layout, risk: PatientRisk, null: PatientRisk, seed: int, smallest_cell: int
 ) -> list[dict[str, Any]]:
-    """Risk by record count: bands 1, 2, 3-5 and 6+ as in the cohort's table."""
+    """Risk by record count, in the bands of the cohort's table."""
     rows = []
     signals = centred(layout)
-    for number, (low, high) in enumerate((*BANDS[:3], (6, None))):
-        band = layout.count >= low
-        if high is not None:
-            band &= layout.count <= high
+    for number, (name, band) in enumerate(record_bands(layout.count, smallest_cell)):
         here = band & np.isfinite(risk.auc_raw)
         there = band & np.isfinite(null.auc_raw)
-        row: dict[str, Any] = {"records": band_name(low, high), "patients": int(here.sum())}
+        row: dict[str, Any] = {"records": name, "patients": int(here.sum())}
         if here.any() and there.any():
             raw = risk.auc_raw[here]
+            share_low, share_high = share_interval(risk.posterior.tails[0.9][here])
             row |= {
                 "mean_auc": float(risk.posterior.mean[here].mean()),
                 "raw_mean_auc": float(raw.mean()),
                 "null_mean_auc": float(null.auc_raw[there].mean()),
                 "null_permutations": 1,
                 "exposed_0.9": float(risk.posterior.tails[0.9][here].mean()),
+                "exposed_0.9_low": share_low,
+                "exposed_0.9_high": share_high,
                 "raw_exposed_0.9": float((raw > 0.9).mean()),
                 "study_exposed_0.9": float((risk.study_max_auc[here] > 0.9).mean()),
                 "study_null_mean": float(null.study_max_auc[there].mean()),

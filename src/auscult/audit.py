@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 
 from auscult.analysis import AnalysisSettings
-from auscult.cohort import Cohort
+from auscult.cohort import SMALLEST_CELL, Cohort
 from auscult.design import Design
-from auscult.disparity import SMALLEST_CELL
 from auscult.engine import train, train_one
 from auscult.errors import ConfigError, RecipeError
 from auscult.files import toml_text
@@ -229,7 +228,7 @@ class Audit:
         cohort = self.cohort
         return Roster(
             title=self.title or cohort.source,
-            cohort=cohort.summary(),
+            cohort=cohort.summary(self.smallest_cell),
             recipe=recipe | {"model": _model_name(recipe["settings"], self.recipe.kind)},
             patient_of_record=cohort.patient_of_record,
             patient_ids=cohort.patient_ids,

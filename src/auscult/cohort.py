@@ -21,6 +21,7 @@ Task = Literal["binary", "multiclass", "multilabel"]
 
 UNKNOWN = "unknown"
 SEVERAL = "several values"
+SMALLEST_CELL = 10
 
 
 class PatientIds:
@@ -186,7 +187,7 @@ class Cohort:
             digest.update("\0".join(map(str, part)).encode())
         return digest.hexdigest()
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self, smallest_cell: int = SMALLEST_CELL) -> dict[str, Any]:
         """The "cohort" object of the summary: counts only."""
         if self.task == "multilabel":
             sizes = self.labels.sum(axis=0)
@@ -201,23 +202,60 @@ class Cohort:
                 {"name": name, "records": int(n)}
                 for name, n in zip(self.classes, sizes, strict=True)
             ],
-            "records_per_patient": records_per_patient(self.patient_of_record),
+            "records_per_patient": records_per_patient(self.patient_of_record, smallest_cell),
             "groups": [str(name) for name in self.groups.columns],
             "left_out": [{"reason": one.reason, "records": one.records} for one in self.left_out],
             "notes": list(self.notes),
         }
 
 
-def records_per_patient(patient_of_record: NDArray[np.int64]) -> dict[str, Any]:
-    """How many records patients have: median, maximum, and patients in bands 1, 2, 3-5, 6+."""
+def record_bands(
+    count: NDArray[np.int64], smallest_cell: int
+) -> list[tuple[str, NDArray[np.bool_]]]:
+    """Patients by record count: 1, 2, 3-5 and 6+; a band of too few joins the one before it.
+
+    Parameters
+    ----------
+    count : int64 array, shape (patients,)
+        Records of each patient.
+    smallest_cell : int
+        Bands with fewer patients are not shown on their own.
+
+    Returns
+    -------
+    list of (name, bool array of shape (patients,))
+        Together they hold everybody.
+    """
+    bounds: list[tuple[int, int | None]] = [(1, 1), (2, 2), (3, 5), (6, None)]
+
+    def inside(low: int, high: int | None) -> NDArray[np.bool_]:
+        return (count >= low) & (count <= (high or np.iinfo(np.int64).max))
+
+    place = len(bounds) - 1
+    while len(bounds) > 1:
+        small = [i for i, band in enumerate(bounds) if 0 < inside(*band).sum() < smallest_cell]
+        if not small:
+            break
+        place = max(small[-1], 1)
+        bounds[place - 1 : place + 1] = [(bounds[place - 1][0], bounds[place][1])]
+    names = [
+        f"{low}+" if high is None else str(low) if low == high else f"{low}-{high}"
+        for low, high in bounds
+    ]
+    return [(name, inside(*band)) for name, band in zip(names, bounds, strict=True)]
+
+
+def records_per_patient(
+    patient_of_record: NDArray[np.int64], smallest_cell: int = SMALLEST_CELL
+) -> dict[str, Any]:
+    """How many records patients have: median, maximum, and patients per band."""
     counts = np.bincount(patient_of_record)
-    bands = (("1", 1, 1), ("2", 2, 2), ("3-5", 3, 5), ("6+", 6, np.inf))
     return {
         "median": float(np.median(counts)),
         "max": int(counts.max()),
         "bands": [
-            {"records": name, "patients": int(((counts >= low) & (counts <= high)).sum())}
-            for name, low, high in bands
+            {"records": name, "patients": int(inside.sum())}
+            for name, inside in record_bands(counts, smallest_cell)
         ],
     }
 

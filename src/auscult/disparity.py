@@ -15,17 +15,18 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import ndtr
-from scipy.stats import chi2
+from scipy.stats import beta, chi2
 
+from auscult.cohort import SMALLEST_CELL
 from auscult.layout import Layout
+from auscult.progress import SILENT, Progress
 from auscult.randomness import Stage, generator
 from auscult.risk.exposed import adjusted
 from auscult.risk.patients import PatientRisk
 
-SMALLEST_CELL = 10
 REPLICATES = 2000
 PERMUTATIONS = 500
-BINS = 2048
+MOST_RESAMPLED = 1000
 TOP_SHARE = 0.01
 JOIN = " & "
 POOL = "(other groups)"
@@ -56,6 +57,7 @@ def disparities(
     intersections: tuple[tuple[str, str], ...] = (),
     utility: dict[str, dict[str, dict[str, Any]]] | None = None,
     composition: dict[str, dict[str, Any]] | None = None,
+    progress: Progress = SILENT,
 ) -> dict[str, Any]:
     """Compare the groups of every attribute, and of intersections of two.
 
@@ -76,6 +78,8 @@ def disparities(
         Utility per attribute and group, put beside the risk.
     composition : dict, optional
         Composition of the top 1% per attribute, from :func:`top_composition`.
+    progress : Progress
+        Advanced by one per attribute and pair.
 
     Returns
     -------
@@ -106,6 +110,7 @@ def disparities(
         if composition and name in composition:
             entry["composition"] = composition[name]
         result[name] = entry
+        progress.advance()
     finite = [i for i, (_, _, p) in enumerate(tests) if p is not None]
     if finite:
         q = adjusted(np.array([tests[i][2] for i in finite]))
@@ -131,6 +136,9 @@ def top_composition(
 ) -> dict[str, dict[str, Any]]:
     """Who is among the most exposed 1%, chosen on one half of the models and counted on the other.
 
+    At least three smallest cells of patients make the top, and residuals are rounded to a half, so
+    that no small cell of it can be counted back.
+
     Patients are ranked by their risk on one half; a patient counts where both halves, each blind to
     the other, place it in the top share, so that luck on one half does not make anybody exposed.
 
@@ -149,7 +157,9 @@ def top_composition(
     """
     usable = np.isfinite(halves[0]) & np.isfinite(halves[1])
     first, second = halves[0][usable], halves[1][usable]
-    wanted = max(smallest_cell, int(np.ceil(TOP_SHARE * usable.sum())))
+    wanted = max(3 * smallest_cell, int(np.ceil(TOP_SHARE * usable.sum())))
+    if 4 * wanted > usable.sum():
+        return {}
     chosen = np.argsort(-first, kind="stable")[: 2 * wanted]
     top = np.zeros(first.size, dtype=bool)
     top[chosen[np.argsort(-second[chosen], kind="stable")[:wanted]]] = True
@@ -163,7 +173,7 @@ def top_composition(
             inside = labels == group
             expected = top.sum() * inside.mean()
             residual = float((top[inside].sum() - expected) / np.sqrt(expected))
-            rows[group] = {"residual": residual}
+            rows[group] = {"residual": round(2 * residual) / 2}
             statistic += residual**2
             sparse |= expected < 1
         freedom = max(len(shown) - 1, 1)
@@ -171,7 +181,7 @@ def top_composition(
             "top_share": float(top.mean()),
             "patients": int(top.sum()),
             "groups": rows,
-            "chi_squared": None if sparse else statistic,
+            "chi_squared": None if sparse else round(statistic, 1),
             "p": None if sparse else float(chi2.sf(statistic, freedom)),
             "reason": "too few expected patients in a group" if sparse else "",
         }
@@ -233,15 +243,15 @@ def _attribute(
 def _group(inside: NDArray[np.bool_], values: _Values, rng: np.random.Generator) -> dict[str, Any]:
     mine = values.auc[inside]
     low, high = _mean_interval(mine, rng)
-    tail_low, tail_high = _mean_interval(values.tail[inside], rng)
+    tail_low, tail_high = share_interval(values.tail[inside])
     row: dict[str, Any] = {
         "patients": int(inside.sum()),
         "mean_auc": float(mine.mean()),
         "low": low,
         "high": high,
         "exposed_0.9": float(values.tail[inside].mean()),
-        "exposed_0.9_low": max(tail_low, 0.0),
-        "exposed_0.9_high": min(tail_high, 1.0),
+        "exposed_0.9_low": tail_low,
+        "exposed_0.9_high": tail_high,
         "difference": None,
         "difference_low": None,
         "difference_high": None,
@@ -341,22 +351,30 @@ def _resampled(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Means and standard errors of bootstrap samples of patients.
 
-    Many patients are first counted into narrow bins, so a replicate costs the bins and not the
-    patients.
+    The mean of many patients is normal whatever their distribution: it is drawn as such.
     """
-    if x.size > BINS:
-        counts, edges = np.histogram(x, bins=BINS)
-        points = (edges[1:] + edges[:-1]) / 2
-        points = points + (x.mean() - (counts * points).sum() / x.size)
-        drawn = rng.multinomial(x.size, counts / x.size, size=REPLICATES).astype(np.float64)
-        mean = drawn @ points / x.size
-        variance = drawn @ points**2 / x.size - mean**2
-    else:
-        sample = x[rng.integers(0, x.size, (REPLICATES, x.size))]
-        mean, variance = sample.mean(axis=1), sample.var(axis=1)
+    if x.size > MOST_RESAMPLED:
+        error = float(x.std(ddof=1) / np.sqrt(x.size))
+        return rng.normal(x.mean(), error, REPLICATES), np.full(REPLICATES, error)
+    sample = x[rng.integers(0, x.size, (REPLICATES, x.size))]
+    mean, variance = sample.mean(axis=1), sample.var(axis=1)
     floor = 1e-4 * x.var()
-    error = np.sqrt(np.maximum(variance, floor) / max(x.size - 1, 1))
-    return mean, error
+    return mean, np.sqrt(np.maximum(variance, floor) / max(x.size - 1, 1))
+
+
+def share_interval(tail: NDArray[np.float64]) -> tuple[float, float]:
+    """Jeffreys interval of the share of patients above a threshold.
+
+    Parameters
+    ----------
+    tail : float64 array, shape (patients,)
+        Each patient's probability to lie above it; their sum is the number above. A bootstrap of
+        few patients, most of them at 0, would be degenerate.
+    """
+    above, n = float(tail.sum()), tail.size
+    low, high = (beta.ppf(q, above + 0.5, n - above + 0.5) for q in (0.025, 0.975))
+    share = above / n
+    return min(float(low), share), max(float(high), share)
 
 
 def crossings(names: list[str], most: int = 3) -> tuple[tuple[str, str], ...]:

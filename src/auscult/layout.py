@@ -194,7 +194,7 @@ def take_patients(layout: Layout, patients: NDArray[np.int64]) -> tuple[Layout, 
     ----------
     layout : Layout
     patients : int64 array
-        Ascending.
+        A patient may be taken several times, and counts as several then.
 
     Returns
     -------

@@ -15,9 +15,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from auscult.cohort import Task
+from auscult.cohort import SMALLEST_CELL, Task
 from auscult.design import Membership
-from auscult.disparity import SMALLEST_CELL, pool_small_cells
+from auscult.disparity import pool_small_cells
 from auscult.store import Outputs
 
 FEWEST_OF_A_CLASS = 5

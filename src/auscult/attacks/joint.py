@@ -140,8 +140,8 @@ def auc_in_folds(values: NDArray[np.float64], weight: NDArray[np.float64]) -> ND
     for start in range(0, values.shape[0], rows):
         v, w = values[start : start + rows], weight[start : start + rows]
         inside, outside = v[:, :, 1, :, None], v[:, :, 0, None, :]
-        wins = (inside > outside) + 0.5 * (inside == outside)
-        won = np.einsum("pfij,pfi,pfj->p", wins, w[:, :, 1], w[:, :, 0], optimize=True)
+        wins = 0.5 * ((inside > outside).astype(np.float64) + (inside >= outside))
+        won = ((wins @ w[:, :, 0, :, None])[..., 0] * w[:, :, 1]).sum(axis=(1, 2))
         pairs = (w[:, :, 1].sum(axis=2) * w[:, :, 0].sum(axis=2)).sum(axis=1)
         result[start : start + rows] = won / pairs
     result[np.isnan(values).any(axis=(1, 2, 3))] = np.nan

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtri
+from scipy.stats import gamma
 
+from auscult.progress import SILENT, Progress
 from auscult.risk.patients import PatientRisk
 from auscult.risk.shrinkage import fit_prior, predict_centre, shares_above
 
@@ -46,7 +47,10 @@ class Exposed:
 
 
 def exposed(
-    risk: PatientRisk, thresholds: tuple[float, ...], rng: np.random.Generator
+    risk: PatientRisk,
+    thresholds: tuple[float, ...],
+    rng: np.random.Generator,
+    progress: Progress = SILENT,
 ) -> list[Exposed]:
     """Count exposed patients at each threshold.
 
@@ -61,10 +65,12 @@ def exposed(
     thresholds : tuple of float
     rng : numpy.random.Generator
         For the bootstrap over patients.
+    progress : Progress
+        Advanced by one per replicate of the bootstrap.
     """
     usable = np.isfinite(risk.effect.d)
     patients = int(usable.sum())
-    spread = _spread_of_prior(risk, usable, thresholds, rng)
+    spread = _spread_of_prior(risk, usable, thresholds, rng, progress)
     result = []
     for number, threshold in enumerate(thresholds):
         tail = risk.posterior.tails[threshold][usable]
@@ -106,6 +112,7 @@ def _spread_of_prior(
     usable: NDArray[np.bool_],
     thresholds: tuple[float, ...],
     rng: np.random.Generator,
+    progress: Progress,
 ) -> NDArray[np.float64]:
     """Standard deviation of the share above each threshold when the prior is learned again."""
     kept = np.flatnonzero(usable)
@@ -119,16 +126,27 @@ def _spread_of_prior(
         drawn = np.sort(rng.integers(0, kept.size, kept.size))
         prior = fit_prior(effect.take(drawn), centre[drawn])
         shares[b] = shares_above(effect, centre, prior, thresholds)
+        progress.advance()
     # A prior learned from all patients varies less than one learned from the sample.
     return np.asarray(shares.std(axis=0, ddof=1) * np.sqrt(kept.size / patients))
 
 
 def _count_interval(estimate: float, variance: float, patients: int) -> tuple[float, float]:
-    """Interval of a count on the square-root scale, which keeps it from crossing zero."""
-    width = float(ndtri(0.975)) * np.sqrt(variance)
-    if estimate <= 0:
-        return 0.0, min(float(patients), width)
-    half = width / (2 * np.sqrt(estimate))
-    low = max(np.sqrt(estimate) - half, 0.0) ** 2
-    high = (np.sqrt(estimate) + half) ** 2
-    return float(low), float(min(high, patients))
+    """Interval of a count from the gamma distribution that has its mean and variance.
+
+    It keeps small counts above zero and is as good as normal for large ones. Above half of the
+    patients, those who are not exposed are counted.
+    """
+    if estimate > patients / 2:
+        low, high = _gamma_interval(patients - estimate, variance)
+        return max(patients - high, 0.0), patients - low
+    low, high = _gamma_interval(estimate, variance)
+    return low, min(high, float(patients))
+
+
+def _gamma_interval(mean: float, variance: float) -> tuple[float, float]:
+    if mean <= 0 or variance <= 0:
+        return mean, mean
+    shape, scale = mean**2 / variance, variance / mean
+    low, high = (gamma.ppf(q, shape, scale=scale) for q in (0.025, 0.975))
+    return float(low), max(float(high), mean)

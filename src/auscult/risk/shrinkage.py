@@ -177,9 +177,9 @@ def fit_prior(effect: Effect, centre: NDArray[np.float64]) -> Prior:
         evidence[rows] = _likelihood(effect.take(rows), centre[rows], grid) @ shapes.T
     weight = start.copy()
     for _ in range(ITERATIONS):
-        share = evidence * weight
-        share /= share.sum(axis=1, keepdims=True)
-        weight = (share.sum(axis=0) + PSEUDO_COUNT * start) / (n + PSEUDO_COUNT)
+        # Expected membership of the components, summed over rows without writing it out.
+        expected = weight * (evidence.T @ (1 / (evidence @ weight)))
+        weight = (expected + PSEUDO_COUNT * start) / (n + PSEUDO_COUNT)
     return Prior(grid=grid, mass=weight @ shapes)
 
 
