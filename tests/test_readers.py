@@ -252,6 +252,72 @@ def test_images_are_mapped_where_the_file_allows(
     assert len(pickle.dumps(cohort.inputs)) < 3000 or not mapped
 
 
+@pytest.mark.parametrize("form", ["fortran", "slice", "changed", "big endian"])
+def test_unusual_arrays_reach_the_workers_unchanged(form: str, tmp_path: Path) -> None:
+    import pickle
+
+    values = np.random.default_rng(0).normal(size=(60, 5, 4)).astype(np.float32)
+    path = tmp_path / "a.npy"
+    given: Any = path
+    if form == "fortran":
+        np.save(path, np.asfortranarray(values))
+    elif form == "slice":
+        np.save(path, np.concatenate([values + 1, values]))
+        given = np.load(path, mmap_mode="r")[60:]
+    elif form == "changed":
+        np.save(path, values + 1)
+        given = np.load(path, mmap_mode="c")
+        given[:] = values
+    else:
+        np.save(path, values.astype(">f4"))
+    cohort = Cohort.from_arrays(given, table(), patient="id", label="y")
+    travelled = pickle.loads(pickle.dumps(cohort.inputs))  # noqa: S301 - our own bytes
+    np.testing.assert_array_equal(travelled.take(np.arange(60)), values)
+    assert travelled.array.dtype.isnative
+    assert travelled.fingerprint() == cohort.inputs.fingerprint()
+
+
+def test_damaged_array_files(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).integers(0, 255, (60, 6, 6), dtype=np.uint8)
+    np.save(tmp_path / "short.npy", values)
+    np.savez(tmp_path / "whole.npz", images=values)
+    np.savez_compressed(tmp_path / "packed.npz", images=values)
+    (tmp_path / "empty.npy").write_bytes(b"")
+    (tmp_path / "text.npz").write_text("no zip")
+    for name in ("short.npy", "whole.npz", "packed.npz"):
+        content = (tmp_path / name).read_bytes()
+        (tmp_path / name).write_bytes(content[: len(content) // 2])
+    np.savez_compressed(tmp_path / "bits.npz", images=values)
+    damaged = bytearray((tmp_path / "bits.npz").read_bytes())
+    damaged[200:400] = bytes(200)
+    (tmp_path / "bits.npz").write_bytes(damaged)
+    for path in sorted(tmp_path.iterdir()):
+        with pytest.raises(CohortError, match="cannot be read"):
+            Cohort.from_arrays(path, table(), patient="id", label="y")
+    with pytest.raises(CohortError, match="no such file"):
+        Cohort.from_arrays(tmp_path / "none.npy", table(), patient="id", label="y")
+
+
+@pytest.mark.parametrize(
+    ("shape", "channels"),
+    [
+        ((60, 9, 9), "none"),
+        ((60, 500), "none"),
+        ((60, 9, 9, 3), "last"),
+        ((60, 1, 9, 9), "first"),
+    ],
+)
+def test_the_channel_axis_is_told_from_the_shape(shape: tuple[int, ...], channels: str) -> None:
+    cohort = Cohort.from_arrays(np.zeros(shape), table(), patient="id", label="y")
+    assert isinstance(cohort.inputs, ArrayInputs)
+    assert cohort.inputs.channels == channels
+    said = Cohort.from_arrays(
+        np.zeros((60, 3, 9, 3)), table(), patient="id", label="y", channels="first"
+    )
+    assert isinstance(said.inputs, ArrayInputs)
+    assert said.inputs.channels == "first"
+
+
 def test_records_without_label_leave_their_images_out(tmp_path: Path) -> None:
     array, frame = images(tmp_path), table()
     frame.loc[:9, "y"] = ""
@@ -272,6 +338,12 @@ def test_records_without_label_leave_their_images_out(tmp_path: Path) -> None:
         (np.zeros((60, 6, 6)), {"channels": "middle"}, "no place"),
         (np.zeros((60, 6, 6)), {"numeric": ["x"]}, "no inputs"),
         (np.zeros((60, 6, 6)), {"key": "a"}, "npz"),
+        (np.zeros((60, 3, 6, 3)), {}, "which axis"),
+        (np.zeros((60, 0, 6)), {}, "length 0"),
+        (np.zeros((60, 6, 6), dtype=complex), {}, "complex"),
+        (np.zeros((60, 6), dtype="U3"), {}, "plain numbers"),
+        ([1, 2], {}, "list is no array"),
+        ("images.tif", {}, "not read"),
     ],
 )
 def test_arrays_that_do_not_fit(array: Any, how: dict[str, Any], words: str) -> None:  # noqa: ANN401

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,16 @@ from auscult.errors import CohortError, one_of
 FEW_CHANNELS = 4
 LOCAL_HEADER = 30
 OBJECTS = "plain numbers; Python objects are never read"
+# RuntimeError and NotImplementedError: zip members that are encrypted or compressed in odd ways.
+_UNREADABLE = (
+    OSError,
+    ValueError,
+    EOFError,
+    RuntimeError,
+    NotImplementedError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 def read_array(data: Any, key: str | None) -> tuple[NDArray[Any], str]:  # noqa: ANN401
@@ -35,17 +47,30 @@ def read_array(data: Any, key: str | None) -> tuple[NDArray[Any], str]:  # noqa:
         if key is not None:
             raise CohortError("a key goes with an npz file", where="array")
         array, where = data, "array"
+    elif not isinstance(data, str | os.PathLike):
+        raise CohortError(
+            f"{type(data).__name__} is no array",
+            where="array",
+            expected="a path to .npy or .npz, or a numpy array",
+        )
     else:
         path = Path(data)
         where = str(path)
-        if path.suffix not in (".npy", ".npz"):
+        suffix = path.suffix.lower()
+        if suffix not in (".npy", ".npz"):
             raise CohortError("this kind of file is not read", where=where, expected=".npy or .npz")
         try:
-            array = _npy(path, key) if path.suffix == ".npy" else _npz(path, key)
+            array = _npy(path, key) if suffix == ".npy" else _npz(path, key)
         except FileNotFoundError as error:
-            raise CohortError("there is no such file", where=where) from error
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-            raise CohortError("it cannot be read", where=where, expected=OBJECTS) from error
+            raise CohortError(
+                "there is no such file", where=where, next_step="Check the path and its folder"
+            ) from error
+        except _UNREADABLE as error:
+            raise CohortError(
+                f"it cannot be read ({type(error).__name__})",
+                where=where,
+                expected=f"a whole file that holds {OBJECTS}",
+            ) from error
     if array.dtype.kind not in "biuf":
         raise CohortError(f"it holds {array.dtype}", where=where, expected=OBJECTS)
     if array.ndim < 2 or array.ndim > 4:
@@ -55,7 +80,11 @@ def read_array(data: Any, key: str | None) -> tuple[NDArray[Any], str]:  # noqa:
             expected="(records, height, width), (records, height, width, channels), (records, "
             "channels, height, width) or (records, length)",
         )
-    return array, where
+    if not array.size:
+        raise CohortError(
+            f"it has shape {array.shape}", where=where, expected="no axis of length 0"
+        )
+    return _that_travels(array), where
 
 
 def channel_axis(shape: tuple[int, ...], said: str, where: str) -> str:
@@ -100,6 +129,21 @@ def count_broken(array: NDArray[Any], rows: NDArray[np.int64]) -> int:
         piece = np.asarray(array[rows[start : start + 1024]])
         broken += int((~np.isfinite(piece.reshape(len(piece), -1)).all(axis=1)).sum())
     return broken
+
+
+def _that_travels(array: NDArray[Any]) -> NDArray[Any]:
+    """The same values in a form that worker processes get right.
+
+    A memory map goes to them as path, offset and shape, which tells all of it only when it is a
+    whole map in C order: a slice keeps its parent's offset, Fortran order and values changed in
+    memory would be lost. Those travel as values. Other byte orders are turned, for recipes.
+    """
+    if not array.dtype.isnative:
+        return array.astype(array.dtype.newbyteorder("="))
+    if isinstance(array, np.memmap):
+        whole = isinstance(array.base, mmap.mmap) and array.mode != "c"
+        return array if whole and array.flags.c_contiguous else np.asarray(array)
+    return array
 
 
 def _npy(path: Path, key: str | None) -> NDArray[Any]:
