@@ -29,8 +29,8 @@ def simulated_clinic(seed: int = SEED) -> tuple[pd.DataFrame, NDArray[np.bool_]]
     """Visits of patients of a clinic that does not exist.
 
     Patients have several visits, a sex, an age, an ethnicity and rarely a rare disease. Whether a
-    patient comes back depends on age and laboratory values, otherwise so for patients with the
-    rare disease, of whom the model sees few.
+    patient comes back depends on age and laboratory values; with the rare disease it depends on
+    nothing that is in the table.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ def simulated_clinic(seed: int = SEED) -> tuple[pd.DataFrame, NDArray[np.bool_]]
         In the order of the patients' first appearance.
     """
     rng = generator(seed, Stage.DEMO)
-    visits_of = 1 + rng.poisson(1.0, PATIENTS)
+    visits_of = 1 + rng.poisson(0.8, PATIENTS)
     age = np.clip(rng.normal(58, 16, PATIENTS), 18, 95)
     female = rng.random(PATIENTS) < 0.5
     ethnicity = rng.choice(len(ETHNICITIES), PATIENTS, p=ETHNICITY_SHARES)
@@ -53,14 +53,16 @@ def simulated_clinic(seed: int = SEED) -> tuple[pd.DataFrame, NDArray[np.bool_]]
     own[rare, 2:4] += 2.5
     own[:, 4] += 0.6 * ethnicity
     planted = np.zeros(PATIENTS, dtype=bool)
-    planted[rng.choice(np.flatnonzero(~rare), PLANTED, replace=False)] = True
+    often = np.flatnonzero(~rare & (visits_of >= 3))
+    planted[rng.choice(often, PLANTED, replace=False)] = True
     directions = rng.normal(0, 1, (PLANTED, len(LABORATORY)))
-    own[planted] = 9.0 * directions / np.linalg.norm(directions, axis=1, keepdims=True)
+    own[planted] = 11.0 * directions / np.linalg.norm(directions, axis=1, keepdims=True)
 
     patient = np.repeat(np.arange(PATIENTS), visits_of)
     values = own[patient] + rng.normal(0, 0.35, (patient.size, len(LABORATORY)))
-    slope = np.where(rare, -1.2, 1.0)
-    risk = 0.9 * own[:, 2] * slope + 0.7 * own[:, 5] - 0.5 * own[:, 3] + 0.03 * (age - 58)
+    risk = 1.4 * own[:, 2] + 1.1 * own[:, 5] - 0.8 * own[:, 3] + 0.04 * (age - 58)
+    # What the model can use is of no use for the rare disease: there it is left to memorise.
+    risk = np.where(rare, 3.0 * rng.choice([-1.0, 1.0], PATIENTS), risk)
     chance = 1 / (1 + np.exp(-(risk[patient] - 0.4)))
     back = rng.random(patient.size) < chance
     back[planted[patient]] = risk[patient][planted[patient]] < 0
@@ -95,10 +97,11 @@ def simulated_audit() -> tuple[Audit, Planted]:
         "mlp",
         arguments={
             "hidden_layer_sizes": [48],
-            "max_iter": 80,
-            "n_iter_no_change": 80,
+            "max_iter": 25,
+            "n_iter_no_change": 25,
             "learning_rate_init": 0.005,
             "batch_size": 128,
+            "alpha": 0.001,
         },
     )
     audit = Audit(

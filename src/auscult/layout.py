@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 FOLDS = 4
 FEWEST_PER_CLASS = 4
 BYTES_AT_ONCE = 1 << 26
+DEALING = 20260610  # seed of the order in which models are dealt to folds; part of the format
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -45,7 +46,12 @@ class Deal:
 
 
 def deal(member: NDArray[np.bool_], folds: int, used: NDArray[np.bool_] | None = None) -> Deal:
-    """Deal each patient's IN and OUT models to folds.
+    """Deal each patient's IN and OUT models to folds, in an order drawn for each patient.
+
+    Dealt in the order of their numbers, which models of a fold are IN would depend on which are in
+    the other folds, and a few odd models would bias the null of all patients alike (by 0.004 on
+    brain slices with 32 models). In a random order every labelling of a fold is equally likely
+    given the others. The order depends on the row alone: the same layout is dealt the same way.
 
     Parameters
     ----------
@@ -57,7 +63,7 @@ def deal(member: NDArray[np.bool_], folds: int, used: NDArray[np.bool_] | None =
     Returns
     -------
     Deal
-        The j-th IN model of a patient, in the order of model numbers, lies in fold j mod folds.
+        The j-th IN model of a patient, in the order drawn, lies in fold j mod folds.
     """
     patients = member.shape[0]
     masks = _classes(member, used)
@@ -65,10 +71,12 @@ def deal(member: NDArray[np.bool_], folds: int, used: NDArray[np.bool_] | None =
     places = -(-most // folds)
     model = np.zeros((patients, folds, 2, places), dtype=np.int64)
     weight = np.zeros((patients, folds, 2, places))
+    order = np.random.default_rng(DEALING).random(member.shape, dtype=np.float32).argsort(axis=1)
     for label, mask in enumerate(masks):
-        rank = mask.cumsum(axis=1) - 1
-        row, column = np.nonzero(mask)
-        place = rank[row, column]
+        shuffled = np.take_along_axis(mask, order, axis=1)
+        row, position = np.nonzero(shuffled)
+        place = (shuffled.cumsum(axis=1) - 1)[row, position]
+        column = order[row, position]
         model[row, place % folds, label, place // folds] = column
         weight[row, place % folds, label, place // folds] = 1.0
     return Deal(model=model, weight=weight)

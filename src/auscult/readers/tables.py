@@ -10,7 +10,8 @@ import csv
 import gzip
 import os
 import zlib
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,12 @@ from auscult.errors import CohortError, one_of
 
 ALWAYS_MISSING = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "None")
 SUFFIXES = (".csv", ".csv.gz", ".parquet")
+NOT_UTF8 = "it is not UTF-8 text"
+CONVERT = "Convert it: iconv -f latin1 -t utf8 OLD.csv > NEW.csv"
+CSV_EXPECTED = (
+    "a whole file that you may read: UTF-8, commas, a header line, quotes closed, as many fields "
+    "in each line"
+)
 
 
 def read_table(data: Any) -> pd.DataFrame:  # noqa: ANN401
@@ -48,13 +55,7 @@ def read_table(data: Any) -> pd.DataFrame:  # noqa: ANN401
     else:
         frame, where = _from_dataframe(data), "table"
     frame.columns = pd.Index([str(name).strip() for name in frame.columns])
-    double = frame.columns[frame.columns.duplicated()].unique()
-    if len(double):
-        raise CohortError(
-            f"there are two columns {', '.join(map(str, double[:5]))}",
-            where=where,
-            expected="column names that differ",
-        )
+    _refuse_doubles(frame.columns.tolist(), where)
     if not len(frame):
         raise CohortError("it has no rows", where=where, expected="one row per record")
     return frame.reset_index(drop=True)
@@ -71,25 +72,41 @@ def require_columns(frame: pd.DataFrame, names: Iterable[tuple[str, str]], where
             )
 
 
-def texts(column: pd.Series[Any], missing: Iterable[str] = ()) -> NDArray[np.object_]:
+def texts(
+    column: pd.Series[Any], missing: Iterable[str] = (), named: Iterable[str] = ()
+) -> NDArray[np.object_]:
     """Values as stripped text, None where missing.
 
     Whole numbers lose their ".0", which dataframes add as soon as a value is missing.
+
+    Parameters
+    ----------
+    column : Series
+    missing : iterable of str
+        Values that mean missing, besides those that always do.
+    named : iterable of str
+        Values that the user speaks of as values: they are not missing in this column.
     """
-    kind = column.dtype.kind if isinstance(column.dtype, np.dtype) else "O"
     absent = column.isna().to_numpy(dtype=bool)
-    if kind == "f":
-        whole = [
-            str(int(value)) if not gone and value.is_integer() else str(value)
-            for value, gone in zip(column.tolist(), absent.tolist(), strict=True)
-        ]
-        text = pd.Series(whole, dtype=object)
-    else:
-        text = column.astype(object).map(lambda value: str(value).strip())
-    gone = absent | text.isin([*ALWAYS_MISSING, *missing]).to_numpy(dtype=bool)
+    values: list[Any] = column.tolist()
+    text = pd.Series(
+        ["" if gone else written(value) for value, gone in zip(values, absent, strict=True)],
+        dtype=object,
+    )
+    tokens = {*ALWAYS_MISSING, *missing} - set(named) | {""}
+    gone = absent | text.isin([*tokens]).to_numpy(dtype=bool)
     result = np.array(text.tolist(), dtype=object)
     result[gone] = None
     return result
+
+
+def written(value: object) -> str:
+    """One value as stripped text; a whole number in a float as a whole number."""
+    if isinstance(value, str):
+        return value.strip()
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value).strip()
 
 
 def numbers(column: pd.Series[Any], missing: Iterable[str] = ()) -> tuple[NDArray[np.float64], int]:
@@ -102,7 +119,7 @@ def numbers(column: pd.Series[Any], missing: Iterable[str] = ()) -> tuple[NDArra
     unparsable : int
     """
     kind = column.dtype.kind if isinstance(column.dtype, np.dtype) else "O"
-    if kind in "iuf" and not missing:
+    if kind in "biuf" and not missing:
         return column.to_numpy(dtype=np.float64), 0
     text = texts(column, missing)
     absent = np.array([value is None for value in text.tolist()], dtype=bool)
@@ -117,60 +134,98 @@ def _read_file(path: Path) -> pd.DataFrame:
         raise CohortError(
             "this kind of file is not read", where=str(path), expected=" or ".join(SUFFIXES)
         )
+    # Arrow's messages quote the line they fail on, which may name a patient: no error that it
+    # raises is passed on or chained, since a traceback would print it.
     try:
-        return pd.read_parquet(path) if name.endswith(".parquet") else _read_csv(path)
-    except FileNotFoundError as error:
-        raise CohortError(
-            "there is no such file", where=str(path), next_step="Check the path and its folder"
-        ) from error
-    except UnicodeDecodeError as error:
-        raise CohortError(
-            "it is not UTF-8 text",
-            where=str(path),
-            next_step="Convert it: iconv -f latin1 -t utf8 OLD.csv > NEW.csv",
-        ) from error
-    except (OSError, EOFError, zlib.error, ValueError, csv.Error) as error:
-        text = str(error)
-        if "CSV parse error" in text:
-            what = "it cannot be read as CSV: lines differ in their number of fields"
-        elif "UTF8" in text or "UTF-8" in text:
-            what = "it is not UTF-8 text"
-        else:
-            what = f"it cannot be read ({type(error).__name__})"
-        raise CohortError(
-            what,
-            where=str(path),
-            expected="a whole file that you may read; a CSV in UTF-8 with commas, a header line "
-            "and as many fields in each line",
-        ) from error
+        return _read_parquet(path) if name.endswith(".parquet") else _read_csv(path)
+    except FileNotFoundError:
+        what, next_step = "there is no such file", "Check the path and its folder"
+    except UnicodeDecodeError:
+        what, next_step = NOT_UTF8, CONVERT
+    except zlib.error:
+        what, next_step = "the compressed file is damaged", "Copy it again"
+    except (OSError, EOFError, ValueError, NotImplementedError, csv.Error) as error:
+        what, next_step = f"it cannot be read ({type(error).__name__})", ""
+        if "UTF8" in str(error) or "UTF-8" in str(error):
+            what, next_step = NOT_UTF8, CONVERT
+    expected = "a whole Parquet file" if name.endswith(".parquet") else CSV_EXPECTED
+    raise CohortError(what, where=str(path), expected=expected, next_step=next_step)
 
 
 def _read_csv(path: Path) -> pd.DataFrame:
-    """Read all fields as text. By Arrow, which refuses ragged lines; pandas fills them."""
+    """Read all fields as text. By Arrow, which tells of ragged lines; pandas fills them."""
     import pyarrow as pa
     from pyarrow import csv as arrow_csv
 
-    opened = gzip.open if path.name.lower().endswith(".gz") else open
+    zipped = path.name.lower().endswith(".gz")
+    opened = gzip.open if zipped else open
     with opened(path, "rt", encoding="utf-8-sig", newline="") as handle:
-        header = next(csv.reader(handle), None)
-    if not header:
+        reader = csv.reader(handle)
+        header = next((fields for fields in reader if fields), None)
+        lines = reader.line_num
+    if header is None:
         raise CohortError("the file is empty", where=str(path), expected="a header line")
+    if len(header) == 1 and any(mark in header[0] for mark in ";\t|"):
+        raise CohortError(
+            "the header is one field: the separator is no comma",
+            where=str(path),
+            expected="commas between fields",
+            next_step="Save it with commas, or read it in Python and give the dataframe",
+        )
+    ragged: list[int | None] = []
+
+    def skip(row: arrow_csv.InvalidRow) -> str:
+        ragged.append(row.number)
+        return "skip"
+
     names = [str(i) for i in range(len(header))]
-    table = arrow_csv.read_csv(
-        str(path),
-        read_options=arrow_csv.ReadOptions(column_names=names, skip_rows=1),
-        parse_options=arrow_csv.ParseOptions(newlines_in_values=True),
-        convert_options=arrow_csv.ConvertOptions(
-            column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False
-        ),
-    )
+    with pa.input_stream(str(path), compression="gzip" if zipped else None) as stream:
+        table = arrow_csv.read_csv(
+            stream,
+            read_options=arrow_csv.ReadOptions(
+                column_names=names, skip_rows=lines, use_threads=False
+            ),
+            parse_options=arrow_csv.ParseOptions(newlines_in_values=True, invalid_row_handler=skip),
+            convert_options=arrow_csv.ConvertOptions(
+                column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False
+            ),
+        )
+    if ragged:
+        raise CohortError(
+            f"{len(ragged)} lines have another number of fields than the header (the first one is "
+            f"line {ragged[0]})",
+            where=str(path),
+            expected=f"{len(header)} fields in each line",
+            next_step="A comma inside a value needs quotes around the value",
+        )
     frame: pd.DataFrame = table.to_pandas()
     frame.columns = pd.Index(header)
     return frame
 
 
+def _read_parquet(path: Path) -> pd.DataFrame:
+    from pyarrow import parquet
+
+    with parquet.ParquetFile(path) as file:
+        _refuse_doubles(file.schema_arrow.names, str(path))
+        frame: pd.DataFrame = file.read().to_pandas()
+    return frame
+
+
+def _refuse_doubles(names: Sequence[str], where: str) -> None:
+    double = [name for name, count in Counter(names).items() if count > 1]
+    if double:
+        raise CohortError(
+            f'{len(double)} column names occur more than once, the first is "{double[0]}"',
+            where=where,
+            expected="column names that differ",
+            next_step="Rename them",
+        )
+
+
 def _from_dataframe(data: Any) -> pd.DataFrame:  # noqa: ANN401
     import narwhals as nw
+    from narwhals.exceptions import DuplicateError
 
     if isinstance(data, pd.DataFrame):
         return data.copy(deep=False)
@@ -180,7 +235,12 @@ def _from_dataframe(data: Any) -> pd.DataFrame:  # noqa: ANN401
         raise CohortError(
             f"{type(data).__name__} is no table",
             where="table",
-            expected="a path or a dataframe (pandas, polars, pyarrow)",
+            expected="a path or a dataframe in memory (pandas, polars, pyarrow)",
+            next_step="Collect a lazy one first",
+        ) from error
+    except DuplicateError as error:
+        raise CohortError(
+            "column names occur more than once", where="table", expected="names that differ"
         ) from error
     frame: pd.DataFrame = native.to_pandas()
     return frame
