@@ -87,17 +87,16 @@ def texts(
     named : iterable of str
         Values that the user speaks of as values: they are not missing in this column.
     """
-    absent = column.isna().to_numpy(dtype=bool)
-    values: list[Any] = column.tolist()
-    text = pd.Series(
-        ["" if gone else written(value) for value, gone in zip(values, absent, strict=True)],
-        dtype=object,
-    )
+    if column.dtype == object:  # 1 and True are one value to a hash table
+        values, place = column.tolist(), np.arange(len(column))
+        place[column.isna().to_numpy(dtype=bool)] = -1
+    else:
+        place, found = pd.factorize(column)
+        values = found.tolist()
     tokens = {*ALWAYS_MISSING, *missing} - set(named) | {""}
-    gone = absent | text.isin([*tokens]).to_numpy(dtype=bool)
-    result = np.array(text.tolist(), dtype=object)
-    result[gone] = None
-    return result
+    text = [written(value) for value in values]
+    distinct = np.array([None if one in tokens else one for one in text] + [None], dtype=object)
+    return np.asarray(distinct[place], dtype=object)
 
 
 def written(value: object) -> str:
@@ -192,8 +191,8 @@ def _read_csv(path: Path) -> pd.DataFrame:
         )
     if ragged:
         raise CohortError(
-            f"{len(ragged)} lines have another number of fields than the header (the first one is "
-            f"line {ragged[0]})",
+            f"lines with more or fewer fields than the header: {len(ragged)}, the first is line "
+            f"{ragged[0]}",
             where=str(path),
             expected=f"{len(header)} fields in each line",
             next_step="A comma inside a value needs quotes around the value",
