@@ -80,7 +80,7 @@ def test_rare_levels_are_pooled_by_patients_and_counted() -> None:
     frame["kind"] = ["often"] * 10 + ["spread", "common"] * 15 + ["common"] * 40
     cohort = read(frame)
     assert inputs_of(cohort).levels == (("common", "spread", "(rare)"),)
-    assert any("kind: 3 values, rare ones pooled" in note for note in cohort.notes)
+    assert 'kind: 3 values, the rarest pooled as "(rare)"' in cohort.notes
     assert not any("often" in note for note in cohort.notes)
     cohort = read(frame, max_levels=1)
     assert inputs_of(cohort).levels == (("common", "(rare)"),)

@@ -8,7 +8,7 @@ models of an audit have the same columns; imputing and scaling are the recipe's,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,8 @@ from auscult.readers.tables import numbers, texts
 RARE = "(rare)"
 MAX_LEVELS = 50
 MIN_LEVEL_PATIENTS = 10
+ODD_SHARE = 0.05  # fewer values that are no numbers than this are probably slips, and are noted
+TIMES = ("date", "datetime", "datetime64", "time", "timedelta", "timedelta64", "period")
 
 
 def table_inputs(
@@ -65,29 +67,33 @@ def table_inputs(
     for name in map(str, frame.columns):
         column = frame[name]
         _refuse_dates(column, name)
-        if name not in categorical and _is_numeric(column, name, missing, name in numeric):
-            array = _numeric(column, name, missing)
-            seen = array[~np.isnan(array)]
-            if not seen.size or (seen == seen[0]).all():
+        if name not in categorical and _is_numeric(
+            column, name, missing, name in numeric, notes.append
+        ):
+            array, _ = numbers(column, missing)
+            narrow = _narrow(array, name)
+            if _one_value(array):
                 constant.append(name)
-                continue
+            elif _one_value(narrow):
+                notes.append(f"{name}: left out, 32-bit floats cannot tell its values apart")
+            else:
+                values[name] = narrow
             if _looks_like_identifier(array):
                 notes.append(
                     f"{name}: every record has its own value; exclude it if it is an identifier"
                 )
-            values[name] = array
             continue
         code, kept, pooled, total = _categorical(
             texts(column, missing), patient_of_record, max_levels, min_level_patients
         )
+        if pooled:
+            which = "all" if kept == (RARE,) else "the rarest" if pooled == 1 else ""
+            which = which or f"the {pooled} rarest"
+            notes.append(f'{name}: {total} values, {which} pooled as "{RARE}"')
         if len(kept) < 2 and not (len(kept) == 1 and (code < 0).any()):
             constant.append(name)
-            if pooled:
-                notes.append(f'{name}: {total} values, all of them pooled as "{RARE}"')
             continue
         codes[name], levels[name] = code, kept
-        if pooled:
-            notes.append(f'{name}: {total} values, rare ones pooled as "{RARE}": {pooled}')
     if constant:
         notes.append(f"left out of the inputs, as they have one value only: {', '.join(constant)}")
     if not values and not codes:
@@ -112,7 +118,9 @@ def table_inputs(
 
 
 def _refuse_dates(column: pd.Series[Any], name: str) -> None:
-    if pd.api.types.is_datetime64_any_dtype(column) or pd.api.types.is_timedelta64_dtype(column):
+    # Files and other dataframe libraries bring dates as Python objects.
+    kind = "" if column.dtype.kind in "biuf" else pd.api.types.infer_dtype(column, skipna=True)
+    if kind in TIMES:
         raise CohortError(
             "the column holds dates or durations",
             where=f"column {name}",
@@ -121,10 +129,19 @@ def _refuse_dates(column: pd.Series[Any], name: str) -> None:
         )
 
 
-def _is_numeric(column: pd.Series[Any], name: str, missing: Sequence[str], declared: bool) -> bool:
-    if column.dtype == np.bool_:
+def _is_numeric(
+    column: pd.Series[Any],
+    name: str,
+    missing: Sequence[str],
+    declared: bool,
+    note: Callable[[str], None],
+) -> bool:
+    if not declared and (
+        pd.api.types.is_bool_dtype(column) or isinstance(column.dtype, pd.CategoricalDtype)
+    ):
         return False
     array, unparsable = numbers(column, missing)
+    parsed = int((~np.isnan(array)).sum())
     if declared and unparsable:
         raise CohortError(
             f"{unparsable} values are no numbers",
@@ -133,11 +150,20 @@ def _is_numeric(column: pd.Series[Any], name: str, missing: Sequence[str], decla
             next_step="List what stands for missing under cohort.missing, or declare it "
             "categorical",
         )
-    return unparsable == 0 and not bool(np.isnan(array).all())
+    if 0 < unparsable < parsed * ODD_SHARE:
+        note(
+            f"{name}: read as categories because {unparsable} of its {parsed + unparsable} values "
+            "are no numbers"
+        )
+    return unparsable == 0 and parsed > 0
 
 
-def _numeric(column: pd.Series[Any], name: str, missing: Sequence[str]) -> NDArray[np.float32]:
-    array, _ = numbers(column, missing)
+def _one_value(array: NDArray[np.floating[Any]]) -> bool:
+    """Does it say nothing? One number and missing values say something: who has it."""
+    return bool(np.isnan(array).all() or (array == array[0]).all())
+
+
+def _narrow(array: NDArray[np.float64], name: str) -> NDArray[np.float32]:
     with np.errstate(over="ignore"):
         narrow = array.astype(np.float32)
     infinite = int(np.isinf(narrow).sum())
@@ -151,7 +177,7 @@ def _numeric(column: pd.Series[Any], name: str, missing: Sequence[str]) -> NDArr
     return narrow
 
 
-def _looks_like_identifier(array: NDArray[np.float32]) -> bool:
+def _looks_like_identifier(array: NDArray[np.float64]) -> bool:
     return (
         array.size > 50
         and not np.isnan(array).any()
@@ -167,24 +193,22 @@ def _categorical(
     min_level_patients: int,
 ) -> tuple[NDArray[np.int32], tuple[str, ...], int, int]:
     """Codes, levels kept ("(rare)" last), levels pooled and levels found."""
-    code, found = pd.factorize(values)
+    code, levels = pd.factorize(values)
+    found = [str(level) for level in levels.tolist()]
     present = code >= 0
-    pairs = np.unique(np.column_stack([code[present], patient_of_record[present]]), axis=0)
-    holders = np.bincount(pairs[:, 0].astype(np.int64), minlength=len(found))
-    order = sorted(range(len(found)), key=lambda level: (-holders[level], str(found[level])))
-    kept = [level for level in order[:max_levels] if holders[level] >= min_level_patients]
+    patients = int(patient_of_record.max()) + 1
+    pairs = pd.unique(code[present].astype(np.int64) * patients + patient_of_record[present])
+    holders = np.bincount(pairs // patients, minlength=len(found))
+    order = sorted(range(len(found)), key=lambda level: (-holders[level], found[level]))
+    # A value that is written "(rare)" in the data joins the pool.
+    kept = {
+        found[level]
+        for level in order[:max_levels]
+        if holders[level] >= min_level_patients and found[level] != RARE
+    }
     pooled = len(found) - len(kept)
-    names = sorted(str(found[level]) for level in kept)
+    names = (*sorted(kept), RARE) if pooled else tuple(sorted(kept))
     place = {name: i for i, name in enumerate(names)}
-    if pooled:
-        names.append(RARE)
-    new = np.array(
-        [
-            place[str(found[level])] if level in set(kept) else len(names) - 1
-            for level in range(len(found))
-        ],
-        dtype=np.int32,
-    )
-    result = np.full(len(values), -1, dtype=np.int32)
-    result[present] = new[code[present]]
-    return result, tuple(names), pooled, len(found)
+    new = [place.get(level, len(names) - 1) for level in found]
+    result = np.array([*new, -1], dtype=np.int32)[code]
+    return result, names, pooled, len(found)

@@ -120,11 +120,11 @@ def numbers(column: pd.Series[Any], missing: Iterable[str] = ()) -> tuple[NDArra
     kind = column.dtype.kind if isinstance(column.dtype, np.dtype) else "O"
     if kind in "biuf" and not missing:
         return column.to_numpy(dtype=np.float64), 0
-    text = texts(column, missing)
-    absent = np.array([value is None for value in text.tolist()], dtype=bool)
-    parsed = pd.to_numeric(pd.Series(text, dtype=object), errors="coerce")
-    values = parsed.to_numpy(dtype=np.float64, na_value=np.nan)
-    return values, int((np.isnan(values) & ~absent).sum())
+    place, found = pd.factorize(texts(column, missing))
+    parsed = pd.to_numeric(pd.Series(found, dtype=object), errors="coerce")
+    distinct = np.append(parsed.to_numpy(dtype=np.float64, na_value=np.nan), np.nan)
+    values = distinct[place]
+    return values, int((np.isnan(values) & (place >= 0)).sum())
 
 
 def _read_file(path: Path) -> pd.DataFrame:
