@@ -24,8 +24,11 @@ def read_groups(
     *,
     missing: Sequence[str],
     bins: Mapping[str, Sequence[float]],
+    categorical: Sequence[str],
 ) -> tuple[pd.DataFrame, list[str]]:
     """One string per patient and attribute.
+
+    Numbers of columns declared (or typed) categorical are codes and need no bins.
 
     Returns
     -------
@@ -49,18 +52,20 @@ def read_groups(
                     expected="numbers, since cohort.bins names it",
                 )
             values = bin_numbers(array, bins[name], f"cohort.bins.{name}")
-            notes.append(f"{name}: binned at {', '.join(f'{cut:g}' for cut in bins[name])}")
+            notes.append(f"{name}: binned at {', '.join(map(number_text, bins[name]))}")
         else:
             values = texts(frame[name], missing)
+            codes = name in categorical or isinstance(frame[name].dtype, pd.CategoricalDtype)
             distinct = len(np.unique(array[~np.isnan(array)]))
-            if not unparsable and distinct > MOST_UNBINNED:
+            if not unparsable and distinct > MOST_UNBINNED and not codes:
                 cuts = np.unique(np.round(np.nanquantile(array, [1 / 3, 2 / 3]), 2))
                 raise CohortError(
                     f"the group has {distinct} different numbers",
                     where=f"column {name}",
                     expected="bins for a numeric group",
                     next_step=f'Write below [cohort.bins]: "{name}" = '
-                    f"[{', '.join(f'{cut:g}' for cut in cuts)}]",
+                    f"[{', '.join(map(number_text, cuts))}]; or, where the numbers are codes, "
+                    "name the column in cohort.categorical",
                 )
         columns[name] = group_of_patients(
             ["" if v is None else str(v) for v in values.tolist()], patient_of_record, patients
@@ -68,10 +73,17 @@ def read_groups(
     return pd.DataFrame(columns, index=pd.RangeIndex(patients)), notes
 
 
+def number_text(value: float) -> str:
+    """A number as a person writes it, none of its digits lost."""
+    number = float(value)
+    return str(int(number)) if number.is_integer() and abs(number) < 1e15 else repr(number)
+
+
 def bin_names(cuts: Sequence[float]) -> tuple[str, ...]:
     """For cuts 40 and 65: "< 40", "40 to < 65", ">= 65"."""
-    middle = (f"{low:g} to < {high:g}" for low, high in itertools.pairwise(cuts))
-    return (f"< {cuts[0]:g}", *middle, f">= {cuts[-1]:g}")
+    text = [number_text(cut) for cut in cuts]
+    middle = (f"{low} to < {high}" for low, high in itertools.pairwise(text))
+    return (f"< {text[0]}", *middle, f">= {text[-1]}")
 
 
 def bin_numbers(

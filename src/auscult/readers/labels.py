@@ -17,6 +17,7 @@ from auscult.readers.tables import numbers, texts
 
 MOST_CLASSES = 50
 MOST_FRACTIONAL = 10
+RECORDS_PER_SHOWN_LABEL = 5
 YES = {"1", "1.0", "true", "yes"}
 NO = {"0", "0.0", "false", "no"}
 
@@ -38,6 +39,34 @@ class Labels:
     task: Task
     classes: tuple[str, ...]
 
+    def of(self, rows: NDArray[np.int64]) -> Labels:
+        """Labels of some rows, without the classes that none of them has.
+
+        Raises
+        ------
+        CohortError
+            One class is left.
+        """
+        values = self.values[rows]
+        present = [int(n) for n in np.unique(values)]
+        constant = [
+            name
+            for j, name in enumerate(self.classes)
+            if values.ndim == 2 and (values[:, j] == values[0, j]).all()
+        ]
+        if constant or len(present) < 2:
+            raise CohortError(
+                "all records of the subset have the same label",
+                where=f"column {constant[0]}" if constant else "cohort.max_patients",
+                expected="at least two classes",
+                next_step="Draw more patients",
+            )
+        kept, task = self.classes, self.task
+        if values.ndim == 1 and len(present) < len(kept):
+            values = np.searchsorted(present, values)
+            kept = tuple(kept[n] for n in present)
+        return Labels(values=values, missing=self.missing[rows], task=task, classes=kept)
+
 
 def read_labels(
     frame: pd.DataFrame,
@@ -57,7 +86,7 @@ def read_labels(
         One class only, a regression target, or values that were named but are not there.
     """
     if len(names) > 1 or task == "multilabel":
-        if positive or groups or bins:
+        if not (positive is None and groups is None and bins is None):
             raise CohortError(
                 "positive, label_groups and label_bins go with one label column",
                 where="cohort.label",
@@ -66,30 +95,31 @@ def read_labels(
             raise CohortError(f"{len(names)} label columns are no {task} task", where="cohort.task")
         return _several(frame, names, missing)
     name = names[0]
-    if bins:
+    order: list[str] = []
+    if bins is not None:
         values = _binned(frame[name], name, missing, bins)
         order = list(bin_names(bins))
     else:
-        values = texts(frame[name], missing)
-        order = []
-    if groups:
-        values, order = _grouped(values, groups, name), list[str]()
+        values = texts(frame[name], missing, _named(positive, groups))
+    if groups is not None:
+        values, order = _grouped(values, groups, name), []
     present = values != None  # noqa: E711 - elementwise
     found = pd.unique(values[present]).tolist()
     if positive is not None:
+        positive = list(dict.fromkeys(positive))
         absent = [value for value in positive if value not in found]
         if absent or not positive:
             raise CohortError(
-                f'no record has the label "{absent[0]}"' if absent else "positive is empty",
+                f'no record has the label "{absent[0]}"' if absent else "it is empty",
                 where="cohort.positive",
-                expected=one_of(absent[0] if absent else "", sorted(found)),
+                expected=_existing(absent[0] if absent else "", values, name),
             )
-        rest = sorted(set(found) - set(positive))
+        rest = _ordered([value for value in found if value not in positive])
         classes = [" or ".join(rest) if len(rest) < 4 else "other", " or ".join(positive)]
         index = {value: int(value in positive) for value in found}
     else:
-        if not bins and not groups:
-            _refuse_regression(frame[name], name, missing, len(found))
+        if bins is None:
+            _refuse_many(values, name)
         classes = [c for c in order if c in found] or _ordered(found)
         index = {value: classes.index(value) for value in found}
     if len(set(index.values())) < 2:
@@ -97,6 +127,10 @@ def read_labels(
             "all records have the same label" if found else "no record has a label",
             where=f"column {name}",
             expected="at least two classes",
+            next_step=""
+            if present.all()
+            else "Empty fields and NA, NaN, null or None are missing labels, unless "
+            "cohort.positive or cohort.label_groups names them",
         )
     if task == "binary" and len(classes) > 2:
         raise CohortError(
@@ -143,7 +177,28 @@ def _binned(
             where=f"column {name}",
             expected="numbers, since cohort.label_bins is given",
         )
-    return bin_numbers(array, bins, "cohort.label_bins")
+    values = bin_numbers(array, bins, "cohort.label_bins")
+    empty = [one for one in bin_names(bins) if not (values == one).any()]
+    if empty:
+        raise CohortError(
+            f'no record has a label that is "{empty[0]}"',
+            where="cohort.label_bins",
+            expected="cut points between labels that occur",
+        )
+    return values
+
+
+def _named(positive: Sequence[str] | None, groups: Mapping[str, Sequence[str]] | None) -> set[str]:
+    """Values that the user speaks of as labels: "None" is then a class, not a missing label."""
+    return {*(positive or ()), *(value for old in (groups or {}).values() for value in old)}
+
+
+def _existing(value: str, values: NDArray[np.object_], name: str) -> str:
+    """Which labels exist; not where they are so many that they may be identifiers."""
+    found = pd.unique(values[values != None]).tolist()  # noqa: E711 - elementwise
+    if len(found) * RECORDS_PER_SHOWN_LABEL > len(values):
+        return f"a value of column {name}, which has {len(found)} different ones"
+    return one_of(value, _ordered(found))
 
 
 def _grouped(
@@ -157,21 +212,28 @@ def _grouped(
                 raise CohortError(
                     f'no record has the label "{value}"',
                     where=f"cohort.label_groups, column {name}",
-                    expected=one_of(value, sorted(found)),
+                    expected=_existing(value, values, name),
                 )
             if value in place:
                 raise CohortError(
                     f'the label "{value}" is in two groups', where="cohort.label_groups"
                 )
             place[value] = new
+    for new in groups:
+        if new in found and new not in place:
+            raise CohortError(
+                f'"{new}" is the name of a group and a label outside it',
+                where=f"cohort.label_groups, column {name}",
+                next_step=f'Add "{new}" to its group, or name the group otherwise',
+            )
     return np.array([None if v is None else place.get(v, v) for v in values.tolist()], dtype=object)
 
 
-def _refuse_regression(
-    column: pd.Series[Any], name: str, missing: Sequence[str], distinct: int
-) -> None:
-    array, unparsable = numbers(column, missing)
+def _refuse_many(values: NDArray[np.object_], name: str) -> None:
+    """Raise where the label, after merging, has too many values to be classes."""
+    array, unparsable = numbers(pd.Series(values, dtype=object))
     seen = array[~np.isnan(array)]
+    distinct = len(pd.unique(values[values != None]))  # noqa: E711 - elementwise
     fractional = bool((seen != np.round(seen)).any())
     if not unparsable and (distinct > MOST_CLASSES or (fractional and distinct > MOST_FRACTIONAL)):
         raise CohortError(
@@ -179,8 +241,8 @@ def _refuse_regression(
             "are not audited",
             where=f"column {name}",
             expected="classes",
-            next_step="Name cut points: cohort.label_bins = "
-            f"[{', '.join(f'{q:.4g}' for q in np.unique(np.quantile(seen, [1 / 3, 2 / 3])))}]",
+            next_step="Name cut points that mean something: cohort.label_bins = "
+            f"[{', '.join(f'{q:.3g}' for q in np.unique(np.quantile(seen, [1 / 3, 2 / 3])))}]",
         )
     if distinct > MOST_CLASSES:
         raise CohortError(

@@ -20,7 +20,21 @@ from auscult.readers.arrays import channel_axis, count_broken, read_array
 from auscult.readers.columns import MAX_LEVELS, MIN_LEVEL_PATIENTS, table_inputs
 from auscult.readers.groups import read_groups
 from auscult.readers.labels import Labels, read_labels
-from auscult.readers.tables import read_table, require_columns, texts
+from auscult.readers.tables import read_table, require_columns, texts, written
+
+_COLUMNS = ("groups", "exclude", "numeric", "categorical")
+# A label may be a group: risks by outcome. A group may be excluded: it is then no input.
+_EXCLUSIVE = (
+    ("patient", "label"),
+    ("patient", "groups"),
+    ("patient", "exclude"),
+    ("patient", "numeric"),
+    ("patient", "categorical"),
+    ("label", "exclude"),
+    ("label", "numeric"),
+    ("numeric", "categorical"),
+    ("exclude", "numeric"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +121,7 @@ class Reading:
     ) -> Cohort:
         """Read an array whose row i is described by the table's row i."""
         for name in ("numeric", "categorical", "exclude"):
-            if getattr(self, name):
+            if set(getattr(self, name)) - (set(self.groups) if name == "categorical" else set()):
                 raise CohortError(
                     "the table of an array holds no inputs, so there is nothing to declare",
                     where=f"cohort.{name}",
@@ -133,6 +147,19 @@ class Reading:
         )
         return self._cohort(frame, kept, inputs, [], _source(array))
 
+    def __post_init__(self) -> None:
+        """Take numbers as the text that a file would hold; refuse a text where a list belongs."""
+        for key in (*_COLUMNS, "missing", "positive"):
+            values = getattr(self, key)
+            if values is not None:
+                object.__setattr__(self, key, _texts_of(values, key))
+        if self.label_groups is not None:
+            merged = {
+                written(new): _texts_of(old, f"label_groups.{new}")
+                for new, old in self.label_groups.items()
+            }
+            object.__setattr__(self, "label_groups", merged)
+
     def _labels(self) -> tuple[str, ...]:
         return (self.label,) if isinstance(self.label, str) else tuple(self.label)
 
@@ -143,6 +170,8 @@ class Reading:
                 raise CohortError(
                     f"{value} is too few", where=f"cohort.{key}", expected="1 or more"
                 )
+        if self.seed < 0:
+            raise CohortError(f"{self.seed} is no seed", where="seed", expected="0 or more")
         if not self._labels():
             raise CohortError("there is no label", where="cohort.label", expected="a column")
         require_columns(
@@ -158,14 +187,19 @@ class Reading:
             ],
             "table",
         )
-        for one, other, names in (
-            ("patient", "label", {self.patient} & set(self._labels())),
-            ("patient", "groups", {self.patient} & set(self.groups)),
-            ("numeric", "categorical", set(self.numeric) & set(self.categorical)),
-        ):
-            if names:
+        roles = {key: list(getattr(self, key)) for key in _COLUMNS}
+        roles |= {"patient": [self.patient], "label": list(self._labels())}
+        for key, names in roles.items():
+            twice = sorted({name for name in names if names.count(name) > 1})
+            if twice:
+                raise CohortError(f'"{twice[0]}" is named twice', where=f"cohort.{key}")
+        for one, other in _EXCLUSIVE:
+            both = sorted(set(roles[one]) & set(roles[other]))
+            if both:
                 raise CohortError(
-                    f'"{sorted(names)[0]}" is both {one} and {other}', where=f"cohort.{other}"
+                    f'"{both[0]}" is both {one} and {other}',
+                    where=f"cohort.{other}",
+                    expected="one of the two",
                 )
         for name in bins:
             if name not in self.groups:
@@ -202,7 +236,7 @@ class Reading:
         codes, ids = pd.factorize(names[rows].astype(str))
         if self.max_patients is not None and self.max_patients < len(ids):
             order = generator(self.seed, Stage.SUBSET).permutation(len(ids))
-            drawn = np.zeros(len(ids), dtype=bool)
+            drawn = np.zeros(len(ids), dtype=np.bool_)
             drawn[order[: self.max_patients]] = True
             stay = drawn[codes]
             left_out.append(
@@ -214,7 +248,7 @@ class Reading:
             rows=rows,
             patient_of_record=codes.astype(np.int64),
             ids=np.asarray(ids, dtype=str),
-            labels=labels,
+            labels=labels.of(rows),
             left_out=tuple(left_out),
         )
 
@@ -233,17 +267,11 @@ class Reading:
             len(kept.ids),
             missing=self.missing,
             bins=dict(self.bins or {}),
+            categorical=self.categorical,
         )
-        labels = kept.labels.values[kept.rows]
-        if labels.ndim == 1 and len(np.unique(labels)) < 2:
-            raise CohortError(
-                "all records of the subset have the same label",
-                where="cohort.max_patients",
-                next_step="Draw more patients",
-            )
         return Cohort(
             inputs=inputs,
-            labels=labels,
+            labels=kept.labels.values,
             task=kept.labels.task,
             classes=kept.labels.classes,
             patient_of_record=kept.patient_of_record,
@@ -267,3 +295,13 @@ class _Kept:
 
 def _source(data: Any) -> str:  # noqa: ANN401
     return Path(data).name if isinstance(data, str | os.PathLike) else "data in memory"
+
+
+def _texts_of(values: Any, key: str) -> tuple[str, ...]:  # noqa: ANN401
+    if isinstance(values, str):
+        raise CohortError(
+            "it is a text, not a list",
+            where=f"cohort.{key}",
+            next_step=f'Write {key} = ["{values}"]',
+        )
+    return tuple(written(value) for value in values)

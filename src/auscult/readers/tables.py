@@ -191,8 +191,8 @@ def _read_csv(path: Path) -> pd.DataFrame:
         )
     if ragged:
         raise CohortError(
-            f"lines with more or fewer fields than the header: {len(ragged)}, the first is line "
-            f"{ragged[0]}",
+            "lines differ from the header in their number of fields: "
+            f"{len(ragged)} of them, the first is line {ragged[0]}",
             where=str(path),
             expected=f"{len(header)} fields in each line",
             next_step="A comma inside a value needs quotes around the value",
@@ -215,7 +215,7 @@ def _refuse_doubles(names: Sequence[str], where: str) -> None:
     double = [name for name, count in Counter(names).items() if count > 1]
     if double:
         raise CohortError(
-            f'{len(double)} column names occur more than once, the first is "{double[0]}"',
+            f"there are two columns {', '.join(double[:5])}",
             where=where,
             expected="column names that differ",
             next_step="Rename them",
