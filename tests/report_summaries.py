@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from report_simulation import Summary, simulated
+from tests.report_simulation import Summary, simulated
 
 
 def scary() -> Summary:

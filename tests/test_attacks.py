@@ -13,7 +13,7 @@ from auscult.attacks.record import RECORD_ATTACKS, rmia_scores
 from auscult.attacks.roc import aggregate_roc, exact_auc
 from auscult.layout import Layout, centred, lay_out
 from auscult.progress import SILENT
-from simulation import balanced, simulate
+from tests.simulation import balanced, simulate
 
 ATTACKS = {attack.name: attack for attack in RECORD_ATTACKS}
 

@@ -17,7 +17,7 @@ import pytest
 
 from auscult import Audit, AuscultError, Cohort, SklearnRecipe
 from auscult.results import Result
-from cohorts import HOSTILE_COLUMN, HOSTILE_VALUE, visits, write_audit
+from tests.cohorts import HOSTILE_COLUMN, HOSTILE_VALUE, visits, write_audit
 
 
 def auscult(*arguments: str | Path) -> subprocess.CompletedProcess[str]:

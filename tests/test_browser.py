@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-import report_summaries as summaries
 from auscult.report import headline, write_report
+from tests import report_summaries as summaries
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 

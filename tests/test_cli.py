@@ -14,7 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from auscult.cli import main
-from cohorts import visits, write_audit
+from tests.cohorts import visits, write_audit
 
 IDENTIFIER = "Zxq"
 

@@ -17,7 +17,7 @@ from auscult.disparity import (
 )
 from auscult.risk.patients import patient_risk
 from auscult.risk.stability import half_aucs
-from simulation import simulate
+from tests.simulation import simulate
 
 
 def compare(

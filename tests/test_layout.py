@@ -8,7 +8,7 @@ from auscult.attacks.joint import auc_in_folds, joint_scores
 from auscult.cohort import record_bands
 from auscult.layout import deal, lay_out, take_patients
 from auscult.risk.patients import permuted
-from simulation import simulate
+from tests.simulation import simulate
 
 
 def balanced(

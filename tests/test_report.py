@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 
-import report_summaries as summaries
 from auscult.errors import StoreError
 from auscult.report import groups_csv, headline, render, words, write_report
-from report_simulation import Summary
+from tests import report_summaries as summaries
+from tests.report_simulation import Summary
 
 SECTIONS = [
     "exposed",

@@ -12,7 +12,7 @@ from auscult.risk.exposed import adjusted, benjamini_hochberg, exposed
 from auscult.risk.patients import patient_risk, permuted, record_risk
 from auscult.risk.shrinkage import Covariates, fit_prior, posterior, shares_above, shrink
 from auscult.risk.stability import half_aucs, models_needed, planning, stability
-from simulation import simulate
+from tests.simulation import simulate
 
 THRESHOLDS = (0.6, 0.7, 0.8, 0.9)
 

@@ -1,1 +1,1 @@
-"""Placeholder."""
+"""Signals to scores: per record, per patient, and the curves over all targets."""

@@ -79,7 +79,11 @@ class _Training:
 
 
 def joint_scores(
-    layout: Layout, signals: NDArray[np.floating], progress: Progress = SILENT
+    layout: Layout,
+    signals: NDArray[np.floating],
+    progress: Progress = SILENT,
+    *,
+    strengths: tuple[float, ...] = STRENGTHS,
 ) -> PatientScores:
     """Score every patient under every model, from the other folds of models.
 
@@ -90,6 +94,9 @@ def joint_scores(
         Usually :func:`auscult.layout.centred` signals, in the layout's order of rows.
     progress : Progress
         Advanced by one per patient.
+    strengths : tuple of float
+        Candidates for how strongly weights are pulled towards equal ones, ascending; a single one
+        is used as it is: ``(0,)`` for shrunken linear discriminant weights, ``(inf,)`` for equal.
 
     Returns
     -------
@@ -98,7 +105,7 @@ def joint_scores(
     dealt = layout.deal()
     values = np.full(dealt.model.shape, np.nan)
     estimable = layout.estimable()
-    strengths: dict[str, list[float]] = {}
+    chosen_per_band: dict[str, list[float]] = {}
     for low, high in BANDS:
         in_band = estimable & (layout.count >= low)
         if high is not None:
@@ -106,12 +113,12 @@ def joint_scores(
         band = np.flatnonzero(in_band)
         if not band.size:
             continue
-        chosen, effect = _choose_strengths(layout, signals, dealt, band)
-        strengths[band_name(low, high)] = chosen
+        chosen, effect = _choose_strengths(layout, signals, dealt, band, strengths)
+        chosen_per_band[band_name(low, high)] = chosen
         for patients in _batches(layout, band):
             values[patients] = _held_out_scores(layout, signals, dealt, patients, chosen, effect)
             progress.advance(len(patients))
-    return PatientScores(values=values, deal=dealt, strengths=strengths)
+    return PatientScores(values=values, deal=dealt, strengths=chosen_per_band)
 
 
 def band_name(low: int, high: int | None) -> str:
@@ -272,7 +279,11 @@ def _held_out_scores(
 
 
 def _choose_strengths(
-    layout: Layout, signals: NDArray[np.floating], dealt: Deal, band: NDArray[np.int64]
+    layout: Layout,
+    signals: NDArray[np.floating],
+    dealt: Deal,
+    band: NDArray[np.int64],
+    strengths: tuple[float, ...],
 ) -> tuple[list[float], list[float]]:
     """Strength and average effect of a band, one per fold, from the other folds' models only.
 
@@ -283,7 +294,7 @@ def _choose_strengths(
     folds = dealt.folds
     step = max(1, len(band) // TUNING_PATIENTS)
     sample = band[::step]
-    gained = np.zeros((folds, len(STRENGTHS)))
+    gained = np.zeros((folds, len(strengths)))
     effects = np.zeros(folds)
     for patients in _batches(layout, sample):
         x, weight = _gather(layout, signals, dealt, patients)
@@ -292,22 +303,24 @@ def _choose_strengths(
         for fold in range(folds):
             training = _train(moments, [f for f in range(folds) if f != fold])
             effects[fold] += _equal_effect(training).sum()
-        if folds < 3:
+        if folds < 3 or len(strengths) == 1:
             continue
         for first in range(folds):
             for second in range(first + 1, folds):
                 training = _train(moments, [f for f in range(folds) if f not in (first, second)])
                 effect = max(float(_equal_effect(training).mean()), FEWEST_EFFECT)
-                for number, strength in enumerate(STRENGTHS):
+                for number, strength in enumerate(strengths):
                     weights = _weights(training, strength, effect)
                     for judged, spared in ((first, second), (second, first)):
                         scores = _scores(training, weights, x[:, judged], within)[:, None]
                         auc = auc_in_folds(scores, weight[:, judged, None, :, 0])
                         gained[spared, number] += auc.sum()
     effect_per_fold = [max(float(e) / len(sample), FEWEST_EFFECT) for e in effects]
+    if len(strengths) == 1:
+        return [strengths[0]] * folds, effect_per_fold
     if folds < 3:
         return [DEFAULT_STRENGTH] * folds, effect_per_fold
     mean = gained / (len(sample) * (folds - 1))
     good = mean >= mean.max(axis=1, keepdims=True) - 1e-3
     last = [int(np.flatnonzero(row)[-1]) for row in good]
-    return [STRENGTHS[i] for i in last], effect_per_fold
+    return [strengths[i] for i in last], effect_per_fold

@@ -1,0 +1,1 @@
+"""Measurements of statistics, speed and memory; results in RESULTS.md."""

@@ -1,0 +1,94 @@
+"""Audits of real cohorts, found through AUSCULT_DATA and kept in a folder between measurements."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+
+from auscult.audit import Audit
+from auscult.config import LoadedConfiguration, parse
+from auscult.display import progress_for
+from auscult.layout import Layout, lay_out
+from auscult.signals import signals_from_outputs
+from auscult.store import RunStore
+
+COHORTS = {
+    "diabetes130": """
+[cohort]
+table = "diabetes130/diabetic_data.csv.gz"
+patient = "patient_nbr"
+label = "readmitted"
+positive = ["<30", ">30"]
+groups = ["race", "gender", "age"]
+exclude = ["encounter_id"]
+missing = ["?"]
+max_patients = 6000
+[recipe]
+kind = "torch"
+model = "mlp"
+hidden = [128, 128]
+epochs = 15
+batch_size = 256
+""",
+    "lgg_mri_64": """
+[cohort]
+table = "lgg_mri_64/metadata.csv"
+images = "lgg_mri_64/images.npz"
+array = "images"
+patient = "patient_id"
+label = "tumour_present"
+groups = ["sex_code", "site"]
+[recipe]
+kind = "torch"
+model = "cnn"
+epochs = 12
+batch_size = 64
+learning_rate = 2e-3
+""",
+    "support2": """
+[cohort]
+table = "support2/support2.csv"
+patient = "id"
+label = "hospdead"
+groups = ["sex"]
+exclude = ["death", "d.time", "surv2m", "surv6m", "prg2m", "prg6m", "dnr", "dnrday", "sfdm2"]
+[recipe]
+kind = "torch"
+model = "mlp"
+hidden = [128, 128]
+epochs = 15
+batch_size = 256
+""",
+}
+
+
+def data_folder() -> Path:
+    """The shared cohorts."""
+    folder = Path(os.environ.get("AUSCULT_DATA", "../shared/data"))
+    if not folder.is_dir():
+        raise SystemExit("AUSCULT_DATA names no folder: this measurement needs the real cohorts")
+    return folder.resolve()
+
+
+def audit_of(name: str, models: int, **changes: object) -> Audit:
+    """The audit of a cohort; `changes` are settings of the recipe."""
+    content = tomllib.loads(COHORTS[name])
+    content["recipe"] |= changes
+    content["audit"] = {"models": models, "seed": 7}
+    return LoadedConfiguration(parse(content, name), data_folder()).audit()
+
+
+def layout_of(name: str, models: int, work: Path) -> Layout:
+    """Signals and membership of an audit; trained unless a finished run lies in `work`."""
+    audit = audit_of(name, models)
+    run = work / f"{name}-{models}"
+    audit.run(run, progress=progress_for())
+    store = RunStore.open(run)
+    labels = audit.cohort.labels
+    return lay_out(
+        signals_from_outputs(store.outputs(), labels),
+        store.read_membership().reveal(),
+        audit.cohort.patient_of_record,
+        labels,
+    )

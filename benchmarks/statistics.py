@@ -1,0 +1,360 @@
+"""Are the numbers right? Null, coverage, precision, power: simulated truth and real cohorts.
+
+    python -m benchmarks.statistics [null coverage groups precision attacks]
+
+`precision` and `attacks` audit real cohorts, found through AUSCULT_DATA, in the folder --work.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from loky import get_reusable_executor
+from numpy.typing import NDArray
+from scipy.special import ndtr
+
+from auscult.attacks.joint import STRENGTHS, auc_in_folds, joint_scores
+from auscult.disparity import disparities
+from auscult.layout import Layout, centred
+from auscult.risk.exposed import exposed
+from auscult.risk.patients import PatientRisk, patient_risk, permuted
+from benchmarks.real import layout_of
+from benchmarks.results import record, table
+from tests.simulation import simulate
+
+COMMAND = "python -m benchmarks.statistics"
+MODELS = (32, 64, 200)
+THRESHOLDS = (0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
+BANDS = (("1", 1, 1), ("2", 2, 2), ("3-5", 3, 5), ("6+", 6, 10**9))
+
+
+def spread_over_cores(work: Callable[..., Any], cases: Iterable[tuple[Any, ...]]) -> list[Any]:
+    """Results of `work` for every case, one process per core."""
+    pool = get_reusable_executor(max_workers=len(os.sched_getaffinity(0)), timeout=60)
+    return [f.result() for f in [pool.submit(work, *case) for case in cases]]
+
+
+def null_cohort(seed: int) -> dict[str, Any]:
+    """One cohort in which nothing leaks; group B has three times the records of group A."""
+    rng = np.random.default_rng(seed)
+    records = np.repeat([1, 2, 5, 20, 100], [120, 80, 40, 40, 40])
+    layout = simulate(np.full(records.size, 0.5), 32, rng, records=records, shared=0.3).layout()
+    risk, _ = patient_risk(layout, THRESHOLDS)
+    found = exposed(risk, THRESHOLDS, rng)
+    # A patient falls in B the more likely the more records it has.
+    odds = np.select([records == 1, records == 2, records == 5, records == 20], [2, 3, 5, 6], 7)
+    group = pd.DataFrame({"group": np.where(rng.random(records.size) < odds / 10, "B", "A")})
+    q = [r["q"] for r in _groups(group, risk, layout, seed)["group"]["groups"].values()]
+    mean_count = records[group["group"] == "B"].mean() / records[group["group"] == "A"].mean()
+    return {
+        "auc": {int(k): risk.auc_raw[records == k] for k in np.unique(records)},
+        "study": {int(k): risk.study_max_auc[records == k] for k in np.unique(records)},
+        "confirmed": sum(e.confirmed for e in found),
+        "alarm": min(q) < 0.05,
+        "ratio": mean_count,
+    }
+
+
+def _groups(groups: pd.DataFrame, risk: PatientRisk, layout: Layout, seed: int) -> dict[str, Any]:
+    return disparities(groups, risk, layout, seed=seed)
+
+
+def null(cohorts: int = 200) -> None:
+    """Nothing leaks: what does the audit say?"""
+    found = spread_over_cores(null_cohort, [(s,) for s in range(cohorts)])
+    rows = []
+    for k in (1, 2, 5, 20, 100):
+        auc = np.concatenate([f["auc"][k] for f in found])
+        study = np.concatenate([f["study"][k] for f in found])
+        error = float(auc.std() / np.sqrt(auc.size))
+        rows.append([k, auc.size, f"{auc.mean():.4f} ± {error:.4f}", float(study.mean())])
+    quiet = np.mean([f["confirmed"] == 0 for f in found])
+    alarm = np.mean([f["alarm"] for f in found])
+    ratio = np.mean([f["ratio"] for f in found])
+    text = (
+        f"{cohorts} simulated cohorts of 320 patients, 32 models, 30% of the noise shared by all "
+        "records of a model.\n\n"
+        + table(
+            ["records per patient", "patients", "mean AUC (standard error)", "study's maximum"],
+            rows,
+        )
+        + f"\n\nNobody confirmed at any of the six thresholds in {100 * quiet:.1f}% of the cohorts; "
+        f"a group with q < 0.05 in {100 * alarm:.1f}%, where the groups' mean record counts differ "
+        f"{ratio:.1f}-fold."
+    )
+    record("null", "Nothing leaks", f"{COMMAND} null", text)
+
+
+def raw_coverage(models: int, auc: float, seed: int) -> tuple[float, float]:
+    """Share of patients whose raw interval holds the truth, and the mean estimate."""
+    rng = np.random.default_rng(seed)
+    risk, _ = patient_risk(simulate(np.full(4000, auc), models, rng).layout(), ())
+    low, high = risk.effect.interval()
+    return float(np.mean((low <= auc) & (auc <= high))), float(risk.auc_raw.mean())
+
+
+def population(rng: np.random.Generator, patients: int) -> NDArray[np.float64]:
+    """True AUCs: most patients leak little, some much."""
+    d = np.where(
+        rng.random(patients) < 0.3, rng.normal(1.4, 0.5, patients), rng.normal(0.3, 0.2, patients)
+    )
+    return np.asarray(ndtr(np.clip(d, 0, 3)))
+
+
+def population_coverage(models: int, seed: int) -> dict[str, Any]:
+    """Posterior intervals and exposed counts of one cohort of 600 patients."""
+    rng = np.random.default_rng([models, seed])
+    auc = population(rng, 600)
+    risk, _ = patient_risk(simulate(auc, models, rng).layout(), THRESHOLDS)
+    post = risk.posterior
+    counts = {e.threshold: e for e in exposed(risk, THRESHOLDS, rng)}
+    truth = {t: int((auc > t).sum()) for t in THRESHOLDS}
+    return {
+        "posterior": float(np.mean((post.low <= auc) & (auc <= post.high))),
+        "bias": float(np.mean(post.mean - auc)),
+        "count": {t: counts[t].low <= truth[t] <= counts[t].high for t in THRESHOLDS},
+        "ratio": {t: (counts[t].estimate, counts[t].raw, truth[t]) for t in THRESHOLDS},
+    }
+
+
+def difference_coverage(models: int, seed: int) -> tuple[bool, bool]:
+    """Does the interval of a group's difference hold the population's, and is the test silent?"""
+    rng = np.random.default_rng([models, seed, 1])
+    group = rng.random(400) < 0.25
+    auc = np.where(group, rng.uniform(0.6, 0.95, 400), rng.uniform(0.55, 0.9, 400))
+    layout = simulate(auc, models, rng).layout()
+    risk, _ = patient_risk(layout, (0.9,))
+    labels = pd.DataFrame({"group": np.where(group, "B", "A")})
+    row = _groups(labels, risk, layout, seed)["group"]["groups"]["B"]
+    return row["difference_low"] <= 0.05 <= row["difference_high"], row["q"] >= 0.05
+
+
+def coverage(cohorts: int = 400) -> None:
+    """95% must mean 93 to 97%."""
+    aucs = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
+    cases = [(m, a, 17 + i) for i, (m, a) in enumerate((m, a) for m in MODELS for a in aucs)]
+    raw = dict(
+        zip([(m, a) for m, a, _ in cases], spread_over_cores(raw_coverage, cases), strict=True)
+    )
+    text = "Raw interval of a patient's AUC: coverage over 4,000 patients (mean estimate).\n\n"
+    text += table(
+        ["models", *map(str, aucs)],
+        [[m, *(f"{100 * raw[m, a][0]:.1f}% ({raw[m, a][1]:.3f})" for a in aucs)] for m in MODELS],
+    )
+    rows, bias = [], []
+    for m in MODELS:
+        found = spread_over_cores(population_coverage, [(m, s) for s in range(cohorts)])
+        groups = spread_over_cores(difference_coverage, [(m, s) for s in range(cohorts)])
+        rows.append(
+            [
+                m,
+                f"{100 * np.mean([f['posterior'] for f in found]):.1f}%",
+                *(f"{100 * np.mean([f['count'][t] for f in found]):.1f}%" for t in THRESHOLDS),
+                f"{100 * np.mean([g[0] for g in groups]):.1f}%",
+            ]
+        )
+        sums = {t: np.sum([f["ratio"][t] for f in found], axis=0) for t in THRESHOLDS}
+        bias.append(
+            [
+                m,
+                f"{np.mean([f['bias'] for f in found]):+.4f}",
+                *(
+                    f"{100 * (s[0] / s[2] - 1):+.1f}% ({100 * (s[1] / s[2] - 1):+.0f}%)"
+                    for s in sums.values()
+                ),
+            ]
+        )
+    text += (
+        f"\n\nCoverage over {cohorts} cohorts of 600 patients (400 with two groups for the "
+        "difference) of mixed risk: posterior interval, interval of the number of exposed patients "
+        "at each threshold, interval of a group's difference.\n\n"
+    )
+    text += table(
+        ["models", "posterior", *(f"exposed {t}" for t in THRESHOLDS), "group difference"], rows
+    )
+    text += (
+        "\n\nBias of the posterior mean and of the number of exposed patients (of counting raw "
+        "estimates).\n\n"
+    )
+    text += table(["models", "mean AUC", *(f"exposed {t}" for t in THRESHOLDS)], bias)
+    record("coverage", "Intervals", f"{COMMAND} coverage", text)
+
+
+def group_test(seed: int, disparity: float) -> tuple[bool, float]:
+    """Is a disparity among 500 patients found, when record counts differ between the groups?"""
+    rng = np.random.default_rng([seed, int(1000 * disparity)])
+    group = rng.random(500) < 0.4
+    records = np.where(group, rng.choice([1, 3, 6], 500), rng.choice([1, 1, 1, 2], 500))
+    # Risk grows with the record count in both groups alike: no disparity at equal counts.
+    base = 0.6 + 0.04 * np.minimum(records, 6) + rng.normal(0, 0.08, 500)
+    auc = np.clip(base + disparity * group, 0.5, 0.99)
+    layout = simulate(auc, 64, rng, records=records).layout()
+    risk, _ = patient_risk(layout, (0.9,))
+    labels = pd.DataFrame({"group": np.where(group, "B", "A")})
+    row = _groups(labels, risk, layout, seed)["group"]["groups"]["B"]
+    return row["q"] < 0.05, float(records[group].mean() / records[~group].mean())
+
+
+def groups(cohorts: int = 400) -> None:
+    """Power against planted disparities, false alarms without one."""
+    rows = []
+    for disparity in (0.0, 0.01, 0.02, 0.03, 0.05):
+        found = spread_over_cores(group_test, [(s, disparity) for s in range(cohorts)])
+        rows.append([f"{disparity:.2f}", f"{100 * np.mean([f[0] for f in found]):.1f}%"])
+        ratio = float(np.mean([f[1] for f in found]))
+    text = (
+        f"{cohorts} cohorts of 500 patients, 40% in group B, 64 models; B has {ratio:.1f} times "
+        "the records of A, and risk grows with record count in both.\n\n"
+        + table(["disparity in AUC", "found at q < 0.05"], rows)
+    )
+    record("groups", "Group disparities", f"{COMMAND} groups", text)
+
+
+def rows_of_models(layout: Layout, models: NDArray[np.int64]) -> Layout:
+    """The same cohort with some of the models."""
+    return replace(layout, signals=layout.signals[:, models], member=layout.member[:, models])
+
+
+def precision(work: Path) -> None:
+    """How far are raw and shrunken estimates from 128 other models' verdict?"""
+    whole = layout_of("diabetes130", 256, work)
+    reference, _ = patient_risk(rows_of_models(whole, np.arange(128, 256)), (0.9,))
+    truth = reference.effect
+    # The reference's own error, by the delta method: AUC = Phi(d).
+    density = np.exp(-(truth.d**2) / 2) / np.sqrt(2 * np.pi)
+    noise = truth.variance * density**2
+    rows = []
+    for models in (32, 48, 64, 90, 128):
+        risk, _ = patient_risk(rows_of_models(whole, np.arange(models)), (0.9,))
+        both = np.isfinite(risk.effect.d) & np.isfinite(truth.d)
+
+        def distance(
+            estimate: NDArray[np.float64],
+            target: NDArray[np.float64],
+            both: NDArray[np.bool_] = both,
+        ) -> float:
+            square = np.mean((estimate - target)[both] ** 2) - np.mean(noise[both])
+            return float(np.sqrt(max(square, 0.0)))
+
+        rows.append(
+            [
+                models,
+                distance(risk.auc_raw, reference.auc_raw),
+                distance(ndtr(risk.effect.middle), ndtr(truth.middle)),
+                distance(risk.posterior.mean, ndtr(truth.middle)),
+                distance(risk.posterior.mean, reference.auc_raw),
+            ]
+        )
+    text = (
+        "RMSE of a patient's AUC on diabetes130 (6,000 patients) from the verdict of 128 other "
+        "models, whose own noise is subtracted. `raw` counts pairs of models, `binormal` is Phi of "
+        "the effect; the shrunken estimate is compared with the reference of either kind.\n\n"
+        + table(
+            ["models", "raw", "binormal", "shrunken", "shrunken against raw reference"],
+            [[r[0], *(f"{x:.4f}" for x in r[1:])] for r in rows],
+        )
+    )
+    record("precision", "Precision of a patient's AUC", f"{COMMAND} precision", text)
+
+
+def honest_maximum(layout: Layout, signals: NDArray[np.floating]) -> NDArray[np.float64]:
+    """The study's maximum, evaluated honestly: the record is chosen on other models."""
+    dealt = layout.deal()
+    result = np.full((layout.patients, dealt.folds, 2, dealt.model.shape[3]), np.nan)
+    for patient in np.flatnonzero(layout.estimable()):
+        rows = slice(layout.first[patient], layout.first[patient] + layout.count[patient])
+        x = signals[rows].astype(np.float64)
+        for fold in range(dealt.folds):
+            others = [f for f in range(dealt.folds) if f != fold]
+            inside, outside = (
+                x[:, dealt.model[patient, others, c][dealt.weight[patient, others, c] > 0]]
+                for c in (1, 0)
+            )
+            spread = np.sqrt(inside.var(axis=1, ddof=1) + outside.var(axis=1, ddof=1))
+            best = int(np.argmax((inside.mean(axis=1) - outside.mean(axis=1)) / (spread + 1e-12)))
+            result[patient, fold] = x[best][dealt.model[patient, fold]]
+    return auc_in_folds(result, dealt.weight)
+
+
+def attacks(work: Path) -> None:
+    """One patient score against the alternatives, by record count, with its null."""
+    rng = np.random.default_rng(5)
+    visits = layout_of("diabetes130", 256, work)
+    cases = [
+        ("diabetes130", 256, visits),
+        ("diabetes130", 32, rows_of_models(visits, np.arange(32))),
+        ("lgg_mri_64", 32, layout_of("lgg_mri_64", 32, work)),
+    ]
+    rows = []
+    for name, models, layout in cases:
+        found = compared(layout)
+        again = permuted(layout, rng)
+        nothing = auc_of(again, centred(again))
+        for band, low, high in BANDS:
+            here = (layout.count >= low) & (layout.count <= high)
+            if here.sum() < 10:
+                continue
+            row = [name, models, band, int(here.sum())] + [
+                f"{100 * np.nanmean(auc[here] > 0.9):.1f}% ({np.nanmean(auc[here]):.3f})"
+                for auc in found.values()
+            ]
+            error = np.nanstd(nothing[here]) / np.sqrt(here.sum())
+            rows.append([*row, f"{np.nanmean(nothing[here]):.4f} ± {error:.4f}"])
+    text = (
+        "Share of patients with a cross-fitted AUC above 0.9 (mean AUC), all rules evaluated on "
+        "models that they were not fitted on. The last column is the mean AUC of the same attack "
+        "when memberships are permuted, with its standard error over patients.\n\n"
+        + table(
+            ["cohort", "models", "records", "patients", *found, "null of the joint attack"], rows
+        )
+    )
+    record("attacks", "The patient attack against its alternatives", f"{COMMAND} attacks", text)
+
+
+def auc_of(
+    layout: Layout, signals: NDArray[np.floating], strengths: tuple[float, ...] = STRENGTHS
+) -> NDArray[np.float64]:
+    """Cross-fitted AUC of every patient under one choice of weights."""
+    scores = joint_scores(layout, signals, strengths=strengths)
+    return auc_in_folds(scores.values, scores.deal.weight)
+
+
+def compared(layout: Layout) -> dict[str, NDArray[np.float64]]:
+    """AUC per patient under every rule."""
+    signals = centred(layout)
+    return {
+        "joint (Auscult)": auc_of(layout, signals),
+        "linear discriminant, centred": auc_of(layout, signals, (0.0,)),
+        "mean, centred": auc_of(layout, signals, (np.inf,)),
+        "mean, not centred": auc_of(layout, layout.signals, (np.inf,)),
+        "maximum over records, honest": honest_maximum(layout, layout.signals),
+    }
+
+
+def main() -> None:
+    """Run the measurements that are asked for; all of them by default."""
+    parts: dict[str, Callable[[Path], None]] = {
+        "null": lambda _: null(),
+        "coverage": lambda _: coverage(),
+        "groups": lambda _: groups(),
+        "precision": precision,
+        "attacks": attacks,
+    }
+    parser = argparse.ArgumentParser(description=__doc__, prog=COMMAND)
+    parser.add_argument("parts", nargs="*", choices=[*parts, []], default=[])
+    parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "auscult-work")
+    given = parser.parse_args()
+    for name in given.parts or parts:
+        parts[name](given.work)
+
+
+if __name__ == "__main__":
+    main()
