@@ -86,7 +86,7 @@ def null(cohorts: int = 200) -> None:
             ["records per patient", "patients", "mean AUC (standard error)", "study's maximum"],
             rows,
         )
-        + f"\n\nNobody confirmed at any of the six thresholds in {100 * quiet:.1f}% of the cohorts; "
+        + f"\n\nNobody confirmed at any of the six thresholds in {100 * quiet:.1f}% of them; "
         f"a group with q < 0.05 in {100 * alarm:.1f}%, where the groups' mean record counts differ "
         f"{ratio:.1f}-fold."
     )
