@@ -308,7 +308,7 @@ def test_init_writes_a_configuration_that_checks_and_runs(
     path.write_text(text.replace("models = 64", "models = 8"), encoding="utf-8")
     code, text, said = run(monkeypatch, "check", path)
     assert code == 0, said
-    for word in ("60 patients", "Group    sex", "Model    one takes", "8 models"):
+    for word in ("60 patients", "Group    sex", "Model    one takes", "8 models", "Plan     width"):
         assert word in text
     assert IDENTIFIER not in text + said
     assert run(monkeypatch, "run", path, "--workers", "1")[0] == 0
@@ -316,6 +316,12 @@ def test_init_writes_a_configuration_that_checks_and_runs(
     code, text, _ = run(monkeypatch, "status", tmp_path / "runs" / "audit")
     assert code == 0
     assert "Models: 8 of 8" in text
+    code, text, said = run(
+        monkeypatch, "check", path, "--pilot", tmp_path / "runs" / "audit", "--width", "0.3"
+    )
+    assert code == 0, said
+    assert "from the pilot's 8 models" in text
+    assert "a width of 0.3 needs" in text
 
 
 def test_usage_errors_are_the_users(monkeypatch: pytest.MonkeyPatch) -> None:

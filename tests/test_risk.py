@@ -11,7 +11,13 @@ from auscult.risk.effect import Effect, effect_in_folds, effect_of_samples
 from auscult.risk.exposed import adjusted, benjamini_hochberg, exposed
 from auscult.risk.patients import patient_risk, permuted, record_risk
 from auscult.risk.shrinkage import Covariates, fit_prior, posterior, shares_above, shrink
-from auscult.risk.stability import half_aucs, models_needed, planning, stability
+from auscult.risk.stability import (
+    half_aucs,
+    models_needed,
+    planning,
+    planning_without_pilot,
+    stability,
+)
 from tests.simulation import simulate
 
 THRESHOLDS = (0.6, 0.7, 0.8, 0.9)
@@ -235,3 +241,12 @@ def test_plan_predicts_the_width_that_more_models_give() -> None:
     assert predicted == pytest.approx(real, rel=0.25)
     assert models_needed(plan, predicted) == 128
     assert models_needed(plan, 1e-6) is None
+
+
+def test_plan_without_a_pilot_is_the_width_that_is_seen() -> None:
+    rng = np.random.default_rng(13)
+    for models in (32, 128):
+        effect = sampled_effects(np.full(2000, ndtri(0.9)), models, rng)
+        low, high = effect.interval()
+        plan = {r["models"]: r["interval_width"] for r in planning_without_pilot(0.9, models)}
+        assert plan[models] == pytest.approx(float(np.median(high - low)), rel=0.1)

@@ -101,18 +101,27 @@ def init(
 def check(
     configuration: Annotated[Path, typer.Argument(help="audit.toml")],
     workers: Workers = None,
+    width: Annotated[
+        float, typer.Option(min=0.001, max=1, help="Wanted width of a patient's 95% interval.")
+    ] = 0.1,
+    pilot: Annotated[
+        Path | None, typer.Option(help="Finished run with fewer models, to plan from.")
+    ] = None,
 ) -> None:
-    """Validate everything, show the cohort, train one model, estimate time and disk space."""
+    """Validate everything, show the cohort, train one model, estimate time, disk and precision."""
     from auscult.config import load
     from auscult.display import progress_for
-    from auscult.starting import describe_cohort, describe_trial
+    from auscult.results import read_summary_file
+    from auscult.starting import describe_cohort, describe_planning, describe_trial
 
     loaded = load(configuration)
+    found = None if pilot is None else read_summary_file(pilot)
     audit = loaded.audit()
     audit.check()
     typer.echo(describe_cohort(audit.cohort))
     trial = audit.trial(progress_for())
     typer.echo(describe_trial(audit, trial, workers))
+    typer.echo(describe_planning(audit.models, width, found))
 
 
 @app.command()

@@ -6,12 +6,13 @@ import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from auscult.display import duration
 from auscult.errors import CohortError
+from auscult.risk.stability import models_needed, planning_without_pilot
 
 if TYPE_CHECKING:
     from auscult.audit import Audit, Trial
@@ -178,6 +179,36 @@ def describe_trial(audit: Audit, trial: Trial, workers: int | None) -> str:
     if available < 2 * trial.output_bytes:
         lines.append(f"Warning  only {_bytes(available)} are free on this disk")
     return "\n".join(lines)
+
+
+PLANNED_AUC = 0.9
+
+
+def describe_planning(models: int, width: float, pilot: dict[str, Any] | None) -> str:
+    """How precise a patient's AUC will be, and how many models a wanted precision needs.
+
+    Parameters
+    ----------
+    models : int
+        The number that is configured.
+    width : float
+        Wanted width of a patient's 95% interval.
+    pilot : dict, optional
+        Summary of a finished run of a similar audit.
+    """
+    if pilot is None:
+        rows = planning_without_pilot(PLANNED_AUC, models)
+        basis = f"unshrunk, at an AUC of {PLANNED_AUC}; --pilot RUN knows your patients"
+    else:
+        rows = pilot["patients"]["planning"]
+        basis = f"from the pilot's {pilot['models']['count']} models"
+    widths = ", ".join(f"{row['models']} models {row['interval_width']:.2f}" for row in rows)
+    needed = models_needed(rows, width)
+    answer = f"{needed} models" if needed else f"more than {rows[-1]['models']} models"
+    return (
+        f"Plan     width of a patient's 95% interval ({basis}): {widths}\n"
+        f"         a width of {width:g} needs {answer}"
+    )
 
 
 def duration_of(seconds: float) -> str:

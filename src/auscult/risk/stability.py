@@ -120,6 +120,28 @@ def models_needed(plan: list[dict[str, Any]], width: float) -> int | None:
     return int(min(enough)) if enough else None
 
 
+def planning_without_pilot(auc: float, models: int) -> list[dict[str, Any]]:
+    """Width of a patient's unshrunk 95% interval at a given AUC, before anything was trained.
+
+    With equal variances IN and OUT; a pilot's :func:`planning` knows the patients and shrinks.
+
+    Parameters
+    ----------
+    auc : float
+        Between 0.5 and 1.
+    models : int
+        Number planned so far, always among the rows.
+    """
+    d = float(ndtri(auc))
+    rows = []
+    for number in sorted({*PLANNED_MODELS, models}):
+        noise = np.sqrt(2 / number + 0.25 * d**2 / max(number / 2 - 1, 1))
+        reach = float(ndtri(0.975)) * noise
+        width = float(ndtr(d + reach) - ndtr(d - reach))
+        rows.append({"models": number, "interval_width": width})
+    return rows
+
+
 def _effect_half_width(middle: float, width: float) -> float:
     """Half width in d of an interval around `middle` that is `width` wide in AUC (bisection)."""
     low, high = 0.0, 8.0
