@@ -137,7 +137,7 @@ def difference_coverage(models: int, seed: int) -> tuple[bool, bool]:
     return row["difference_low"] <= 0.05 <= row["difference_high"], row["q"] >= 0.05
 
 
-def coverage(cohorts: int = 400) -> None:
+def coverage(cohorts: int = 200) -> None:
     """95% must mean 93 to 97%."""
     aucs = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
     cases = [(m, a, 17 + i) for i, (m, a) in enumerate((m, a) for m in MODELS for a in aucs)]
@@ -203,7 +203,7 @@ def group_test(seed: int, disparity: float) -> tuple[bool, float]:
     return row["q"] < 0.05, float(records[group].mean() / records[~group].mean())
 
 
-def groups(cohorts: int = 400) -> None:
+def groups(cohorts: int = 200) -> None:
     """Power against planted disparities, false alarms without one."""
     rows = []
     for disparity in (0.0, 0.01, 0.02, 0.03, 0.05):

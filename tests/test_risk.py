@@ -121,7 +121,8 @@ def test_posterior_under_a_known_normal_prior_is_the_textbook_one() -> None:
 
     grid = np.linspace(-3, 3, 2001)
     mass = np.exp(-0.5 * (grid / tau) ** 2)
-    found = posterior(effect, np.full(2, centre), Prior(grid=grid, mass=mass / mass.sum()), (0.9,))
+    prior = Prior(grid=grid, mass=mass[None] / mass.sum(), cuts=np.empty(0), mean=centre, pull=0.0)
+    found = posterior(effect, np.zeros(2), prior, (0.9,))
     precision = 1 / a + 1 / tau**2
     mean = (d / a + centre / tau**2) / precision
     np.testing.assert_allclose(found.mean, ndtr(mean / np.sqrt(1 + 1 / precision)), atol=1e-4)

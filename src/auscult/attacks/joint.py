@@ -289,12 +289,17 @@ def _choose_strengths(
 
     For the evaluation fold f, every other fold g in turn is scored by weights from the folds that
     are neither f nor g; the strength with the highest mean AUC over a sample of the band's patients
-    wins, and among those within a thousandth of it the strongest.
+    wins, or a stronger one that is worse by no more than a standard error of the difference.
+
+    A single record leaves nothing to weigh, and learning the sign of its weight would only add
+    noise: with weights of -1 in some folds the null interval of 32 models covered 89% [simulated].
     """
     folds = dealt.folds
+    if len(strengths) > 1 and int(layout.count[band].max()) == 1:
+        strengths = (np.inf,)
     step = max(1, len(band) // TUNING_PATIENTS)
     sample = band[::step]
-    gained = np.zeros((folds, len(strengths)))
+    gained = []
     effects = np.zeros(folds)
     for patients in _batches(layout, sample):
         x, weight = _gather(layout, signals, dealt, patients)
@@ -305,6 +310,7 @@ def _choose_strengths(
             effects[fold] += _equal_effect(training).sum()
         if folds < 3 or len(strengths) == 1:
             continue
+        part = np.zeros((len(patients), folds, len(strengths)))
         for first in range(folds):
             for second in range(first + 1, folds):
                 training = _train(moments, [f for f in range(folds) if f not in (first, second)])
@@ -314,13 +320,17 @@ def _choose_strengths(
                     for judged, spared in ((first, second), (second, first)):
                         scores = _scores(training, weights, x[:, judged], within)[:, None]
                         auc = auc_in_folds(scores, weight[:, judged, None, :, 0])
-                        gained[spared, number] += auc.sum()
+                        part[:, spared, number] += auc / (folds - 1)
+        gained.append(part)
     effect_per_fold = [max(float(e) / len(sample), FEWEST_EFFECT) for e in effects]
     if len(strengths) == 1:
         return [strengths[0]] * folds, effect_per_fold
     if folds < 3:
         return [DEFAULT_STRENGTH] * folds, effect_per_fold
-    mean = gained / (len(sample) * (folds - 1))
-    good = mean >= mean.max(axis=1, keepdims=True) - 1e-3
+    each = np.concatenate(gained)  # (patients, folds, strengths)
+    best = each.mean(axis=0).argmax(axis=1)
+    loss = np.take_along_axis(each, best[None, :, None], axis=2) - each
+    error = loss.std(axis=0) / np.sqrt(len(each))
+    good = loss.mean(axis=0) <= np.maximum(error, 1e-3)
     last = [int(np.flatnonzero(row)[-1]) for row in good]
     return [strengths[i] for i in last], effect_per_fold

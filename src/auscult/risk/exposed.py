@@ -16,7 +16,7 @@ from scipy.stats import gamma
 
 from auscult.progress import SILENT, Progress
 from auscult.risk.patients import PatientRisk
-from auscult.risk.shrinkage import fit_prior, predict_centre, shares_above
+from auscult.risk.shrinkage import fit_prior, predict_centre, shares_above, weigh_shapes
 
 FALSE_DISCOVERY_RATE = 0.05
 REPLICATES = 40
@@ -114,7 +114,11 @@ def _spread_of_prior(
     rng: np.random.Generator,
     progress: Progress,
 ) -> NDArray[np.float64]:
-    """Standard deviation of the share above each threshold when the prior is learned again."""
+    """Typical error of the share above each threshold that comes from learning the prior.
+
+    Each replicate learns it from resampled patients, in a shape drawn by its likelihood, and is
+    compared with what is reported.
+    """
     kept = np.flatnonzero(usable)
     patients = kept.size
     if patients > MOST_FOR_REPLICATES:
@@ -122,13 +126,18 @@ def _spread_of_prior(
     effect, covariates = risk.effect.take(kept), risk.covariates.take(kept)
     shares = np.empty((REPLICATES, len(thresholds)))
     centre = predict_centre(effect, covariates)
+    weights = weigh_shapes(effect, centre)
+    shapes = list(weights)
+    chosen = max(weights, key=lambda shape: weights[shape])
+    settled = shares_above(effect, centre, fit_prior(effect, centre, chosen), thresholds)
     for b in range(REPLICATES):
         drawn = np.sort(rng.integers(0, kept.size, kept.size))
-        prior = fit_prior(effect.take(drawn), centre[drawn])
+        shape = shapes[rng.choice(len(shapes), p=list(weights.values()))]
+        prior = fit_prior(effect.take(drawn), centre[drawn], shape)
         shares[b] = shares_above(effect, centre, prior, thresholds)
         progress.advance()
     # A prior learned from all patients varies less than one learned from the sample.
-    return np.asarray(shares.std(axis=0, ddof=1) * np.sqrt(kept.size / patients))
+    return np.asarray(np.sqrt(((shares - settled) ** 2).mean(axis=0) * kept.size / patients))
 
 
 def _count_interval(estimate: float, variance: float, patients: int) -> tuple[float, float]:

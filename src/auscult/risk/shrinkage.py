@@ -3,13 +3,16 @@
 The noise of an estimate from a few dozen models is as wide as the differences between patients, so
 the largest estimates are mostly lucky ones. The prior of the true effect is learned from all
 patients: its centre is predicted from what is nearly independent of the effect (level and spread of
-the patient's signals, number of records), its shape is a mixture on a grid fitted by EM. The
-posterior gives the mean, the interval and the probability of lying above a threshold.
+the patient's signals, number of records), its shape is a mixture on a grid fitted by EM. Whether
+the centre shifts one shape, or picks one of several, is decided by held-out likelihood: two kinds
+of patients in different proportions are not a shift, and taking them for one biases the number of
+patients above a threshold by up to 17% [simulated]. The posterior gives the mean, the interval and
+the probability of lying above a threshold.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +27,9 @@ PSEUDO_COUNT = 4.0
 MOST_FOR_PRIOR = 20_000
 ROWS_AT_ONCE = 8192
 FEWEST_FOR_CENTRE = 60
+MOST_FOR_CHOICE = 6000
+FEWEST_PER_STRATUM = 100
+SHAPES = ((1, 0.0), (1, 0.5), (1, 1.0), (3, 0.0), (3, 0.5), (3, 1.0), (6, 0.0), (6, 0.5), (6, 1.0))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -47,20 +53,51 @@ class Covariates:
         return Covariates(values=self.values[rows], coupling=self.coupling[rows])
 
 
+@dataclass(frozen=True, kw_only=True)
+class Shape:
+    """How the predicted centre enters the prior.
+
+    Attributes
+    ----------
+    strata : int
+        Patients are split into so many equal parts by their centre, each with a shape of its own.
+    pull : float
+        Share of the way from the common mean to the predicted centre by which a shape is shifted.
+    """
+
+    strata: int
+    pull: float
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Prior:
-    """Distribution of a true effect around its predicted centre.
+    """Distribution of a true effect around its location.
 
     Attributes
     ----------
     grid : float64 array, shape (points,)
-        Distances from the centre.
-    mass : float64 array, shape (points,)
-        Probability of each, sum 1.
+        Distances from the location.
+    mass : float64 array, shape (strata, points)
+        Probability of each, rows of sum 1.
+    cuts : float64 array, shape (strata - 1,)
+        Centres that part the strata.
+    mean, pull : float
+        A patient's location is ``mean + pull * (centre - mean)``.
     """
 
     grid: NDArray[np.float64]
     mass: NDArray[np.float64]
+    cuts: NDArray[np.float64]
+    mean: float
+    pull: float
+
+    def location(self, centre: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Where the shape of each patient lies, shape (n,)."""
+        return self.mean + self.pull * (centre - self.mean)
+
+    def stratum(self, centre: NDArray[np.float64]) -> NDArray[np.int64]:
+        """Row of `mass` for each patient, shape (n,)."""
+        return np.searchsorted(self.cuts, centre, side="right")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -149,18 +186,34 @@ def predict_centre(effect: Effect, covariates: Covariates) -> NDArray[np.float64
     return np.clip(centre, low, high)
 
 
-def fit_prior(effect: Effect, centre: NDArray[np.float64]) -> Prior:
-    """Fit the distribution of true effects around their centres by EM on a grid mixture.
+def fit_prior(effect: Effect, centre: NDArray[np.float64], shape: Shape | None = None) -> Prior:
+    """Fit the distribution of true effects by EM on a grid mixture.
 
     The mixture is of normals a quarter of a standard error wide, a few pseudo-patients drawn from
     the normal that has the right variance keep it proper where there are no data, and only
     estimates of at most 20,000 rows, evenly spaced, are read.
+
+    Parameters
+    ----------
+    effect : Effect
+        Shape (n,).
+    centre : float64 array, shape (n,)
+        Of :func:`predict_centre`.
+    shape : Shape, optional
+        Chosen by :func:`choose_shape` when absent.
     """
-    n = effect.d.shape[0]
-    if n > MOST_FOR_PRIOR:
-        rows = np.linspace(0, n - 1, MOST_FOR_PRIOR).astype(np.int64)
-        effect, centre, n = effect.take(rows), centre[rows], MOST_FOR_PRIOR
-    residual = effect.middle - centre
+    shape = choose_shape(effect, centre) if shape is None else shape
+    effect, centre = _spaced(effect, centre, MOST_FOR_PRIOR)
+    weight = 1 / (effect.variance + float(np.var(effect.middle)) + 1e-6)
+    blank = Prior(
+        grid=np.zeros(1),
+        mass=np.ones((1, 1)),
+        cuts=np.quantile(centre, np.arange(1, shape.strata) / shape.strata),
+        mean=float(np.average(effect.middle, weights=weight)),
+        pull=shape.pull,
+    )
+    location, stratum = blank.location(centre), blank.stratum(centre)
+    residual = effect.middle - location
     noise = float(np.sqrt(np.median(effect.variance)))
     low, high = residual.min() - noise, residual.max() + noise
     grid = np.linspace(low, high, GRID)
@@ -168,19 +221,107 @@ def fit_prior(effect: Effect, centre: NDArray[np.float64]) -> Prior:
     width = max(0.25 * noise, (high - low) / COMPONENTS)
     shapes = np.exp(-0.5 * ((grid[None, :] - middle[:, None]) / width) ** 2)
     shapes /= shapes.sum(axis=1, keepdims=True)
-    between = max(float(np.var(residual) - effect.variance.mean()), 0.0)
-    start = np.exp(-0.5 * middle**2 / (between + width**2))
-    start /= start.sum()
+    n = effect.d.shape[0]
     evidence = np.empty((n, COMPONENTS))
     for begin in range(0, n, ROWS_AT_ONCE):
         rows = np.arange(begin, min(begin + ROWS_AT_ONCE, n))
-        evidence[rows] = _likelihood(effect.take(rows), centre[rows], grid) @ shapes.T
+        evidence[rows] = _likelihood(effect.take(rows), location[rows], grid) @ shapes.T
+    mass = np.empty((shape.strata, COMPONENTS))
+    for number in range(shape.strata):
+        here = stratum == number
+        mass[number] = _mixture(
+            residual[here], effect.variance[here], middle, width, evidence[here]
+        )
+    return replace(blank, grid=grid, mass=_normalised(mass @ shapes))
+
+
+def _mixture(
+    residual: NDArray[np.float64],
+    variance: NDArray[np.float64],
+    middle: NDArray[np.float64],
+    width: float,
+    evidence: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Weights of the components by EM, shape (components,)."""
+    n = residual.size
+    spread = max(float(np.var(residual) - variance.mean()), 0.0) if n else 0.0
+    place = float(residual.mean()) if n else 0.0
+    start = np.exp(-0.5 * (middle - place) ** 2 / (spread + width**2))
+    start /= start.sum()
     weight = start.copy()
-    for _ in range(ITERATIONS):
+    for _ in range(ITERATIONS if n else 0):
         # Expected membership of the components, summed over rows without writing it out.
         expected = weight * (evidence.T @ (1 / (evidence @ weight)))
         weight = (expected + PSEUDO_COUNT * start) / (n + PSEUDO_COUNT)
-    return Prior(grid=grid, mass=weight @ shapes)
+    return weight
+
+
+def choose_shape(effect: Effect, centre: NDArray[np.float64]) -> Shape:
+    """The shape of :func:`weigh_shapes` that weighs most; of equal ones the simplest."""
+    weights = weigh_shapes(effect, centre)
+    return max(weights, key=lambda shape: weights[shape])
+
+
+def weigh_shapes(effect: Effect, centre: NDArray[np.float64]) -> dict[Shape, float]:
+    """How likely held-out patients are under each shape, by two-fold cross-validation.
+
+    Strata need 100 patients each in the half that they are fitted on. At most 6,000 patients,
+    evenly spaced, are read.
+
+    Returns
+    -------
+    dict of Shape to float
+        Likelihoods as shares of their sum, simplest shape first.
+    """
+    effect, centre = _spaced(effect, centre, MOST_FOR_CHOICE)
+    n = centre.size
+    if np.ptp(centre) == 0:
+        return {Shape(strata=1, pull=0.0): 1.0}
+    # Sorting by centre and taking turns gives both halves the same spread of centres.
+    order = np.argsort(centre, kind="stable")
+    turn = np.empty(n, dtype=np.int64)
+    turn[order] = np.arange(n) // 2 % 2
+    totals: dict[Shape, float] = {}
+    for strata, pull in SHAPES:
+        if strata > 1 and n < 2 * strata * FEWEST_PER_STRATUM:
+            continue
+        shape = Shape(strata=strata, pull=pull)
+        totals[shape] = 0.0
+        for half in (0, 1):
+            fitted, judged = turn != half, turn == half
+            prior = fit_prior(effect.take(fitted), centre[fitted], shape)
+            totals[shape] += log_evidence(effect.take(judged), centre[judged], prior)
+    most = max(totals.values())
+    weights = {shape: float(np.exp(total - most)) for shape, total in totals.items()}
+    return {shape: weight / sum(weights.values()) for shape, weight in weights.items()}
+
+
+def log_evidence(effect: Effect, centre: NDArray[np.float64], prior: Prior) -> float:
+    """Log probability of the estimates under a prior, up to a constant of the estimates."""
+    total = 0.0
+    location, mass = prior.location(centre), prior.mass[prior.stratum(centre)]
+    for begin in range(0, centre.size, ROWS_AT_ONCE):
+        rows = np.arange(begin, min(begin + ROWS_AT_ONCE, centre.size))
+        exponent = effect.take(rows).log_likelihood(location[rows][:, None] + prior.grid)
+        peak = exponent.max(axis=1)
+        inside = (np.exp(exponent - peak[:, None]) * mass[rows]).sum(axis=1)
+        total += float((np.log(np.maximum(inside, 1e-300)) + peak).sum())
+    return total
+
+
+def _spaced(
+    effect: Effect, centre: NDArray[np.float64], most: int
+) -> tuple[Effect, NDArray[np.float64]]:
+    """At most so many rows, evenly spaced."""
+    n = centre.size
+    if n <= most:
+        return effect, centre
+    rows = np.linspace(0, n - 1, most).astype(np.int64)
+    return effect.take(rows), centre[rows]
+
+
+def _normalised(mass: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(mass / mass.sum(axis=1, keepdims=True))
 
 
 def posterior(
@@ -196,11 +337,12 @@ def posterior(
     mean, low, high = np.empty(n), np.empty(n), np.empty(n)
     tails = {t: np.empty(n) for t in thresholds}
     step = prior.grid[1] - prior.grid[0]
+    location, stratum = prior.location(centre), prior.stratum(centre)
     for begin in range(0, n, ROWS_AT_ONCE):
         rows = np.arange(begin, min(begin + ROWS_AT_ONCE, n))
-        mass = _likelihood(effect.take(rows), centre[rows], prior.grid) * prior.mass
-        mass /= mass.sum(axis=1, keepdims=True)
-        points = centre[rows][:, None] + prior.grid
+        mass = _likelihood(effect.take(rows), location[rows], prior.grid)
+        mass = _normalised(mass * prior.mass[stratum[rows]])
+        points = location[rows][:, None] + prior.grid
         mean[rows] = (mass * ndtr(points)).sum(axis=1)
         cumulative = np.cumsum(mass, axis=1)
         low[rows] = ndtr(_quantile(cumulative, points, step, (1 - level) / 2))
@@ -220,9 +362,10 @@ def shares_above(
     threshold only and all thresholds are read off one histogram: for bootstraps.
     """
     edges = np.concatenate([[-np.inf], ndtri(np.array(sorted(thresholds))), [np.inf]])
-    mass = _likelihood(effect, centre, prior.grid) * prior.mass
-    mass /= mass.sum(axis=1, keepdims=True)
-    points = centre[:, None] + prior.grid
+    location = prior.location(centre)
+    mass = _likelihood(effect, location, prior.grid) * prior.mass[prior.stratum(centre)]
+    mass = _normalised(mass)
+    points = location[:, None] + prior.grid
     place = np.searchsorted(edges[1:-1], points.ravel())
     between = np.bincount(place, mass.ravel(), minlength=len(edges) - 1)
     above = np.cumsum(between[::-1])[::-1][1:] / effect.d.shape[0]
