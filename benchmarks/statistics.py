@@ -23,7 +23,7 @@ from scipy.special import ndtr
 
 from auscult.attacks.joint import STRENGTHS, auc_in_folds, joint_scores
 from auscult.disparity import disparities
-from auscult.layout import Layout, centred
+from auscult.layout import Centring, Layout
 from auscult.risk.exposed import exposed
 from auscult.risk.patients import PatientRisk, patient_risk, permuted
 from benchmarks.real import layout_of
@@ -297,7 +297,7 @@ def attacks(work: Path) -> None:
     for name, models, layout in cases:
         found = compared(layout)
         again = permuted(layout, rng)
-        nothing = auc_of(again, centred(again))
+        nothing = auc_of(again, Centring(again))
         for band, low, high in BANDS:
             here = (layout.count >= low) & (layout.count <= high)
             if here.sum() < 10:
@@ -320,21 +320,21 @@ def attacks(work: Path) -> None:
 
 
 def auc_of(
-    layout: Layout, signals: NDArray[np.floating], strengths: tuple[float, ...] = STRENGTHS
+    layout: Layout, centring: Centring | None, strengths: tuple[float, ...] = STRENGTHS
 ) -> NDArray[np.float64]:
     """Cross-fitted AUC of every patient under one choice of weights."""
-    scores = joint_scores(layout, signals, strengths=strengths)
+    scores = joint_scores(layout, centring, strengths=strengths)
     return auc_in_folds(scores.values, scores.deal.weight)
 
 
 def compared(layout: Layout) -> dict[str, NDArray[np.float64]]:
     """AUC per patient under every rule."""
-    signals = centred(layout)
+    centring = Centring(layout)
     return {
-        "joint (Auscult)": auc_of(layout, signals),
-        "linear discriminant, centred": auc_of(layout, signals, (0.0,)),
-        "mean, centred": auc_of(layout, signals, (np.inf,)),
-        "mean, not centred": auc_of(layout, layout.signals, (np.inf,)),
+        "joint (Auscult)": auc_of(layout, centring),
+        "linear discriminant, centred": auc_of(layout, centring, (0.0,)),
+        "mean, centred": auc_of(layout, centring, (np.inf,)),
+        "mean, not centred": auc_of(layout, None, (np.inf,)),
         "maximum over records, honest": honest_maximum(layout, layout.signals),
     }
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from scipy import stats
 from scipy.special import expit, ndtri
 
-from auscult.attacks.joint import auc_in_folds, joint_scores
+from auscult.attacks.joint import auc_in_folds, joint_scores, tuned
 from auscult.attacks.record import RECORD_ATTACKS, rmia_scores
 from auscult.attacks.roc import aggregate_roc, exact_auc
-from auscult.layout import Layout, centred, lay_out
+from auscult.layout import Centring, Layout, lay_out
 from auscult.progress import SILENT
 from tests.simulation import balanced, simulate
 
@@ -23,6 +25,17 @@ def small() -> Layout:
     rng = np.random.default_rng(3)
     count = rng.integers(1, 4, 12)
     return simulate(rng.uniform(0.5, 0.95, 12), 40, rng, records=count).layout()
+
+
+def scored(name: str, layout: Layout) -> NDArray[np.floating]:
+    """Finished scores, shape (records, models)."""
+    attack = ATTACKS[name]
+    raw = attack.score(layout, SILENT)
+    return np.stack([attack.of_target(raw, layout, m) for m in range(layout.models)], axis=1)
+
+
+def by_target(scores: NDArray[np.floating]) -> Callable[[int], NDArray[np.floating]]:
+    return lambda model: scores[:, model]
 
 
 def fold_of(layout: Layout, patient: int, model: int) -> int:
@@ -45,7 +58,7 @@ def references_of(
 
 
 def test_lira_online_equals_scipy_per_record(small: Layout) -> None:
-    fast = ATTACKS["lira"].score(small, SILENT)
+    fast = scored("lira", small)
     for row in range(0, small.records, 3):
         for target in range(0, small.models, 7):
             inside, outside = references_of(small, row, target)
@@ -56,7 +69,7 @@ def test_lira_online_equals_scipy_per_record(small: Layout) -> None:
 
 
 def test_lira_offline_equals_the_z_score_of_out_models(small: Layout) -> None:
-    fast = ATTACKS["lira_offline"].score(small, SILENT)
+    fast = scored("lira_offline", small)
     for row in range(0, small.records, 4):
         _, outside = references_of(small, row, 5)
         slow = (small.signals[row, 5] - outside.mean()) / outside.std(ddof=1)
@@ -65,7 +78,7 @@ def test_lira_offline_equals_the_z_score_of_out_models(small: Layout) -> None:
 
 @pytest.mark.parametrize("name", ["rmia", "rmia_offline"])
 def test_rmia_equals_the_double_loop(small: Layout, name: str) -> None:
-    fast = ATTACKS[name].score(small, SILENT)
+    fast = scored(name, small)
     for target in (0, 11, 29):
         means = []
         for row in range(small.records):
@@ -91,7 +104,7 @@ def test_rmia_counts_only_strict_dominance() -> None:
 
 
 def test_population_attack_is_the_signal(small: Layout) -> None:
-    np.testing.assert_array_equal(ATTACKS["population"].score(small, SILENT), small.signals)
+    np.testing.assert_array_equal(scored("population", small), small.signals)
 
 
 def test_few_models_borrow_variance_from_like_records() -> None:
@@ -99,7 +112,7 @@ def test_few_models_borrow_variance_from_like_records() -> None:
     rng = np.random.default_rng(8)
     sim = simulate(np.full(400, 0.8), 8, rng)
     layout = sim.layout()
-    scores = ATTACKS["lira"].score(layout, SILENT)
+    scores = scored("lira", layout)
     borrowed = np.mean([exact_auc(*_split(layout, scores, m)) for m in range(8)])
     own = np.empty_like(scores)
     for row in range(layout.records):
@@ -127,7 +140,7 @@ def test_exact_auc_counts_ties_half() -> None:
 def test_roc_of_constant_scores_is_the_diagonal_in_any_order() -> None:
     rng = np.random.default_rng(0)
     layout = simulate(np.full(300, 0.7), 8, rng).layout()
-    roc = aggregate_roc(layout, np.zeros(layout.signals.shape), rng)
+    roc = aggregate_roc(layout, by_target(np.zeros(layout.signals.shape)), rng)
     assert roc.auc == 0.5
     np.testing.assert_allclose(roc.tpr, roc.fpr, atol=1e-9)
 
@@ -139,7 +152,7 @@ def test_roc_of_two_gaussians_matches_theory_and_its_interval_covers_it() -> Non
         sim = simulate(np.full(400, 0.8), 32, rng)
         layout = sim.layout()
         scores = (layout.signals - sim.level[:, None]) / sim.spread[:, None]
-        roc = aggregate_roc(layout, scores, rng)
+        roc = aggregate_roc(layout, by_target(scores), rng)
         aucs.append(roc.auc)
         covered.append(roc.low <= 0.8 <= roc.high)
         rate = roc.tpr_at(0.1)
@@ -154,7 +167,7 @@ def test_roc_of_two_gaussians_matches_theory_and_its_interval_covers_it() -> Non
 def test_tpr_is_not_given_finer_than_the_records_resolve() -> None:
     rng = np.random.default_rng(0)
     layout = simulate(np.full(100, 0.8), 8, rng).layout()
-    roc = aggregate_roc(layout, layout.signals, rng)
+    roc = aggregate_roc(layout, by_target(layout.signals), rng)
     assert roc.tpr_at(0.001) is None
     assert roc.fpr.min() >= 1 / 100
 
@@ -164,13 +177,14 @@ def test_joint_equals_loops() -> None:
     count = np.array([1, 2, 3, 2, 4, 1, 2, 3, 1, 2, 5, 2])
     sim = simulate(np.full(12, 0.85), 32, rng, records=count)
     layout = sim.layout()
-    found = joint_scores(layout, layout.signals)
+    attack = tuned(layout, None)
+    found = attack.score(layout, layout.signals)
     auc = auc_in_folds(found.values, found.deal.weight)
     for patient in range(12):
         k = int(count[patient])
         rows = np.arange(layout.first[patient], layout.first[patient] + k)
         low_high = {1: "1", 2: "2"}.get(k, "3-5")
-        strengths = found.strengths[low_high]
+        strengths = attack.strengths[low_high]
         won = pairs = 0.0
         for fold in range(4):
             effect = _band_effect(layout, count, k, fold)
@@ -234,7 +248,7 @@ def test_joint_null_is_one_half(k: int) -> None:
         patients = 400 if k < 20 else 60
         sim = simulate(np.full(patients, 0.5), 32, rng, records=np.full(patients, k), shared=0.3)
         layout = sim.layout()
-        found = joint_scores(layout, centred(layout))
+        found = joint_scores(layout, Centring(layout))
         means.append(auc_in_folds(found.values, found.deal.weight).mean())
     # Standard error of a patient's AUC at 32 models is about 0.11.
     error = 0.11 / np.sqrt(6 * patients)
@@ -246,7 +260,7 @@ def test_joint_reaches_the_planted_auc(k: int) -> None:
     rng = np.random.default_rng(k)
     sim = simulate(np.full(500, 0.85), 128, rng, records=np.full(500, k))
     layout = sim.layout()
-    found = joint_scores(layout, centred(layout))
+    found = joint_scores(layout, Centring(layout))
     mean = auc_in_folds(found.values, found.deal.weight).mean()
     # Weights learned from 96 models lose a little against the best ones.
     assert 0.83 < mean < 0.86
@@ -257,8 +271,8 @@ def test_centring_removes_what_a_model_gives_everybody() -> None:
     sim = simulate(np.full(300, 0.75), 32, rng)
     shifted = sim.signals + 5 * rng.normal(size=(32, 1))
     layout = lay_out(shifted, sim.member, sim.patient)
-    plain = joint_scores(layout, layout.signals)
-    better = joint_scores(layout, centred(layout))
+    plain = joint_scores(layout)
+    better = joint_scores(layout, Centring(layout))
     assert auc_in_folds(better.values, better.deal.weight).mean() > 0.72
     assert auc_in_folds(plain.values, plain.deal.weight).mean() < 0.6
 
@@ -270,7 +284,7 @@ def test_patients_in_too_few_models_are_not_estimable() -> None:
     member[:, 0] = False
     member[:3, 0] = True
     layout = lay_out(sim.signals, member, sim.patient)
-    found = joint_scores(layout, layout.signals)
+    found = joint_scores(layout)
     auc = auc_in_folds(found.values, found.deal.weight)
     assert np.isnan(auc[0])
     assert np.isfinite(auc[1:]).all()
@@ -281,7 +295,7 @@ def test_unbalanced_membership_is_handled() -> None:
     member = rng.random((32, 50)) < 0.4
     signals = rng.normal(size=(32, 50)) + member * 2
     layout = lay_out(signals, member, np.arange(50))
-    found = joint_scores(layout, layout.signals)
+    found = joint_scores(layout)
     auc = auc_in_folds(found.values, found.deal.weight)
     assert np.nanmean(auc) == pytest.approx(stats.norm.cdf(2 / np.sqrt(2)), abs=0.03)
 

@@ -9,6 +9,7 @@ import auscult
 
 ROOMS = (
     "errors",
+    "parallel",
     "randomness",
     "files",
     "progress",

@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
 from auscult.attacks.record import RECORD_ATTACKS
-from auscult.attacks.roc import REPORTED_FPR, AggregateRoc, aggregate_roc
+from auscult.attacks.roc import REPORTED_FPR, AggregateRoc, roc_of_attack
 from auscult.cohort import SMALLEST_CELL, record_bands
 from auscult.design import Membership
 from auscult.disparity import crossings, disparities, share_interval, top_composition
 from auscult.errors import AnalysisError
-from auscult.layout import FEWEST_PER_CLASS, Layout, centred, lay_out
+from auscult.layout import FEWEST_PER_CLASS, Layout, lay_out
 from auscult.progress import SILENT, Progress
 from auscult.randomness import Stage, generator
 from auscult.risk.exposed import REPLICATES, exposed
@@ -209,16 +209,14 @@ def _check(evidence: Evidence) -> None:
 def _aggregate(layout: Layout, seed: int, progress: Progress) -> dict[str, Any]:
     """The "aggregate" object: one ROC per attack on records."""
     result: dict[str, Any] = {}
-    # The attack itself is a third of the work, its curve and bootstrap the rest.
-    progress.start("Attacks on records", 3 * layout.records * len(RECORD_ATTACKS))
+    progress.start("Attacks on records", 2 * layout.records * len(RECORD_ATTACKS))
     for number, attack in enumerate(RECORD_ATTACKS):
         reason = attack.supports(layout.models)
         if reason:
             result[attack.name] = {"label": attack.label, "auc": None, "reason": reason}
             continue
-        scores = attack.score(layout, progress)
-        roc = aggregate_roc(layout, scores, generator(seed, Stage.BOOTSTRAP_MODELS, number))
-        progress.advance(2 * layout.records)
+        rng = generator(seed, Stage.BOOTSTRAP_MODELS, number)
+        roc = roc_of_attack(attack, layout, rng, progress)
         result[attack.name] = {"label": attack.label} | _roc(roc)
     progress.finish()
     return result
@@ -275,7 +273,7 @@ def _patients_summary(
         "estimable": int(usable.sum()),
         "not_estimable": [{"reason": reason, "patients": left_out}] if left_out else [],
         "method": PATIENT_METHOD,
-        "weights": risk.scores.strengths_for_summary(),
+        "weights": risk.attack.strengths_for_summary(),
         "auc": {
             "mean": float(raw.mean()),
             "mean_low": float(raw.mean() - 1.96 * error),
@@ -340,7 +338,6 @@ def _by_records(
 ) -> list[dict[str, Any]]:
     """Risk by record count, in the bands of the cohort's table."""
     rows = []
-    signals = centred(layout)
     for number, (name, band) in enumerate(record_bands(layout.count, smallest_cell)):
         here = band & np.isfinite(risk.auc_raw)
         there = band & np.isfinite(null.auc_raw)
@@ -363,7 +360,9 @@ def _by_records(
             again = min(-(-NULL_PATIENTS // int(there.sum())), MOST_PERMUTATIONS)
             if again > 1:
                 rng = generator(seed, Stage.NULL, 1 + number)
-                row["null_mean_auc"] = null_mean(layout, signals, np.flatnonzero(here), again, rng)
+                row["null_mean_auc"] = null_mean(
+                    layout, risk.centring, np.flatnonzero(here), again, rng
+                )
                 row["null_permutations"] = again
         rows.append(row)
     return rows
@@ -372,23 +371,14 @@ def _by_records(
 def _patient_tpr(risk: PatientRisk, usable: NDArray[np.bool_]) -> dict[str, Any]:
     """Mean over patients of the TPR at a fixed FPR, as far as a patient's OUT models resolve it.
 
-    Counted on held-out scores where a patient is OUT of at least 2 / FPR models; otherwise from the
-    binormal model with equal variances, and called extrapolated.
+    Counted on held-out scores where most patients are OUT of at least 2 / FPR models; otherwise
+    from the binormal model with equal variances, and called extrapolated.
     """
-    values, weight = risk.scores.values[usable], risk.scores.deal.weight[usable]
     result: dict[str, Any] = {}
-    outside = weight[:, :, 0].reshape(len(values), -1)
-    inside = weight[:, :, 1].reshape(len(values), -1)
-    number = outside.sum(axis=1)
-    for fpr in (0.01, 0.1):
-        resolved = bool(np.median(number) >= 2 / fpr)
+    for fpr, counted in risk.tpr_raw.items():
+        tpr = counted[usable & np.isfinite(counted)]
+        resolved = tpr.size >= usable.sum() / 2
         if resolved:
-            out_scores = np.where(outside > 0, values[:, :, 0].reshape(len(values), -1), -np.inf)
-            allowed = np.floor(fpr * number).astype(np.int64)
-            ordered = -np.sort(-out_scores, axis=1)
-            bar = np.take_along_axis(ordered, allowed[:, None], axis=1)
-            above = (values[:, :, 1].reshape(len(values), -1) > bar) & (inside > 0)
-            tpr = above.sum(axis=1) / inside.sum(axis=1)
             method = "counted on held-out models"
         else:
             effect = risk.effect.take(usable)

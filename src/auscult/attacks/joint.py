@@ -17,13 +17,13 @@ evaluated.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from auscult.layout import BYTES_AT_ONCE, Deal, Layout
-from auscult.progress import SILENT, Progress
+from auscult.layout import BYTES_AT_ONCE, Centring, Deal, Layout, take_patients
 
 DIAGONAL_SHRINKAGE = 0.3
 STRENGTHS = (0.0, 3.0, 10.0, 30.0, 100.0, 1000.0, np.inf)
@@ -43,13 +43,43 @@ class PatientScores:
         In units of the standard deviation within folds and classes; laid out as `deal`. NaN for a
         patient who is not estimable.
     deal : Deal
-    strengths : dict of str to list of float
-        Strength chosen per band of record count, one per fold.
     """
 
     values: NDArray[np.float64]
     deal: Deal
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class JointAttack:
+    """The attack after its strengths were chosen; scores any part of the layout.
+
+    Attributes
+    ----------
+    strengths, effects : dict of str to list of float
+        Per band of record count: strength of the pull and average effect, one per fold.
+    """
+
     strengths: dict[str, list[float]]
+    effects: dict[str, list[float]]
+
+    def score(self, part: Layout, signals: NDArray[np.floating]) -> PatientScores:
+        """Score every patient of a part under every model, from the other folds of models.
+
+        Parameters
+        ----------
+        part : Layout
+        signals : float array, shape (records, models)
+            Usually centred, in the part's order of rows.
+        """
+        dealt = part.deal()
+        values = np.full(dealt.model.shape, np.nan)
+        estimable = part.estimable()
+        for name, in_band in _bands(part):
+            for patients in _batches(part, np.flatnonzero(estimable & in_band)):
+                values[patients] = _held_out_scores(
+                    part, signals, dealt, patients, self.strengths[name], self.effects[name]
+                )
+        return PatientScores(values=values, deal=dealt)
 
     def strengths_for_summary(self) -> dict[str, list[float | str]]:
         """Strengths as JSON: infinity, which means equal weights, is written "equal"."""
@@ -78,47 +108,52 @@ class _Training:
     shrunk: NDArray[np.float64]  # (patients, k, k)
 
 
-def joint_scores(
-    layout: Layout,
-    signals: NDArray[np.floating],
-    progress: Progress = SILENT,
-    *,
-    strengths: tuple[float, ...] = STRENGTHS,
-) -> PatientScores:
-    """Score every patient under every model, from the other folds of models.
+def tuned(
+    layout: Layout, centring: Centring | None, *, strengths: tuple[float, ...] = STRENGTHS
+) -> JointAttack:
+    """Choose the strengths on a sample of patients of each band.
 
     Parameters
     ----------
     layout : Layout
-    signals : float array, shape (records, models)
-        Usually :func:`auscult.layout.centred` signals, in the layout's order of rows.
-    progress : Progress
-        Advanced by one per patient.
+        The whole cohort.
+    centring : Centring or None
+        Applied to the sample's signals.
     strengths : tuple of float
         Candidates for how strongly weights are pulled towards equal ones, ascending; a single one
         is used as it is: ``(0,)`` for shrunken linear discriminant weights, ``(inf,)`` for equal.
-
-    Returns
-    -------
-    PatientScores
     """
-    dealt = layout.deal()
-    values = np.full(dealt.model.shape, np.nan)
+    chosen: dict[str, list[float]] = {}
+    effects: dict[str, list[float]] = {}
     estimable = layout.estimable()
-    chosen_per_band: dict[str, list[float]] = {}
+    for name, in_band in _bands(layout):
+        band = np.flatnonzero(estimable & in_band)
+        if band.size:
+            sample = band[:: max(1, len(band) // TUNING_PATIENTS)]
+            part, _ = take_patients(layout, sample)
+            signals = part.signals if centring is None else centring.apply(part)
+            chosen[name], effects[name] = _choose_strengths(part, signals, strengths)
+    return JointAttack(strengths=chosen, effects=effects)
+
+
+def joint_scores(
+    layout: Layout,
+    centring: Centring | None = None,
+    *,
+    strengths: tuple[float, ...] = STRENGTHS,
+) -> PatientScores:
+    """Tune and score a whole layout at once; see :func:`tuned` and :class:`JointAttack`."""
+    attack = tuned(layout, centring, strengths=strengths)
+    return attack.score(layout, layout.signals if centring is None else centring.apply(layout))
+
+
+def _bands(layout: Layout) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+    """Bands of record count and which patients are in each."""
     for low, high in BANDS:
-        in_band = estimable & (layout.count >= low)
+        inside = layout.count >= low
         if high is not None:
-            in_band &= layout.count <= high
-        band = np.flatnonzero(in_band)
-        if not band.size:
-            continue
-        chosen, effect = _choose_strengths(layout, signals, dealt, band, strengths)
-        chosen_per_band[band_name(low, high)] = chosen
-        for patients in _batches(layout, band):
-            values[patients] = _held_out_scores(layout, signals, dealt, patients, chosen, effect)
-            progress.advance(len(patients))
-    return PatientScores(values=values, deal=dealt, strengths=chosen_per_band)
+            inside &= layout.count <= high
+        yield band_name(low, high), inside
 
 
 def band_name(low: int, high: int | None) -> str:
@@ -279,30 +314,25 @@ def _held_out_scores(
 
 
 def _choose_strengths(
-    layout: Layout,
-    signals: NDArray[np.floating],
-    dealt: Deal,
-    band: NDArray[np.int64],
-    strengths: tuple[float, ...],
+    sample: Layout, signals: NDArray[np.floating], strengths: tuple[float, ...]
 ) -> tuple[list[float], list[float]]:
     """Strength and average effect of a band, one per fold, from the other folds' models only.
 
     For the evaluation fold f, every other fold g in turn is scored by weights from the folds that
     are neither f nor g; the strength with the highest mean AUC over a sample of the band's patients
     wins, or a stronger one that is worse by no more than a standard error of the difference.
+    `sample` holds patients of the band.
 
     A single record leaves nothing to weigh, and learning the sign of its weight would only add
     noise: with weights of -1 in some folds the null interval of 32 models covered 89% [simulated].
     """
-    folds = dealt.folds
-    if len(strengths) > 1 and int(layout.count[band].max()) == 1:
+    dealt, folds = sample.deal(), sample.folds
+    if len(strengths) > 1 and int(sample.count.max()) == 1:
         strengths = (np.inf,)
-    step = max(1, len(band) // TUNING_PATIENTS)
-    sample = band[::step]
     gained = []
     effects = np.zeros(folds)
-    for patients in _batches(layout, sample):
-        x, weight = _gather(layout, signals, dealt, patients)
+    for patients in _batches(sample, np.arange(sample.patients)):
+        x, weight = _gather(sample, signals, dealt, patients)
         moments = _moments(x, weight)
         within = _within(moments)
         for fold in range(folds):
@@ -322,7 +352,7 @@ def _choose_strengths(
                         auc = auc_in_folds(scores, weight[:, judged, None, :, 0])
                         part[:, spared, number] += auc / (folds - 1)
         gained.append(part)
-    effect_per_fold = [max(float(e) / len(sample), FEWEST_EFFECT) for e in effects]
+    effect_per_fold = [max(float(e) / sample.patients, FEWEST_EFFECT) for e in effects]
     if len(strengths) == 1:
         return [strengths[0]] * folds, effect_per_fold
     if folds < 3:

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import digamma, expit, polygamma
 
-from auscult.layout import BYTES_AT_ONCE, Layout
+from auscult.layout import Layout, take_patients
+from auscult.parallel import in_order, let_go, scratch
 from auscult.progress import Progress
 
 PER_RECORD_VARIANCE_MODELS = 32
@@ -38,6 +39,9 @@ class References:
     variance: NDArray[np.float64]
 
 
+PartScorer = Callable[[Layout], Scores]
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class RecordAttack:
     """An attack on records.
@@ -50,19 +54,63 @@ class RecordAttack:
         Name for people.
     needs_in : bool
         Whether the attacker trains models with the record inside.
-    score : callable
-        From a layout to scores, shape (records, models); NaN for patients who are not estimable.
+    begin : callable
+        From the whole layout to a function that scores a part of it, shape (records, models).
+    finish : callable, optional
+        From a target's scores of all records and which of them are OUT of it to better ones.
     """
 
     name: str
     label: str
     needs_in: bool
-    score: Callable[[Layout, Progress], Scores]
+    begin: Callable[[Layout], PartScorer]
+    finish: Callable[[Scores, NDArray[np.bool_]], Scores] | None = None
 
     def supports(self, models: int) -> str | None:
         """Why this many models cannot carry the attack, or None."""
         least = 8 if self.needs_in else 4
         return None if models >= least else f"{self.label} needs at least {least} models"
+
+    def score(self, layout: Layout, progress: Progress) -> Scores:
+        """Scores of every record under every target, shape (models, records).
+
+        Parameters
+        ----------
+        layout : Layout
+        progress : Progress
+            Advanced by one per record.
+
+        Returns
+        -------
+        float array, shape (models, records)
+            In the layout's order of rows; NaN for patients who are not estimable. Before
+            :attr:`finish`, which :meth:`of_target` applies.
+        """
+        score_part = self.begin(layout)
+        result = scratch((layout.models, layout.records), layout.signals.dtype)
+
+        def work(place: tuple[slice, slice, Layout]) -> int:
+            _, rows, part = place
+            scores = score_part(part)
+            scores[~part.estimable()[part.patient]] = np.nan
+            result[:, rows] = scores.T
+            let_go(layout.signals)
+            let_go(result)
+            return part.records
+
+        for records in in_order(work, layout.parts()):
+            progress.advance(records)
+        return result
+
+    def of_target(self, scores: Scores, layout: Layout, model: int) -> Scores:
+        """Finished scores of all records under one target, shape (records,)."""
+        column = np.array(scores[model])
+        if self.finish is None:
+            return column
+        usable = np.isfinite(column)
+        outside = ~layout.member[layout.patient, model]
+        column[usable] = self.finish(column[usable], outside[usable])
+        return column
 
 
 def references(values: NDArray[np.float64], weight: NDArray[np.float64]) -> References:
@@ -86,52 +134,92 @@ def references(values: NDArray[np.float64], weight: NDArray[np.float64]) -> Refe
     )
 
 
-def _lira_online(layout: Layout, progress: Progress) -> Scores:
+def _lira_online(layout: Layout) -> PartScorer:
     """Gaussian log-likelihood ratio of IN against OUT, per record (Carlini et al. 2022, eq. 4)."""
     variance_of = _variance_rule(layout)
 
-    def score(x: NDArray[np.float64], ref: References) -> NDArray[np.float64]:
-        variance = variance_of(ref)[..., None]
-        distance = (x[:, :, None] - ref.mean[..., None]) ** 2 / variance
-        log_density = -0.5 * (distance + np.log(variance))
-        return np.asarray(log_density[:, :, 1] - log_density[:, :, 0])
+    def score(x: NDArray[np.float64], ref: References, _: NDArray[np.int64]) -> NDArray[np.float64]:
+        variance = variance_of(ref)
+        half = 0.5 / variance
+        outside = (x - ref.mean[:, :, :1]) ** 2 * half[:, :, :1]
+        inside = (x - ref.mean[:, :, 1:]) ** 2 * half[:, :, 1:]
+        offset = 0.5 * np.log(variance[:, :, :1] / variance[:, :, 1:])
+        return np.asarray(outside - inside + offset)
 
-    return _by_fold(layout, score, progress)
+    return _by_fold(score)
 
 
-def _lira_offline(layout: Layout, progress: Progress) -> Scores:
+def _lira_offline(layout: Layout) -> PartScorer:
     """How far above the OUT models the signal lies, in their deviations (Carlini et al. 2022)."""
     variance_of = _variance_rule(layout)
 
-    def score(x: NDArray[np.float64], ref: References) -> NDArray[np.float64]:
+    def score(x: NDArray[np.float64], ref: References, _: NDArray[np.int64]) -> NDArray[np.float64]:
         return np.asarray((x - ref.mean[:, :, :1]) / np.sqrt(variance_of(ref)[:, :, :1]))
 
-    return _by_fold(layout, score, progress)
+    return _by_fold(score)
 
 
-def _population(layout: Layout, progress: Progress) -> Scores:
+def _population(_: Layout) -> PartScorer:
     """The signal itself, no references: what an attacker does who trains nothing."""
-    progress.advance(layout.records)
-    scores = layout.signals.copy()
-    scores[~layout.estimable()[layout.patient]] = np.nan
-    return scores
+    return lambda part: part.signals.copy()
 
 
-def _rmia_online(layout: Layout, progress: Progress) -> Scores:
-    return _rmia(layout, progress, online=True)
+def _rmia_online(_: Layout) -> PartScorer:
+    """Ratio p(x|t) / p(x) of RMIA; p(x) is the mean over IN and OUT references."""
+
+    def score(x: NDArray[np.float64], ref: References, _: NDArray[np.int64]) -> NDArray[np.float64]:
+        marginal = ref.mean.mean(axis=2, keepdims=True)
+        return np.asarray(x / np.maximum(marginal, np.finfo(np.float64).tiny))
+
+    return _by_fold(score, transform=expit)
 
 
-def _rmia_offline(layout: Layout, progress: Progress) -> Scores:
-    return _rmia(layout, progress, online=False)
+def _rmia_offline(layout: Layout) -> PartScorer:
+    """Ratio of RMIA when only OUT references count.
+
+    The IN mean is inferred as ``a p_out + (1 - a)`` (Zarifzadeh et al. 2024, eq. 10); `a` is fitted
+    for each target by least squares on what the models outside its folds say of at most 20,000
+    records, of evenly spaced patients: never on the target's own labels.
+    """
+    product, square = np.zeros(layout.models), np.zeros(layout.models)
+    for part in _sampled(layout):
+        values, weight, model = _gathered(part, expit)
+        mean = references(values, weight).mean
+        lacking = 1 - mean[..., 0]
+        for total, term in ((product, (1 - mean[..., 1]) * lacking), (square, lacking**2)):
+            at_models = weight * term[:, :, None, None]
+            total += np.bincount(model.ravel(), at_models.ravel(), minlength=layout.models)
+    a = np.clip(product / np.maximum(square, 1e-300), 0.0, 1.0)
+
+    def score(
+        x: NDArray[np.float64], ref: References, model: NDArray[np.int64]
+    ) -> NDArray[np.float64]:
+        outside, slope = ref.mean[:, :, :1], a[model]
+        marginal = (outside + slope * outside + (1 - slope)) / 2
+        return np.asarray(x / np.maximum(marginal, np.finfo(np.float64).tiny))
+
+    return _by_fold(score, transform=expit)
+
+
+def _rmia_finish(ratio: Scores, outside: NDArray[np.bool_]) -> Scores:
+    return rmia_scores(np.asarray(ratio, dtype=np.float64), ratio[outside].astype(np.float64))
 
 
 RECORD_ATTACKS = (
-    RecordAttack(name="lira", label="LiRA (online)", needs_in=True, score=_lira_online),
-    RecordAttack(name="lira_offline", label="LiRA (offline)", needs_in=False, score=_lira_offline),
-    RecordAttack(name="rmia", label="RMIA (online)", needs_in=True, score=_rmia_online),
-    RecordAttack(name="rmia_offline", label="RMIA (offline)", needs_in=False, score=_rmia_offline),
+    RecordAttack(name="lira", label="LiRA (online)", needs_in=True, begin=_lira_online),
+    RecordAttack(name="lira_offline", label="LiRA (offline)", needs_in=False, begin=_lira_offline),
     RecordAttack(
-        name="population", label="Population threshold", needs_in=False, score=_population
+        name="rmia", label="RMIA (online)", needs_in=True, begin=_rmia_online, finish=_rmia_finish
+    ),
+    RecordAttack(
+        name="rmia_offline",
+        label="RMIA (offline)",
+        needs_in=False,
+        begin=_rmia_offline,
+        finish=_rmia_finish,
+    ),
+    RecordAttack(
+        name="population", label="Population threshold", needs_in=False, begin=_population
     ),
 )
 
@@ -161,50 +249,6 @@ def rmia_scores(
     return np.searchsorted(ordered, ratio / gamma, side="left") / ordered.size
 
 
-def _rmia(layout: Layout, progress: Progress, *, online: bool) -> Scores:
-    """RMIA under every target; the ratios p(x|t)/p(x) first, then one sort per target.
-
-    Online, p(x) is the mean over IN and OUT references. Offline, only OUT references count and the
-    IN mean is inferred as ``a p_out + (1 - a)`` (Zarifzadeh et al. 2024, eq. 10); `a` is fitted for
-    each target by least squares on what the *other* models say, never on the target's labels.
-    """
-    means = np.empty((layout.records, layout.folds, 2))
-    for rows, values, weight, _ in _gathered(layout):
-        means[rows] = references(expit(values), weight).mean
-        progress.advance(len(rows) / 3)
-    fold = _fold_of_model(layout)
-    usable = layout.estimable()[layout.patient]
-
-    def at_targets(rows: NDArray[np.int64], label: int) -> NDArray[np.float64]:
-        return np.take_along_axis(means[rows, :, label], fold[layout.patient[rows]], axis=1)
-
-    a = np.ones(layout.models)
-    if not online:
-        product, square = np.zeros(layout.models), np.zeros(layout.models)
-        for rows in _pieces(layout):
-            kept = rows[usable[rows]]
-            lacking = 1 - at_targets(kept, 0)
-            product += ((1 - at_targets(kept, 1)) * lacking).sum(axis=0)
-            square += (lacking**2).sum(axis=0)
-        a = np.clip(product / np.maximum(square, 1e-300), 0.0, 1.0)
-
-    ratio = np.full(layout.signals.shape, np.nan, dtype=layout.signals.dtype)
-    for rows in _pieces(layout):
-        out = at_targets(rows, 0)
-        inside = at_targets(rows, 1) if online else a * out + (1 - a)
-        marginal = np.maximum((inside + out) / 2, np.finfo(np.float64).tiny)
-        ratio[rows] = expit(layout.signals[rows].astype(np.float64)) / marginal
-        progress.advance(len(rows) / 3)
-    member = layout.member
-    for model in range(layout.models):
-        column = ratio[usable, model].astype(np.float64)
-        out_records = ~member[layout.patient[usable], model]
-        ratio[usable, model] = rmia_scores(column, column[out_records])
-        progress.advance(layout.records / 3 / layout.models)
-    ratio[~usable] = np.nan
-    return ratio
-
-
 def _variance_rule(layout: Layout) -> Callable[[References], NDArray[np.float64]]:
     """Per-record variances with many references; with few, shrunk towards a local mean.
 
@@ -215,11 +259,12 @@ def _variance_rule(layout: Layout) -> Callable[[References], NDArray[np.float64]
     if layout.models >= PER_RECORD_VARIANCE_MODELS:
         return lambda ref: _positive(ref.variance)
 
-    step = max(1, layout.records // 20_000)
-    sample = np.arange(0, layout.records, step)
-    sample = sample[layout.estimable()[layout.patient[sample]]]
-    parts = [(values, weight) for _, values, weight, _ in _gathered(layout, sample)]
-    ref = references(np.concatenate([v for v, _ in parts]), np.concatenate([w for _, w in parts]))
+    parts = [references(*_gathered(part)[:2]) for part in _sampled(layout)]
+    ref = References(
+        number=np.concatenate([part.number for part in parts]),
+        mean=np.concatenate([part.mean for part in parts]),
+        variance=np.concatenate([part.variance for part in parts]),
+    )
     trends, freedoms = [], []
     for label in (0, 1):
         free = np.maximum(ref.number[..., label] - 1, 1).ravel()
@@ -267,58 +312,49 @@ def _inverse_trigamma(value: float) -> float:
 
 
 def _by_fold(
-    layout: Layout,
-    score: Callable[[NDArray[np.float64], References], NDArray[np.float64]],
-    progress: Progress,
-) -> Scores:
+    score: Callable[[NDArray[np.float64], References, NDArray[np.int64]], NDArray[np.float64]],
+    transform: Callable[[NDArray[np.float64]], NDArray[np.float64]] | None = None,
+) -> PartScorer:
     """Score the models of each fold against the references outside it.
 
-    `score` receives values (records, folds, places of both classes) and the references of each
-    fold.
+    `score` receives values (records, folds, places of both classes), the references of each fold
+    and the models' numbers. Every model lies in one place: the scores are put back by the deal.
     """
-    result = np.full(layout.signals.shape, np.nan, dtype=layout.signals.dtype)
-    for rows, values, weight, model in _gathered(layout):
+
+    def scorer(part: Layout) -> Scores:
+        values, weight, model = _gathered(part, transform)
         x = values.reshape(*values.shape[:2], -1)
-        scored = score(x, references(values, weight)).reshape(len(rows), -1)
-        used = weight.reshape(len(rows), -1) > 0
-        row = np.repeat(rows, used.sum(axis=1))
-        result[row, model.reshape(len(rows), -1)[used]] = scored[used]
-        progress.advance(len(rows))
-    result[~layout.estimable()[layout.patient]] = np.nan
-    return result
+        scored = score(x, references(values, weight), model.reshape(x.shape))
+        scored = scored.reshape(part.records, -1)
+        result = np.full(part.signals.shape, np.nan, dtype=part.signals.dtype)
+        places = model.reshape(part.records, -1)
+        if places.shape[1] == part.models:
+            np.put_along_axis(result, places, scored.astype(result.dtype), axis=1)
+            return result
+        row, place = np.nonzero(weight.reshape(part.records, -1))
+        result[row, places[row, place]] = scored[row, place]
+        return result
+
+    return scorer
 
 
-def _fold_of_model(layout: Layout) -> NDArray[np.int64]:
-    """Fold of every model for every patient, shape (patients, models)."""
-    dealt = layout.deal()
-    fold = np.zeros(layout.member.shape, dtype=np.int64)
-    numbers = np.broadcast_to(np.arange(dealt.folds)[None, :, None, None], dealt.model.shape)
-    used = dealt.weight > 0
-    patient = np.broadcast_to(np.arange(layout.patients)[:, None, None, None], dealt.model.shape)
-    fold[patient[used], dealt.model[used]] = numbers[used]
-    return fold
-
-
-def _pieces(layout: Layout) -> list[NDArray[np.int64]]:
-    step = max(1, BYTES_AT_ONCE // (64 * layout.models))
-    return [
-        np.arange(start, min(start + step, layout.records))
-        for start in range(0, layout.records, step)
-    ]
+def _sampled(layout: Layout, most: int = 20_000) -> Iterator[Layout]:
+    """Parts with about so many records, of evenly spaced patients who are estimable."""
+    usable = np.flatnonzero(layout.estimable())
+    step = max(1, int(layout.count[usable].sum()) // most)
+    sample, _ = take_patients(layout, usable[::step])
+    for _, _, part in sample.parts():
+        yield part
 
 
 def _gathered(
-    layout: Layout, sample: NDArray[np.int64] | None = None
-) -> Iterator[
-    tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]
-]:
-    """Rows, values, weights and model numbers, piece by piece; see :class:`auscult.layout.Deal`."""
-    dealt = layout.deal()
-    chosen = np.arange(layout.records) if sample is None else sample
-    step = max(1, BYTES_AT_ONCE // (64 * layout.models))
-    for start in range(0, len(chosen), step):
-        rows = chosen[start : start + step]
-        part = dealt.take(layout.patient[rows])
-        flat = part.model.reshape(len(rows), -1)
-        values = np.take_along_axis(layout.signals[rows], flat, axis=1).astype(np.float64)
-        yield rows, values.reshape(part.model.shape), part.weight, part.model
+    part: Layout, transform: Callable[[NDArray[np.float64]], NDArray[np.float64]] | None = None
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
+    """Values, weights and model numbers; see :class:`auscult.layout.Deal`."""
+    dealt = part.deal()
+    model = dealt.model[part.patient]
+    x = part.signals.astype(np.float64)
+    if transform is not None:
+        x = transform(x)
+    values = np.take_along_axis(x, model.reshape(part.records, -1), axis=1)
+    return values.reshape(model.shape), dealt.weight[part.patient], model

@@ -6,18 +6,22 @@ wrong, so a curve passes through a group of ties in a straight line.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
+from auscult.attacks.record import RecordAttack
 from auscult.layout import Layout
+from auscult.parallel import in_order
+from auscult.progress import SILENT, Progress
 
 FPR_GRID = tuple(float(f"{x:.4g}") for x in np.logspace(-5, 0, 61))
 REPORTED_FPR = (0.0001, 0.001, 0.01, 0.1)
 REPLICATES = 500
 PATIENT_GROUPS = 100
+BOOTSTRAP_CELLS = 1 << 24
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -56,13 +60,17 @@ class AggregateRoc:
 
 def exact_auc(members: NDArray[np.floating], others: NDArray[np.floating]) -> float:
     """Probability that a member's score exceeds a non-member's, ties half (Mann-Whitney)."""
-    ranks = rankdata(np.concatenate([members, others]))
-    won = ranks[: members.size].sum() - members.size * (members.size + 1) / 2
-    return float(won / (members.size * others.size))
+    queries, ordered = np.sort(members), np.sort(others)
+    below = np.searchsorted(ordered, queries, side="left").sum(dtype=np.int64)
+    not_above = np.searchsorted(ordered, queries, side="right").sum(dtype=np.int64)
+    return float((below + not_above) / 2 / (members.size * others.size))
 
 
 def aggregate_roc(
-    layout: Layout, scores: NDArray[np.floating], rng: np.random.Generator
+    layout: Layout,
+    scores: Callable[[int], NDArray[np.floating]],
+    rng: np.random.Generator,
+    progress: Progress = SILENT,
 ) -> AggregateRoc:
     """Average the ROC over all targets; interval by bootstrap over models and patients.
 
@@ -72,52 +80,77 @@ def aggregate_roc(
     Parameters
     ----------
     layout : Layout
-    scores : float array, shape (records, models)
-        NaN rows are left out.
+    scores : callable
+        From a target's number to the scores of all records, shape (records,); NaN ones are left
+        out.
     rng : numpy.random.Generator
         For the bootstrap only.
+    progress : Progress
+        Advanced by one per target.
     """
-    usable = np.isfinite(scores[:, 0])
-    patient = layout.patient[usable]
     groups = min(PATIENT_GROUPS, layout.patients)
-    group = rng.permutation(layout.patients)[patient] % groups
-    aucs, counts = [], []
-    median_out = int(np.median([(~layout.member[patient, m]).sum() for m in range(layout.models)]))
+    group = (rng.permutation(layout.patients) % groups).astype(np.int16)[layout.patient]
+    usable = layout.estimable()
+    per_patient = np.where(usable, layout.count, 0)
+    outside = [int(per_patient[~layout.member[:, m]].sum()) for m in range(layout.models)]
+    targets = [m for m in range(layout.models) if 0 < outside[m] < int(per_patient.sum())]
+    median_out = int(np.median(outside))
     grid = np.array([f for f in FPR_GRID if f * median_out >= 1])
-    for model in range(layout.models):
-        inside = layout.member[patient, model]
-        if not inside.any() or inside.all():
-            continue
-        column = scores[usable, model].astype(np.float64)
-        aucs.append(exact_auc(column[inside], column[~inside]))
-        counts.append(_counts(column, inside, group, groups, grid))
+
+    def judge(model: int) -> tuple[float, NDArray[np.float64]]:
+        column = scores(model)
+        kept = np.isfinite(column)
+        column = column[kept]
+        inside = layout.member[layout.patient[kept], model]
+        auc = exact_auc(column[inside], column[~inside])
+        return auc, _counts(column, inside, group[kept], groups, grid)
+
+    aucs, counts = [], []
+    for auc, count in in_order(judge, targets):
+        aucs.append(auc)
+        counts.append(count)
+        progress.advance()
     table = np.stack(counts)  # (targets, groups, 2, bins)
-    ones = np.ones((table.shape[0], groups))
-    tpr, binned_auc = _curve(table, ones[:, 0], ones[0], grid)
-    draws_tpr = np.empty((REPLICATES, grid.size))
-    draws_auc = np.empty(REPLICATES)
-    for b in range(REPLICATES):
-        models = rng.multinomial(table.shape[0], np.full(table.shape[0], 1 / table.shape[0]))
-        patients = rng.multinomial(groups, np.full(groups, 1 / groups))
-        draws_tpr[b], draws_auc[b] = _curve(table, models, patients, grid)
+    n = len(targets)
+    tpr, binned_auc = _curves(table, np.ones((1, n)), np.ones((1, groups)), grid)
+    draws_tpr, draws_auc = np.empty((REPLICATES, grid.size)), np.empty(REPLICATES)
+    models = rng.multinomial(n, np.full(n, 1 / n), REPLICATES)
+    patients = rng.multinomial(groups, np.full(groups, 1 / groups), REPLICATES)
+    step = max(1, BOOTSTRAP_CELLS // (n * grid.size**2))
+    for start in range(0, REPLICATES, step):
+        drawn = slice(start, start + step)
+        draws_tpr[drawn], draws_auc[drawn] = _curves(table, models[drawn], patients[drawn], grid)
     auc = float(np.mean(aucs))
-    low, high = np.quantile(draws_auc, [0.025, 0.975]) - binned_auc + auc
+    low, high = np.quantile(draws_auc, [0.025, 0.975]) - binned_auc[0] + auc
     # In the far left few records carry the curve and a replicate's interpolation is biased upwards:
     # the spread of the replicates is used, not their place.
     tpr_low, tpr_high = (
-        np.quantile(draws_tpr, [0.025, 0.975], axis=0) - np.median(draws_tpr, axis=0) + tpr
+        np.quantile(draws_tpr, [0.025, 0.975], axis=0) - np.median(draws_tpr, axis=0) + tpr[0]
     )
     return AggregateRoc(
         auc=auc,
         low=float(np.clip(low, 0, 1)),
         high=float(np.clip(high, 0, 1)),
         fpr=grid,
-        tpr=tpr,
+        tpr=tpr[0],
         tpr_low=np.clip(tpr_low, 0, 1),
         tpr_high=np.clip(tpr_high, 0, 1),
-        targets=len(aucs),
+        targets=n,
         records=median_out,
     )
+
+
+def roc_of_attack(
+    attack: RecordAttack, layout: Layout, rng: np.random.Generator, progress: Progress = SILENT
+) -> AggregateRoc:
+    """Run an attack and average its ROC; `progress` advances by two per record."""
+    scores = attack.score(layout, progress)
+
+    def of_target(model: int) -> NDArray[np.floating]:
+        progress.advance(layout.records / layout.models)
+        return attack.of_target(scores, layout, model)
+
+    return aggregate_roc(layout, of_target, rng)
 
 
 def _counts(
@@ -137,28 +170,39 @@ def _counts(
     return np.bincount(key, minlength=groups * 2 * bins).reshape(groups, 2, bins).astype(float)
 
 
-def _curve(
+def _curves(
     table: NDArray[np.float64],
     models: NDArray[np.floating] | NDArray[np.integer],
     patients: NDArray[np.floating] | NDArray[np.integer],
     grid: NDArray[np.float64],
-) -> tuple[NDArray[np.float64], float]:
-    """Mean curve on the grid and mean area, each target weighted by `models`."""
-    binned = np.einsum("tgcb,g->tcb", table, patients.astype(np.float64))
-    total = np.maximum(binned.sum(axis=2, keepdims=True), 1e-12)
-    rates = np.concatenate([np.zeros_like(total), np.cumsum(binned, axis=2) / total], axis=2)
-    tpr = np.zeros(grid.size)
-    area = 0.0
-    for weight, rate in zip(models, rates, strict=True):
-        if weight:
-            tpr += weight * np.interp(grid, *_climbing(rate[0], rate[1]))
-            area += weight * float(np.trapezoid(rate[1], rate[0]))
-    return tpr / models.sum(), area / float(models.sum())
-
-
-def _climbing(
-    fpr: NDArray[np.float64], tpr: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Keep the highest point of each vertical step, so that interpolation is defined."""
-    last = np.append(fpr[1:] > fpr[:-1], True)
-    return fpr[last], tpr[last]
+    """Mean curves on the grid and mean areas of several replicates.
+
+    Parameters
+    ----------
+    table : float64 array, shape (targets, groups, 2, bins)
+    models : array, shape (replicates, targets)
+        Weight of each target.
+    patients : array, shape (replicates, groups)
+        Weight of each group of patients.
+    grid : float64 array, shape (points,)
+
+    Returns
+    -------
+    tpr : float64 array, shape (replicates, points)
+    area : float64 array, shape (replicates,)
+    """
+    binned = np.tensordot(patients.astype(np.float64), table, axes=(1, 1))  # (r, t, 2, bins)
+    total = np.maximum(binned.sum(axis=3, keepdims=True), 1e-12)
+    rates = np.concatenate([np.zeros_like(total), np.cumsum(binned, axis=3) / total], axis=3)
+    fpr, tpr = rates[:, :, 0], rates[:, :, 1]  # (replicates, targets, nodes)
+    # Last node at or before each point: on a vertical step that is its highest.
+    before = (fpr[:, :, None, :] <= grid[:, None] + 1e-12).sum(axis=3) - 1
+    after = np.minimum(before + 1, fpr.shape[2] - 1)
+    x0, x1 = (np.take_along_axis(fpr, at, axis=2) for at in (before, after))
+    y0, y1 = (np.take_along_axis(tpr, at, axis=2) for at in (before, after))
+    share = np.where(x1 > x0, (grid - x0) / np.where(x1 > x0, x1 - x0, 1.0), 0.0)
+    weight = models / models.sum(axis=1, keepdims=True)
+    curves = np.einsum("rt,rtp->rp", weight, y0 + np.clip(share, 0, 1) * (y1 - y0))
+    area = np.einsum("rt,rt->r", weight, np.trapezoid(tpr, fpr, axis=2))
+    return curves, area

@@ -12,6 +12,7 @@ likelihoods all come from this one formula; ``a + b d^2`` is the delta-method va
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -76,6 +77,15 @@ class Effect:
         # Derivative of the distribution function above in x, as far as it depends on d.
         slope = (1 - self.b / 2)[:, None] + (self.b / self.a * self.d)[:, None] * d
         return np.asarray(-0.5 * z * z + np.log(np.maximum(slope, 1e-6)))
+
+
+def joined(parts: Sequence[Effect]) -> Effect:
+    """Effects of several parts as one."""
+    return Effect(
+        d=np.concatenate([part.d for part in parts]),
+        a=np.concatenate([part.a for part in parts]),
+        b=np.concatenate([part.b for part in parts]),
+    )
 
 
 def effect_of_samples(

@@ -20,6 +20,9 @@ from auscult.risk.shrinkage import fit_prior, predict_centre, shares_above, weig
 
 FALSE_DISCOVERY_RATE = 0.05
 REPLICATES = 40
+# Resampling patients does not show what smoothing the prior costs: without this factor intervals of
+# 32 models covered 87 to 96% in simulation, with it 91 to 98%.
+SMOOTHING_ERROR = 1.25
 MOST_FOR_REPLICATES = 3000
 
 
@@ -75,7 +78,8 @@ def exposed(
     for number, threshold in enumerate(thresholds):
         tail = risk.posterior.tails[threshold][usable]
         estimate = float(tail.sum())
-        variance = float((tail * (1 - tail)).sum()) + (patients * spread[number]) ** 2
+        error = SMOOTHING_ERROR * patients * spread[number]
+        variance = float((tail * (1 - tail)).sum()) + error**2
         low, high = _count_interval(estimate, variance, patients)
         p = risk.effect.take(usable).p_above(threshold)
         result.append(
@@ -144,13 +148,14 @@ def _count_interval(estimate: float, variance: float, patients: int) -> tuple[fl
     """Interval of a count from the gamma distribution that has its mean and variance.
 
     It keeps small counts above zero and is as good as normal for large ones. Above half of the
-    patients, those who are not exposed are counted.
+    patients, those who are not exposed are counted. Bounds are whole patients, rounded outwards.
     """
     if estimate > patients / 2:
         low, high = _gamma_interval(patients - estimate, variance)
-        return max(patients - high, 0.0), patients - low
-    low, high = _gamma_interval(estimate, variance)
-    return low, min(high, float(patients))
+        low, high = patients - high, patients - low
+    else:
+        low, high = _gamma_interval(estimate, variance)
+    return max(float(np.floor(low)), 0.0), min(float(np.ceil(high)), float(patients))
 
 
 def _gamma_interval(mean: float, variance: float) -> tuple[float, float]:

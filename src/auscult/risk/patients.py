@@ -8,13 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
-from auscult.attacks.joint import PatientScores, auc_in_folds, joint_scores
-from auscult.layout import BYTES_AT_ONCE, Layout, centred, take_patients
+from auscult.attacks.joint import JointAttack, auc_in_folds, joint_scores, tuned
+from auscult.layout import Centring, Layout, take_patients
+from auscult.parallel import in_order, let_go
 from auscult.progress import SILENT, Progress
-from auscult.risk.effect import Effect, effect_in_folds, effect_of_samples
+from auscult.risk.effect import Effect, effect_in_folds, effect_of_samples, joined
 from auscult.risk.shrinkage import Covariates, Posterior, shrink
 
 MOST_CLASSES = 5
+PATIENT_FPR = (0.01, 0.1)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -45,9 +47,13 @@ class PatientRisk:
 
     Attributes
     ----------
-    scores : PatientScores
+    attack : JointAttack
+    centring : Centring
     auc_raw : float64 array, shape (patients,)
         Cross-fitted, unshrunk; NaN where not estimable.
+    tpr_raw : dict of float to float64 array, shape (patients,)
+        TPR counted on held-out models at each false positive rate; NaN where a patient is OUT of
+        too few models to count it.
     effect : Effect
         Shape (patients,).
     covariates : Covariates
@@ -59,45 +65,53 @@ class PatientRisk:
         records even when nothing leaks.
     """
 
-    scores: PatientScores
+    attack: JointAttack
+    centring: Centring
     auc_raw: NDArray[np.float64]
+    tpr_raw: dict[float, NDArray[np.float64]]
     effect: Effect
     covariates: Covariates
     posterior: Posterior
     study_max_auc: NDArray[np.float64]
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Part:
+    """What is kept of a part of the patients."""
+
+    auc_raw: NDArray[np.float64]
+    tpr_raw: NDArray[np.float64]  # (rates, patients)
+    effect: Effect
+    study_max_auc: NDArray[np.float64]
+    on_centred: RecordRisk
+
+
 def record_risk(layout: Layout, signals: NDArray[np.floating]) -> RecordRisk:
     """Effect of every record over all models, from signals of shape (records, models)."""
-    n = layout.records
-    effect = Effect(d=np.empty(n), a=np.empty(n), b=np.empty(n))
-    level, log_variance = np.empty(n), np.empty(n)
-    step = max(1, BYTES_AT_ONCE // (48 * layout.models))
-    for start in range(0, n, step):
-        rows = slice(start, min(start + step, n))
-        x = signals[rows].astype(np.float64)
-        inside = layout.member[layout.patient[rows]]
-        mean, variance, number = [], [], []
-        for mask in (inside, ~inside):
-            count = mask.sum(axis=1)
-            total = np.maximum(count, 1)
-            m = (x * mask).sum(axis=1) / total
-            number.append(count.astype(np.float64))
-            mean.append(m)
-            scatter = (((x - m[:, None]) ** 2) * mask).sum(axis=1)
-            variance.append(scatter / np.maximum(count - 1, 1))
-        part = effect_of_samples(
-            difference=mean[0] - mean[1],
-            variance_in=variance[0],
-            variance_out=variance[1],
-            models_in=np.maximum(number[0], 1),
-            models_out=np.maximum(number[1], 1),
-        )
-        effect.d[rows], effect.a[rows], effect.b[rows] = part.d, part.a, part.b
-        level[rows] = (mean[0] + mean[1]) / 2
-        log_variance[rows] = np.log(np.maximum(variance[0] + variance[1], 1e-12))
-    effect.d[~layout.estimable()[layout.patient]] = np.nan
-    return RecordRisk(effect=effect, level=level, log_variance=log_variance)
+    x = signals.astype(np.float64)
+    inside = layout.member[layout.patient]
+    mean, variance, number = [], [], []
+    for mask in (inside, ~inside):
+        count = mask.sum(axis=1)
+        total = np.maximum(count, 1)
+        m = np.einsum("nm,nm->n", x, mask) / total
+        number.append(count.astype(np.float64))
+        mean.append(m)
+        deviation = x - m[:, None]
+        scatter = np.einsum("nm,nm,nm->n", deviation, deviation, mask)
+        variance.append(scatter / np.maximum(count - 1, 1))
+    effect = effect_of_samples(
+        difference=mean[0] - mean[1],
+        variance_in=variance[0],
+        variance_out=variance[1],
+        models_in=np.maximum(number[0], 1),
+        models_out=np.maximum(number[1], 1),
+    )
+    return RecordRisk(
+        effect=effect,
+        level=(mean[0] + mean[1]) / 2,
+        log_variance=np.log(np.maximum(variance[0] + variance[1], 1e-12)),
+    )
 
 
 def patient_risk(
@@ -113,24 +127,83 @@ def patient_risk(
     progress : Progress
         Advanced by one per patient.
     """
-    signals = centred(layout)
-    scores = joint_scores(layout, signals, progress)
-    # The study's figures are of the signals as they come, not centred.
-    plain = record_risk(layout, layout.signals)
-    on_centred = record_risk(layout, signals)
-    effect = effect_in_folds(scores.values, scores.deal.weight)
-    covariates = covariates_of(layout, on_centred, effect)
-    study = np.where(np.isnan(plain.study_auc), -np.inf, plain.study_auc)
-    largest = np.maximum.reduceat(study, layout.first)
+    centring = Centring(layout)
+    attack = tuned(layout, centring)
+
+    def assess(place: tuple[slice, slice, Layout]) -> _Part:
+        part = place[2]
+        signals = centring.apply(part)
+        scores = attack.score(part, signals)
+        # The study's figures are of the signals as they come, not centred.
+        study = record_risk(part, part.signals).study_auc
+        largest = np.maximum.reduceat(np.where(np.isnan(study), -np.inf, study), part.first)
+        values, weight = scores.values, scores.deal.weight
+        found = _Part(
+            auc_raw=auc_in_folds(values, weight),
+            tpr_raw=np.stack([tpr_of_patients(values, weight, rate) for rate in PATIENT_FPR]),
+            effect=effect_in_folds(values, weight),
+            study_max_auc=np.where(np.isinf(largest), np.nan, largest),
+            on_centred=record_risk(part, signals),
+        )
+        let_go(layout.signals)
+        return found
+
+    parts = []
+    for part in in_order(assess, layout.parts()):
+        parts.append(part)
+        progress.advance(part.auc_raw.size)
+    records = _joined_records([part.on_centred for part in parts])
+    effect = joined([part.effect for part in parts])
+    tpr = np.concatenate([part.tpr_raw for part in parts], axis=1)
+    covariates = covariates_of(layout, records, effect)
     risk = PatientRisk(
-        scores=scores,
-        auc_raw=auc_in_folds(scores.values, scores.deal.weight),
+        attack=attack,
+        centring=centring,
+        auc_raw=np.concatenate([part.auc_raw for part in parts]),
+        tpr_raw=dict(zip(PATIENT_FPR, tpr, strict=True)),
         effect=effect,
         covariates=covariates,
         posterior=shrink(effect, covariates, thresholds),
-        study_max_auc=np.where(np.isinf(largest), np.nan, largest),
+        study_max_auc=np.concatenate([part.study_max_auc for part in parts]),
     )
-    return risk, on_centred
+    return risk, records
+
+
+def tpr_of_patients(
+    values: NDArray[np.float64], weight: NDArray[np.float64], fpr: float
+) -> NDArray[np.float64]:
+    """Share of each patient's IN models above all but `fpr` of its OUT models.
+
+    Parameters
+    ----------
+    values, weight : float64 array, shape (patients, folds, 2, places)
+    fpr : float
+
+    Returns
+    -------
+    float64 array, shape (patients,)
+        NaN where a patient is OUT of fewer than 2 / `fpr` models.
+    """
+    n = len(values)
+    outside, inside = (weight[:, :, label].reshape(n, -1) > 0 for label in (0, 1))
+    number = outside.sum(axis=1)
+    if not (number >= 2 / fpr).any():
+        return np.full(n, np.nan)
+    out_scores = np.where(outside, values[:, :, 0].reshape(n, -1), -np.inf)
+    ordered = -np.sort(-out_scores, axis=1)
+    allowed = np.floor(fpr * number).astype(np.int64)
+    bar = np.take_along_axis(ordered, allowed[:, None], axis=1)
+    above = (values[:, :, 1].reshape(n, -1) > bar) & inside
+    tpr = above.sum(axis=1) / np.maximum(inside.sum(axis=1), 1)
+    return np.where(number >= 2 / fpr, tpr, np.nan)
+
+
+def _joined_records(parts: list[RecordRisk]) -> RecordRisk:
+    return RecordRisk(
+        effect=joined([part.effect for part in parts]),
+        level=np.concatenate([part.level for part in parts]),
+        log_variance=np.concatenate([part.log_variance for part in parts]),
+    )
 
 
 def covariates_of(layout: Layout, records: RecordRisk, effect: Effect) -> Covariates:
@@ -159,7 +232,7 @@ def permuted(layout: Layout, rng: np.random.Generator) -> Layout:
 
 def null_mean(
     layout: Layout,
-    signals: NDArray[np.floating],
+    centring: Centring,
     patients: NDArray[np.int64],
     replicates: int,
     rng: np.random.Generator,
@@ -171,12 +244,11 @@ def null_mean(
     Parameters
     ----------
     layout : Layout
-    signals : float array, shape (records, models)
-        Centred, in the layout's order of rows.
+    centring : Centring
     patients : int64 array
     replicates : int
     rng : Generator
     """
-    part, rows = take_patients(layout, np.tile(patients, replicates))
-    scores = joint_scores(permuted(part, rng), signals[rows])
+    part, _ = take_patients(layout, np.tile(patients, replicates))
+    scores = joint_scores(permuted(part, rng), centring)
     return float(np.nanmean(auc_in_folds(scores.values, scores.deal.weight)))

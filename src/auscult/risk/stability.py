@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 from scipy.stats import spearmanr
 
-from auscult.attacks.joint import auc_in_folds, joint_scores
-from auscult.layout import FEWEST_PER_CLASS, Layout, centred
+from auscult.attacks.joint import JointAttack, auc_in_folds, tuned
+from auscult.layout import FEWEST_PER_CLASS, Centring, Layout, deal
+from auscult.parallel import in_order, let_go
 from auscult.risk.patients import PatientRisk
 
 TOP_SHARE = 0.01
@@ -36,17 +37,32 @@ def half_aucs(
     """
     if layout.models < 4 * FEWEST_PER_CLASS:
         return None
-    draw = rng.random(layout.member.shape)
-    first = np.zeros(layout.member.shape, dtype=bool)
-    for mask in (layout.member, ~layout.member):
-        rank = np.where(mask, draw, 2.0).argsort(axis=1).argsort(axis=1)
-        first |= mask & (rank < mask.sum(axis=1, keepdims=True) // 2)
-    signals = centred(layout)
+    first = _first_half(layout, int(rng.integers(1 << 60)))
+    centring = Centring(layout)
     aucs = []
     for half in (first, ~first):
-        scores = joint_scores(replace(layout, used=half), signals)
-        aucs.append(auc_in_folds(scores.values, scores.deal.weight))
+        halved = replace(layout, used=half)
+        attack = tuned(halved, centring)
+
+        def assess(
+            place: tuple[slice, slice, Layout], attack: JointAttack = attack
+        ) -> NDArray[np.float64]:
+            scores = attack.score(place[2], centring.apply(place[2]))
+            let_go(layout.signals)
+            return auc_in_folds(scores.values, scores.deal.weight)
+
+        aucs.append(np.concatenate(list(in_order(assess, halved.parts()))))
     return aucs[0], aucs[1]
+
+
+def _first_half(layout: Layout, salt: int) -> NDArray[np.bool_]:
+    """Half of each patient's IN and half of its OUT models, shape (patients, models)."""
+    first = np.zeros(layout.member.shape, dtype=bool)
+    for patients, _, part in layout.parts():
+        dealt = deal(part.member, 2, number=part.number, salt=salt)
+        row, label, place = np.nonzero(dealt.weight[:, 0])
+        first[patients][row, dealt.model[row, 0, label, place]] = True
+    return first
 
 
 def stability(
