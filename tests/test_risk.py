@@ -10,7 +10,8 @@ from scipy.special import ndtr, ndtri
 from auscult.risk.effect import Effect, effect_in_folds, effect_of_samples
 from auscult.risk.exposed import adjusted, benjamini_hochberg, exposed
 from auscult.risk.patients import patient_risk, permuted, record_risk
-from auscult.risk.shrinkage import Covariates, fit_prior, posterior, shares_above, shrink
+from auscult.risk.prior import LikelihoodTable, Prior, Shape, weigh_shapes
+from auscult.risk.shrinkage import Covariates, posterior, shrink
 from auscult.risk.stability import (
     half_aucs,
     models_needed,
@@ -117,8 +118,6 @@ def test_posterior_under_a_known_normal_prior_is_the_textbook_one() -> None:
     # With b tiny the likelihood is normal with variance a: a conjugate case.
     d, a, tau, centre = np.array([1.5, -0.3]), 0.04, 0.3, 0.8
     effect = Effect(d=d, a=np.full(2, a), b=np.full(2, 1e-9))
-    from auscult.risk.shrinkage import Prior
-
     grid = np.linspace(-3, 3, 2001)
     mass = np.exp(-0.5 * (grid / tau) ** 2)
     prior = Prior(grid=grid, mass=mass[None] / mass.sum(), cuts=np.empty(0), mean=centre, pull=0.0)
@@ -164,10 +163,27 @@ def test_shares_above_agree_with_tails() -> None:
     rng = np.random.default_rng(4)
     effect = sampled_effects(rng.normal(0.8, 0.4, 500), 64, rng)
     centre = np.full(500, 0.8)
-    prior = fit_prior(effect, centre)
+    table = LikelihoodTable(effect, centre, 0.0)
+    prior = table.fit(1)
     tails = posterior(effect, centre, prior, THRESHOLDS).tails
-    shares = shares_above(effect, centre, prior, THRESHOLDS)
-    np.testing.assert_allclose(shares, [tails[t].mean() for t in THRESHOLDS], atol=0.01)
+    shares = table.shares_above(prior, ndtri(np.array(THRESHOLDS)))
+    np.testing.assert_allclose(shares, [tails[t].mean() for t in THRESHOLDS], atol=1e-9)
+
+
+def test_shape_is_shifted_or_picked_as_the_data_are() -> None:
+    rng = np.random.default_rng(14)
+    x = rng.uniform(-1, 1, 3000)
+    shifted = 0.8 + 0.5 * x + rng.normal(0, 0.1, 3000)
+    picked = np.where(rng.random(3000) < (1 + x) / 2, 1.6, 0.2) + rng.normal(0, 0.1, 3000)
+    for truth, moves in ((shifted, True), (picked, False)):
+        effect = sampled_effects(truth, 64, rng)
+        centre = np.poly1d(np.polyfit(x, effect.middle, 1))(x)
+        weights = weigh_shapes(effect, centre)
+        assert sum(weights.values()) == pytest.approx(1)
+        best = max(weights, key=lambda shape: weights[shape])
+        assert (best.pull == 1.0) == moves
+        assert moves or best.strata > 1
+    assert list(weigh_shapes(effect, np.ones(3000))) == [Shape(strata=1, pull=0.0)]
 
 
 def test_benjamini_hochberg_equals_scipy() -> None:

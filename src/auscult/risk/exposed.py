@@ -12,11 +12,14 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtri
 from scipy.stats import gamma
 
+from auscult.parallel import in_order
 from auscult.progress import SILENT, Progress
 from auscult.risk.patients import PatientRisk
-from auscult.risk.shrinkage import fit_prior, predict_centre, shares_above, weigh_shapes
+from auscult.risk.prior import LikelihoodTable, Shape, weigh_shapes
+from auscult.risk.shrinkage import predict_centre
 
 FALSE_DISCOVERY_RATE = 0.05
 REPLICATES = 40
@@ -128,20 +131,35 @@ def _spread_of_prior(
     if patients > MOST_FOR_REPLICATES:
         kept = kept[np.linspace(0, patients - 1, MOST_FOR_REPLICATES).astype(np.int64)]
     effect, covariates = risk.effect.take(kept), risk.covariates.take(kept)
-    shares = np.empty((REPLICATES, len(thresholds)))
     centre = predict_centre(effect, covariates)
     weights = weigh_shapes(effect, centre)
     shapes = list(weights)
-    chosen = max(weights, key=lambda shape: weights[shape])
-    settled = shares_above(effect, centre, fit_prior(effect, centre, chosen), thresholds)
-    for b in range(REPLICATES):
-        drawn = np.sort(rng.integers(0, kept.size, kept.size))
-        shape = shapes[rng.choice(len(shapes), p=list(weights.values()))]
-        prior = fit_prior(effect.take(drawn), centre[drawn], shape)
-        shares[b] = shares_above(effect, centre, prior, thresholds)
+    tables = {pull: LikelihoodTable(effect, centre, pull) for pull in {s.pull for s in shapes}}
+    levels = ndtri(np.array(thresholds))
+
+    def learn(shape: Shape, rows: NDArray[np.int64] | None) -> NDArray[np.float64]:
+        table = tables[shape.pull]
+        return table.shares_above(table.fit(shape.strata, rows), levels)
+
+    settled = learn(max(weights, key=lambda shape: weights[shape]), None)
+
+    def replicate(draw: tuple[Shape, NDArray[np.int64]]) -> NDArray[np.float64]:
+        return learn(*draw)
+
+    draws = [
+        (
+            shapes[int(rng.choice(len(shapes), p=list(weights.values())))],
+            np.sort(rng.integers(0, kept.size, kept.size)),
+        )
+        for _ in range(REPLICATES)
+    ]
+    shares = []
+    for share in in_order(replicate, draws):
+        shares.append(share)
         progress.advance()
     # A prior learned from all patients varies less than one learned from the sample.
-    return np.asarray(np.sqrt(((shares - settled) ** 2).mean(axis=0) * kept.size / patients))
+    square = ((np.stack(shares) - settled) ** 2).mean(axis=0)
+    return np.asarray(np.sqrt(square * kept.size / patients))
 
 
 def _count_interval(estimate: float, variance: float, patients: int) -> tuple[float, float]:

@@ -1,0 +1,303 @@
+"""The distribution of true effects over patients, learned from all of them (Stephens 2017).
+
+A mixture of narrow normals on a grid, fitted by EM to the likelihood of every estimate. What the
+covariates say of a patient, its centre, may shift one shape or pick one of several: held-out
+likelihood decides.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtr
+
+from auscult.parallel import in_order
+from auscult.risk.effect import Effect
+
+GRID = 241
+COMPONENTS = 61
+ITERATIONS = 200
+PSEUDO_COUNT = 4.0
+MOST_FOR_PRIOR = 20_000
+MOST_FOR_CHOICE = 6000
+FEWEST_PER_STRATUM = 100
+STRATA = (1, 3, 6)
+PULLS = (0.0, 0.5, 1.0)
+ROWS_AT_ONCE = 2048
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shape:
+    """How the predicted centre enters the prior.
+
+    Attributes
+    ----------
+    strata : int
+        Patients are split into so many equal parts by their centre, each with a shape of its own.
+    pull : float
+        Share of the way from the common mean to the predicted centre by which a shape is shifted.
+    """
+
+    strata: int
+    pull: float
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Prior:
+    """Distribution of a true effect around its location.
+
+    Attributes
+    ----------
+    grid : float64 array, shape (points,)
+        Distances from the location.
+    mass : float64 array, shape (strata, points)
+        Probability of each, rows of sum 1.
+    cuts : float64 array, shape (strata - 1,)
+        Centres that part the strata.
+    mean, pull : float
+        A patient's location is ``mean + pull * (centre - mean)``.
+    """
+
+    grid: NDArray[np.float64]
+    mass: NDArray[np.float64]
+    cuts: NDArray[np.float64]
+    mean: float
+    pull: float
+
+    def location(self, centre: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Where the shape of each patient lies, shape (n,)."""
+        return self.mean + self.pull * (centre - self.mean)
+
+    def stratum(self, centre: NDArray[np.float64]) -> NDArray[np.int64]:
+        """Row of `mass` for each patient, shape (n,)."""
+        return np.searchsorted(self.cuts, centre, side="right")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Cells:
+    """Posterior of some patients on the prior's grid, each point's mass spread over its cell.
+
+    Attributes
+    ----------
+    location : float64 array, shape (n,)
+    grid : float64 array, shape (points,)
+        Distances from the location, evenly spaced.
+    mass : float64 array, shape (n, points)
+        Rows of sum 1.
+    """
+
+    location: NDArray[np.float64]
+    grid: NDArray[np.float64]
+    mass: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, effect: Effect, centre: NDArray[np.float64], prior: Prior) -> Self:
+        """Posterior of patients under a prior."""
+        location = prior.location(centre)
+        likelihood, _ = _likelihood(effect, location, prior.grid)
+        mass = normalised(likelihood * prior.mass[prior.stratum(centre)])
+        return cls(location=location, grid=prior.grid, mass=mass)
+
+    @property
+    def step(self) -> float:
+        """Width of a cell."""
+        return float(self.grid[1] - self.grid[0])
+
+    def mean_auc(self) -> NDArray[np.float64]:
+        """Posterior mean of the AUC, shape (n,)."""
+        points = self.location[:, None] + self.grid
+        return np.asarray(np.einsum("np,np->n", self.mass, ndtr(points)))
+
+    def above(self, effect: float) -> NDArray[np.float64]:
+        """Probability of a true effect above `effect`, shape (n,)."""
+        at = (effect - self.location - self.grid[0]) / self.step + 0.5
+        cell = np.clip(np.floor(at), 0, self.grid.size - 1).astype(np.int64)
+        rows = np.arange(len(cell))
+        inside = np.clip(at - cell, 0.0, 1.0) * self.mass[rows, cell]
+        below = np.where(cell > 0, self._cumulative()[rows, cell - 1], 0.0)
+        return np.asarray(np.clip(1.0 - below - inside, 0.0, 1.0))
+
+    def quantile(self, level: float) -> NDArray[np.float64]:
+        """Quantile of the true effect, shape (n,)."""
+        cumulative = self._cumulative()
+        rows = np.arange(len(cumulative))
+        at = np.minimum((cumulative < level).sum(axis=1), self.grid.size - 1)
+        before = np.where(at > 0, cumulative[rows, np.maximum(at - 1, 0)], 0.0)
+        mass = np.maximum(self.mass[rows, at], 1e-300)
+        inside = np.clip((level - before) / mass, 0, 1) - 0.5
+        return np.asarray(self.location + self.grid[at] + self.step * inside)
+
+    def _cumulative(self) -> NDArray[np.float64]:
+        if "cumulative" not in self.__dict__:
+            object.__setattr__(self, "cumulative", np.cumsum(self.mass, axis=1))
+        found: NDArray[np.float64] = self.__dict__["cumulative"]
+        return found
+
+
+class LikelihoodTable:
+    """Likelihood of true effects on a grid for every patient: priors are fitted to it repeatedly.
+
+    The mixture is of normals a quarter of a standard error wide; a few pseudo-patients drawn from
+    the normal that has the right variance keep it proper where there are no data.
+
+    Parameters
+    ----------
+    effect : Effect
+        Shape (n,).
+    centre : float64 array, shape (n,)
+    pull : float
+        See :class:`Prior`.
+    """
+
+    def __init__(self, effect: Effect, centre: NDArray[np.float64], pull: float) -> None:
+        weight = 1 / (effect.variance + float(np.var(effect.middle)) + 1e-6)
+        self.centre, self.pull = centre, pull
+        self.mean = float(np.average(effect.middle, weights=weight))
+        self._location = self.mean + pull * (centre - self.mean)
+        self._residual, self._variance = effect.middle - self._location, effect.variance
+        noise = float(np.sqrt(np.median(effect.variance)))
+        low, high = self._residual.min() - noise, self._residual.max() + noise
+        self.grid = np.linspace(low, high, GRID)
+        self._middle = np.linspace(low, high, COMPONENTS)
+        self._width = max(0.25 * noise, (high - low) / COMPONENTS)
+        shapes = np.exp(-0.5 * ((self.grid - self._middle[:, None]) / self._width) ** 2)
+        self._shapes = normalised(shapes)
+        n = centre.size
+        self._likelihood, self._peak = np.empty((n, GRID)), np.empty(n)
+        self._evidence = np.empty((n, COMPONENTS))
+
+        def work(begin: int) -> None:
+            rows = slice(begin, min(begin + ROWS_AT_ONCE, n))
+            part = effect.take(np.arange(n)[rows])
+            self._likelihood[rows], self._peak[rows] = _likelihood(
+                part, self._location[rows], self.grid
+            )
+            self._evidence[rows] = self._likelihood[rows] @ self._shapes.T
+
+        for _ in in_order(work, range(0, n, ROWS_AT_ONCE)):
+            pass
+
+    def fit(self, strata: int, rows: NDArray[np.int64] | None = None) -> Prior:
+        """Fit a prior to all patients or to some, who may be repeated."""
+        chosen = np.arange(self.centre.size) if rows is None else rows
+        cuts = np.quantile(self.centre[chosen], np.arange(1, strata) / strata)
+        stratum = np.searchsorted(cuts, self.centre[chosen], side="right")
+        weights = np.stack([self._mixture(chosen[stratum == s]) for s in range(strata)])
+        return Prior(
+            grid=self.grid,
+            mass=normalised(weights @ self._shapes),
+            cuts=cuts,
+            mean=self.mean,
+            pull=self.pull,
+        )
+
+    def log_evidence(self, prior: Prior, rows: NDArray[np.int64]) -> float:
+        """Log probability of some patients' estimates, up to a constant of the estimates."""
+        mass = prior.mass[prior.stratum(self.centre[rows])]
+        inside = np.einsum("np,np->n", self._likelihood[rows], mass)
+        return float((np.log(np.maximum(inside, 1e-300)) + self._peak[rows]).sum())
+
+    def shares_above(self, prior: Prior, effects: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Mean over all patients of the posterior probability above each effect."""
+        mass = normalised(self._likelihood * prior.mass[prior.stratum(self.centre)])
+        cells = Cells(location=self._location, grid=self.grid, mass=mass)
+        return np.array([float(cells.above(float(e)).mean()) for e in effects])
+
+    def _mixture(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Weights of the components by EM, shape (components,)."""
+        n = rows.size
+        residual, evidence = self._residual[rows], self._evidence[rows]
+        spread = max(float(np.var(residual) - self._variance[rows].mean()), 0.0) if n else 0.0
+        place = float(residual.mean()) if n else 0.0
+        start = np.exp(-0.5 * (self._middle - place) ** 2 / (spread + self._width**2))
+        start /= start.sum()
+        weight = start.copy()
+        for _ in range(ITERATIONS if n else 0):
+            # Expected membership of the components, summed over rows without writing it out.
+            expected = weight * ((1 / (evidence @ weight)) @ evidence)
+            weight = (expected + PSEUDO_COUNT * start) / (n + PSEUDO_COUNT)
+        return np.asarray(weight)
+
+
+def learned_prior(effect: Effect, centre: NDArray[np.float64], shape: Shape | None = None) -> Prior:
+    """Fit a prior to at most 20,000 patients, evenly spaced.
+
+    Parameters
+    ----------
+    effect : Effect
+        Shape (n,).
+    centre : float64 array, shape (n,)
+    shape : Shape, optional
+        The one that weighs most by :func:`weigh_shapes` when absent; of equal ones the simplest.
+    """
+    if shape is None:
+        weights = weigh_shapes(effect, centre)
+        shape = max(weights, key=lambda one: weights[one])
+    effect, centre = spaced(effect, centre, MOST_FOR_PRIOR)
+    return LikelihoodTable(effect, centre, shape.pull).fit(shape.strata)
+
+
+def weigh_shapes(effect: Effect, centre: NDArray[np.float64]) -> dict[Shape, float]:
+    """How likely held-out patients are under each shape, by two-fold cross-validation.
+
+    Strata need 100 patients each in the half that they are fitted on. At most 6,000 patients,
+    evenly spaced, are read.
+
+    Returns
+    -------
+    dict of Shape to float
+        Likelihoods as shares of their sum, simplest shape first.
+    """
+    effect, centre = spaced(effect, centre, MOST_FOR_CHOICE)
+    n = centre.size
+    if np.ptp(centre) == 0:
+        return {Shape(strata=1, pull=0.0): 1.0}
+    # Sorting by centre and taking turns gives both halves the same spread of centres.
+    order = np.argsort(centre, kind="stable")
+    halves = [np.sort(order[np.arange(n) // 2 % 2 == half]) for half in (0, 1)]
+    tables = [LikelihoodTable(effect, centre, pull) for pull in PULLS]
+    shapes = [
+        (Shape(strata=strata, pull=table.pull), table)
+        for strata in STRATA
+        for table in tables
+        if strata == 1 or n >= 2 * strata * FEWEST_PER_STRATUM
+    ]
+
+    def judge(candidate: tuple[Shape, LikelihoodTable]) -> float:
+        shape, table = candidate
+        return sum(
+            table.log_evidence(table.fit(shape.strata, fitted), judged)
+            for fitted, judged in (halves, halves[::-1])
+        )
+
+    totals = np.array(list(in_order(judge, shapes)))
+    weights = normalised(np.exp(totals - totals.max())[None])[0]
+    return {shape: float(w) for (shape, _), w in zip(shapes, weights, strict=True)}
+
+
+def spaced(
+    effect: Effect, centre: NDArray[np.float64], most: int
+) -> tuple[Effect, NDArray[np.float64]]:
+    """At most so many patients, evenly spaced."""
+    n = centre.size
+    if n <= most:
+        return effect, centre
+    rows = np.linspace(0, n - 1, most).astype(np.int64)
+    return effect.take(rows), centre[rows]
+
+
+def normalised(mass: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Rows of sum 1."""
+    return np.asarray(mass / mass.sum(axis=1, keepdims=True))
+
+
+def _likelihood(
+    effect: Effect, location: NDArray[np.float64], grid: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Likelihood of each grid point, rows scaled to a largest value of 1; log of the scale."""
+    exponent = effect.log_likelihood(location[:, None] + grid)
+    peak = exponent.max(axis=1)
+    return np.exp(exponent - peak[:, None]), peak
