@@ -177,6 +177,7 @@ def write_block_files(folder: Path, plan: BlockPlan, outputs: BlockOutputs, reco
             "sha256": digest.hexdigest(),
             "notes": dict(outputs.notes),
             "facts": dict(outputs.facts),
+            "speed": dict(outputs.speed),
         },
     )
 

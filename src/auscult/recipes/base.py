@@ -53,12 +53,15 @@ class BlockOutputs:
     facts : mapping
         Facts for the manifest and report, equal for all blocks: number of trainable parameters,
         whether models were stacked, why not.
+    speed : mapping
+        What was measured and chosen on this machine; changes no result and may differ by block.
     """
 
     values: NDArray[np.float32]
     kind: OutputKind
     notes: Mapping[str, int] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
+    speed: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Recipe(ABC):

@@ -60,17 +60,22 @@ class EncodedTable(Encoded):
     def __init__(self, inputs: TableInputs, dtype: torch.dtype, device: torch.device) -> None:
         missing = np.isnan(inputs.numeric)
         some = missing.any(axis=0)
-        parts: list[NDArray[np.float32]] = [missing[:, some].astype(np.float32)]
+        # One matrix, so that a batch is one gather; the numbers come first and are scaled there.
+        parts: list[NDArray[np.float32]] = [
+            np.nan_to_num(inputs.numeric).astype(np.float32),
+            missing[:, some].astype(np.float32),
+        ]
         for j, names in enumerate(inputs.levels):
             # All zero where missing: the level "missing" needs no column of its own.
             one_hot = np.zeros((len(inputs), len(names)), dtype=np.float32)
             present = np.flatnonzero(inputs.codes[:, j] >= 0)
             one_hot[present, inputs.codes[present, j]] = 1.0
             parts.append(one_hot)
-        self._fixed = torch.from_numpy(np.concatenate(parts, axis=1)).to(device, dtype)
+        self._matrix = torch.from_numpy(np.concatenate(parts, axis=1)).to(device, dtype)
         self._numeric = torch.from_numpy(inputs.numeric).to(device, dtype)
+        self._missing = torch.from_numpy(missing).to(device) if some.any() else None
         self._mean = self._scale = self._numeric.new_zeros((0, 0))
-        self.shape = (self._numeric.shape[1] + self._fixed.shape[1],)
+        self.shape = (self._matrix.shape[1],)
 
     def fit(self, members: Sequence[NDArray[np.int64]]) -> None:
         """See :meth:`Encoded.fit`."""
@@ -86,10 +91,15 @@ class EncodedTable(Encoded):
 
     def batch(self, models: Sequence[int], rows: Tensor) -> Tensor:
         """See :meth:`Encoded.batch`."""
-        chosen = list(models)
-        numeric = self._numeric[rows] - self._mean[chosen][:, None]
-        numeric = torch.nan_to_num_(numeric.mul_(self._scale[chosen][:, None]))
-        return torch.cat([numeric, self._fixed[rows]], dim=2)
+        chosen, columns = list(models), self._numeric.shape[1]
+        flat = rows.reshape(-1)
+        values = self._matrix.index_select(0, flat).reshape(*rows.shape, -1)
+        numeric = values[:, :, :columns]
+        numeric.sub_(self._mean[chosen][:, None]).mul_(self._scale[chosen][:, None])
+        if self._missing is not None:
+            missing = self._missing.index_select(0, flat).reshape(*rows.shape, -1)
+            numeric.masked_fill_(missing, 0.0)
+        return values
 
 
 class EncodedArray(Encoded):

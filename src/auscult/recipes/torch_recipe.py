@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from auscult.recipes.torch_data import Encoded
+    from auscult.recipes.torch_training import Plan
 
 OPTIMIZERS = ("adamw", "adam", "sgd")
 BUILT_IN = ("mlp", "cnn")
@@ -109,6 +110,8 @@ class TorchRecipe(Recipe):
         self.dtype = dtype
         self.factory_arguments = factory_arguments
         self.folder = None if folder is None else Path(folder)
+        self._kept: tuple[TableInputs | ArrayInputs, Encoded] | None = None
+        self._measured: tuple[int, int, dict[str, float]] | None = None
 
     def settings(self) -> dict[str, Any]:
         """See :meth:`Recipe.settings`; a factory's source is part of it."""
@@ -163,9 +166,13 @@ class TorchRecipe(Recipe):
         advance: Callable[[float], None],
     ) -> BlockOutputs:
         """See :meth:`Recipe.train_block`."""
-        values, facts = self.train_exactly(data, assignments, advance)
+        speed: dict[str, Any] = {}
+        values, facts = self.train_exactly(data, assignments, advance, speed)
         return BlockOutputs(
-            values=values.astype(np.float32)[:, None], kind=output_kind(data), facts=facts
+            values=values.astype(np.float32)[:, None],
+            kind=output_kind(data),
+            facts=facts,
+            speed=speed,
         )
 
     def train_exactly(
@@ -173,10 +180,10 @@ class TorchRecipe(Recipe):
         data: TrainingData,
         assignments: Sequence[Assignment],
         advance: Callable[[float], None],
+        speed: dict[str, Any] | None = None,
     ) -> tuple[NDArray[np.float64], dict[str, Any]]:
-        """Outputs in 64 bits, shape (models, records, columns), and facts."""
+        """Outputs in 64 bits, shape (models, records, columns), and facts; fills in `speed`."""
         torch = _torch()
-        from auscult.recipes.torch_data import encode
         from auscult.recipes.torch_training import (
             Plan,
             check_shape,
@@ -189,7 +196,7 @@ class TorchRecipe(Recipe):
 
         device = self._device()
         kind, columns, records = output_kind(data), output_columns(data), len(data.inputs)
-        encoded = encode(data.inputs, getattr(torch, self.dtype), device, self.image_size)
+        encoded = self._encoded(data.inputs, device)
         encoded.fit([one.members for one in assignments])
         labels = torch.from_numpy(data.labels).to(device)
         plan = Plan(
@@ -218,9 +225,21 @@ class TorchRecipe(Recipe):
                     where="recipe.stack",
                     next_step='Use stack = "auto"',
                 )
+        speed = {} if speed is None else speed
         if reason is None:
             with explained(first, "training"):
-                train_stacked(modules, encoded, labels, assignments, plan, advance)
+                together = self._together(modules, encoded, labels, assignments, plan, speed)
+                for start in range(0, len(modules), together):
+                    group = slice(start, start + together)
+                    train_stacked(
+                        modules[group],
+                        encoded,
+                        labels,
+                        assignments[group],
+                        plan,
+                        advance,
+                        first_place=start,
+                    )
         else:
             for place, one in enumerate(assignments):
                 with explained(one.model, "training"), torch.random.fork_rng():
@@ -244,6 +263,39 @@ class TorchRecipe(Recipe):
         if reason is not None:
             facts["not_stacked_because"] = reason
         return np.stack(outputs), facts
+
+    def _encoded(self, inputs: TableInputs | ArrayInputs, device: torch.device) -> Encoded:
+        """Inputs on the device, kept from block to block of the same cohort."""
+        from auscult.recipes.torch_data import encode
+
+        if self._kept is None or self._kept[0] is not inputs:
+            dtype = getattr(_torch(), self.dtype)
+            self._kept = (inputs, encode(inputs, dtype, device, self.image_size))
+        return self._kept[1]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What was measured and kept stays in the process that made it."""
+        return self.__dict__ | {"_kept": None, "_measured": None}
+
+    def _together(
+        self,
+        modules: Sequence[nn.Module],
+        encoded: Encoded,
+        labels: torch.Tensor,
+        assignments: Sequence[Assignment],
+        plan: Plan,
+        speed: dict[str, Any],
+    ) -> int:
+        """Models at once in this process: measured for its first block, kept for the others."""
+        from auscult.recipes.torch_training import best_together
+
+        if self._measured is None or self._measured[0] != len(modules):
+            best, milliseconds = best_together(modules, encoded, labels, assignments, plan)
+            self._measured = (len(modules), best, milliseconds)
+        _, best, milliseconds = self._measured
+        speed["models_at_once"] = best
+        speed["milliseconds_per_model_and_step"] = milliseconds
+        return best
 
     def _module(
         self, assignment: Assignment, encoded: Encoded, columns: int, device: torch.device

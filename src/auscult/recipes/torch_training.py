@@ -9,9 +9,11 @@ by element (Adam, AdamW, SGD) treat a stack as its parts. Imports torch: load it
 
 from __future__ import annotations
 
+import copy
 import math
+import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -22,8 +24,10 @@ from torch.func import functional_call, stack_module_state, vmap
 from auscult.errors import RecipeError
 from auscult.recipes.base import Assignment
 from auscult.recipes.torch_data import Encoded
+from auscult.recipes.torch_optim import FusedOptimizer
 
 PREDICT_AT_ONCE = 512
+TRIAL_STEPS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,13 +51,15 @@ class Plan:
     momentum: float
     loss: str
 
-    def make_optimizer(self, parameters: Sequence[Tensor]) -> torch.optim.Optimizer:
+    def make_optimizer(self, parameters: Sequence[Tensor]) -> FusedOptimizer:
         """Optimiser over parameters or stacks of them, fused into one kernel."""
-        common = {"lr": self.learning_rate, "weight_decay": self.weight_decay, "fused": True}
-        if self.optimizer == "sgd":
-            return torch.optim.SGD(parameters, momentum=self.momentum, **common)  # type: ignore[arg-type]
-        kind = torch.optim.AdamW if self.optimizer == "adamw" else torch.optim.Adam
-        return kind(parameters, **common)  # type: ignore[arg-type]
+        return FusedOptimizer(
+            parameters,
+            kind=self.optimizer,
+            learning_rate=self.learning_rate,
+            weight_decay=self.weight_decay,
+            momentum=self.momentum,
+        )
 
 
 def steps_per_epoch(records: int, batch_size: int) -> int:
@@ -88,6 +94,47 @@ def batches(assignment: Assignment, plan: Plan) -> Iterator[NDArray[np.int64]]:
         yield from np.array_split(rng.permutation(assignment.members), plan.steps)
 
 
+def best_together(
+    modules: Sequence[nn.Module],
+    encoded: Encoded,
+    labels: Tensor,
+    assignments: Sequence[Assignment],
+    plan: Plan,
+) -> tuple[int, dict[str, float]]:
+    """How many models to train at once: the number with the least time per model and step.
+
+    A few steps are measured on copies of the modules for 1, 2, 4, ... models at once. Small
+    networks gain much from company, wide ones lose by leaving the cache. The choice changes the
+    time only: every model has its own seed.
+
+    Returns
+    -------
+    together : int
+    milliseconds : dict of str to float
+        Measured per model and step, for each number tried.
+    """
+    most = len(modules)
+    tried = sorted({*(1 << i for i in range(most.bit_length()) if 1 << i < most), most})
+    if plan.epochs * plan.steps < 10 * TRIAL_STEPS or most == 1:
+        return most, {}
+    trial = replace(plan, epochs=1, steps=plan.steps)
+    milliseconds = {}
+    for number in tried:
+        copies = [copy.deepcopy(module) for module in modules[:number]]
+        some = assignments[:number]
+        train_stacked(copies, encoded, labels, some, trial, _ignore, most_steps=1)
+        start = time.perf_counter()
+        train_stacked(copies, encoded, labels, some, trial, _ignore, most_steps=TRIAL_STEPS)
+        seconds = time.perf_counter() - start
+        milliseconds[str(number)] = round(1000 * seconds / TRIAL_STEPS / number, 4)
+    best = min(tried, key=lambda number: milliseconds[str(number)])
+    return best, milliseconds
+
+
+def _ignore(_: float) -> None:
+    """Progress of a trial is nobody's."""
+
+
 def train_stacked(
     modules: Sequence[nn.Module],
     encoded: Encoded,
@@ -95,8 +142,27 @@ def train_stacked(
     assignments: Sequence[Assignment],
     plan: Plan,
     advance: Callable[[float], None],
+    *,
+    first_place: int = 0,
+    most_steps: int | None = None,
 ) -> None:
-    """Train all modules in one batched step at a time; they are changed in place."""
+    """Train all modules in one batched step at a time; they are changed in place.
+
+    Parameters
+    ----------
+    modules : sequence of Module
+    encoded : Encoded
+        Fitted to the members of the block's models.
+    labels : tensor, shape (records,) or (records, labels)
+    assignments : sequence of Assignment
+        One per module.
+    plan : Plan
+    advance : callable
+    first_place : int
+        Place of the first module in the block.
+    most_steps : int, optional
+        Stop after so many.
+    """
     for module in modules:
         module.train()
     parameters, buffers = stack_module_state(list(modules))
@@ -108,14 +174,16 @@ def train_stacked(
         return loss_of(_shaped(functional_call(base, (p, b), (x,))), y, w, plan.loss)
 
     losses_of = vmap(one)
-    places = list(range(len(modules)))
+    places = list(range(first_place, first_place + len(modules)))
     device, dtype = labels.device, next(iter(leaves.values())).dtype
     rounds = plan.epochs * plan.steps
     every = max(1, rounds // 50)
     for step, rows in enumerate(zip(*(batches(a, plan) for a in assignments), strict=True)):
+        if step == most_steps:
+            break
         index, weights = _padded(rows)
         picked = torch.from_numpy(index).to(device)
-        optimizer.zero_grad(set_to_none=True)
+        optimizer.zero_grad()
         losses = losses_of(
             leaves,
             buffers,
@@ -127,7 +195,8 @@ def train_stacked(
         optimizer.step()
         if step % every == every - 1:
             advance(len(modules) * every / rounds)
-    advance(len(modules) * (rounds % every) / rounds)
+    else:
+        advance(len(modules) * (rounds % every) / rounds)
     with torch.no_grad():
         for place, module in enumerate(modules):
             for name, value in module.named_parameters():
@@ -153,7 +222,7 @@ def train_alone(
     every = max(1, rounds // 50)
     for step, rows in enumerate(batches(assignment, plan)):
         picked = torch.from_numpy(rows).to(labels.device)
-        optimizer.zero_grad(set_to_none=True)
+        optimizer.zero_grad()
         x = _channels_last(encoded.batch([place], picked[None])[0])
         weights = torch.ones(len(rows), dtype=x.dtype, device=x.device)
         loss = loss_of(_shaped(module(x)), labels[picked], weights, plan.loss)
