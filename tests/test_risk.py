@@ -240,6 +240,14 @@ def test_halves_agree_when_risks_differ_and_not_under_the_null() -> None:
     assert real["top_1_percent_overlap"]["by_chance"] == pytest.approx(3 / 300)
 
 
+def test_rank_agreement_is_spearmans() -> None:
+    rng = np.random.default_rng(3)
+    first = rng.integers(0, 8, 60) / 8
+    second = first + rng.integers(0, 5, 60) / 5
+    found = stability((first, second), rng)["rank_agreement"]["estimate"]
+    assert found == pytest.approx(stats.spearmanr(first, second).statistic, abs=1e-12)
+
+
 def test_too_few_models_for_halves_is_said() -> None:
     rng = np.random.default_rng(0)
     found = stability(half_aucs(simulate(np.full(30, 0.7), 8, rng).layout(), rng), rng)

@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.special import ndtr
-from scipy.stats import beta, chi2
+from scipy.special import betaincinv, chdtrc, ndtr
 
 from auscult.cohort import SMALLEST_CELL
 from auscult.layout import Layout
@@ -182,7 +181,7 @@ def top_composition(
             "patients": int(top.sum()),
             "groups": rows,
             "chi_squared": None if sparse else round(statistic, 1),
-            "p": None if sparse else float(chi2.sf(statistic, freedom)),
+            "p": None if sparse else float(chdtrc(freedom, statistic)),
             "reason": "too few expected patients in a group" if sparse else "",
         }
     return result
@@ -372,7 +371,7 @@ def share_interval(tail: NDArray[np.float64]) -> tuple[float, float]:
         few patients, most of them at 0, would be degenerate.
     """
     above, n = float(tail.sum()), tail.size
-    low, high = (beta.ppf(q, above + 0.5, n - above + 0.5) for q in (0.025, 0.975))
+    low, high = (betaincinv(above + 0.5, n - above + 0.5, q) for q in (0.025, 0.975))
     share = above / n
     return min(float(low), share), max(float(high), share)
 

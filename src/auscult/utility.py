@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
+from auscult.attacks.roc import exact_auc
 from auscult.cohort import SMALLEST_CELL, Task
 from auscult.design import Membership
 from auscult.disparity import pool_small_cells
@@ -190,6 +190,4 @@ def _one_against_rest(
 
 
 def _two_class(scores: NDArray[np.float64], truth: NDArray[np.bool_]) -> float:
-    ranks = rankdata(scores)
-    n = int(truth.sum())
-    return float((ranks[truth].sum() - n * (n + 1) / 2) / (n * (truth.size - n)))
+    return exact_auc(scores[truth], scores[~truth])

@@ -21,7 +21,7 @@ FPR_GRID = tuple(float(f"{x:.4g}") for x in np.logspace(-5, 0, 61))
 REPORTED_FPR = (0.0001, 0.001, 0.01, 0.1)
 REPLICATES = 500
 PATIENT_GROUPS = 100
-BOOTSTRAP_CELLS = 1 << 24
+BOOTSTRAP_CELLS = 1 << 16
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -113,13 +113,16 @@ def aggregate_roc(
     table = np.stack(counts)  # (targets, groups, 2, bins)
     n = len(targets)
     tpr, binned_auc = _curves(table, np.ones((1, n)), np.ones((1, groups)), grid)
-    draws_tpr, draws_auc = np.empty((REPLICATES, grid.size)), np.empty(REPLICATES)
     models = rng.multinomial(n, np.full(n, 1 / n), REPLICATES)
     patients = rng.multinomial(groups, np.full(groups, 1 / groups), REPLICATES)
-    step = max(1, BOOTSTRAP_CELLS // (n * grid.size**2))
-    for start in range(0, REPLICATES, step):
+    step = max(1, BOOTSTRAP_CELLS // (n * grid.size))
+
+    def resample(start: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         drawn = slice(start, start + step)
-        draws_tpr[drawn], draws_auc[drawn] = _curves(table, models[drawn], patients[drawn], grid)
+        return _curves(table, models[drawn], patients[drawn], grid)
+
+    draws = list(in_order(resample, range(0, REPLICATES, step)))
+    draws_tpr, draws_auc = (np.concatenate([draw[i] for draw in draws]) for i in (0, 1))
     auc = float(np.mean(aucs))
     low, high = np.quantile(draws_auc, [0.025, 0.975]) - binned_auc[0] + auc
     # In the far left few records carry the curve and a replicate's interpolation is biased upwards:
@@ -197,7 +200,9 @@ def _curves(
     rates = np.concatenate([np.zeros_like(total), np.cumsum(binned, axis=3) / total], axis=3)
     fpr, tpr = rates[:, :, 0], rates[:, :, 1]  # (replicates, targets, nodes)
     # Last node at or before each point: on a vertical step that is its highest.
-    before = (fpr[:, :, None, :] <= grid[:, None] + 1e-12).sum(axis=3) - 1
+    before = np.full((*fpr.shape[:2], grid.size), -1, dtype=np.int64)
+    for node in range(fpr.shape[2]):
+        before += fpr[:, :, node, None] <= grid + 1e-12
     after = np.minimum(before + 1, fpr.shape[2] - 1)
     x0, x1 = (np.take_along_axis(fpr, at, axis=2) for at in (before, after))
     y0, y1 = (np.take_along_axis(tpr, at, axis=2) for at in (before, after))

@@ -12,13 +12,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtri
-from scipy.stats import gamma
+from scipy.special import gammaincinv, ndtri
 
 from auscult.parallel import in_order
 from auscult.progress import SILENT, Progress
 from auscult.risk.patients import PatientRisk
-from auscult.risk.prior import LikelihoodTable, Shape, weigh_shapes
+from auscult.risk.prior import LikelihoodTable, Shape, heaviest
 from auscult.risk.shrinkage import predict_centre
 
 FALSE_DISCOVERY_RATE = 0.05
@@ -132,7 +131,7 @@ def _spread_of_prior(
         kept = kept[np.linspace(0, patients - 1, MOST_FOR_REPLICATES).astype(np.int64)]
     effect, covariates = risk.effect.take(kept), risk.covariates.take(kept)
     centre = predict_centre(effect, covariates)
-    weights = weigh_shapes(effect, centre)
+    weights = risk.posterior.shapes
     shapes = list(weights)
     tables = {pull: LikelihoodTable(effect, centre, pull) for pull in {s.pull for s in shapes}}
     levels = ndtri(np.array(thresholds))
@@ -141,7 +140,7 @@ def _spread_of_prior(
         table = tables[shape.pull]
         return table.shares_above(table.fit(shape.strata, rows), levels)
 
-    settled = learn(max(weights, key=lambda shape: weights[shape]), None)
+    settled = learn(heaviest(weights), None)
 
     def replicate(draw: tuple[Shape, NDArray[np.int64]]) -> NDArray[np.float64]:
         return learn(*draw)
@@ -180,5 +179,5 @@ def _gamma_interval(mean: float, variance: float) -> tuple[float, float]:
     if mean <= 0 or variance <= 0:
         return mean, mean
     shape, scale = mean**2 / variance, variance / mean
-    low, high = (gamma.ppf(q, shape, scale=scale) for q in (0.025, 0.975))
+    low, high = (scale * gammaincinv(shape, q) for q in (0.025, 0.975))
     return float(low), max(float(high), mean)

@@ -222,7 +222,7 @@ class LikelihoodTable:
         return np.asarray(weight)
 
 
-def learned_prior(effect: Effect, centre: NDArray[np.float64], shape: Shape | None = None) -> Prior:
+def learned_prior(effect: Effect, centre: NDArray[np.float64], shape: Shape) -> Prior:
     """Fit a prior to at most 20,000 patients, evenly spaced.
 
     Parameters
@@ -230,12 +230,8 @@ def learned_prior(effect: Effect, centre: NDArray[np.float64], shape: Shape | No
     effect : Effect
         Shape (n,).
     centre : float64 array, shape (n,)
-    shape : Shape, optional
-        The one that weighs most by :func:`weigh_shapes` when absent; of equal ones the simplest.
+    shape : Shape
     """
-    if shape is None:
-        weights = weigh_shapes(effect, centre)
-        shape = max(weights, key=lambda one: weights[one])
     effect, centre = spaced(effect, centre, MOST_FOR_PRIOR)
     return LikelihoodTable(effect, centre, shape.pull).fit(shape.strata)
 
@@ -276,6 +272,11 @@ def weigh_shapes(effect: Effect, centre: NDArray[np.float64]) -> dict[Shape, flo
     totals = np.array(list(in_order(judge, shapes)))
     weights = normalised(np.exp(totals - totals.max())[None])[0]
     return {shape: float(w) for (shape, _), w in zip(shapes, weights, strict=True)}
+
+
+def heaviest(weights: dict[Shape, float]) -> Shape:
+    """The shape that weighs most; of equal ones the simplest."""
+    return max(weights, key=lambda shape: weights[shape])
 
 
 def spaced(

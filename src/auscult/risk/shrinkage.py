@@ -20,7 +20,7 @@ from scipy.special import ndtr, ndtri
 
 from auscult.parallel import in_order
 from auscult.risk.effect import Effect
-from auscult.risk.prior import Cells, Prior, learned_prior
+from auscult.risk.prior import Cells, Prior, Shape, heaviest, learned_prior, weigh_shapes
 
 ROWS_AT_ONCE = 2048
 FEWEST_FOR_CENTRE = 60
@@ -57,12 +57,15 @@ class Posterior:
         Posterior mean and central 95% interval of the AUC.
     tails : dict of float to float64 array, shape (n,)
         Probability that the AUC lies above each threshold.
+    shapes : dict of Shape to float
+        Weights of the shapes between which the prior was chosen; empty where it was given.
     """
 
     mean: NDArray[np.float64]
     low: NDArray[np.float64]
     high: NDArray[np.float64]
     tails: dict[float, NDArray[np.float64]]
+    shapes: dict[Shape, float]
 
 
 def shrink(
@@ -88,7 +91,8 @@ def shrink(
     usable = np.isfinite(effect.d)
     kept = effect.take(usable)
     centre = predict_centre(kept, covariates.take(usable))
-    prior = learned_prior(kept, centre)
+    shapes = weigh_shapes(kept, centre)
+    prior = learned_prior(kept, centre, heaviest(shapes))
     part = posterior(kept, centre, prior, thresholds, level=level)
 
     def spread(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -101,6 +105,7 @@ def shrink(
         low=spread(part.low),
         high=spread(part.high),
         tails={t: spread(v) for t, v in part.tails.items()},
+        shapes=shapes,
     )
 
 
@@ -157,7 +162,7 @@ def posterior(
 
     for _ in in_order(work, range(0, n, ROWS_AT_ONCE)):
         pass
-    return Posterior(mean=mean, low=low, high=high, tails=tails)
+    return Posterior(mean=mean, low=low, high=high, tails=tails, shapes={})
 
 
 def _terms(

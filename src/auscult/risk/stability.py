@@ -10,9 +10,9 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
-from scipy.stats import spearmanr
 
 from auscult.attacks.joint import JointAttack, auc_in_folds, tuned
 from auscult.layout import FEWEST_PER_CLASS, Centring, Layout, deal
@@ -78,7 +78,7 @@ def stability(
     usable = np.isfinite(halves[0]) & np.isfinite(halves[1])
     first, second = halves[0][usable], halves[1][usable]
     n = first.size
-    agreement = float(spearmanr(first, second).statistic) if np.ptp(first) * np.ptp(second) else 0.0
+    agreement = _rank_correlation(first, second) if np.ptp(first) * np.ptp(second) else 0.0
     # Fisher's z with Bonett & Wright's (2000) variance for rank correlations.
     z, error = (
         np.arctanh(np.clip(agreement, -0.999999, 0.999999)),
@@ -102,6 +102,11 @@ def stability(
         "method": "Each half of the models audited on its own; Spearman's rank correlation (Bonett "
         "and Wright's interval) and share of the top 1% of one half that is in the other's.",
     }
+
+
+def _rank_correlation(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
+    """Spearman's correlation; ties share their mean rank."""
+    return float(pd.Series(first).rank().corr(pd.Series(second).rank()))
 
 
 def planning(risk: PatientRisk, models: int) -> list[dict[str, Any]]:
