@@ -203,7 +203,7 @@ def group_test(seed: int, disparity: float) -> tuple[bool, float]:
     return row["q"] < 0.05, float(records[group].mean() / records[~group].mean())
 
 
-def groups(cohorts: int = 200) -> None:
+def groups(cohorts: int = 400) -> None:
     """Power against planted disparities, false alarms without one."""
     rows = []
     for disparity in (0.0, 0.01, 0.02, 0.03, 0.05):

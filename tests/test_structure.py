@@ -20,6 +20,8 @@ ROOMS = (
     "recipes",
     "store",
     "store_blocks",
+    "worker",
+    "crews",
     "engine",
     "layout",
     "signals",

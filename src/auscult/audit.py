@@ -13,6 +13,7 @@ import numpy as np
 
 from auscult.analysis import AnalysisSettings
 from auscult.cohort import SMALLEST_CELL, Cohort
+from auscult.crews import Engine
 from auscult.design import Design
 from auscult.engine import train, train_one
 from auscult.errors import ConfigError, RecipeError
@@ -142,6 +143,7 @@ class Audit:
         out: str | os.PathLike[str],
         *,
         workers: int | None = None,
+        engine: Engine | None = None,
         progress: Progress = SILENT,
         configuration: str | None = None,
         planted: Planted | None = None,
@@ -154,6 +156,8 @@ class Audit:
             The run directory: new, or of this very audit, which is then resumed.
         workers : int, optional
             Worker processes; one per core by default. Changes nothing but the speed.
+        engine : Engine, optional
+            Where models are trained, instead of `workers` processes of this machine.
         progress : Progress
         configuration : str, optional
             Text for ``audit.toml``; made from the settings by default.
@@ -170,8 +174,8 @@ class Audit:
             Says what to mend; what was finished before is kept.
         """
         self.check()
-        if workers is not None and workers < 1:
-            raise ConfigError(f"{workers} workers", where="workers", expected="1 or more")
+        engine = engine or Engine(workers=workers)
+        engine.check()
         design = self._design()
         recipe = {"kind": self.recipe.kind, "settings": self.recipe.settings()}
         with RunStore.create_or_resume(
@@ -197,7 +201,7 @@ class Audit:
                 self.cohort.patient_of_record,
                 store,
                 seed=self.seed,
-                workers=workers,
+                engine=engine,
                 progress=progress,
             )
             trained = time.perf_counter()

@@ -129,16 +129,29 @@ def run(
     configuration: Annotated[Path, typer.Argument(help="audit.toml")],
     out: Out = None,
     workers: Workers = None,
+    engine: Annotated[str, typer.Option(help="local, dask or slurm.")] = "local",
+    scheduler: Annotated[
+        str | None, typer.Option(help="Of Dask: address of the scheduler.")
+    ] = None,
+    slurm: Annotated[
+        list[str] | None,
+        typer.Option(help="name=value for submitit: timeout_min, mem_gb, slurm_partition, ..."),
+    ] = None,
 ) -> None:
     """Train, analyse, report. Resumes where it was stopped."""
     from auscult.config import load
+    from auscult.crews import Engine
     from auscult.display import progress_for
 
+    crew = Engine(
+        kind=engine, workers=workers, scheduler=scheduler, options=_pairs(slurm or [], "--slurm")
+    )
+    crew.check()
     loaded = load(configuration)
     audit = loaded.audit()
     target = out or Path("runs") / configuration.resolve().stem
     _finish(
-        audit.run(target, workers=workers, progress=progress_for(), configuration=loaded.resolved())
+        audit.run(target, engine=crew, progress=progress_for(), configuration=loaded.resolved())
     )
 
 
@@ -213,6 +226,16 @@ def import_(
             progress=progress_for(),
         )
     )
+
+
+def _pairs(texts: list[str], where: str) -> dict[str, str]:
+    pairs = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not (name and equals):
+            raise ConfigError(f'"{text}" is no setting', where=where, expected="name=value")
+        pairs[name] = value
+    return pairs
 
 
 def _finish(result: Any) -> None:  # noqa: ANN401

@@ -1,4 +1,4 @@
-"""Runs training blocks in worker processes and puts what they return into the store.
+"""Runs training blocks on a crew of workers and puts what they return into the store.
 
 One worker per core, one thread each: measured, that beats threads by far. One worker is a process
 too, so that any number of workers runs the same code under the same conditions and gives the same
@@ -7,56 +7,25 @@ numbers (law 6).
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from auscult.cohort import TrainingData
+from auscult.crews import Crew, Engine, LostWorkerError, Pending, hired
 from auscult.design import Membership
 from auscult.errors import AuscultError, RecipeError
 from auscult.progress import SILENT, Progress
 from auscult.randomness import Stage, integer_seed
 from auscult.recipes.base import Assignment, BlockOutputs, Recipe
-from auscult.store import BlockPlan, RunStore, missing_blocks
+from auscult.store import RunStore, missing_blocks
+from auscult.store_blocks import BlockPlan, WrittenBlock
+from auscult.worker import WORKER_KILLED, Work
 
-POLL_SECONDS = 0.2
-THREAD_VARIABLES = (
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "VECLIB_MAXIMUM_THREADS",
-    "NUMEXPR_NUM_THREADS",
-)
-WORKER_KILLED = (
-    "Most often memory ran out: use fewer workers (--workers). What is finished is kept: the same "
-    "command resumes"
-)
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Work:
-    """What a worker needs to train any block."""
-
-    data: TrainingData
-    recipe: Recipe
-
-
-def default_workers() -> int:
-    """Number of cores this process may use."""
-    import loky
-
-    return int(loky.cpu_count())
+POLL_SECONDS = 0.1
 
 
 def train(
@@ -67,7 +36,7 @@ def train(
     store: RunStore,
     *,
     seed: int,
-    workers: int | None = None,
+    engine: Engine | None = None,
     progress: Progress = SILENT,
 ) -> None:
     """Train the blocks that the store lacks and write each as soon as it is finished.
@@ -82,8 +51,8 @@ def train(
         Open for writing; its plan says which models make a block.
     seed : int
         The audit's seed.
-    workers : int, optional
-        Worker processes; one per core by default. Changes the speed only.
+    engine : Engine, optional
+        Processes of this machine by default. Changes the speed only.
     progress : Progress
 
     Raises
@@ -97,14 +66,15 @@ def train(
     progress.start("Models", total)
     progress.advance(done)
     if todo:
-        jobs = {
-            block.block: assignments(block.models, membership, patient_of_record, seed)
+        jobs = [
+            (block, assignments(block.models, membership, patient_of_record, seed))
             for block in todo
-        }
-        plans = {block.block: block for block in todo}
-        count = min(workers or default_workers(), len(todo))
-        with _pool(_Work(data=data, recipe=recipe), count) as (pool, counter):
-            _collect(pool, jobs, plans, store, counter, progress)
+        ]
+        work = Work(data=data, recipe=recipe)
+        outputs = (store.path / "outputs").resolve()
+        outputs.mkdir(exist_ok=True)  # workers elsewhere look for it
+        with hired(work, engine or Engine(), len(todo), outputs, store.records) as crew:
+            _collect(crew, jobs, store, progress)
     progress.finish()
 
 
@@ -127,14 +97,17 @@ def train_one(
         Wall-clock time of training alone, the start of the worker left out.
     """
     progress.start("Models", len(models))
-    with _pool(_Work(data=data, recipe=recipe), 1) as (pool, counter):
+    with hired(Work(data=data, recipe=recipe), Engine(workers=1), 1, Path(), 0) as crew:
         job = assignments(models, membership, patient_of_record, seed)
-        future = pool.submit(_run, BlockPlan(block=0, models=tuple(models)), job)
-        while not wait([future], timeout=POLL_SECONDS).done:
-            progress.advance(counter.since())
-        outputs, seconds = _result(future)
+        pending = crew.submit(BlockPlan(block=0, models=tuple(models)), job)
+        while not pending.done():
+            time.sleep(POLL_SECONDS)
+            progress.advance(crew.since())
+        found = _result(pending)
+    if isinstance(found, WrittenBlock):
+        raise TypeError("a local worker returns what it trained")
     progress.finish()
-    return outputs, seconds
+    return found
 
 
 def assignments(
@@ -155,142 +128,59 @@ def assignments(
 
 
 def _collect(
-    pool: Any,  # noqa: ANN401
-    jobs: dict[int, tuple[Assignment, ...]],
-    plans: dict[int, BlockPlan],
+    crew: Crew,
+    jobs: Sequence[tuple[BlockPlan, tuple[Assignment, ...]]],
     store: RunStore,
-    counter: _Counter,
     progress: Progress,
 ) -> None:
-    """Write blocks as they come; on a failure write those that are finished, then raise it."""
-    pending: dict[Future[Any], BlockPlan] = {
-        pool.submit(_run, plans[block], job): plans[block] for block, job in jobs.items()
-    }
+    """Write blocks as they come; on a failure write those that are finished, then raise it.
+
+    A block whose worker was lost is given to another, a few times; the others are not touched.
+    """
+    pending = {block.block: crew.submit(block, job) for block, job in jobs}
+    of = {block.block: (block, job) for block, job in jobs}
+    attempts = dict.fromkeys(pending, 1)
     failure: AuscultError | None = None
     while pending and failure is None:
-        finished, _ = wait(pending, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
-        progress.advance(counter.since())
-        for future in finished:
-            block = pending.pop(future)
+        time.sleep(POLL_SECONDS)
+        within = crew.since()
+        progress.advance(within)
+        for number in [n for n, one in pending.items() if one.done()]:
+            block, job = of[number]
             try:
-                outputs, _ = _result(future)
-                store.write_block(block, outputs)
+                found = pending.pop(number).result()
+            except LostWorkerError:
+                if attempts[number] < crew.attempts:
+                    attempts[number] += 1
+                    pending[number] = crew.submit(block, job)
+                else:
+                    failure = failure or _lost()
+                continue
+            except AuscultError as error:
+                failure = failure or error
+                continue
+            try:
+                if isinstance(found, WrittenBlock):
+                    store.adopt_block(block, found)
+                    progress.advance(len(block.models))
+                else:
+                    store.write_block(block, found[0])
             except AuscultError as error:
                 failure = failure or error
     if failure is not None:
         raise failure
 
 
-def _result(future: Future[Any]) -> tuple[BlockOutputs, float]:
-    from loky.process_executor import BrokenProcessPool
-
+def _result(pending: Pending) -> tuple[BlockOutputs, float] | WrittenBlock:
     try:
-        result: tuple[BlockOutputs, float] = future.result()
-    except BrokenProcessPool as error:
-        raise RecipeError(
-            "a worker process ended before its models were trained",
-            where="training",
-            next_step=WORKER_KILLED,
-        ) from error
-    return result
+        return pending.result()
+    except LostWorkerError as error:
+        raise _lost() from error
 
 
-@contextmanager
-def _pool(work: _Work, workers: int) -> Iterator[tuple[Any, _Counter]]:
-    """Fresh worker processes that hold the work, and a counter of what they have done."""
-    import cloudpickle
-    import loky
-
-    folder = Path(tempfile.mkdtemp(prefix="auscult-"))  # holds the workers' progress, nothing else
-    pool = None
-    try:
-        try:
-            payload = cloudpickle.dumps(work)
-        except Exception as error:
-            raise RecipeError(
-                f"the recipe cannot be sent to worker processes ({type(error).__name__}: {error})",
-                where="recipe",
-                next_step="Create what cannot be sent (open files, connections, locks) inside the "
-                "training function",
-            ) from error
-        pool = loky.ProcessPoolExecutor(
-            max_workers=workers,
-            timeout=None,
-            initializer=_begin,
-            initargs=(payload, str(folder), os.getpid()),
-            env=dict.fromkeys(THREAD_VARIABLES, "1"),
-        )
-        yield pool, _Counter(folder)
-    finally:
-        if pool is not None:
-            pool.shutdown(wait=True, kill_workers=True)
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-class _Counter:
-    """Sum of what the workers have written about their progress."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._last = 0.0
-
-    def since(self) -> float:
-        """Models' worth of work done since the last call."""
-        total = 0.0
-        for file in self._folder.glob("done-*"):
-            content = file.read_bytes()
-            if len(content) == 8:
-                total += float(np.frombuffer(content)[0])
-        step, self._last = max(total - self._last, 0.0), max(total, self._last)
-        return step
-
-
-_work: _Work | None = None
-_folder: Path | None = None
-
-
-def _begin(payload: bytes, folder: str, parent: int) -> None:
-    """Start a worker: one thread, the work in memory, and no life beyond its parent's."""
-    global _work, _folder
-    import cloudpickle
-    from threadpoolctl import threadpool_limits
-
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-    threadpool_limits(1)
-    _folder = Path(folder)
-    _work = cloudpickle.loads(payload)  # from the parent process, never from a file
-
-
-def _end_with(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(1.0)
-    os._exit(1)
-
-
-def _run(block: BlockPlan, job: tuple[Assignment, ...]) -> tuple[BlockOutputs, float]:
-    """Train one block inside a worker."""
-    if _work is None or _folder is None:
-        raise RuntimeError("the worker was not begun")
-    marker = os.open(_folder / f"done-{os.getpid()}", os.O_RDWR | os.O_CREAT, 0o600)
-    start = time.perf_counter()
-    try:
-        content = os.pread(marker, 8, 0)
-        done = [float(np.frombuffer(content)[0]) if len(content) == 8 else 0.0]
-
-        def advance(models: float) -> None:
-            done[0] += models
-            os.pwrite(marker, np.float64(done[0]).tobytes(), 0)
-
-        outputs = _work.recipe.train_block(_work.data, job, advance)
-    except AuscultError as error:
-        place = f"{block.name}, {error.where}" if error.where else block.name
-        raise type(error)(
-            error.what, where=place, expected=error.expected, next_step=error.next_step
-        ) from None
-    except MemoryError:
-        raise RecipeError(
-            "memory ran out while training", where=block.name, next_step=WORKER_KILLED
-        ) from None
-    finally:
-        os.close(marker)
-    return outputs, time.perf_counter() - start
+def _lost() -> RecipeError:
+    return RecipeError(
+        "a worker process ended before its models were trained",
+        where="training",
+        next_step=WORKER_KILLED,
+    )

@@ -161,7 +161,7 @@ def describe_cohort(cohort: Cohort) -> str:
 
 def describe_trial(audit: Audit, trial: Trial, workers: int | None) -> str:
     """What training one model took, and what the audit will take."""
-    from auscult.engine import default_workers
+    from auscult.crews import default_workers
 
     count = workers or default_workers()
     seconds = trial.seconds_per_model * math.ceil(audit.models / count)

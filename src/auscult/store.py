@@ -30,7 +30,15 @@ from auscult.design import Membership
 from auscult.errors import StoreError
 from auscult.files import write_bytes, write_json
 from auscult.recipes.base import BlockOutputs
-from auscult.store_blocks import BlockPlan, Outputs, read_block, read_outputs, write_block_files
+from auscult.store_blocks import (
+    BlockPlan,
+    Outputs,
+    WrittenBlock,
+    finish_block,
+    read_block,
+    read_outputs,
+    write_block_values,
+)
 
 MANIFEST = "manifest.json"
 MANIFEST_SCHEMA = "auscult.manifest/1"
@@ -245,7 +253,25 @@ class RunStore:
         self._check_writable()
         if self.has_block(plan.block):
             raise StoreError("the block is finished and never written again", where=plan.name)
-        write_block_files(self.path / "outputs", plan, outputs, self.records)
+        folder = self.path / "outputs"
+        finish_block(folder, plan, write_block_values(folder, plan, outputs, self.records))
+
+    def adopt_block(self, plan: BlockPlan, written: WrittenBlock) -> None:
+        """Take a block that a worker wrote into the folder of outputs.
+
+        A block that exists already stays as it is, and the other attempt at it goes.
+
+        Raises
+        ------
+        StoreError
+            What the worker wrote is not there.
+        """
+        self._check_writable()
+        folder = self.path / "outputs"
+        if self.has_block(plan.block):
+            (folder / written.file).unlink(missing_ok=True)
+            return
+        finish_block(folder, plan, written)
 
     def outputs(self) -> Outputs:
         """Verify every block and open their values through memory maps.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -122,8 +123,28 @@ class Outputs:
         )
 
 
-def write_block_files(folder: Path, plan: BlockPlan, outputs: BlockOutputs, records: int) -> None:
-    """Write ``block-0007.npy``, then the ``.json`` that makes the block exist.
+@dataclass(frozen=True, kw_only=True)
+class WrittenBlock:
+    """Values of a block that lie beside the others under a name of their own.
+
+    Attributes
+    ----------
+    file : str
+        Name inside the folder of outputs.
+    description : dict
+        What the block's ``.json`` will say.
+    """
+
+    file: str
+    description: dict[str, Any]
+
+
+def write_block_values(
+    folder: Path, plan: BlockPlan, outputs: BlockOutputs, records: int
+) -> WrittenBlock:
+    """Write a block's values under a name that no other attempt at the block uses.
+
+    The block does not exist before :func:`finish_block`.
 
     Raises
     ------
@@ -164,10 +185,11 @@ def write_block_files(folder: Path, plan: BlockPlan, outputs: BlockOutputs, reco
         for start in range(0, len(content), PIECE_BYTES):
             writer.write(content[start : start + PIECE_BYTES])
 
-    write_whole(folder / f"{plan.name}.npy", write)
-    write_json(
-        folder / f"{plan.name}.json",
-        {
+    file = f"{plan.name}.{uuid.uuid4().hex}.npy"
+    write_whole(folder / file, write)
+    return WrittenBlock(
+        file=file,
+        description={
             "schema": BLOCK_SCHEMA,
             "block": plan.block,
             "models": list(plan.models),
@@ -180,6 +202,25 @@ def write_block_files(folder: Path, plan: BlockPlan, outputs: BlockOutputs, reco
             "speed": dict(outputs.speed),
         },
     )
+
+
+def finish_block(folder: Path, plan: BlockPlan, written: WrittenBlock) -> None:
+    """Make a block exist: ``block-0007.npy``, then the ``.json`` beside it.
+
+    Raises
+    ------
+    StoreError
+        What was written is gone, or the folder cannot be written.
+    """
+    try:
+        (folder / written.file).replace(folder / f"{plan.name}.npy")
+    except OSError as error:
+        raise StoreError(
+            f"what a worker wrote is not there ({error.strerror or error})",
+            where=plan.name,
+            expected="a file system shared by all workers under the same path",
+        ) from error
+    write_json(folder / f"{plan.name}.json", written.description)
 
 
 def read_block(folder: Path, plan: BlockPlan, records: int) -> StoredBlock:

@@ -1,0 +1,246 @@
+"""Other engines: a real Dask scheduler with worker processes, submitit, lost workers, two runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from auscult.crews import Engine
+from auscult.errors import ConfigError
+from tests.cohorts import write_audit
+
+pytestmark = pytest.mark.slow
+
+SLOW = """
+import os, time
+from sklearn.linear_model import LogisticRegression
+
+def train(inputs, labels, seed):
+    with open({log!r}, "a") as log:
+        log.write(f"{{os.getpid()}} {{seed}}\\n")
+    time.sleep(0.4)
+    table = inputs.select_dtypes("number").fillna(0.0)
+    model = LogisticRegression().fit(table, labels)
+    return lambda new: model.predict_proba(
+        new.select_dtypes("number").fillna(0.0)
+    )
+"""
+
+
+def auscult(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "auscult", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300)
+
+
+def start(*arguments: object) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", *map(str, arguments)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def end(process: subprocess.Popen[str]) -> None:
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    if process.stderr is not None:
+        process.stderr.close()
+
+
+def summary(run: Path) -> bytes:
+    return (run / "results" / "summary.json").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def audit(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("audit")
+    path = write_audit(folder, models=16)
+    (folder / "slow_for_tests.py").write_text(SLOW.format(log=str(folder / "log")))
+    text = path.read_text()
+    recipe = 'kind = "python"\ntrain = "slow_for_tests:train"\n'
+    path.write_text(re.sub(r'kind = "sklearn".*?max_iter = 200 }\n', recipe, text, flags=re.DOTALL))
+    return path
+
+
+@pytest.fixture(scope="module")
+def local(audit: Path) -> Path:
+    run = audit.parent / "local"
+    done = auscult("run", audit, "--out", run, "--workers", 2)
+    assert done.returncode == 0, done.stderr
+    return run
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[tuple[str, list[subprocess.Popen[str]]]]:
+    """A scheduler and two workers, each in its own process."""
+    file = tmp_path / "scheduler.json"
+    scheduler = start(
+        "distributed.cli.dask_scheduler",
+        *("--host", "127.0.0.1", "--port", 0, "--no-dashboard"),
+        *("--no-show", "--scheduler-file", file),
+    )
+    processes = [scheduler]
+    try:
+        deadline = time.monotonic() + 60
+        while not file.exists() or not file.read_text().strip():
+            assert scheduler.poll() is None, scheduler.communicate()[1]
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        address = json.loads(file.read_text())["address"]
+        processes += [
+            start(
+                "distributed.cli.dask_worker",
+                *(address, "--nthreads", 1, "--no-nanny", "--no-dashboard"),
+                *("--local-directory", tmp_path / f"worker-{i}"),
+            )
+            for i in range(2)
+        ]
+        yield address, processes
+    finally:
+        for process in processes:
+            end(process)
+
+
+def wait_for_workers(address: str) -> None:
+    code = (
+        "import sys; from distributed import Client; "
+        "Client(sys.argv[1], timeout=60).wait_for_workers(2, timeout=60)"
+    )
+    subprocess.run([sys.executable, "-c", code, address], check=True, timeout=120)
+
+
+def test_dask_gives_the_same_summary_though_a_worker_is_killed(
+    audit: Path, local: Path, tmp_path: Path, cluster: tuple[str, list[subprocess.Popen[str]]]
+) -> None:
+    address, (_, first, _) = cluster
+    wait_for_workers(address)
+    log, run = audit.parent / "log", tmp_path / "run"
+    log.unlink()
+    process = start(
+        "auscult", "run", audit, "--out", run, "--engine", "dask", "--scheduler", address
+    )
+    try:
+        deadline = time.monotonic() + 120
+        while not (log.exists() and str(first.pid) in log.read_text()):
+            assert process.poll() is None, process.communicate()[1]
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        os.kill(first.pid, signal.SIGKILL)
+        _, said = process.communicate(timeout=240)
+        assert process.returncode == 0, said
+    finally:
+        end(process)
+    workers = {line.split()[0] for line in log.read_text().splitlines()}
+    assert len(workers) == 2, "both workers trained something"
+    assert summary(run) == summary(local)
+    assert not list((run / "outputs").glob("*.*.npy")), "every attempt but one is gone"
+    assert not list((run / "secret").glob("jobs-*"))
+
+
+def test_submitit_gives_the_same_summary(audit: Path, local: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    done = auscult(
+        *("run", audit, "--out", run, "--engine", "slurm"),
+        *("--slurm", "cluster=local", "--slurm", "timeout_min=5"),
+    )
+    assert done.returncode == 0, done.stderr
+    assert summary(run) == summary(local)
+    assert not list((run / "secret").glob("jobs-*"))
+
+
+def test_submitit_trains_a_lost_block_again(audit: Path, local: Path, tmp_path: Path) -> None:
+    log, run = audit.parent / "log", tmp_path / "run"
+    log.unlink(missing_ok=True)
+    process = start(
+        *("auscult", "run", audit, "--out", run, "--engine", "slurm", "--slurm", "cluster=local")
+    )
+    try:
+        deadline = time.monotonic() + 120
+        while not log.exists():
+            assert process.poll() is None, process.communicate()[1]
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        os.kill(int(log.read_text().split()[0]), signal.SIGKILL)
+        _, said = process.communicate(timeout=240)
+        assert process.returncode == 0, said
+    finally:
+        end(process)
+    assert summary(run) == summary(local)
+
+
+def test_a_second_run_on_one_directory_says_who_holds_it(audit: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    first = start("auscult", "run", audit, "--out", run, "--workers", 1)
+    try:
+        deadline = time.monotonic() + 60
+        while not (run / "secret" / "membership.npz").exists():
+            assert first.poll() is None, first.communicate()[1]
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        second = auscult("run", audit, "--out", run, "--workers", 1)
+    finally:
+        end(first)
+    assert second.returncode == 2
+    assert str(first.pid) in second.stderr
+
+
+def test_two_attempts_at_a_block_leave_one(tmp_path: Path) -> None:
+    import numpy as np
+
+    from auscult.recipes.base import BlockOutputs
+    from auscult.store import RunStore, plan_blocks
+    from auscult.store_blocks import write_block_values
+
+    plan = plan_blocks(4, 2)
+    with RunStore.create_or_resume(
+        tmp_path / "run", fingerprint={"x": "1"}, configuration="", blocks=plan, records=5
+    ) as store:
+        folder = store.path / "outputs"
+        outputs = [
+            BlockOutputs(values=np.full((2, 1, 5, 1), float(i), dtype=np.float32), kind="sigmoid")
+            for i in range(2)
+        ]
+        first, second = (write_block_values(folder, plan[0], one, 5) for one in outputs)
+        assert not store.has_block(0)
+        store.adopt_block(plan[0], second)
+        store.adopt_block(plan[0], first)
+        store.write_block(plan[1], outputs[0])
+        assert store.outputs().read(0, 5)[0].max() == 1.0
+        assert sorted(p.name for p in folder.glob("*.npy")) == ["block-0000.npy", "block-0001.npy"]
+
+
+@pytest.mark.parametrize(
+    ("engine", "word"),
+    [
+        (Engine(kind="cloud"), "local, dask, slurm"),
+        (Engine(kind="dask"), "go together"),
+        (Engine(scheduler="tcp://x:1"), "go together"),
+        (Engine(workers=0), "1 or more"),
+        (Engine(options={"a": "b"}), "--engine slurm"),
+    ],
+)
+def test_engines_that_do_not_fit_are_refused(engine: Engine, word: str) -> None:
+    with pytest.raises(ConfigError, match=word):
+        engine.check()
+
+
+def test_no_scheduler_is_one_clear_word(audit: Path, tmp_path: Path) -> None:
+    done = auscult(
+        *("run", audit, "--out", tmp_path / "run", "--engine", "dask"),
+        *("--scheduler", "tcp://127.0.0.1:1"),
+    )
+    assert done.returncode == 2
+    assert "no Dask scheduler answers at tcp://127.0.0.1:1" in done.stderr
+    assert "Traceback" not in done.stderr
