@@ -23,6 +23,7 @@ ROOMS = (
     "worker",
     "crews",
     "engine",
+    "cost",
     "layout",
     "signals",
     "attacks",

@@ -6,14 +6,14 @@ import hashlib
 import json
 import os
 import time
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from auscult.analysis import AnalysisSettings
 from auscult.cohort import SMALLEST_CELL, Cohort
-from auscult.crews import Engine
+from auscult.cost import Trial, refuse_what_does_not_fit
+from auscult.crews import Engine, default_workers
 from auscult.design import Design
 from auscult.engine import train, train_one
 from auscult.errors import ConfigError, RecipeError
@@ -21,29 +21,9 @@ from auscult.files import toml_text
 from auscult.progress import SILENT, Progress
 from auscult.recipes.base import Recipe
 from auscult.results import Planted, Result, Roster, write_results
-from auscult.store import RunStore, default_block_models, plan_blocks
+from auscult.store import RunStore, default_block_models, missing_blocks, plan_blocks
 
 __all__ = ["Audit", "Result", "Trial"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Trial:
-    """What training one model told.
-
-    Attributes
-    ----------
-    seconds_per_model : float
-        Wall-clock time on one core.
-    output_bytes : int
-        Size of all models' outputs on disk.
-    facts : dict
-    notes : dict
-    """
-
-    seconds_per_model: float
-    output_bytes: int
-    facts: dict[str, Any]
-    notes: dict[str, int]
 
 
 class Audit:
@@ -121,18 +101,25 @@ class Audit:
         self.recipe.settings()
 
     def trial(self, progress: Progress = SILENT) -> Trial:
-        """Train one model and measure it; nothing is written."""
+        """Train one block of models in one worker and measure it; nothing is written."""
         self.check()
-        outputs, seconds = train_one(
+        block = tuple(range(default_block_models(self.models)))
+        asked = time.perf_counter()
+        outputs, times = train_one(
             self.cohort.training_data(),
             self.recipe,
             self._design().membership(),
             self.cohort.patient_of_record,
             seed=self.seed,
+            models=block,
             progress=progress,
         )
+        elapsed = time.perf_counter() - asked
         return Trial(
-            seconds_per_model=seconds,
+            models=len(block),
+            seconds=times[-1],
+            start_seconds=max(elapsed - len(times) * times[-1], 0.0),
+            worker_bytes=int(outputs.speed["peak_bytes"]),
             output_bytes=int(outputs.values[0].nbytes) * self.models,
             facts=dict(outputs.facts),
             notes=dict(outputs.notes),
@@ -190,6 +177,7 @@ class Audit:
             blocks=plan_blocks(self.models, default_block_models(self.models)),
             records=self.cohort.records,
         ) as store:
+            self._refuse_what_does_not_fit(store, engine)
             membership = design.membership()
             store.write_membership(membership)
             timings = dict(store.manifest().get("timings", {}))
@@ -224,6 +212,17 @@ class Audit:
                 left_out=result.summary["cohort"]["left_out"],
             )
         return result
+
+    def _refuse_what_does_not_fit(self, store: RunStore, engine: Engine) -> None:
+        lacking = sum(len(block.models) for block in missing_blocks(store.blocks, store))
+        data = self.cohort.training_data()
+        columns = 1 if data.task == "binary" else len(data.classes)
+        refuse_what_does_not_fit(
+            store.path,
+            output_bytes=4 * lacking * self.cohort.records * columns,
+            data_bytes=data.inputs.nbytes,
+            workers=0 if engine.kind != "local" else engine.workers or default_workers(),
+        )
 
     def _design(self) -> Design:
         return Design(models=self.models, patients=self.cohort.patients, seed=self.seed)

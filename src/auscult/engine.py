@@ -26,6 +26,7 @@ from auscult.store_blocks import BlockPlan, WrittenBlock
 from auscult.worker import WORKER_KILLED, Work
 
 POLL_SECONDS = 0.1
+TRAINED_TWICE_SECONDS = 20.0
 
 
 def train(
@@ -87,27 +88,34 @@ def train_one(
     seed: int,
     models: Sequence[int] = (0,),
     progress: Progress = SILENT,
-) -> tuple[BlockOutputs, float]:
+) -> tuple[BlockOutputs, list[float]]:
     """Train a few models in one worker and say how long it took; nothing is written.
+
+    Short ones are trained twice: the first time holds what is done once per worker.
 
     Returns
     -------
     outputs : BlockOutputs
-    seconds : float
-        Wall-clock time of training alone, the start of the worker left out.
+    seconds : list of float
+        Wall-clock time of training alone, the start of the worker left out, each time.
     """
     progress.start("Models", len(models))
     with hired(Work(data=data, recipe=recipe), Engine(workers=1), 1, Path(), 0) as crew:
         job = assignments(models, membership, patient_of_record, seed)
-        pending = crew.submit(BlockPlan(block=0, models=tuple(models)), job)
-        while not pending.done():
-            time.sleep(POLL_SECONDS)
-            progress.advance(crew.since())
-        found = _result(pending)
-    if isinstance(found, WrittenBlock):
-        raise TypeError("a local worker returns what it trained")
+        plan = BlockPlan(block=0, models=tuple(models))
+        times: list[float] = []
+        while not times or (len(times) == 1 and times[0] < TRAINED_TWICE_SECONDS):
+            pending = crew.submit(plan, job)
+            while not pending.done():
+                time.sleep(POLL_SECONDS)
+                progress.advance(crew.since())
+            found = _result(pending)
+            if isinstance(found, WrittenBlock):
+                raise TypeError("a local worker returns what it trained")
+            outputs, seconds = found
+            times.append(seconds)
     progress.finish()
-    return found
+    return outputs, times
 
 
 def assignments(

@@ -52,6 +52,11 @@ class TableInputs:
             )
         return pd.DataFrame(columns)
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all records."""
+        return int(self.numeric.nbytes + self.codes.nbytes)
+
     def fingerprint(self) -> str:
         """SHA-256 of names, levels and values."""
         digest = hashlib.sha256(
@@ -86,6 +91,11 @@ class ArrayInputs:
     def take(self, records: NDArray[np.int64]) -> NDArray[Any]:
         """The records' entries, copied, shape (len(records), ...), in the array's own dtype."""
         return np.asarray(self.array[self.rows[records]])
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all records."""
+        return int(self.array.nbytes)
 
     def fingerprint(self) -> str:
         """SHA-256 of shape, dtype and the values of the records kept."""

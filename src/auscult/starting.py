@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import math
-import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from auscult.cost import Trial, available_memory, expected, in_bytes
+from auscult.crews import default_workers
 from auscult.display import duration
 from auscult.errors import CohortError
 from auscult.risk.stability import models_needed, planning_without_pilot
 
 if TYPE_CHECKING:
-    from auscult.audit import Audit, Trial
+    from auscult.audit import Audit
     from auscult.cohort import Cohort
 
 FEW_VALUES = 20
@@ -160,24 +162,32 @@ def describe_cohort(cohort: Cohort) -> str:
 
 
 def describe_trial(audit: Audit, trial: Trial, workers: int | None) -> str:
-    """What training one model took, and what the audit will take."""
-    from auscult.crews import default_workers
-
-    count = workers or default_workers()
-    seconds = trial.seconds_per_model * math.ceil(audit.models / count)
+    """What training one block took, and what the audit will take."""
+    count = min(workers or default_workers(), math.ceil(audit.models / trial.models))
+    cost = expected(trial, models=audit.models, records=audit.cohort.records, workers=count)
     facts = ", ".join(f"{name} {value}" for name, value in trial.facts.items())
+    each = duration_of(trial.seconds / trial.models)
+    plural = "s" if count > 1 else ""
+    whole = duration_of(cost.training_seconds + cost.analysis_seconds)
     lines = [
-        f"Model    one takes {duration_of(trial.seconds_per_model)} on one core ({facts})",
+        f"Model    one takes {each} on one core, {trial.models} trained ({facts})",
         (
-            f"Audit    {audit.models} models: about {duration(seconds)} of training with {count} "
-            f"worker{'s' if count > 1 else ''}, {_bytes(trial.output_bytes)} of outputs"
+            f"Audit    {audit.models} models with {count} worker{plural}: about {whole} "
+            f"(training {duration_of(cost.training_seconds)}, analysis "
+            f"{duration_of(cost.analysis_seconds)})"
         ),
+        f"Memory   about {in_bytes(cost.memory_bytes)}",
+        f"Disk     about {in_bytes(cost.disk_bytes)}",
     ]
     lines += [f"Note     {what}: {n}" for what, n in trial.notes.items()]
-    free = os.statvfs(".")
-    available = free.f_bavail * free.f_frsize
-    if available < 2 * trial.output_bytes:
-        lines.append(f"Warning  only {_bytes(available)} are free on this disk")
+    available = available_memory()
+    if available is not None and available < cost.memory_bytes:
+        lines.append(
+            f"Warning  {in_bytes(available)} of memory are available: use fewer workers (--workers)"
+        )
+    free = shutil.disk_usage(".").free
+    if free < cost.disk_bytes:
+        lines.append(f"Warning  {in_bytes(free)} are free on this disk: use another (run --out)")
     return "\n".join(lines)
 
 
@@ -214,11 +224,3 @@ def describe_planning(models: int, width: float, pilot: dict[str, Any] | None) -
 def duration_of(seconds: float) -> str:
     """A duration that may be shorter than a second."""
     return f"{seconds:.2f} s" if seconds < 10 else duration(seconds)
-
-
-def _bytes(count: float) -> str:
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"

@@ -7,10 +7,11 @@ the others and reports their name; the process that holds the run's lock makes t
 from __future__ import annotations
 
 import os
+import resource
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -138,7 +139,10 @@ def _trained(
         raise RecipeError(
             "memory ran out while training", where=block.name, next_step=WORKER_KILLED
         ) from None
-    return outputs, time.perf_counter() - start
+    seconds = time.perf_counter() - start
+    peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    speed = dict(outputs.speed) | {"seconds": round(seconds, 3), "peak_bytes": peak}
+    return replace(outputs, speed=speed), seconds
 
 
 def _unpacked(payload: bytes) -> Work:

@@ -1,0 +1,152 @@
+"""What an audit will cost, and a word before it starts on what will not fit.
+
+Time is told from one trained block, its start included, because most of a short run is starting.
+Analysis is told from the size of the signals and constants measured on two cores of 2024.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from auscult.errors import AuscultError, StoreError
+from auscult.parallel import cores
+
+ANALYSIS_START_SECONDS = 4.0
+ANALYSIS_SECONDS_PER_SIGNAL = 1.0e-6  # on two cores, all attacks and the null included
+TASK_BYTES = 400_000_000  # an interpreter with its libraries
+SPARE_DISK = 50_000_000  # secrets, results and report
+ANALYSIS_COPIES = 4  # signals, signals by record, scores, and room for pieces
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """What training one block told.
+
+    Attributes
+    ----------
+    models : int
+        In the block.
+    seconds : float
+        Wall-clock time of training them in one process with one thread.
+    start_seconds : float
+        From asking for a worker to its first step.
+    worker_bytes : int
+        Most memory that the worker held.
+    output_bytes : int
+        Size of all models' outputs on disk.
+    facts : dict
+    notes : dict
+    """
+
+    models: int
+    seconds: float
+    start_seconds: float
+    worker_bytes: int
+    output_bytes: int
+    facts: dict[str, Any]
+    notes: dict[str, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """What an audit is expected to take.
+
+    Attributes
+    ----------
+    training_seconds, analysis_seconds : float
+    memory_bytes : int
+        At the same time, by all processes.
+    disk_bytes : int
+    """
+
+    training_seconds: float
+    analysis_seconds: float
+    memory_bytes: int
+    disk_bytes: int
+
+
+def expected(trial: Trial, *, models: int, records: int, workers: int) -> Cost:
+    """Cost of an audit from a trial.
+
+    Parameters
+    ----------
+    trial : Trial
+    models, records : int
+        Of the audit.
+    workers : int
+    """
+    rounds = math.ceil(math.ceil(models / trial.models) / workers)
+    signals = models * records
+    speed = 2 / max(1, min(cores(), 8))
+    return Cost(
+        training_seconds=trial.start_seconds + rounds * trial.seconds,
+        analysis_seconds=ANALYSIS_START_SECONDS + ANALYSIS_SECONDS_PER_SIGNAL * signals * speed,
+        memory_bytes=max(
+            workers * trial.worker_bytes + TASK_BYTES, TASK_BYTES + 4 * ANALYSIS_COPIES * signals
+        ),
+        disk_bytes=trial.output_bytes + SPARE_DISK,
+    )
+
+
+def refuse_what_does_not_fit(
+    folder: Path, *, output_bytes: int, data_bytes: int, workers: int
+) -> None:
+    """Raise a StoreError or AuscultError when disk or memory will surely not do.
+
+    Parameters
+    ----------
+    folder : Path
+        The run directory; need not exist.
+    output_bytes : int
+        What is still to be written.
+    data_bytes : int
+        Size of the cohort's inputs, of which every worker holds a copy.
+    workers : int
+        Worker processes on this machine.
+    """
+    place = folder.absolute()
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    if output_bytes + SPARE_DISK > free:
+        raise StoreError(
+            f"the outputs will take {in_bytes(output_bytes)} and {in_bytes(free)} are free",
+            where=str(folder),
+            expected=f"{in_bytes(output_bytes + SPARE_DISK)} of free space",
+            next_step="Free some space, name another directory with --out, or train fewer models",
+        )
+    available = available_memory()
+    needed = TASK_BYTES + workers * (TASK_BYTES // 2 + data_bytes)
+    if available is not None and needed > available:
+        raise AuscultError(
+            f"{workers} workers will hold {in_bytes(needed)} at least, and "
+            f"{in_bytes(available)} of memory are available",
+            where="memory",
+            next_step="Use fewer workers (--workers), a subset (cohort.max_patients), or a larger "
+            "machine",
+        )
+
+
+def available_memory() -> int | None:
+    """Bytes of memory that can be had without swapping; None where the system does not say."""
+    try:
+        text = Path("/proc/meminfo").read_text(encoding="ascii")
+    except OSError:
+        return None
+    for line in text.splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    return None
+
+
+def in_bytes(count: float) -> str:
+    """A number of bytes for people."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
