@@ -15,7 +15,7 @@ from typing import Any
 from auscult.errors import AuscultError, StoreError
 from auscult.parallel import cores
 
-ANALYSIS_START_SECONDS = 4.0
+ANALYSIS_START_SECONDS = 6.0
 ANALYSIS_SECONDS_PER_SIGNAL = 1.0e-6  # on two cores, all attacks and the null included
 TASK_BYTES = 400_000_000  # an interpreter with its libraries
 SPARE_DISK = 50_000_000  # secrets, results and report

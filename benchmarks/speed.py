@@ -1,0 +1,375 @@
+"""How fast and how large: whole audits against a sequential loop, the analysis by itself.
+
+    python -m benchmarks.speed [audits peak analysis cost disk]
+
+Whole processes on the first two cores that may be used, one after the other; times are wall-clock,
+start of Python included. Real cohorts are found through AUSCULT_DATA.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from benchmarks.real import COHORTS, audit_of, data_folder
+from benchmarks.results import record, table
+
+COMMAND = "python -m benchmarks.speed"
+CORES = 2
+
+
+def on_two_cores(command: list[str], **settings: str) -> tuple[float, float, str]:
+    """Seconds, peak memory of the largest process in MB, and standard output."""
+    cores = sorted(os.sched_getaffinity(0))[:CORES]
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    start = time.perf_counter()
+    done = subprocess.run(
+        command,
+        check=False,
+        capture_output=True,
+        text=True,
+        env=os.environ | settings,
+        preexec_fn=lambda: os.sched_setaffinity(0, cores),
+    )
+    seconds = time.perf_counter() - start
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)}: {done.stderr[-2000:]}")
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    return seconds, max(peak, before) / 1024, done.stdout
+
+
+def sgemm_peak() -> float:
+    """Sum over both cores of the GFLOP/s of one-thread float32 products of 1024 x 1024."""
+    code = (
+        "import torch, time; torch.set_num_threads(1)\n"
+        "a = torch.randn(1024, 1024); b = a.T.clone()\n"
+        "for _ in range(20): a @ b\n"
+        "t = time.perf_counter()\n"
+        "for _ in range(60): a @ b\n"
+        "print(60 * 2 * 1024**3 / (time.perf_counter() - t) / 1e9)"
+    )
+    cores = sorted(os.sched_getaffinity(0))[:CORES]
+    running = [
+        subprocess.Popen(
+            ["taskset", "-c", str(core), sys.executable, "-c", code],
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+        )
+        for core in cores
+    ]
+    return sum(float(process.communicate()[0]) for process in running)
+
+
+def training_flops(models: int, hidden: int, batch: int) -> tuple[float, int]:
+    """Floating point operations of training and predicting, and the number of parameters."""
+    audit = audit_of("diabetes130", models, hidden=[hidden, hidden], batch_size=batch)
+    import torch
+
+    from auscult.recipes.torch_data import EncodedTable
+
+    inputs = audit.cohort.training_data().inputs
+    columns = EncodedTable(inputs, torch.float32, torch.device("cpu")).shape[0]  # type: ignore[arg-type]
+    weights = columns * hidden + hidden * hidden + hidden
+    records = audit.cohort.records
+    # Two per weight and record forward, four backward; the first layer needs no gradient of inputs.
+    step = 6 * weights - 2 * columns * hidden
+    return models * (15 * step * records / 2 + 2 * weights * records), weights
+
+
+def _configuration(models: int, hidden: int, batch: int, folder: Path) -> Path:
+    text = COHORTS["diabetes130"].replace('table = "', f'table = "{data_folder()}/')
+    text = text.replace("[128, 128]", f"[{hidden}, {hidden}]").replace(
+        "batch_size = 256", f"batch_size = {batch}"
+    )
+    path = folder / "audit.toml"
+    path.write_text(text + f"[audit]\nmodels = {models}\nseed = 7\n", encoding="utf-8")
+    return path
+
+
+def audits(work: Path) -> None:
+    """Whole audits against the sequential loop, and against the arithmetic."""
+    peak = sgemm_peak()
+    rows = []
+    for models, hidden, batch in ((64, 128, 256), (256, 128, 256), (64, 32, 64)):
+        with tempfile.TemporaryDirectory(dir=work) as folder:
+            path = _configuration(models, hidden, batch, Path(folder))
+            run = Path(folder) / "run"
+            ours, memory, _ = on_two_cores(
+                [sys.executable, "-m", "auscult", "run", str(path), "--out", str(run)]
+            )
+            timings = json.loads((run / "manifest.json").read_text())["timings"]
+        loop, _, said = on_two_cores(
+            [
+                *(sys.executable, "-m", "benchmarks.sequential", "diabetes130"),
+                *(str(models), str(hidden), str(batch)),
+            ]
+        )
+        parts = json.loads(said)
+        limit = training_flops(models, hidden, batch)[0] / (peak * 1e9)
+        rows.append(
+            [
+                models,
+                f"{hidden}, {hidden}",
+                batch,
+                f"{ours:.1f} s",
+                f"{timings['training_seconds']:.1f} + {timings['analysis_seconds']:.1f}",
+                f"{memory:.0f} MB",
+                f"{loop:.1f} s",
+                f"{parts['training']:.1f} + {parts['attack']:.1f}",
+                f"{loop / ours:.2f}",
+                f"{limit:.2f} s",
+                f"{ours / limit:.1f}",
+            ]
+        )
+    text = (
+        "diabetes130, 6,000 patients, 8,694 records, 15 epochs, two cores. Auscult: whole process "
+        "with the joint attack, five attacks on records, null, shrinkage, groups and report. Loop: "
+        "DataLoader, one model after another, PyTorch's own two threads, LiRA by scipy per record "
+        "and nothing else. The limit is the time that the training's operations take "
+        f"at the measured sgemm peak of {peak:.0f} GFLOP/s (two processes, one thread each).\n\n"
+        + table(
+            [
+                *("models", "hidden", "batch", "Auscult", "training + analysis", "peak memory"),
+                *("loop", "training + LiRA", "loop / Auscult", "limit", "Auscult / limit"),
+            ],
+            rows,
+        )
+    )
+    record("audits", "Whole audits", f"{COMMAND} audits", text)
+
+
+def peak(_: Path) -> None:
+    """Share of the sgemm peak reached while training."""
+    import torch
+
+    from auscult.engine import assignments
+
+    most = sgemm_peak() / CORES
+    torch.set_num_threads(1)
+    rows = []
+    for hidden, batch in ((128, 256), (32, 64)):
+        audit = audit_of("diabetes130", 8, hidden=[hidden, hidden], batch_size=batch)
+        data, design = audit.cohort.training_data(), audit._design()
+        job = assignments(range(8), design.membership(), audit.cohort.patient_of_record, 7)
+        audit.recipe.train_block(data, job, lambda _: None)
+        start = time.perf_counter()
+        outputs = audit.recipe.train_block(data, job, lambda _: None)
+        seconds = time.perf_counter() - start
+        rate = training_flops(8, hidden, batch)[0] / seconds / 1e9
+        rows.append(
+            [
+                f"{hidden}, {hidden}",
+                batch,
+                f"{seconds / 8:.3f} s",
+                f"{rate:.0f} GFLOP/s",
+                f"{100 * rate / most:.0f}%",
+                json.dumps(dict(outputs.speed)["milliseconds_per_model_and_step"]),
+            ]
+        )
+    text = (
+        f"One worker, one thread; sgemm peak {most:.0f} GFLOP/s per core. The last column is what "
+        "the worker measured to choose how many models to train at once: milliseconds per model "
+        "and step.\n\n"
+        + table(["hidden", "batch", "per model", "rate", "share of peak", "measured"], rows)
+    )
+    record("peak", "Share of the peak while training", f"{COMMAND} peak", text)
+
+
+def simulated_evidence(records: int, models: int) -> Any:  # noqa: ANN401
+    """Evidence of simulated patients with two records each."""
+    from auscult.analysis import Evidence
+    from auscult.design import Design
+    from auscult.parallel import scratch
+
+    patients = records // 2
+    rng = np.random.default_rng(0)
+    membership = Design(models=models, patients=patients, seed=1).membership()
+    member = membership.reveal()
+    patient = np.repeat(np.arange(patients), 2)
+    shift = rng.uniform(0, 1.5, patients).astype(np.float32)
+    level = rng.normal(size=records).astype(np.float32)
+    signals = scratch((models, records), np.float32)
+    for model in range(models):
+        signals[model] = rng.standard_normal(records, dtype=np.float32) + level
+        signals[model] += np.where(member[model], shift, 0)[patient]
+    return Evidence(
+        signals=signals,
+        membership=membership,
+        patient_of_record=patient,
+        groups=pd.DataFrame(
+            {"sex": rng.choice(["f", "m"], patients), "age": rng.choice(list("abcdef"), patients)}
+        ),
+        stratum=rng.integers(0, 2, records),
+    )
+
+
+def measure_analysis(records: int, models: int) -> None:
+    """Analyse simulated signals in this process; prints times and peak memory as JSON."""
+    from auscult.analysis import analyse
+    from auscult.attacks.record import RECORD_ATTACKS
+    from auscult.attacks.roc import roc_of_attack
+    from auscult.layout import lay_out
+    from auscult.risk.patients import patient_risk
+
+    evidence = simulated_evidence(records, models)
+    said: dict[str, float] = {}
+    if records <= 1_000_000:
+        start = time.perf_counter()
+        layout = lay_out(evidence.signals, evidence.membership.reveal(), evidence.patient_of_record)
+        said["layout"] = time.perf_counter() - start
+        for attack in RECORD_ATTACKS:
+            if attack.name in ("lira", "rmia"):
+                start = time.perf_counter()
+                roc_of_attack(attack, layout, np.random.default_rng(0))
+                said[attack.name] = time.perf_counter() - start
+        start = time.perf_counter()
+        patient_risk(layout, (0.9,))
+        said["joint"] = time.perf_counter() - start
+        del layout
+    start = time.perf_counter()
+    analyse(evidence, seed=1)
+    said["all"] = time.perf_counter() - start
+    said["peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(json.dumps(said))
+
+
+def analysis(_: Path) -> None:
+    """Time and memory of the analysis by number of records."""
+    rows = []
+    for records in (100_000, 400_000):
+        command = [sys.executable, "-m", "benchmarks.speed", "--measure", str(records), "200"]
+        said = json.loads(on_two_cores(command, OMP_NUM_THREADS="1")[2])
+        rows.append(
+            [
+                f"{records:,}",
+                *(f"{said[name]:.1f} s" for name in ("layout", "lira", "rmia", "joint", "all")),
+                f"{said['peak_mb']:.0f} MB",
+            ]
+        )
+    text = (
+        "Simulated signals, 200 models, two records per patient, every model a target. LiRA and "
+        "RMIA with ROC and its bootstrap; joint attack with shrinkage; `all` adds the other "
+        "attacks, the null, exposed counts, stability and groups.\n\n"
+        + table(["records", "layout", "LiRA", "RMIA", "joint", "all", "peak memory"], rows)
+        + "\n\n"
+        + naive_slice()
+    )
+    record("analysis", "Analysis", f"{COMMAND} analysis", text)
+
+
+def naive_slice() -> str:
+    """LiRA and RMIA as loops on a slice, against the same slice here."""
+    from scipy.stats import norm
+
+    from auscult.attacks.record import RECORD_ATTACKS
+    from auscult.layout import lay_out
+    from auscult.progress import SILENT
+
+    evidence = simulated_evidence(2000, 200)
+    layout = lay_out(evidence.signals, evidence.membership.reveal(), evidence.patient_of_record)
+    attacks = {attack.name: attack for attack in RECORD_ATTACKS}
+    inside = layout.member[layout.patient]
+    start = time.perf_counter()
+    for row in range(layout.records):
+        x = layout.signals[row].astype(float)
+        for target in range(0, 200, 10):
+            others = np.arange(200) != target
+            a, b = x[others & inside[row]], x[others & ~inside[row]]
+            norm.logpdf(x[target], a.mean(), a.std()) - norm.logpdf(x[target], b.mean(), b.std())
+    slow = (time.perf_counter() - start) * 10
+    start = time.perf_counter()
+    attacks["lira"].score(layout, SILENT)
+    fast = time.perf_counter() - start
+    return (
+        f"LiRA on 2,000 records and 200 targets: {slow:.0f} s by loops over records and targets "
+        f"(every tenth target measured), {fast:.2f} s here: {slow / fast:.0f} times faster."
+    )
+
+
+def disk(_: Path) -> None:
+    """Ten million records: signals in a file, memory bounded, time linear in records."""
+    rows, seconds = [], []
+    sizes = (1_000_000, 2_500_000, 10_000_000)
+    for records in sizes:
+        command = [sys.executable, "-m", "benchmarks.speed", "--measure", str(records), "64"]
+        said = json.loads(on_two_cores(command, OMP_NUM_THREADS="1")[2])
+        seconds.append(said["all"])
+        rows.append([f"{records:,}", f"{said['all']:.0f} s", f"{said['peak_mb']:.0f} MB"])
+    slope, offset = np.polyfit(sizes, seconds, 1)
+    text = (
+        "Simulated signals, 64 models, two records per patient; arrays beyond 256 MB lie in "
+        "temporary files.\n\n"
+        + table(["records", "analysis", "peak memory"], rows)
+        + f"\n\nFit: {offset:.0f} s + {1e6 * slope:.1f} s per million records."
+    )
+    record("disk", "Ten million records", f"{COMMAND} disk", text)
+
+
+def cost(work: Path) -> None:
+    """What `check` says against what `run` takes."""
+    rows = []
+    for name, models in (("diabetes130", 64), ("diabetes130", 256), ("support2", 64)):
+        audit = audit_of(name, models)
+        from auscult.cost import expected
+
+        trial = audit.trial()
+        said = expected(trial, models=models, records=audit.cohort.records, workers=CORES)
+        with tempfile.TemporaryDirectory(dir=work) as folder:
+            start = time.perf_counter()
+            audit.run(Path(folder) / "run", workers=CORES)
+            took = time.perf_counter() - start
+            size = sum(f.stat().st_size for f in (Path(folder) / "run").rglob("*") if f.is_file())
+        told = said.training_seconds + said.analysis_seconds
+        rows.append(
+            [
+                name,
+                models,
+                f"{told:.0f} s",
+                f"{took:.0f} s",
+                f"{100 * (told / took - 1):+.0f}%",
+                f"{said.disk_bytes / 1e6:.0f} MB",
+                f"{size / 1e6:.0f} MB",
+            ]
+        )
+    text = "Two workers. The prediction trains one block.\n\n" + table(
+        ["cohort", "models", "predicted", "took", "error", "disk predicted", "disk used"], rows
+    )
+    record("cost", "Cost told beforehand", f"{COMMAND} cost", text)
+
+
+def main() -> None:
+    """Run the measurements that are asked for; all of them by default."""
+    parts: dict[str, Callable[[Path], None]] = {
+        "audits": audits,
+        "peak": peak,
+        "analysis": analysis,
+        "cost": cost,
+        "disk": disk,
+    }
+    parser = argparse.ArgumentParser(description=__doc__, prog=COMMAND)
+    parser.add_argument("parts", nargs="*", choices=[*parts, []], default=[])
+    parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()))
+    parser.add_argument("--measure", nargs=2, type=int, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.measure:
+        measure_analysis(*given.measure)
+        return
+    for name in given.parts or parts:
+        parts[name](given.work)
+
+
+if __name__ == "__main__":
+    main()
