@@ -325,7 +325,7 @@ def test_init_writes_a_configuration_that_checks_and_runs(
 
 
 def test_usage_errors_are_the_users(monkeypatch: pytest.MonkeyPatch) -> None:
-    from auscult.cli import app
+    from auscult.cli.common import app
 
     assert CliRunner().invoke(app, ["run"]).exit_code == 2
     assert run(monkeypatch, "demo", "--cohort", "mars")[0] == 2

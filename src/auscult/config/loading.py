@@ -1,134 +1,24 @@
-"""``audit.toml`` to an Audit and back. The only place that knows pydantic."""
+"""``audit.toml`` to an Audit and back."""
 
 from __future__ import annotations
 
 import difflib
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError
 
 from auscult.audit import Audit
 from auscult.cohort import Cohort
+from auscult.config.cohort import CohortPart
+from auscult.config.part import Part
+from auscult.config.recipe import RECIPE_PARTS, RecipePart
 from auscult.errors import AuscultError, ConfigError
 from auscult.files import toml_text
-from auscult.recipes import PythonRecipe, SklearnRecipe, TorchRecipe
-from auscult.recipes.base import Recipe
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    def given(self) -> dict[str, Any]:
-        """Keys that the file has: what it leaves out keeps the library's default."""
-        return self.model_dump(exclude_unset=True)
-
-
-class CohortPart(_Part):
-    """``[cohort]``: the keyword arguments of Cohort.from_table and from_arrays, and the files."""
-
-    table: str
-    images: str | None = None
-    array: str | None = None
-    channels: Literal["auto", "none", "first", "last"] | None = None
-    patient: str
-    label: str | list[str]
-    positive: list[str] | None = None
-    label_groups: dict[str, list[str]] | None = None
-    label_bins: list[float] | None = None
-    task: Literal["binary", "multiclass", "multilabel"] | None = None
-    groups: list[str] = []
-    bins: dict[str, list[float]] | None = None
-    exclude: list[str] = []
-    missing: list[str] = []
-    numeric: list[str] = []
-    categorical: list[str] = []
-    max_levels: Annotated[int, Field(ge=1)] | None = None
-    min_level_patients: Annotated[int, Field(ge=1)] | None = None
-    max_patients: Annotated[int, Field(ge=1)] | None = None
-
-    @model_validator(mode="after")
-    def _images_only(self) -> CohortPart:
-        for key in ("array", "channels"):
-            if getattr(self, key) is not None and self.images is None:
-                raise ValueError(f"{key} goes with images, which is not given")
-        return self
-
-
-class TorchPart(_Part):
-    """``[recipe]`` with ``kind = "torch"``."""
-
-    kind: Literal["torch"]
-    model: str = "mlp"
-    hidden: list[Annotated[int, Field(ge=1)]] | None = None
-    width: Annotated[int, Field(ge=1)] | None = None
-    dropout: Annotated[float, Field(ge=0, lt=1)] | None = None
-    epochs: Annotated[int, Field(ge=1)] | None = None
-    batch_size: Annotated[int, Field(ge=1)] | None = None
-    optimizer: str | None = None
-    learning_rate: Annotated[float, Field(gt=0)] | None = None
-    weight_decay: Annotated[float, Field(ge=0)] | None = None
-    momentum: Annotated[float, Field(ge=0, lt=1)] | None = None
-    image_size: Annotated[int, Field(ge=8)] | None = None
-    stack: Literal["auto", "always", "never"] | None = None
-    device: Literal["auto", "cpu", "cuda"] | None = None
-    dtype: Literal["float32", "float64"] | None = None
-    arguments: dict[str, Any] | None = None
-
-    @model_validator(mode="after")
-    def _nothing_ignored(self) -> TorchPart:
-        built_in = self.model in ("mlp", "cnn")
-        for key, used, needs in (
-            ("hidden", self.model == "mlp", 'model = "mlp"'),
-            ("width", self.model == "cnn", 'model = "cnn"'),
-            ("dropout", built_in, "a built-in model"),
-            ("arguments", not built_in, 'model = "module:factory"'),
-            ("momentum", self.optimizer == "sgd", 'optimizer = "sgd"'),
-        ):
-            if getattr(self, key) is not None and not used:
-                raise ValueError(f"{key} goes with {needs} and would be ignored")
-        return self
-
-    def recipe(self, folder: Path) -> Recipe:
-        """The recipe; modules are looked up in `folder` first."""
-        settings = self.given()
-        del settings["kind"]
-        if "arguments" in settings:
-            settings["factory_arguments"] = settings.pop("arguments")
-        return TorchRecipe(folder=folder, **settings)  # type: ignore[no-any-return]
-
-
-class SklearnPart(_Part):
-    """``[recipe]`` with ``kind = "sklearn"``."""
-
-    kind: Literal["sklearn"]
-    model: str = "gradient_boosting"
-    preprocess: Literal["auto", "encode", "none"] = "auto"
-    arguments: dict[str, Any] | None = None
-
-    def recipe(self, folder: Path) -> Recipe:
-        """The recipe; modules are looked up in `folder` first."""
-        return SklearnRecipe(  # type: ignore[no-any-return]
-            self.model, preprocess=self.preprocess, arguments=self.arguments, folder=folder
-        )
-
-
-class PythonPart(_Part):
-    """``[recipe]`` with ``kind = "python"``."""
-
-    kind: Literal["python"]
-    train: str
-    output: Literal["probabilities", "logits"] = "probabilities"
-
-    def recipe(self, folder: Path) -> Recipe:
-        """The recipe; modules are looked up in `folder` first."""
-        return PythonRecipe(  # type: ignore[no-any-return]
-            self.train, output=self.output, folder=folder
-        )
-
-
-class AuditPart(_Part):
+class AuditPart(Part):
     """``[audit]``."""
 
     models: int = 64
@@ -145,11 +35,11 @@ class AuditPart(_Part):
         return given
 
 
-class Configuration(_Part):
+class Configuration(Part):
     """A whole ``audit.toml``."""
 
     cohort: CohortPart
-    recipe: Annotated[TorchPart | SklearnPart | PythonPart, Field(discriminator="kind")]
+    recipe: RecipePart
     audit: AuditPart = AuditPart()
 
 
@@ -270,7 +160,7 @@ def _problem(first: Any, steps: list[str], where: str, more: str) -> AuscultErro
 def _known_keys(steps: list[str]) -> list[str]:
     parts: dict[str, list[type[BaseModel]]] = {
         "cohort": [CohortPart],
-        "recipe": [TorchPart, SklearnPart, PythonPart],
+        "recipe": list(RECIPE_PARTS),
         "audit": [AuditPart],
     }
     models = parts.get(steps[0], []) if steps else [Configuration]

@@ -1,0 +1,136 @@
+"""Commands from a cohort to a report: demo, init, check, run, status, report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from auscult.cli.common import Out, Workers, app, finish, pairs
+from auscult.errors import ConfigError
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Run directory.")] = Path("auscult-demo"),
+    cohort: Annotated[
+        str, typer.Option(help="simulated, or wisconsin (real; scikit-learn ships it).")
+    ] = "simulated",
+    workers: Workers = None,
+) -> None:
+    """Audit a simulated clinic whose truth is known: the whole way, in about a minute."""
+    from auscult.demo import simulated_audit, wisconsin_audit
+    from auscult.display import progress_for
+
+    if cohort not in ("simulated", "wisconsin"):
+        raise ConfigError(
+            f'there is no cohort "{cohort}"', where="--cohort", expected="simulated or wisconsin"
+        )
+    planted = None
+    if cohort == "simulated":
+        audit, planted = simulated_audit()
+    else:
+        audit = wisconsin_audit()
+    finish(audit.run(out, workers=workers, progress=progress_for(), planted=planted))
+
+
+@app.command()
+def init(
+    table: Annotated[str, typer.Argument(help="CSV, CSV.gz or Parquet: one row per record.")],
+    patient: Annotated[str, typer.Option(help="Column that says whose record it is.")],
+    label: Annotated[str, typer.Option(help="Column that the model predicts.")],
+    group: Annotated[list[str] | None, typer.Option(help="Column to compare risks by.")] = None,
+    images: Annotated[str | None, typer.Option(help="npy or npz; row i is row i.")] = None,
+) -> None:
+    """Write a commented configuration to standard output."""
+    from auscult.starting import starting_configuration
+
+    typer.echo(starting_configuration(table, patient, label, group or [], images), nl=False)
+
+
+@app.command()
+def check(
+    configuration: Annotated[Path, typer.Argument(help="audit.toml")],
+    workers: Workers = None,
+    width: Annotated[
+        float, typer.Option(min=0.001, max=1, help="Wanted width of a patient's 95% interval.")
+    ] = 0.1,
+    pilot: Annotated[
+        Path | None, typer.Option(help="Finished run with fewer models, to plan from.")
+    ] = None,
+) -> None:
+    """Validate everything, show the cohort, train one model, estimate time, disk and precision."""
+    from auscult.config import load
+    from auscult.display import progress_for
+    from auscult.results import read_summary_file
+    from auscult.starting import describe_cohort, describe_planning, describe_trial
+
+    loaded = load(configuration)
+    found = None if pilot is None else read_summary_file(pilot)
+    audit = loaded.audit()
+    audit.check()
+    typer.echo(describe_cohort(audit.cohort))
+    trial = audit.trial(progress_for())
+    typer.echo(describe_trial(audit, trial, workers))
+    typer.echo(describe_planning(audit.models, width, found))
+
+
+@app.command()
+def run(
+    configuration: Annotated[Path, typer.Argument(help="audit.toml")],
+    out: Out = None,
+    workers: Workers = None,
+    engine: Annotated[str, typer.Option(help="local, dask or slurm.")] = "local",
+    scheduler: Annotated[
+        str | None, typer.Option(help="Of Dask: address of the scheduler.")
+    ] = None,
+    slurm: Annotated[
+        list[str] | None,
+        typer.Option(help="name=value for submitit: timeout_min, mem_gb, slurm_partition, ..."),
+    ] = None,
+) -> None:
+    """Train, analyse, report. Resumes where it was stopped."""
+    from auscult.config import load
+    from auscult.crews import Engine
+    from auscult.display import progress_for
+
+    crew = Engine(
+        kind=engine, workers=workers, scheduler=scheduler, options=pairs(slurm or [], "--slurm")
+    )
+    crew.check()
+    loaded = load(configuration)
+    audit = loaded.audit()
+    target = out or Path("runs") / configuration.resolve().stem
+    finish(audit.run(target, engine=crew, progress=progress_for(), configuration=loaded.resolved()))
+
+
+@app.command()
+def status(run: Annotated[Path, typer.Argument(help="Run directory.")]) -> None:
+    """Show how far a run is."""
+    from auscult.store import RunStore
+
+    found = RunStore.open(run).status()
+    typer.echo(
+        f"Models: {found.models_done} of {found.models_total} "
+        f"({found.blocks_done} of {found.blocks_total} blocks)"
+    )
+    typer.echo(f"Writing now: {found.writer or 'nobody'}")
+    typer.echo(f"Results: {'there' if found.results else 'not yet'}")
+    typer.echo(f"Report: {'there' if found.report else 'not yet'}")
+
+
+@app.command()
+def report(
+    run: Annotated[Path, typer.Argument(help="Run directory.")],
+    out: Annotated[Path | None, typer.Option(help="HTML file; RUN/report.html by default.")] = None,
+) -> None:
+    """Write the report of a finished run again."""
+    from auscult.report import headline, write_report
+    from auscult.results import REPORT, read_summary_file
+
+    summary = read_summary_file(run)
+    target = out or run / REPORT
+    write_report(summary, target)
+    typer.echo(f"{headline(summary)}.")
+    typer.echo(f"Report: {target}")

@@ -1,0 +1,64 @@
+"""The way in: errors become one message and an exit code, secrets stay where they are."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from auscult import __version__
+from auscult.cli import audits, scores  # noqa: F401 - importing them adds their commands
+from auscult.cli.common import app
+from auscult.errors import AuscultError
+
+MENDABLE = 2
+INTERNAL = 1
+STOPPED = 130
+
+
+def main() -> None:
+    """Run the command line; exit code 2 for what the user can mend."""
+    try:
+        app()
+    except AuscultError as error:
+        _say(f"error: {error}")
+        sys.exit(MENDABLE)
+    except KeyboardInterrupt:
+        _say("\nStopped. What is finished is kept: the same command resumes.")
+        sys.exit(STOPPED)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(INTERNAL)
+    except Exception as error:
+        _internal(error)
+        sys.exit(INTERNAL)
+
+
+@app.callback(invoke_without_command=True)
+def _version(
+    version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False,
+) -> None:
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(text + "\n")
+
+
+def _internal(error: Exception) -> None:
+    """Say where an unforeseen error arose; its message is left out, it may hold data."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if "auscult" in frame.filename] or list(frames)
+    place = f"{Path(own[-1].filename).name} line {own[-1].lineno}" if own else "?"
+    _say(
+        f"internal error: {type(error).__name__} in {place}. This is a fault of Auscult. "
+        "AUSCULT_TRACEBACK=1 shows the whole of it, which may hold data of the cohort."
+    )
+    if os.environ.get("AUSCULT_TRACEBACK"):
+        traceback.print_exception(error)

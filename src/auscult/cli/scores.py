@@ -1,0 +1,53 @@
+"""Commands for scores that were made elsewhere: import."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from auscult.cli.common import Out, app, finish
+from auscult.errors import ConfigError
+
+
+@app.command("import")
+def import_(
+    scores: Annotated[Path, typer.Argument(help="scores.npz, or a folder of model folders.")],
+    out: Out = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of null, folds and bootstraps.")] = 0,
+    table: Annotated[
+        Path | None, typer.Option(help="For folders: row i describes record i.")
+    ] = None,
+    patient: Annotated[str | None, typer.Option(help="Column of the table.")] = None,
+    group: Annotated[list[str] | None, typer.Option(help="Column of the table.")] = None,
+    smallest_cell: Annotated[int, typer.Option(min=1, help="Smaller groups are not shown.")] = 10,
+) -> None:
+    """Analyse and report scores that were made elsewhere; trains nothing."""
+    from auscult.analysis import AnalysisSettings
+    from auscult.display import progress_for
+    from auscult.importing import import_scores, read_model_folders, read_npz
+    from auscult.readers.tables import read_table
+
+    if (table is None) != (patient is None):
+        raise ConfigError("--table and --patient go together", where="import")
+    if scores.is_dir():
+        rows = None if table is None else read_table(table)
+        found = read_model_folders(scores, rows, patient, group or [])
+    elif table is not None or group:
+        raise ConfigError(
+            "--table, --patient and --group go with a folder of model folders",
+            where="import",
+            next_step="An npz holds patients and groups as arrays of its own",
+        )
+    else:
+        found = read_npz(scores)
+    finish(
+        import_scores(
+            found,
+            out or Path("runs") / scores.resolve().stem,
+            seed=seed,
+            settings=AnalysisSettings(smallest_cell=smallest_cell),
+            progress=progress_for(),
+        )
+    )

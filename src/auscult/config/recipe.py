@@ -1,0 +1,88 @@
+"""``[recipe]``: how a model is trained, one table per kind of recipe."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from auscult.config.part import Part
+from auscult.recipes import PythonRecipe, SklearnRecipe, TorchRecipe
+from auscult.recipes.base import Recipe
+
+
+class TorchPart(Part):
+    """``[recipe]`` with ``kind = "torch"``."""
+
+    kind: Literal["torch"]
+    model: str = "mlp"
+    hidden: list[Annotated[int, Field(ge=1)]] | None = None
+    width: Annotated[int, Field(ge=1)] | None = None
+    dropout: Annotated[float, Field(ge=0, lt=1)] | None = None
+    epochs: Annotated[int, Field(ge=1)] | None = None
+    batch_size: Annotated[int, Field(ge=1)] | None = None
+    optimizer: str | None = None
+    learning_rate: Annotated[float, Field(gt=0)] | None = None
+    weight_decay: Annotated[float, Field(ge=0)] | None = None
+    momentum: Annotated[float, Field(ge=0, lt=1)] | None = None
+    image_size: Annotated[int, Field(ge=8)] | None = None
+    stack: Literal["auto", "always", "never"] | None = None
+    device: Literal["auto", "cpu", "cuda"] | None = None
+    dtype: Literal["float32", "float64"] | None = None
+    arguments: dict[str, Any] | None = None
+
+    @model_validator(mode="after")
+    def _nothing_ignored(self) -> TorchPart:
+        built_in = self.model in ("mlp", "cnn")
+        for key, used, needs in (
+            ("hidden", self.model == "mlp", 'model = "mlp"'),
+            ("width", self.model == "cnn", 'model = "cnn"'),
+            ("dropout", built_in, "a built-in model"),
+            ("arguments", not built_in, 'model = "module:factory"'),
+            ("momentum", self.optimizer == "sgd", 'optimizer = "sgd"'),
+        ):
+            if getattr(self, key) is not None and not used:
+                raise ValueError(f"{key} goes with {needs} and would be ignored")
+        return self
+
+    def recipe(self, folder: Path) -> Recipe:
+        """The recipe; modules are looked up in `folder` first."""
+        settings = self.given()
+        del settings["kind"]
+        if "arguments" in settings:
+            settings["factory_arguments"] = settings.pop("arguments")
+        return TorchRecipe(folder=folder, **settings)  # type: ignore[no-any-return]
+
+
+class SklearnPart(Part):
+    """``[recipe]`` with ``kind = "sklearn"``."""
+
+    kind: Literal["sklearn"]
+    model: str = "gradient_boosting"
+    preprocess: Literal["auto", "encode", "none"] = "auto"
+    arguments: dict[str, Any] | None = None
+
+    def recipe(self, folder: Path) -> Recipe:
+        """The recipe; modules are looked up in `folder` first."""
+        return SklearnRecipe(  # type: ignore[no-any-return]
+            self.model, preprocess=self.preprocess, arguments=self.arguments, folder=folder
+        )
+
+
+class PythonPart(Part):
+    """``[recipe]`` with ``kind = "python"``."""
+
+    kind: Literal["python"]
+    train: str
+    output: Literal["probabilities", "logits"] = "probabilities"
+
+    def recipe(self, folder: Path) -> Recipe:
+        """The recipe; modules are looked up in `folder` first."""
+        return PythonRecipe(  # type: ignore[no-any-return]
+            self.train, output=self.output, folder=folder
+        )
+
+
+RecipePart = Annotated[TorchPart | SklearnPart | PythonPart, Field(discriminator="kind")]
+RECIPE_PARTS = (TorchPart, SklearnPart, PythonPart)
