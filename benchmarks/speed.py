@@ -1,6 +1,6 @@
 """How fast and how large: whole audits against a sequential loop, the analysis by itself.
 
-    python -m benchmarks.speed [audits peak analysis cost disk]
+    python -m benchmarks.speed [audits sacro images peak analysis cost disk]
 
 Whole processes on the first two cores that may be used, one after the other; times are wall-clock,
 start of Python included. Real cohorts are found through AUSCULT_DATA.
@@ -149,6 +149,103 @@ def audits(work: Path) -> None:
         )
     )
     record("audits", "Whole audits", f"{COMMAND} audits", text)
+
+
+def sacro(work: Path) -> None:
+    """Whole audit against SACRO-ML's LiRA with as many shadow models of the same network."""
+    python = os.environ.get("SACRO_PYTHON")
+    if python is None:
+        raise SystemExit(
+            "SACRO_PYTHON names no interpreter: make an environment with sacroml and torch"
+        )
+    import torch
+
+    from auscult.recipes.torch_data import EncodedTable
+
+    rows = []
+    for models, hidden, batch in ((64, 128, 256),):
+        audit = audit_of("diabetes130", models, hidden=[hidden, hidden], batch_size=batch)
+        data = audit.cohort.training_data()
+        member = audit._design().membership().reveal()[0][audit.cohort.patient_of_record]
+        encoded = EncodedTable(data.inputs, torch.float32, torch.device("cpu"))  # type: ignore[arg-type]
+        encoded.fit([np.flatnonzero(member)])
+        inputs = encoded.batch([0], torch.arange(len(member))[None])[0].numpy()
+        with tempfile.TemporaryDirectory(dir=work) as folder:
+            arrays = Path(folder) / "arrays.npz"
+            np.savez(arrays, inputs=inputs, labels=data.labels, member=member)
+            theirs, their_memory, said = on_two_cores(
+                [
+                    python,
+                    "-m",
+                    "benchmarks.sacro",
+                    str(arrays),
+                    str(models),
+                    str(hidden),
+                    str(batch),
+                ]
+            )
+            path = _configuration(models, hidden, batch, Path(folder))
+            run = Path(folder) / "run"
+            ours, memory, _ = on_two_cores(
+                [sys.executable, "-m", "auscult", "run", str(path), "--out", str(run)]
+            )
+        parts = json.loads(said.strip().splitlines()[-1])
+        rows.append(
+            [
+                models,
+                f"{hidden}, {hidden}",
+                batch,
+                f"{ours:.1f} s",
+                f"{memory:.0f} MB",
+                f"{theirs:.1f} s",
+                f"{their_memory:.0f} MB",
+                f"{parts['attack']:.1f} s",
+                f"{theirs / ours:.2f}",
+            ]
+        )
+    text = (
+        "diabetes130 as above. SACRO-ML: LiRA (online) on one target with as many shadow models, "
+        "PyTorch's own threads, records prepared beforehand, no report; Auscult: all of the audit, "
+        "every model a target. Whole processes; SACRO-ML's includes its imports.\n\n"
+        + table(
+            [
+                *("models", "hidden", "batch", "Auscult", "peak memory"),
+                *("SACRO-ML", "peak memory", "of which attack", "SACRO-ML / Auscult"),
+            ],
+            rows,
+        )
+    )
+    record("sacro", "Against SACRO-ML", f"SACRO_PYTHON=... {COMMAND} sacro", text)
+
+
+def images(work: Path) -> None:
+    """Models per minute on brain slices, against the same network trained model by model."""
+    models, epochs = 8, 3
+    audit = audit_of("lgg_mri_64", models, epochs=epochs)
+    content = COHORTS["lgg_mri_64"].replace('"lgg_mri_64/', f'"{data_folder()}/lgg_mri_64/')
+    content = content.replace("epochs = 12", f"epochs = {epochs}")
+    with tempfile.TemporaryDirectory(dir=work) as folder:
+        path = Path(folder) / "audit.toml"
+        path.write_text(content + f"[audit]\nmodels = {models}\nseed = 7\n", encoding="utf-8")
+        run = Path(folder) / "run"
+        on_two_cores([sys.executable, "-m", "auscult", "run", str(path), "--out", str(run)])
+        ours = json.loads((run / "manifest.json").read_text())["timings"]["training_seconds"]
+    command = [sys.executable, "-m", "benchmarks.sequential", "--images", "lgg_mri_64"]
+    loop = json.loads(on_two_cores([*command, str(models), str(epochs)])[2])["training"]
+    text = (
+        f"lgg_mri_64, {audit.cohort.records:,} slices of 64 x 64 in three channels, `cnn`, "
+        f"{epochs} epochs, batches of 64, {models} models, two cores. Loop: the same network, "
+        "DataLoader, PyTorch's own two threads, model after model.\n\n"
+        + table(
+            ["", "training", "models per minute"],
+            [
+                ["Auscult", f"{ours:.0f} s", f"{60 * models / ours:.1f}"],
+                ["loop", f"{loop:.0f} s", f"{60 * models / loop:.1f}"],
+                ["loop / Auscult", f"{loop / ours:.2f}", ""],
+            ],
+        )
+    )
+    record("images", "Training on images", f"{COMMAND} images", text)
 
 
 def peak(_: Path) -> None:
@@ -354,6 +451,8 @@ def main() -> None:
     """Run the measurements that are asked for; all of them by default."""
     parts: dict[str, Callable[[Path], None]] = {
         "audits": audits,
+        "sacro": sacro,
+        "images": images,
         "peak": peak,
         "analysis": analysis,
         "cost": cost,
@@ -367,7 +466,7 @@ def main() -> None:
     if given.measure:
         measure_analysis(*given.measure)
         return
-    for name in given.parts or parts:
+    for name in given.parts or [n for n in parts if n != "sacro" or "SACRO_PYTHON" in os.environ]:
         parts[name](given.work)
 
 
