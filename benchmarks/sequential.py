@@ -113,8 +113,8 @@ def images() -> None:
                 loss_of(network(x)[:, 0], y).backward()
                 optimizer.step()
         with torch.no_grad():
-            for start in range(0, len(inputs), 512):
-                network(inputs[start : start + 512])
+            for low in range(0, len(inputs), 512):
+                network(inputs[low : low + 512])
     print(json.dumps({"training": time.perf_counter() - start}))
 
 

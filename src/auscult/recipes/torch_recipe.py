@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 OPTIMIZERS = ("adamw", "adam", "sgd")
 BUILT_IN = ("mlp", "cnn")
+SMALL_STEP = 2e7  # floating point operations of a model's step below which overhead rules
 CHOICES = {
     "optimizer": OPTIMIZERS,
     "stack": ("auto", "always", "never"),
@@ -158,6 +160,25 @@ class TorchRecipe(Recipe):
         if self.image_size is not None and table:
             return "image_size goes with images, and this is a table"
         return None
+
+    def block_models(self, data: TrainingData, models: int) -> int:
+        """See :meth:`Recipe.block_models`; small stacked networks come in blocks of up to 32.
+
+        Measured on diabetes130: with two layers of 32 and batches of 64, a model costs 0.137 s
+        among 8, 0.095 s among 16 and 0.080 s among 32; with 128 and 256, company of 8 is enough.
+        """
+        usual = super().block_models(data, models)
+        if self.model != "mlp" or self.dropout > 0 or self.stack == "never":
+            return usual
+        inputs = data.inputs
+        if not isinstance(inputs, TableInputs):
+            return usual
+        columns = inputs.numeric.shape[1] + sum(map(len, inputs.levels))
+        sizes = [columns, *self.hidden, output_columns(data)]
+        weights = sum(a * b for a, b in itertools.pairwise(sizes))
+        if 6 * weights * self.batch_size > SMALL_STEP:
+            return usual
+        return max(usual, min(32, models // 4))
 
     def train_block(
         self,
