@@ -6,19 +6,23 @@ import hashlib
 import json
 import os
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from auscult.analysis import AnalysisSettings
-from auscult.cohort import SMALLEST_CELL, Cohort
+from auscult.cohort import SMALLEST_CELL, Cohort, TrainingData
 from auscult.cost import Trial, refuse_what_does_not_fit
 from auscult.crews import Engine, default_workers
-from auscult.design import Design
+from auscult.design import Design, withheld_records
 from auscult.engine import train, train_one
 from auscult.errors import ConfigError, RecipeError
+from auscult.exposure import Asked, Deployment
 from auscult.files import toml_text
 from auscult.progress import SILENT, Progress
+from auscult.queries import PLAIN, parse_queries
 from auscult.recipes.base import Recipe
 from auscult.results import Planted, Result, Roster, write_results
 from auscult.store import RunStore, missing_blocks, plan_blocks
@@ -44,6 +48,12 @@ class Audit:
         Attributes to cross; the first three pairs when None.
     title : str, optional
         Of the report; the cohort's source by default.
+    queries : sequence of str
+        What models are asked besides the records, for example "without:insulin" or "augmented:8".
+    withhold : float
+        Share of each patient's records that no model trains on, of patients with several.
+    deployment : Deployment, optional
+        What membership would reveal, to whom, and who could attack with what.
 
     Examples
     --------
@@ -61,6 +71,9 @@ class Audit:
         smallest_cell: int = SMALLEST_CELL,
         intersections: tuple[tuple[str, str], ...] | None = None,
         title: str | None = None,
+        queries: Sequence[str] = (),
+        withhold: float = 0.0,
+        deployment: Deployment | None = None,
     ) -> None:
         self.cohort = cohort
         self.recipe = recipe
@@ -69,6 +82,9 @@ class Audit:
         self.smallest_cell = smallest_cell
         self.intersections = intersections
         self.title = title
+        self.queries = tuple(queries)
+        self.withhold = withhold
+        self.deployment = deployment
 
     def check(self) -> None:
         """Validate everything that can be validated without training.
@@ -95,6 +111,27 @@ class Audit:
                         where="audit.intersections",
                         expected="names from cohort.groups",
                     )
+        for query in parse_queries(self.queries):
+            reason = query.supports(self.cohort.inputs)
+            if reason is not None:
+                raise ConfigError(
+                    f'"{query.text}" cannot be asked: {reason}', where="audit.queries"
+                )
+        if not 0 <= self.withhold < 1:
+            raise ConfigError(
+                f"{self.withhold:g} is no share of records",
+                where="audit.withhold",
+                expected="a number from 0 to below 1, for example 0.2",
+            )
+        if self.withhold > 0 and self.cohort.records == self.cohort.patients:
+            raise ConfigError(
+                "every patient has one record, so that no other record can be withheld",
+                where="audit.withhold",
+                expected="patients with several records",
+                next_step="Leave it out",
+            )
+        if self.deployment is not None:
+            self.deployment.check(self.queries, self.withhold, self.models)
         reason = self.recipe.supports(self.cohort.training_data())
         if reason is not None:
             raise RecipeError(reason, where="recipe")
@@ -106,13 +143,14 @@ class Audit:
         block = tuple(range(self._block_models()))
         asked = time.perf_counter()
         outputs, times = train_one(
-            self.cohort.training_data(),
+            self._training_data(),
             self.recipe,
             self._design().membership(),
             self.cohort.patient_of_record,
             seed=self.seed,
             models=block,
             progress=progress,
+            withheld=self._withheld(),
         )
         elapsed = time.perf_counter() - asked
         return Trial(
@@ -172,6 +210,8 @@ class Audit:
                 "recipe": _digest(recipe),
                 "models": str(self.models),
                 "seed": str(self.seed),
+                **({"queries": "; ".join(self.queries)} if self.queries else {}),
+                **({"withhold": f"{self.withhold:g}"} if self.withhold else {}),
             },
             configuration=configuration or toml_text(self._settings(recipe)),
             blocks=plan_blocks(self.models, self._block_models()),
@@ -182,8 +222,11 @@ class Audit:
             store.write_membership(membership)
             timings = dict(store.manifest().get("timings", {}))
             start = time.perf_counter()
+            asked = self._asked()
+            if self.queries:
+                store.update_manifest(queries=[PLAIN, *self.queries])
             train(
-                self.cohort.training_data(),
+                self._training_data(),
                 self.recipe,
                 membership,
                 self.cohort.patient_of_record,
@@ -191,6 +234,7 @@ class Audit:
                 seed=self.seed,
                 engine=engine,
                 progress=progress,
+                withheld=None if asked is None else asked.withheld,
             )
             trained = time.perf_counter()
             result = write_results(
@@ -200,6 +244,7 @@ class Audit:
                 settings=AnalysisSettings(
                     smallest_cell=self.smallest_cell, intersections=self.intersections
                 ),
+                asked=asked,
                 progress=progress,
             )
             timings["training_seconds"] = round(
@@ -219,13 +264,33 @@ class Audit:
         columns = 1 if data.task == "binary" else len(data.classes)
         refuse_what_does_not_fit(
             store.path,
-            output_bytes=4 * lacking * self.cohort.records * columns,
+            output_bytes=4 * lacking * self.cohort.records * columns * self.answers,
             data_bytes=data.inputs.nbytes,
             workers=0 if engine.kind != "local" else engine.workers or default_workers(),
         )
 
     def _block_models(self) -> int:
         return self.recipe.block_models(self.cohort.training_data(), self.models)
+
+    @property
+    def answers(self) -> int:
+        """Answers that every model gives on every record: one, and one per view of each query."""
+        return 1 + sum(query.views for query in parse_queries(self.queries))
+
+    def _training_data(self) -> TrainingData:
+        return self.cohort.training_data(parse_queries(self.queries), self.seed)
+
+    def _withheld(self) -> NDArray[np.bool_] | None:
+        if not self.withhold:
+            return None
+        cohort = self.cohort
+        return withheld_records(self.withhold, cohort.patient_of_record, cohort.patients, self.seed)
+
+    def _asked(self) -> Asked | None:
+        """What exposure is about, or None where nothing was declared."""
+        if not (self.queries or self.withhold or self.deployment):
+            return None
+        return Asked(queries=self.queries, withheld=self._withheld(), deployment=self.deployment)
 
     def _design(self) -> Design:
         return Design(models=self.models, patients=self.cohort.patients, seed=self.seed)
@@ -254,7 +319,10 @@ class Audit:
                 "models": self.models,
                 "seed": self.seed,
                 "smallest_cell": self.smallest_cell,
+                **({"queries": list(self.queries)} if self.queries else {}),
+                **({"withhold": self.withhold} if self.withhold else {}),
             },
+            **({"deployment": self.deployment.summary()} if self.deployment else {}),
         }
 
 

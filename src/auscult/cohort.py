@@ -7,7 +7,7 @@ A cohort is read once (``auscult.readers``) and never changes. The patient is th
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -16,6 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from auscult.inputs import Inputs
+from auscult.queries import Query
 
 Task = Literal["binary", "multiclass", "multilabel"]
 
@@ -51,12 +52,22 @@ class LeftOut:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TrainingData:
-    """What a recipe may see: inputs and labels. No patient, no group, no membership."""
+    """What a recipe may see: inputs and labels. No patient, no group, no membership.
+
+    `queries` are what its models are asked besides the records, drawn with `query_seed`.
+    """
 
     inputs: Inputs
     labels: NDArray[np.int64]
     task: Task
     classes: tuple[str, ...]
+    queries: tuple[Query, ...] = ()
+    query_seed: int = 0
+
+    def views(self) -> Iterator[Inputs]:
+        """Inputs of every further query, one after the other, in the order of the queries."""
+        for query in self.queries:
+            yield from query.apply(self.inputs, self.query_seed)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -171,10 +182,15 @@ class Cohort:
         """Number of patients."""
         return len(self.patient_ids)
 
-    def training_data(self) -> TrainingData:
-        """The part that recipes may see."""
+    def training_data(self, queries: tuple[Query, ...] = (), seed: int = 0) -> TrainingData:
+        """The part that recipes may see, with what their models are asked besides."""
         return TrainingData(
-            inputs=self.inputs, labels=self.labels, task=self.task, classes=self.classes
+            inputs=self.inputs,
+            labels=self.labels,
+            task=self.task,
+            classes=self.classes,
+            queries=queries,
+            query_seed=seed,
         )
 
     def fingerprint(self) -> str:

@@ -48,6 +48,16 @@ class Membership:
         """Rows of the records that model number `model` trains on, ascending."""
         return np.flatnonzero(self._matrix[model][patient_of_record])
 
+    def records(
+        self,
+        model: int,
+        patient_of_record: NDArray[np.int64],
+        withheld: NDArray[np.bool_] | None,
+    ) -> NDArray[np.int64]:
+        """As :meth:`members`, without the records that no model trains on."""
+        rows = self.members(model, patient_of_record)
+        return rows if withheld is None else rows[~withheld[rows]]
+
     def __repr__(self) -> str:
         return f"Membership({self.models} models, {self.patients} patients, values secret)"
 
@@ -92,3 +102,33 @@ class Design:
         draws = generator(self.seed, Stage.MEMBERSHIP).random((self.patients, self.models))
         ranks = draws.argsort(axis=1).argsort(axis=1)
         return Membership(np.ascontiguousarray((ranks < self.models // 2).T))
+
+
+def withheld_records(
+    share: float, patient_of_record: NDArray[np.int64], patients: int, seed: int
+) -> NDArray[np.bool_]:
+    """Records that no model trains on: other records of the same patients, as attackers hold them.
+
+    Of each patient with several records, `share` of them, at least one and never all, drawn from
+    the audit's seed. A secret, as the patients' rows are.
+
+    Parameters
+    ----------
+    share : float
+        Between 0 and 1.
+    patient_of_record : int64 array, shape (records,)
+    patients : int
+    seed : int
+
+    Returns
+    -------
+    bool array, shape (records,)
+    """
+    draws = generator(seed, Stage.WITHHOLD).random(patient_of_record.size)
+    count = np.bincount(patient_of_record, minlength=patients)
+    kept_back = np.where(count > 1, np.clip(np.rint(share * count), 1, count - 1), 0)
+    order = np.lexsort((draws, patient_of_record))
+    first = np.concatenate([[0], np.cumsum(count)[:-1]])
+    rank = np.empty(patient_of_record.size, dtype=np.int64)
+    rank[order] = np.arange(patient_of_record.size) - first[patient_of_record[order]]
+    return np.asarray(rank < kept_back[patient_of_record])

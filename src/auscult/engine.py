@@ -39,6 +39,7 @@ def train(
     seed: int,
     engine: Engine | None = None,
     progress: Progress = SILENT,
+    withheld: NDArray[np.bool_] | None = None,
 ) -> None:
     """Train the blocks that the store lacks and write each as soon as it is finished.
 
@@ -55,6 +56,8 @@ def train(
     engine : Engine, optional
         Processes of this machine by default. Changes the speed only.
     progress : Progress
+    withheld : bool array, shape (records,), optional
+        Records that no model trains on.
 
     Raises
     ------
@@ -68,7 +71,7 @@ def train(
     progress.advance(done)
     if todo:
         jobs = [
-            (block, assignments(block.models, membership, patient_of_record, seed))
+            (block, assignments(block.models, membership, patient_of_record, seed, withheld))
             for block in todo
         ]
         work = Work(data=data, recipe=recipe)
@@ -88,6 +91,7 @@ def train_one(
     seed: int,
     models: Sequence[int] = (0,),
     progress: Progress = SILENT,
+    withheld: NDArray[np.bool_] | None = None,
 ) -> tuple[BlockOutputs, list[float]]:
     """Train a few models in one worker and say how long it took; nothing is written.
 
@@ -101,7 +105,7 @@ def train_one(
     """
     progress.start("Models", len(models))
     with hired(Work(data=data, recipe=recipe), Engine(workers=1), 1, Path(), 0) as crew:
-        job = assignments(models, membership, patient_of_record, seed)
+        job = assignments(models, membership, patient_of_record, seed, withheld)
         plan = BlockPlan(block=0, models=tuple(models))
         times: list[float] = []
         while not times or (len(times) == 1 and times[0] < TRAINED_TWICE_SECONDS):
@@ -123,12 +127,13 @@ def assignments(
     membership: Membership,
     patient_of_record: NDArray[np.int64],
     seed: int,
+    withheld: NDArray[np.bool_] | None = None,
 ) -> tuple[Assignment, ...]:
     """What each model of a block trains on, and its own seed."""
     return tuple(
         Assignment(
             model=model,
-            members=membership.members(model, patient_of_record),
+            members=membership.records(model, patient_of_record, withheld),
             seed=integer_seed(seed, Stage.TRAINING, model),
         )
         for model in models

@@ -24,6 +24,10 @@ class Stage(IntEnum):
     GROUP_PERMUTATION = 7
     DEMO = 8
     SPLIT_HALF = 9
+    QUERY = 20
+    WITHHOLD = 21
+    REFERENCES = 22
+    EXPOSURE = 23
 
 
 def sequence(seed: int, stage: Stage, *numbers: int) -> np.random.SeedSequence:

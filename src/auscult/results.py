@@ -22,6 +22,7 @@ from auscult.analysis import AnalysisSettings, Evidence, Findings, analyse
 from auscult.cohort import PatientIds, Task
 from auscult.design import Membership
 from auscult.errors import AuscultError, StoreError, one_of
+from auscult.exposure import Asked, exposure_of
 from auscult.files import write_bytes, write_json
 from auscult.progress import SILENT, Progress
 from auscult.report import groups_csv, headline, write_report
@@ -198,6 +199,7 @@ def write_results(
     *,
     seed: int,
     settings: AnalysisSettings,
+    asked: Asked | None = None,
     progress: Progress = SILENT,
 ) -> Result:
     """Analyse a finished store and write everything the run directory promises.
@@ -209,11 +211,13 @@ def write_results(
     roster : Roster
     seed : int
     settings : AnalysisSettings
+    asked : Asked, optional
+        What the models were asked besides the records, and for which deployment.
     progress : Progress
     """
     outputs = store.outputs()
     membership = store.read_membership()
-    findings, models = _assess(outputs, membership, roster, seed, settings, progress)
+    findings, models = _assess(outputs, membership, roster, seed, settings, asked, progress)
     recipe = roster.recipe
     if recipe is not None:
         notes = [{"what": what, "count": count} for what, count in sorted(outputs.notes.items())]
@@ -226,13 +230,14 @@ def write_results(
         "recipe": recipe,
         "models": models,
         **findings.summary,
-        "exposure": [],
+        "exposure": _exposure(outputs, membership, roster, seed, settings, asked, progress),
+        "deployment": asked.deployment.summary() if asked and asked.deployment else None,
         "protection": [],
         "decision": {},
     }
     if roster.planted is not None:
         summary["planted"] = _planted(roster.planted, findings.patients)
-    _write_secrets(store, roster, findings)
+    _write_secrets(store, roster, findings, asked)
     write_json(store.path / SUMMARY, summary)
     write_bytes(store.path / GROUPS, groups_csv(summary).encode())
     write_report(summary, store.path / REPORT)
@@ -245,10 +250,14 @@ def _assess(
     roster: Roster,
     seed: int,
     settings: AnalysisSettings,
+    asked: Asked | None,
     progress: Progress,
 ) -> tuple[Findings, dict[str, Any]]:
     labels = roster.labels
-    known = labels if labels is not None else np.zeros(outputs.records, dtype=np.int64)
+    known = _known_labels(roster, outputs)
+    # Declared queries are attacks of their own; answers that were imported are averaged.
+    queries = [0] if asked is not None else None
+    withheld = None if asked is None else asked.withheld
     models, utility = model_utility(
         outputs,
         known,
@@ -257,16 +266,54 @@ def _assess(
         roster.patient_of_record,
         roster.groups,
         smallest_cell=settings.smallest_cell,
+        queries=queries,
+        withheld=withheld,
     )
+    signals = signals_from_outputs(outputs, known, queries)
+    stratum = None if labels is None else _stratum(labels)
+    patient_of_record = roster.patient_of_record
+    if withheld is not None:
+        # The patient is attacked with what was trained on; the other records are an attack apart.
+        signals, patient_of_record = signals[:, ~withheld], patient_of_record[~withheld]
+        stratum = None if stratum is None else stratum[~withheld]
     evidence = Evidence(
-        signals=signals_from_outputs(outputs, known),
+        signals=signals,
         membership=membership,
-        patient_of_record=roster.patient_of_record,
+        patient_of_record=patient_of_record,
         groups=roster.groups,
-        stratum=None if labels is None else _stratum(labels),
+        stratum=stratum,
         utility=utility,
     )
     return analyse(evidence, seed=seed, progress=progress, settings=settings), models
+
+
+def _known_labels(roster: Roster, outputs: Outputs) -> NDArray[np.int64]:
+    return np.zeros(outputs.records, dtype=np.int64) if roster.labels is None else roster.labels
+
+
+def _exposure(
+    outputs: Outputs,
+    membership: Membership,
+    roster: Roster,
+    seed: int,
+    settings: AnalysisSettings,
+    asked: Asked | None,
+    progress: Progress,
+) -> list[dict[str, Any]]:
+    """The "exposure" list; empty where nothing was declared that it would be about."""
+    if asked is None:
+        return []
+    return exposure_of(
+        outputs,
+        _known_labels(roster, outputs),
+        membership,
+        roster.patient_of_record,
+        None if roster.labels is None else _stratum(roster.labels),
+        asked,
+        seed=seed,
+        smallest_cell=settings.smallest_cell,
+        progress=progress,
+    )
 
 
 def _planted(planted: Planted, patients: pd.DataFrame) -> dict[str, Any]:
@@ -295,7 +342,9 @@ def _stratum(labels: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.asarray(inverse, dtype=np.int64).reshape(-1)
 
 
-def _write_secrets(store: RunStore, roster: Roster, findings: Findings) -> None:
+def _write_secrets(
+    store: RunStore, roster: Roster, findings: Findings, asked: Asked | None
+) -> None:
     ids = roster.patient_ids.reveal()
     patients = findings.patients.copy()
     patients.insert(0, "patient", ids)
@@ -305,7 +354,18 @@ def _write_secrets(store: RunStore, roster: Roster, findings: Findings) -> None:
         patients[f"group {name}" if name in taken else name] = roster.groups[name].to_numpy()
     records = findings.records.copy()
     records["patient"] = ids[records["patient"].to_numpy()]
-    records.insert(0, "record", roster.record_rows)
+    if asked is None or asked.withheld is None:
+        records.insert(0, "record", roster.record_rows)
+    else:
+        records.insert(0, "record", roster.record_rows[~asked.withheld])
+        others = np.flatnonzero(asked.withheld)
+        rows = {
+            "record": roster.record_rows[others],
+            "patient": ids[roster.patient_of_record[others]],
+        }
+        records = pd.concat(
+            [records.assign(withheld=False), pd.DataFrame(rows).assign(withheld=True)]
+        )
     for name, table in ((PATIENTS, patients), (RECORDS, records)):
         content = io.BytesIO()
         table.to_parquet(content, index=False)

@@ -6,6 +6,7 @@ Computed from logits in float64, never through a clipped probability (METHOD 2, 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, get_args
 
 import numpy as np
@@ -79,7 +80,9 @@ def log1mexp(x: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.asarray(np.where(x > -np.log(2.0), np.log(-np.expm1(x)), np.log1p(-np.exp(x))))
 
 
-def signals_from_outputs(outputs: Outputs, labels: NDArray[np.int64]) -> NDArray[np.float32]:
+def signals_from_outputs(
+    outputs: Outputs, labels: NDArray[np.int64], queries: Sequence[int] | None = None
+) -> NDArray[np.float32]:
     """Signals of all stored models on all records, averaged over queries.
 
     Parameters
@@ -87,6 +90,8 @@ def signals_from_outputs(outputs: Outputs, labels: NDArray[np.int64]) -> NDArray
     outputs : Outputs
         The store's outputs; read in pieces of records.
     labels : int64 array, shape (records,) or (records, labels)
+    queries : sequence of int, optional
+        Which of them; all when absent.
 
     Returns
     -------
@@ -96,7 +101,9 @@ def signals_from_outputs(outputs: Outputs, labels: NDArray[np.int64]) -> NDArray
     signals: NDArray[np.float32] = scratch((outputs.models, outputs.records), np.float32)
     for start in range(0, outputs.records, RECORDS_AT_ONCE):
         stop = min(start + RECORDS_AT_ONCE, outputs.records)
-        piece = log_odds_of_truth(outputs.read(start, stop), labels[start:stop], outputs.kind)
+        values = outputs.read(start, stop)
+        values = values if queries is None else values[:, list(queries)]
+        piece = log_odds_of_truth(values, labels[start:stop], outputs.kind)
         signals[:, start:stop] = piece.mean(axis=1)
         let_go(signals)
     return signals

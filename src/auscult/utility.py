@@ -6,7 +6,7 @@ has learned nothing leaks nothing and proves nothing, so the summary says which 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,6 +49,8 @@ def model_utility(
     groups: pd.DataFrame | None = None,
     *,
     smallest_cell: int = SMALLEST_CELL,
+    queries: Sequence[int] | None = None,
+    withheld: NDArray[np.bool_] | None = None,
 ) -> tuple[dict[str, Any], dict[str, dict[str, dict[str, Any]]]]:
     """Utility of all models on their OUT patients.
 
@@ -62,6 +64,10 @@ def model_utility(
     groups : DataFrame, shape (patients, attributes), optional
     smallest_cell : int
         Groups with fewer patients are pooled as in the table of risks.
+    queries : sequence of int, optional
+        Which queries to average; all when absent.
+    withheld : bool array, shape (records,), optional
+        Records that no model trained on: no members' records.
 
     Returns
     -------
@@ -87,10 +93,12 @@ def model_utility(
     members: list[float] = []
     per_group: dict[tuple[str, str], list[float]] = {}
     for model in range(outputs.models):
-        scores = outputs.model(model).mean(axis=0)
+        answers = outputs.model(model)
+        scores = (answers if queries is None else answers[list(queries)]).mean(axis=0)
         is_member = membership.reveal()[model][patient_of_record]
+        trained = is_member if withheld is None else is_member & ~withheld
         outside.append(_auroc(scores[~is_member], labels[~is_member], outputs.kind))
-        members.append(_auroc(scores[is_member], labels[is_member], outputs.kind))
+        members.append(_auroc(scores[trained], labels[trained], outputs.kind))
         for name, group, patients in pools:
             rows = ~is_member & patients[patient_of_record]
             value = _auroc(scores[rows], labels[rows], outputs.kind)

@@ -43,10 +43,16 @@ class PatientScores:
         In units of the standard deviation within folds and classes; laid out as `deal`. NaN for a
         patient who is not estimable.
     deal : Deal
+    effect : float64 array, shape (patients, folds)
+        Standardised difference of the score between IN and OUT on the *other* folds.
+    unit : float64 array, shape (patients, folds)
+        Factor from `values` to deviations of the score on the other folds.
     """
 
     values: NDArray[np.float64]
     deal: Deal
+    effect: NDArray[np.float64]
+    unit: NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -73,13 +79,14 @@ class JointAttack:
         """
         dealt = part.deal()
         values = np.full(dealt.model.shape, np.nan)
+        effect, unit = (np.full(dealt.model.shape[:2], np.nan) for _ in range(2))
         estimable = part.estimable()
         for name, in_band in _bands(part):
             for patients in _batches(part, np.flatnonzero(estimable & in_band)):
-                values[patients] = _held_out_scores(
+                values[patients], effect[patients], unit[patients] = _held_out_scores(
                     part, signals, dealt, patients, self.strengths[name], self.effects[name]
                 )
-        return PatientScores(values=values, deal=dealt)
+        return PatientScores(values=values, deal=dealt, effect=effect, unit=unit)
 
     def strengths_for_summary(self) -> dict[str, list[float | str]]:
         """Strengths as JSON: infinity, which means equal weights, is written "equal"."""
@@ -287,11 +294,16 @@ def _scores(
     within: NDArray[np.float64],
 ) -> NDArray[np.float64]:
     """Scores of one fold's models, shape (patients, 2, places), in units of `within`."""
-    spread = np.sqrt(np.maximum(np.einsum("pk,pkl,pl->p", weights, within, weights), 0.0))
-    spread = np.where(spread > 0, spread, 1.0)
-    unit = weights / spread[:, None]
+    unit = weights / _spread(weights, within)[:, None]
     offset = np.einsum("pk,pk->p", unit, training.middle)
     return np.asarray(np.einsum("pk,pckm->pcm", unit, x) - offset[:, None, None])
+
+
+def _spread(weights: NDArray[np.float64], covariance: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Deviation of weighted signals, shape (patients,); 1 where they never vary."""
+    variance = np.einsum("pk,pkl,pl->p", weights, covariance, weights)
+    spread = np.sqrt(np.maximum(variance, 0.0))
+    return np.where(spread > 0, spread, 1.0)
 
 
 def _held_out_scores(
@@ -301,16 +313,21 @@ def _held_out_scores(
     patients: NDArray[np.int64],
     strengths: list[float],
     effect: list[float],
-) -> NDArray[np.float64]:
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Scores of some patients, their effects and units on the other folds; see PatientScores."""
     x, weight = _gather(layout, signals, dealt, patients)
     moments = _moments(x, weight)
     within = _within(moments)
     scores = np.empty((len(patients), dealt.folds, 2, x.shape[4]))
+    effects, units = (np.empty((len(patients), dealt.folds)) for _ in range(2))
     for fold in range(dealt.folds):
         training = _train(moments, [f for f in range(dealt.folds) if f != fold])
         weights = _weights(training, strengths[fold], effect[fold])
         scores[:, fold] = _scores(training, weights, x[:, fold], within)
-    return scores
+        spread = _spread(weights, training.shrunk)
+        effects[:, fold] = np.einsum("pk,pk->p", weights, training.difference) / spread
+        units[:, fold] = _spread(weights, within) / spread
+    return scores, effects, units
 
 
 def _choose_strengths(

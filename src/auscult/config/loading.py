@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field, ValidationError
 from auscult.audit import Audit
 from auscult.cohort import Cohort
 from auscult.config.cohort import CohortPart
+from auscult.config.deployment import DeploymentPart
 from auscult.config.part import Part
 from auscult.config.recipe import RECIPE_PARTS, RecipePart
 from auscult.errors import AuscultError, ConfigError
@@ -26,6 +27,8 @@ class AuditPart(Part):
     smallest_cell: Annotated[int, Field(ge=1)] | None = None
     intersections: list[Annotated[list[str], Field(min_length=2, max_length=2)]] | None = None
     title: str | None = None
+    queries: list[str] | None = None
+    withhold: Annotated[float, Field(ge=0, lt=1)] | None = None
 
     def settings(self) -> dict[str, Any]:
         """Keyword arguments of Audit."""
@@ -41,6 +44,7 @@ class Configuration(Part):
     cohort: CohortPart
     recipe: RecipePart
     audit: AuditPart = AuditPart()
+    deployment: DeploymentPart | None = None
 
 
 class LoadedConfiguration:
@@ -69,10 +73,12 @@ class LoadedConfiguration:
 
     def audit(self, cohort: Cohort | None = None) -> Audit:
         """Make the audit."""
+        deployment = self.content.deployment
         return Audit(
             self.cohort() if cohort is None else cohort,
             self.content.recipe.recipe(self.folder),
             **self.content.audit.settings(),
+            deployment=None if deployment is None else deployment.deployment(),
         )
 
     def resolved(self) -> str:
@@ -162,6 +168,7 @@ def _known_keys(steps: list[str]) -> list[str]:
         "cohort": [CohortPart],
         "recipe": list(RECIPE_PARTS),
         "audit": [AuditPart],
+        "deployment": [DeploymentPart],
     }
     models = parts.get(steps[0], []) if steps else [Configuration]
     return list(dict.fromkeys(name for model in models for name in model.model_fields))

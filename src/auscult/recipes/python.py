@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from auscult.cohort import TrainingData
 from auscult.errors import ConfigError, RecipeError
-from auscult.inputs import TableInputs
+from auscult.inputs import Inputs, TableInputs
 from auscult.recipes.base import Assignment, BlockOutputs, Recipe
 from auscult.recipes.failures import explained
 from auscult.recipes.outputs import ZEROS, from_logits, from_probabilities, output_kind
@@ -77,7 +77,8 @@ class PythonRecipe(Recipe):
     ) -> BlockOutputs:
         """See :meth:`Recipe.train_block`."""
         function = self._function()
-        everything = plain_inputs(data)
+        everything = plain_inputs(data.inputs)
+        asked = [everything, *(plain_inputs(view) for view in data.views())]
         blocks, zeros = [], 0
         for one in assignments:
             with explained(one.model, "training"):
@@ -90,18 +91,21 @@ class PythonRecipe(Recipe):
                     where=f"model {one.model}",
                     expected="a function predict(inputs)",
                 )
-            with explained(one.model, "predicting"):
-                predicted = np.asarray(predict(everything), dtype=np.float64)
-            where = f"model {one.model}"
-            if self.output == "logits":
-                values = from_logits(predicted, data, where)
-            else:
-                values, found = from_probabilities(predicted, data, where)
-                zeros += found
-            blocks.append(values)
+            answers = []
+            for inputs in asked:
+                with explained(one.model, "predicting"):
+                    predicted = np.asarray(predict(inputs), dtype=np.float64)
+                where = f"model {one.model}"
+                if self.output == "logits":
+                    values = from_logits(predicted, data, where)
+                else:
+                    values, found = from_probabilities(predicted, data, where)
+                    zeros += found
+                answers.append(values)
+            blocks.append(np.stack(answers))
             advance(1.0)
         return BlockOutputs(
-            values=np.stack(blocks)[:, None].astype(np.float32),
+            values=np.stack(blocks).astype(np.float32),
             kind=output_kind(data),
             notes={ZEROS: zeros} if zeros else {},
             facts={"function": function_name(function)},
@@ -122,14 +126,13 @@ class PythonRecipe(Recipe):
         return found  # type: ignore[no-any-return]
 
 
-def plain_inputs(data: TrainingData) -> pd.DataFrame | NDArray[Any]:
+def plain_inputs(inputs: Inputs) -> pd.DataFrame | NDArray[Any]:
     """Inputs of all records: a dataframe for tables, an array (memory-mapped or not) otherwise."""
-    if isinstance(data.inputs, TableInputs):
-        return data.inputs.frame()
-    rows = data.inputs.rows
-    if np.array_equal(rows, np.arange(len(data.inputs.array))):
-        return data.inputs.array
-    return data.inputs.take(np.arange(len(rows)))
+    if isinstance(inputs, TableInputs):
+        return inputs.frame()
+    if np.array_equal(inputs.rows, np.arange(len(inputs.array))):
+        return inputs.array
+    return inputs.take(np.arange(len(inputs)))
 
 
 def rows_of(

@@ -110,7 +110,8 @@ class SklearnRecipe(Recipe):
 
         prototype = self._estimator()
         whole = self._with_encoder(prototype, data)
-        inputs = _flat(plain_inputs(data))
+        inputs = _flat(plain_inputs(data.inputs))
+        asked = [inputs, *(_flat(plain_inputs(view)) for view in data.views())]
         notes: Counter[str] = Counter()
         blocks, ways = [], set()
         for one in assignments:
@@ -120,15 +121,18 @@ class SklearnRecipe(Recipe):
                 warnings.simplefilter("always")
                 model.fit(rows_of(inputs, one.members), data.labels[one.members])
             notes.update(f"scikit-learn warned: {w.category.__name__}" for w in seen)
-            with explained(one.model, "predicting"):
-                values, zeros, way = _predict(model, inputs, data, f"model {one.model}")
-            if zeros:
-                notes[ZEROS] += zeros
-            ways.add(way)
-            blocks.append(values)
+            answers = []
+            for question in asked:
+                with explained(one.model, "predicting"):
+                    values, zeros, way = _predict(model, question, data, f"model {one.model}")
+                if zeros:
+                    notes[ZEROS] += zeros
+                ways.add(way)
+                answers.append(values)
+            blocks.append(np.stack(answers))
             advance(1.0)
         return BlockOutputs(
-            values=np.stack(blocks)[:, None].astype(np.float32),
+            values=np.stack(blocks).astype(np.float32),
             kind=output_kind(data),
             notes=dict(notes),
             facts={"estimator": type(prototype).__name__, "outputs": " or ".join(sorted(ways))},

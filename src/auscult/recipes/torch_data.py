@@ -46,6 +46,10 @@ class Encoded(ABC):
         rows : int64 tensor, shape (models, records)
         """
 
+    @abstractmethod
+    def like(self, inputs: TableInputs | ArrayInputs) -> Encoded:
+        """Other inputs of the same form, scaled as these were fitted."""
+
 
 class EncodedTable(Encoded):
     """Numeric columns scaled per model, missing as 0 with an indicator; categories one-hot.
@@ -55,11 +59,20 @@ class EncodedTable(Encoded):
     inputs : TableInputs
     dtype : torch.dtype
     device : torch.device
+    some : bool array, shape (numeric columns,), optional
+        Columns that get an indicator: those where something is missing, by default.
     """
 
-    def __init__(self, inputs: TableInputs, dtype: torch.dtype, device: torch.device) -> None:
+    def __init__(
+        self,
+        inputs: TableInputs,
+        dtype: torch.dtype,
+        device: torch.device,
+        some: NDArray[np.bool_] | None = None,
+    ) -> None:
         missing = np.isnan(inputs.numeric)
-        some = missing.any(axis=0)
+        some = np.asarray(missing.any(axis=0)) if some is None else some
+        self._some = some
         # One matrix, so that a batch is one gather; the numbers come first and are scaled there.
         parts: list[NDArray[np.float32]] = [
             np.nan_to_num(inputs.numeric).astype(np.float32),
@@ -101,6 +114,14 @@ class EncodedTable(Encoded):
             numeric.masked_fill_(missing, 0.0)
         return values
 
+    def like(self, inputs: TableInputs | ArrayInputs) -> Encoded:
+        """See :meth:`Encoded.like`."""
+        if not isinstance(inputs, TableInputs):
+            raise TypeError("a table is like a table")
+        other = EncodedTable(inputs, self._matrix.dtype, self._matrix.device, self._some)
+        other._mean, other._scale = self._mean, self._scale
+        return other
+
 
 class EncodedArray(Encoded):
     """Images or signals, scaled per model and channel; bytes become 0 to 1 first.
@@ -121,7 +142,7 @@ class EncodedArray(Encoded):
         device: torch.device,
         image_size: int | None,
     ) -> None:
-        self._dtype = dtype
+        self._dtype, self._image_size = dtype, image_size
         pieces = [
             _prepared(
                 inputs.take(np.arange(start, min(start + RECORDS_AT_ONCE, len(inputs)))),
@@ -165,6 +186,14 @@ class EncodedArray(Encoded):
         if self._unit != 1.0:
             values = values.div_(self._unit)
         return values.sub_(mean).mul_(scale)
+
+    def like(self, inputs: TableInputs | ArrayInputs) -> Encoded:
+        """See :meth:`Encoded.like`."""
+        if not isinstance(inputs, ArrayInputs):
+            raise TypeError("an array is like an array")
+        other = EncodedArray(inputs, self._dtype, self._values.device, self._image_size)
+        other._mean, other._scale = self._mean, self._scale
+        return other
 
 
 def encode(

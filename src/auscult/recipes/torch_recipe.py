@@ -188,9 +188,10 @@ class TorchRecipe(Recipe):
     ) -> BlockOutputs:
         """See :meth:`Recipe.train_block`."""
         speed: dict[str, Any] = {}
-        values, facts = self.train_exactly(data, assignments, advance, speed)
+        further: list[NDArray[np.float64]] = []
+        values, facts = self.train_exactly(data, assignments, advance, speed, further)
         return BlockOutputs(
-            values=values.astype(np.float32)[:, None],
+            values=np.stack([values, *further], axis=1).astype(np.float32),
             kind=output_kind(data),
             facts=facts,
             speed=speed,
@@ -202,8 +203,13 @@ class TorchRecipe(Recipe):
         assignments: Sequence[Assignment],
         advance: Callable[[float], None],
         speed: dict[str, Any] | None = None,
+        further: list[NDArray[np.float64]] | None = None,
     ) -> tuple[NDArray[np.float64], dict[str, Any]]:
-        """Outputs in 64 bits, shape (models, records, columns), and facts; fills in `speed`."""
+        """Outputs in 64 bits, shape (models, records, columns), and facts.
+
+        Fills in `speed`, and `further` with outputs of the same shape, one per view that the data's
+        queries ask for.
+        """
         torch = _torch()
         from auscult.recipes.torch_training import (
             Plan,
@@ -266,16 +272,23 @@ class TorchRecipe(Recipe):
                 with explained(one.model, "training"), torch.random.fork_rng():
                     torch.manual_seed(one.seed)
                     train_alone(modules[place], place, encoded, labels, one, plan, advance)
-        outputs = []
-        for place, one in enumerate(assignments):
-            with explained(one.model, "predicting"):
-                outputs.append(predict(modules[place], place, encoded, records).numpy())
-            if not np.isfinite(outputs[-1]).all():
-                raise RecipeError(
-                    "training diverged: its outputs are not finite",
-                    where=f"model {one.model}",
-                    next_step="Lower recipe.learning_rate",
-                )
+
+        def answers(asked: Encoded) -> NDArray[np.float64]:
+            outputs = []
+            for place, one in enumerate(assignments):
+                with explained(one.model, "predicting"):
+                    outputs.append(predict(modules[place], place, asked, records).numpy())
+                if not np.isfinite(outputs[-1]).all():
+                    raise RecipeError(
+                        "training diverged: its outputs are not finite",
+                        where=f"model {one.model}",
+                        next_step="Lower recipe.learning_rate",
+                    )
+            return np.stack(outputs)
+
+        values = answers(encoded)
+        if further is not None:
+            further += [answers(encoded.like(view)) for view in data.views()]
         facts: dict[str, Any] = {
             "parameters": sum(p.numel() for p in modules[0].parameters() if p.requires_grad),
             "trained": "stacked" if reason is None else "one after the other",
@@ -283,7 +296,7 @@ class TorchRecipe(Recipe):
         }
         if reason is not None:
             facts["not_stacked_because"] = reason
-        return np.stack(outputs), facts
+        return values, facts
 
     def _encoded(self, inputs: TableInputs | ArrayInputs, device: torch.device) -> Encoded:
         """Inputs on the device, kept from block to block of the same cohort."""

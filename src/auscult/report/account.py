@@ -1,6 +1,6 @@
 """Sections that account for the audit: the cohort, how it was done, what it does not say.
 
-Also the sections on deployment, protections and decision, whose keys are free: they are shown as
+Also the sections on protections and decision, whose keys are free: they are shown as
 they stand, name and value, when a run has them.
 """
 
@@ -301,11 +301,10 @@ def limits_section(summary: Part) -> Section:
 
 
 def free_sections(summary: Part) -> dict[str, Section]:
-    """Deployment, protections and decision, for those that the summary holds."""
+    """Protections and decision, for those that the summary holds."""
     content = summary.content()
     headings = {
         "decision": ("The decision", "Decision"),
-        "exposure": ("In deployment: what an attacker learns", "Deployment"),
         "protection": ("What protection changes", "Protection"),
     }
     found = {}

@@ -8,6 +8,7 @@ from typing import Any
 from auscult.report import (
     account,
     answer,
+    exposure,
     groups,
     models,
     patients,
@@ -50,7 +51,7 @@ def page(summary: Mapping[str, Any]) -> Page:
         models.aggregate_section(part),
         models.utility_section(part),
         precision.precision_section(part),
-        free.get("exposure"),
+        exposure.exposure_section(part),
         free.get("protection"),
         account.cohort_section(part),
         account.method_section(part),

@@ -152,7 +152,7 @@ def patient_risk(
     for part in in_order(assess, layout.parts()):
         parts.append(part)
         progress.advance(part.auc_raw.size)
-    records = _joined_records([part.on_centred for part in parts])
+    records = joined_records([part.on_centred for part in parts])
     effect = joined([part.effect for part in parts])
     tpr = np.concatenate([part.tpr_raw for part in parts], axis=1)
     covariates = covariates_of(layout, records, effect)
@@ -198,7 +198,8 @@ def tpr_of_patients(
     return np.where(number >= 2 / fpr, tpr, np.nan)
 
 
-def _joined_records(parts: list[RecordRisk]) -> RecordRisk:
+def joined_records(parts: list[RecordRisk]) -> RecordRisk:
+    """Risks of consecutive parts as one."""
     return RecordRisk(
         effect=joined([part.effect for part in parts]),
         level=np.concatenate([part.level for part in parts]),

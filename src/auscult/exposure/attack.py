@@ -1,0 +1,303 @@
+"""One cell: what an attacker with this access, knowledge and means finds out, and what chance does.
+
+The joint attack of the audit itself, on the signals that the cell lets through; its scores are
+calibrated to log likelihood ratios on one half of the models and used on the other half.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit, ndtri
+
+from auscult.attacks.joint import JointAttack, PatientScores, auc_in_folds, tuned
+from auscult.attacks.roc import exact_auc
+from auscult.cohort import record_bands
+from auscult.exposure.calibration import calibrate, calibration_error, terms_of
+from auscult.exposure.deployment import ALL
+from auscult.exposure.references import few_references
+from auscult.layout import Centring, Deal, Layout
+from auscult.parallel import in_order
+from auscult.randomness import Stage, generator
+from auscult.risk.effect import Effect, effect_in_folds
+from auscult.risk.exposed import exposed
+from auscult.risk.patients import (
+    PatientRisk,
+    RecordRisk,
+    covariates_of,
+    joined_records,
+    permuted,
+    record_risk,
+)
+from auscult.risk.shrinkage import shrink
+
+EXPOSED = (0.7, 0.9)
+FEWEST_OF_A_BAND = 50
+MOST_POINTS = 200_000
+MOST_TIED = 0.02
+
+
+@dataclass(frozen=True, kw_only=True)
+class How:
+    """How a cell is attacked.
+
+    Attributes
+    ----------
+    references : int or "all"
+    discrete : bool
+        Whether signals may be few and tied; the effect is then taken from ranks.
+    signed : bool
+        Whether membership may lower a signal (as on other records of a patient, whose truth may be
+        another): the score is then the calibrated ratio, which learns the sign from other models.
+    seed : int
+        The audit's seed.
+    """
+
+    references: int | str
+    discrete: bool
+    signed: bool
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Evidence:
+    """Log likelihood ratios of membership, each from models other than its own.
+
+    Attributes
+    ----------
+    ratio : float64 array, shape (points,)
+        One per patient and model.
+    order : float64 array, shape (points,)
+        Orders as `ratio` does, with fewer ties.
+    member : bool array, shape (points,)
+    patient : int64 array, shape (points,)
+    half : int64 array, shape (points,)
+        Half of the models that the point's model belongs to.
+    patients : int
+    """
+
+    ratio: NDArray[np.float64]
+    order: NDArray[np.float64]
+    member: NDArray[np.bool_]
+    patient: NDArray[np.int64]
+    half: NDArray[np.int64]
+    patients: int
+
+    def calibration(self) -> dict[str, float | int]:
+        """Expected calibration error and Brier score of the posterior at a prior of one half."""
+        error, brier = calibration_error(expit(self.ratio), self.member)
+        return {"error": error, "brier": brier, "n": int(self.member.size)}
+
+    def auc(self) -> float:
+        """Over all people and models at once: one threshold for everybody."""
+        return exact_auc(self.order[self.member], self.order[~self.member])
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Attacked:
+    """A cell after the attack.
+
+    Attributes
+    ----------
+    risk : PatientRisk
+    evidence : Evidence
+    """
+
+    risk: PatientRisk
+    evidence: Evidence
+
+
+def attack(layout: Layout, how: How) -> Attacked:
+    """Run the attack of a cell, calibrate it and assess each patient.
+
+    Parameters
+    ----------
+    layout : Layout
+        Signals as the cell lets them through.
+    how : How
+    """
+    centring = Centring(layout)
+    everything = how.references == ALL
+    joint = tuned(layout, centring) if everything else JointAttack(strengths={}, effects={})
+    few = None
+    if not isinstance(how.references, str):
+        few = few_references(layout, centring.apply(layout), how.references, how.seed)
+
+    def score(place: tuple[slice, slice, Layout]) -> tuple[PatientScores, RecordRisk]:
+        here, _, part = place
+        signals = centring.apply(part)
+        scores = joint.score(part, signals) if few is None else _taken(few, here)
+        return scores, record_risk(part, signals)
+
+    found = list(in_order(score, layout.parts()))
+    scores = _joined_scores([one[0] for one in found])
+    records = joined_records([one[1] for one in found])
+    evidence = evidence_of(layout, scores, how.seed)
+    values, weight = scores.values, scores.deal.weight
+    if how.signed:
+        values = values.copy()
+        values[_points(scores)] = evidence.order
+    ranked = how.signed or (how.discrete and _tied(values, weight) > MOST_TIED)
+    effect = (effect_of_ranks if ranked else effect_in_folds)(values, weight)
+    covariates = covariates_of(layout, records, effect)
+    raw = auc_in_folds(values, weight)
+    risk = PatientRisk(
+        attack=joint,
+        centring=centring,
+        auc_raw=raw,
+        tpr_raw={},
+        effect=effect,
+        covariates=covariates,
+        posterior=shrink(effect, covariates, EXPOSED),
+        study_max_auc=raw,
+    )
+    return Attacked(risk=risk, evidence=evidence)
+
+
+def null_of(layout: Layout, how: How) -> PatientRisk:
+    """The same with each patient's membership permuted over the models."""
+    return attack(permuted(layout, generator(how.seed, Stage.NULL)), how).risk
+
+
+def _points(scores: PatientScores) -> NDArray[np.bool_]:
+    """Which places of the scores are points of the evidence."""
+    return (scores.deal.weight > 0) & np.isfinite(scores.values)
+
+
+def _tied(values: NDArray[np.float64], weight: NDArray[np.float64]) -> float:
+    """Share of pairs of an IN and an OUT model with equal scores, over all patients."""
+    pairs = weight[:, :, 1, :, None] * weight[:, :, 0, None, :]
+    same = (values[:, :, 1, :, None] == values[:, :, 0, None, :]) * pairs
+    return float(same.sum() / max(float(pairs.sum()), 1.0))
+
+
+def evidence_of(layout: Layout, scores: PatientScores, seed: int) -> Evidence:
+    """Calibrate scores to log likelihood ratios, on one half of the models for the other.
+
+    Parameters
+    ----------
+    layout : Layout
+    scores : PatientScores
+    seed : int
+    """
+    used = _points(scores)
+    patient, fold, label, _ = np.nonzero(used)
+    score = (scores.values * scores.unit[:, :, None, None])[used]
+    terms = terms_of(score, scores.effect[patient, fold])
+    member = label == 1
+    half = halves(layout.models, seed)[scores.deal.model[used]]
+    band = np.zeros(layout.patients, dtype=np.int64)
+    for number, (_, inside) in enumerate(record_bands(layout.count, FEWEST_OF_A_BAND)):
+        band[inside] = number
+    ratio, order = np.zeros(member.size), np.zeros(member.size)
+    for number in np.unique(band[patient]):
+        in_band = band[patient] == number
+        for side in (0, 1):
+            learned = np.flatnonzero(in_band & (half != side))
+            learned = learned[:: max(1, -(-learned.size // MOST_POINTS))]
+            judged = in_band & (half == side)
+            if member[learned].all() or not member[learned].any():
+                continue  # nothing to learn from: no evidence either way
+            calibration = calibrate(terms[learned], member[learned])
+            linear = calibration.linear(terms[judged])
+            ratio[judged] = calibration.log_ratio(linear)
+            order[judged] = ratio[judged] + 1e-3 * np.clip(linear, -20, 20)
+    return Evidence(
+        ratio=ratio,
+        order=order,
+        member=member,
+        patient=patient.astype(np.int64),
+        half=half,
+        patients=layout.patients,
+    )
+
+
+def halves(models: int, seed: int) -> NDArray[np.int64]:
+    """Half of each model, 0 or 1, drawn from the audit's seed."""
+    place = np.empty(models, dtype=np.int64)
+    place[generator(seed, Stage.EXPOSURE).permutation(models)] = np.arange(models) % 2
+    return place
+
+
+def effect_of_ranks(values: NDArray[np.float64], weight: NDArray[np.float64]) -> Effect:
+    """Effect from the AUC itself, for scores with many ties: ``d`` with ``Phi(d) = AUC``.
+
+    Variance of the AUC after DeLong et al. (1988) within folds, at least that of a proportion over
+    the smaller class; one more pair that counts half keeps an AUC of 1 finite.
+
+    Parameters
+    ----------
+    values, weight : float64 array, shape (patients, folds, 2, places)
+    """
+    auc = auc_in_folds(values, weight)
+    inside, outside = values[:, :, 1, :, None], values[:, :, 0, None, :]
+    wins = 0.5 * ((inside > outside).astype(np.float64) + (inside >= outside))
+    w1, w0 = weight[:, :, 1], weight[:, :, 0]
+    n1, n0 = w1.sum(axis=2), w0.sum(axis=2)
+    of_in = (wins * w0[:, :, None, :]).sum(axis=3) / np.maximum(n0, 1)[:, :, None]
+    of_out = (wins * w1[:, :, :, None]).sum(axis=2) / np.maximum(n1, 1)[:, :, None]
+    variance = np.zeros(len(values))
+    for placed, w in ((of_in, w1), (of_out, w0)):
+        total = w.sum(axis=(1, 2))
+        mean = (placed * w).sum(axis=(1, 2)) / total
+        scatter = (w * (placed - mean[:, None, None]) ** 2).sum(axis=(1, 2))
+        variance += scatter / np.maximum(total - 1, 1) / total
+    fewest = np.minimum(w1.sum(axis=(1, 2)), w0.sum(axis=(1, 2)))
+    kept = (auc * fewest + 0.5) / (fewest + 1)
+    variance = np.maximum(variance, kept * (1 - kept) / (2 * (fewest + 1)))
+    d = ndtri(kept)
+    slope = np.exp(-0.5 * d * d) / np.sqrt(2 * np.pi)
+    return Effect(d=d, a=variance / slope**2, b=np.zeros_like(d))
+
+
+def exposed_patients(
+    risk: PatientRisk, null: PatientRisk, seed: int
+) -> dict[str, dict[str, float]]:
+    """Patients above each AUC, with interval and null."""
+    rng = generator(seed, Stage.BOOTSTRAP_PATIENTS)
+    shown = np.isfinite(null.auc_raw)
+    return {
+        str(one.threshold): {
+            "estimate": one.estimate,
+            "low": one.low,
+            "high": one.high,
+            "null": float(null.posterior.tails[one.threshold][shown].sum()),
+        }
+        for one in exposed(risk, EXPOSED, rng)
+    }
+
+
+def _taken(scores: PatientScores, here: slice) -> PatientScores:
+    return replace(
+        scores,
+        values=scores.values[here],
+        deal=scores.deal.take(here),
+        effect=scores.effect[here],
+        unit=scores.unit[here],
+    )
+
+
+def _joined_scores(parts: list[PatientScores]) -> PatientScores:
+    """Scores of consecutive parts as one; parts may have different numbers of places."""
+    places = max(part.values.shape[3] for part in parts)
+
+    def whole(arrays: list[NDArray[np.float64]]) -> NDArray[np.float64]:
+        wide = [np.pad(a, [(0, 0)] * 3 + [(0, places - a.shape[3])]) for a in arrays]
+        return np.concatenate(wide)
+
+    return PatientScores(
+        values=whole([part.values for part in parts]),
+        deal=Deal(
+            model=np.concatenate(
+                [
+                    np.pad(p.deal.model, [(0, 0)] * 3 + [(0, places - p.values.shape[3])])
+                    for p in parts
+                ]
+            ),
+            weight=whole([part.deal.weight for part in parts]),
+        ),
+        effect=np.concatenate([part.effect for part in parts]),
+        unit=np.concatenate([part.unit for part in parts]),
+    )

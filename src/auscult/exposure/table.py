@@ -1,0 +1,310 @@
+"""The table of a deployment: every access, every knowledge, and the declared one by means."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from auscult.access import NAMES, Access, access_signals, parse_access
+from auscult.design import Membership
+from auscult.exposure.attack import How, attack, exposed_patients, null_of
+from auscult.exposure.deployment import (
+    ALL,
+    ONE_RECORD,
+    OTHER_RECORDS,
+    REFERENCES,
+    USUAL_PRIORS,
+    Deployment,
+)
+from auscult.exposure.meaning import METHOD, meaning
+from auscult.layout import FEWEST_PER_CLASS, Layout, lay_out
+from auscult.progress import SILENT, Progress
+from auscult.queries import PLAIN, parse_queries, places
+from auscult.randomness import Stage, generator
+from auscult.store import Outputs
+
+FEW_REFERENCES_METHOD = (
+    " Reference models: drawn for each target; a patient's mean signal is compared with what they "
+    "predict for members and for others."
+)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Asked:
+    """What the models were asked besides the records, and for which deployment.
+
+    Attributes
+    ----------
+    queries : tuple of str
+        As declared.
+    withheld : bool array, shape (records,), optional
+        Records that no model trained on. A secret.
+    deployment : Deployment, optional
+    """
+
+    queries: tuple[str, ...] = ()
+    withheld: NDArray[np.bool_] | None = field(default=None, repr=False)
+    deployment: Deployment | None = None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Known:
+    """What an attacker holds: which records, and which answers to them.
+
+    Attributes
+    ----------
+    name, label : str
+    records : int64 array
+        Rows of the records, ascending.
+    queries : list of int
+        Places of the answers.
+    """
+
+    name: str
+    label: str
+    records: NDArray[np.int64]
+    queries: list[int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One entry of the table."""
+
+    access: Access
+    known: Known
+    references: int | str
+    declared: bool
+
+
+def exposure_of(
+    outputs: Outputs,
+    labels: NDArray[np.int64],
+    membership: Membership,
+    patient_of_record: NDArray[np.int64],
+    stratum: NDArray[np.int64] | None,
+    asked: Asked,
+    *,
+    seed: int,
+    smallest_cell: int,
+    progress: Progress = SILENT,
+) -> list[dict[str, Any]]:
+    """The "exposure" list of the summary.
+
+    Parameters
+    ----------
+    outputs : Outputs
+    labels : int64 array, shape (records,) or (records, labels)
+    membership : Membership
+    patient_of_record : int64 array, shape (records,)
+    stratum : int64 array, shape (records,), optional
+    asked : Asked
+    seed : int
+    smallest_cell : int
+        A cell of fewer patients is not estimated.
+    progress : Progress
+        Advanced by one per cell.
+    """
+    table = cells(asked, patient_of_record, seed)
+    progress.start("Deployment", len(table))
+    signals: dict[tuple[Access, tuple[int, ...]], NDArray[np.float32]] = {}
+    trained: dict[Access, NDArray[np.float64]] = {}
+    entries = []
+    for cell in table:
+        entry = _described(cell, outputs.queries)
+        if outputs.kind == "signal":
+            entry["reason"] = "the outputs are ready signals, not predictions: there is no access"
+            entries.append(entry)
+            progress.advance()
+            continue
+        key = (cell.access, _asked_through(cell, asked))
+        if key not in signals:
+            signals = {k: v for k, v in signals.items() if k[0] == cell.access}
+            signals[key] = access_signals(outputs, labels, cell.access, key[1])
+        entry["queries"] = len(key[1])
+        layout, patients = _layout(
+            signals[key], membership, patient_of_record, stratum, cell.known.records
+        )
+        usable = int(layout.estimable().sum())
+        entry["patients"] = usable
+        if usable < smallest_cell:
+            entry["reason"] = _too_few(usable, smallest_cell)
+        else:
+            raw = _fill(entry, cell, layout, asked.deployment, seed)
+            whole = np.full(membership.patients, np.nan)
+            whole[patients] = raw
+            if cell.references == ALL and cell.known.name == PLAIN:
+                trained[cell.access] = whole
+            elif cell.known.name == OTHER_RECORDS and cell.access in trained:
+                same = np.isfinite(whole)
+                entry["compared"] = {
+                    "knowledge": PLAIN,
+                    "patients": int(same.sum()),
+                    "auc": _mean(trained[cell.access][same]),
+                }
+        entries.append(entry)
+        progress.advance()
+    progress.finish()
+    return entries
+
+
+def cells(asked: Asked, patient_of_record: NDArray[np.int64], seed: int) -> list[Cell]:
+    """Every access with every knowledge, and what few reference models reach.
+
+    Parameters
+    ----------
+    asked : Asked
+    patient_of_record : int64 array, shape (records,)
+    seed : int
+    """
+    deployment = asked.deployment
+    mine = parse_access(deployment.access if deployment else "probabilities")
+    accesses = [mine if name == mine.name else Access(name=name) for name in NAMES]
+    knowledge = list(_knowledge(asked, patient_of_record, seed))
+    held = deployment.knowledge if deployment else PLAIN
+    means = deployment.references if deployment else None
+    table = [
+        Cell(
+            access=access,
+            known=known,
+            references=ALL,
+            declared=means == ALL and access == mine and known.name == held,
+        )
+        for access in accesses
+        for known in knowledge
+    ]
+    known = next((one for one in knowledge if one.name == held), knowledge[0])
+    few = sorted({*REFERENCES, *([means] if isinstance(means, int) else [])})
+    return table + [Cell(access=mine, known=known, references=n, declared=n == means) for n in few]
+
+
+def _knowledge(asked: Asked, patient_of_record: NDArray[np.int64], seed: int) -> Iterator[Known]:
+    """What attackers may hold, from the records themselves to distorted ones."""
+    withheld = asked.withheld
+    everything = np.arange(patient_of_record.size)
+    kept = everything if withheld is None else np.flatnonzero(~withheld)
+    yield Known(name=PLAIN, label="the very records trained on", records=kept, queries=[0])
+    if np.bincount(patient_of_record[kept]).max() > 1:
+        draws = generator(seed, Stage.EXPOSURE, 2).random(patient_of_record.size)
+        order = kept[np.lexsort((draws[kept], patient_of_record[kept]))]
+        _, first = np.unique(patient_of_record[order], return_index=True)
+        yield Known(
+            name=ONE_RECORD,
+            label="one of the records trained on",
+            records=np.sort(order[first]),
+            queries=[0],
+        )
+    else:
+        yield Known(
+            name=ONE_RECORD,
+            label="one of the records trained on (nobody has more)",
+            records=kept,
+            queries=[0],
+        )
+    if withheld is not None and withheld.any():
+        yield Known(
+            name=OTHER_RECORDS,
+            label="other records of the same patients",
+            records=np.flatnonzero(withheld),
+            queries=[0],
+        )
+    where = places(asked.queries)
+    for query in parse_queries(asked.queries):
+        if query.kind != "augmented":
+            yield Known(name=query.text, label=query.label, records=kept, queries=where[query.text])
+
+
+def _asked_through(cell: Cell, asked: Asked) -> tuple[int, ...]:
+    """Answers that are looked at: a label alone needs several questions, where they were put."""
+    seen = list(cell.known.queries)
+    if cell.access.name == "label" and seen == [0]:
+        where = places(asked.queries)
+        for query in parse_queries(asked.queries):
+            if query.kind == "augmented":
+                seen += where[query.text]
+    return tuple(seen)
+
+
+def _layout(
+    signals: NDArray[np.float32],
+    membership: Membership,
+    patient_of_record: NDArray[np.int64],
+    stratum: NDArray[np.int64] | None,
+    records: NDArray[np.int64],
+) -> tuple[Layout, NDArray[np.int64]]:
+    """Signals of some records, laid out; and which patients have one."""
+    patients, place = np.unique(patient_of_record[records], return_inverse=True)
+    layout = lay_out(
+        signals[:, records],
+        membership.reveal()[:, patients],
+        place.astype(np.int64),
+        None if stratum is None else stratum[records],
+    )
+    return replace(layout, number=patients), patients
+
+
+def _described(cell: Cell, queries: int) -> dict[str, Any]:
+    return {
+        "access": cell.access.name,
+        "access_label": cell.access.label,
+        "knowledge": cell.known.name,
+        "knowledge_label": cell.known.label,
+        "references": cell.references,
+        "queries": min(queries, 1),
+        "declared": cell.declared,
+        "patients": 0,
+        "auc": {"mean": None, "low": None, "high": None, "null_mean": None},
+        "exposed": {},
+        "by_prior": [],
+        "method": METHOD + ("" if cell.references == ALL else FEW_REFERENCES_METHOD),
+    }
+
+
+def _fill(
+    entry: dict[str, Any], cell: Cell, layout: Layout, deployment: Deployment | None, seed: int
+) -> NDArray[np.float64]:
+    """Attack a cell, write what it finds into its entry, return the patients' AUCs."""
+    how = How(
+        references=cell.references,
+        discrete=not cell.access.continuous,
+        signed=cell.known.name == OTHER_RECORDS,
+        seed=seed,
+    )
+    found = attack(layout, how)
+    raw, evidence = found.risk.auc_raw, found.evidence
+    if cell.references:
+        null = null_of(layout, how)
+        entry["auc"] = _mean(raw) | {"null_mean": float(np.nanmean(null.auc_raw))}
+        entry["exposed"] = exposed_patients(found.risk, null, seed)
+    entry["over_all"] = {"auc": evidence.auc()}
+    priors = {*USUAL_PRIORS, *(deployment.priors if deployment else ())}
+    entry["by_prior"] = meaning(
+        evidence,
+        tuple(sorted(priors)),
+        deployment.prevalence if deployment else None,
+        entry["patients"],
+        seed,
+    )
+    entry["calibration"] = evidence.calibration()
+    if not entry["by_prior"]:
+        entry["reason"] = (
+            "too few models and patients to resolve a false positive rate of 10%: no PPV"
+        )
+    return raw
+
+
+def _mean(raw: NDArray[np.float64]) -> dict[str, float]:
+    """Mean over patients of an unbiased AUC, with the interval of that mean."""
+    known = raw[np.isfinite(raw)]
+    mean = float(known.mean())
+    error = float(known.std(ddof=1) / np.sqrt(known.size)) if known.size > 1 else 0.0
+    return {"mean": mean, "low": mean - 1.96 * error, "high": mean + 1.96 * error}
+
+
+def _too_few(patients: int, smallest_cell: int) -> str:
+    if patients:
+        return f"only {patients} patients: fewer than {smallest_cell} are not shown"
+    return f"no patient is IN and OUT of {FEWEST_PER_CLASS} models and has such records"
