@@ -15,12 +15,21 @@ _EXPORTS = {
     "Audit": "auscult.audit",
     "AuscultError": "auscult.errors",
     "Cohort": "auscult.cohort",
+    "Deployment": "auscult.exposure",
     "PythonRecipe": "auscult.recipes",
     "SklearnRecipe": "auscult.recipes",
     "TorchRecipe": "auscult.recipes",
 }
 
-__all__ = ["Audit", "AuscultError", "Cohort", "PythonRecipe", "SklearnRecipe", "TorchRecipe"]
+__all__ = [
+    "Audit",
+    "AuscultError",
+    "Cohort",
+    "Deployment",
+    "PythonRecipe",
+    "SklearnRecipe",
+    "TorchRecipe",
+]
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401

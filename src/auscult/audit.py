@@ -19,7 +19,7 @@ from auscult.crews import Engine, default_workers
 from auscult.design import Design, withheld_records
 from auscult.engine import train, train_one
 from auscult.errors import ConfigError, RecipeError
-from auscult.exposure import Asked, Deployment
+from auscult.exposure import Asked, Deployment, cells
 from auscult.files import toml_text
 from auscult.progress import SILENT, Progress
 from auscult.queries import PLAIN, parse_queries
@@ -277,6 +277,18 @@ class Audit:
         """Answers that every model gives on every record: one, and one per view of each query."""
         return 1 + sum(query.views for query in parse_queries(self.queries))
 
+    @property
+    def exposure_cells(self) -> int:
+        """Cells of the table of accesses, knowledges and means; 0 where nothing is declared."""
+        asked = self._asked()
+        return 0 if asked is None else len(cells(asked, self.cohort.patient_of_record, self.seed))
+
+    @property
+    def withheld_count(self) -> int:
+        """Records that no model trains on."""
+        withheld = self._withheld()
+        return 0 if withheld is None else int(withheld.sum())
+
     def _training_data(self) -> TrainingData:
         return self.cohort.training_data(parse_queries(self.queries), self.seed)
 
@@ -285,6 +297,19 @@ class Audit:
             return None
         cohort = self.cohort
         return withheld_records(self.withhold, cohort.patient_of_record, cohort.patients, self.seed)
+
+    def _withheld_summary(self) -> dict[str, Any]:
+        withheld = self._withheld()
+        if withheld is None:
+            return {}
+        patients = np.unique(self.cohort.patient_of_record[withheld]).size
+        return {
+            "withheld": {
+                "share": self.withhold,
+                "records": int(withheld.sum()),
+                "patients": int(patients),
+            }
+        }
 
     def _asked(self) -> Asked | None:
         """What exposure is about, or None where nothing was declared."""
@@ -299,7 +324,7 @@ class Audit:
         cohort = self.cohort
         return Roster(
             title=self.title or cohort.source,
-            cohort=cohort.summary(self.smallest_cell),
+            cohort=cohort.summary(self.smallest_cell) | self._withheld_summary(),
             recipe=recipe | {"model": _model_name(recipe["settings"], self.recipe.kind)},
             patient_of_record=cohort.patient_of_record,
             patient_ids=cohort.patient_ids,

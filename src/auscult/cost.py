@@ -17,6 +17,8 @@ from auscult.parallel import cores
 
 ANALYSIS_START_SECONDS = 6.0
 ANALYSIS_SECONDS_PER_SIGNAL = 1.0e-6  # on two cores, all attacks and the null included
+CELL_SECONDS = 0.3  # one access with one knowledge, its null included
+CELL_SECONDS_PER_SIGNAL = 1.5e-6
 TASK_BYTES = 400_000_000  # an interpreter with its libraries
 SPARE_DISK = 50_000_000  # secrets, results and report
 ANALYSIS_COPIES = 4  # signals, signals by record, scores, and room for pieces
@@ -69,7 +71,7 @@ class Cost:
     disk_bytes: int
 
 
-def expected(trial: Trial, *, models: int, records: int, workers: int) -> Cost:
+def expected(trial: Trial, *, models: int, records: int, workers: int, cells: int = 0) -> Cost:
     """Cost of an audit from a trial.
 
     Parameters
@@ -78,13 +80,18 @@ def expected(trial: Trial, *, models: int, records: int, workers: int) -> Cost:
     models, records : int
         Of the audit.
     workers : int
+    cells : int
+        Accesses times knowledges that exposure looks at.
     """
     rounds = math.ceil(math.ceil(models / trial.models) / workers)
     signals = models * records
     speed = 2 / max(1, min(cores(), 8))
+    exposure = cells * (CELL_SECONDS + CELL_SECONDS_PER_SIGNAL * signals * speed)
     return Cost(
         training_seconds=trial.start_seconds + rounds * trial.seconds,
-        analysis_seconds=ANALYSIS_START_SECONDS + ANALYSIS_SECONDS_PER_SIGNAL * signals * speed,
+        analysis_seconds=ANALYSIS_START_SECONDS
+        + ANALYSIS_SECONDS_PER_SIGNAL * signals * speed
+        + exposure,
         memory_bytes=max(
             workers * trial.worker_bytes + TASK_BYTES, TASK_BYTES + 4 * ANALYSIS_COPIES * signals
         ),

@@ -27,7 +27,7 @@ PLAIN = "records"
 
 KINDS = {
     "augmented": "augmented:8",
-    "without": "without:COLUMN,COLUMN",
+    "without": "without:COLUMN,OTHER",
     "crop": "crop:0.8",
     "noise": "noise:0.1",
     "jpeg": "jpeg:30",
@@ -72,7 +72,9 @@ class Query:
     def label(self) -> str:
         """What an attacker with this query holds, in words."""
         if self.kind == "without":
-            return f"the records without {', '.join(self.columns)}"
+            few = len(self.columns) <= 2
+            named = " and ".join(self.columns) if few else f"{len(self.columns)} of their columns"
+            return f"the records without {named}"
         words = {
             "augmented": f"the records and {self.views} augmented views of each",
             "crop": f"cropped records (the middle {100 * self.amount:g}% of each side)",

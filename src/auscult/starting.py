@@ -164,7 +164,13 @@ def describe_cohort(cohort: Cohort) -> str:
 def describe_trial(audit: Audit, trial: Trial, workers: int | None) -> str:
     """What training one block took, and what the audit will take."""
     count = min(workers or default_workers(), math.ceil(audit.models / trial.models))
-    cost = expected(trial, models=audit.models, records=audit.cohort.records, workers=count)
+    cost = expected(
+        trial,
+        models=audit.models,
+        records=audit.cohort.records,
+        workers=count,
+        cells=audit.exposure_cells,
+    )
     facts = ", ".join(f"{name} {value}" for name, value in trial.facts.items())
     each = duration_of(trial.seconds / trial.models)
     plural = "s" if count > 1 else ""
@@ -180,6 +186,19 @@ def describe_trial(audit: Audit, trial: Trial, workers: int | None) -> str:
         f"Disk     about {in_bytes(cost.disk_bytes)}",
     ]
     lines += [f"Note     {what}: {n}" for what, n in trial.notes.items()]
+    if audit.queries:
+        lines.append(
+            f"Queries  {'; '.join(audit.queries)}: every model answers {audit.answers} times per "
+            "record instead of once, declared now because no model is asked again later "
+            f"({in_bytes(trial.output_bytes * (1 - 1 / audit.answers))} of the disk)"
+        )
+    if audit.withhold:
+        lines.append(
+            f"Withheld {audit.withheld_count:,} records are in no training: the attack on the rest "
+            "is what a patient with fewer records meets"
+        )
+    if audit.exposure_cells:
+        lines.append(f"Exposure {audit.exposure_cells} cells: accesses, knowledges, means")
     available = available_memory()
     if available is not None and available < cost.memory_bytes:
         lines.append(

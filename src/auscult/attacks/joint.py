@@ -29,6 +29,7 @@ DIAGONAL_SHRINKAGE = 0.3
 STRENGTHS = (0.0, 3.0, 10.0, 30.0, 100.0, 1000.0, np.inf)
 DEFAULT_STRENGTH = 30.0
 FEWEST_EFFECT = 0.05
+LARGEST_EFFECT = 30.0  # of a patient, in the average of a band: signals may hardly vary
 TUNING_PATIENTS = 256
 BANDS = ((1, 1), (2, 2), (3, 5), (6, 19), (20, None))
 
@@ -242,13 +243,16 @@ def _train(moments: _Moments, folds: list[int]) -> _Training:
     k = covariance.shape[1]
     shrunk = (1 - DIAGONAL_SHRINKAGE) * covariance
     variance = np.einsum("pkk->pk", covariance)
-    # A signal that never varies within a class carries no noise to weigh it by: keep it solvable.
-    floor = 1e-12 * np.maximum(variance.max(axis=1), 1e-300)
+    # A signal that never varies within a class carries no noise to weigh it by: keep it solvable,
+    # and an effect a thousand deviations large at most.
+    difference = mean[:, 1] - mean[:, 0]
+    floor = np.maximum(1e-12 * variance.max(axis=1), 1e-6 * (difference**2).max(axis=1))
+    floor = np.maximum(floor, 1e-30)
     shrunk[:, np.arange(k), np.arange(k)] = np.maximum(variance, floor[:, None])
     return _Training(
         models=number.sum(axis=1),
         middle=(mean[:, 1] + mean[:, 0]) / 2,
-        difference=mean[:, 1] - mean[:, 0],
+        difference=difference,
         shrunk=shrunk,
     )
 
@@ -256,7 +260,8 @@ def _train(moments: _Moments, folds: list[int]) -> _Training:
 def _equal_effect(training: _Training) -> NDArray[np.float64]:
     """Standardised difference of the plain sum of signals, shape (patients,)."""
     spread = np.sqrt(training.shrunk.sum(axis=(1, 2)))
-    return np.asarray(training.difference.sum(axis=1) / spread)
+    effect = training.difference.sum(axis=1) / spread
+    return np.asarray(np.clip(effect, -LARGEST_EFFECT, LARGEST_EFFECT))
 
 
 def _weights(training: _Training, strength: float, effect: float) -> NDArray[np.float64]:

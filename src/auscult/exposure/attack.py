@@ -15,7 +15,7 @@ from scipy.special import expit, ndtri
 from auscult.attacks.joint import JointAttack, PatientScores, auc_in_folds, tuned
 from auscult.attacks.roc import exact_auc
 from auscult.cohort import record_bands
-from auscult.exposure.calibration import calibrate, calibration_error, terms_of
+from auscult.exposure.calibration import GROUPS, calibrate, calibration_error, terms_of
 from auscult.exposure.deployment import ALL
 from auscult.exposure.references import few_references
 from auscult.layout import Centring, Deal, Layout
@@ -67,23 +67,33 @@ class Evidence:
 
     Attributes
     ----------
-    ratio : float64 array, shape (points,)
-        One per patient and model.
-    order : float64 array, shape (points,)
-        Orders as `ratio` does, with fewer ties.
+    order : float64 array, shape (1 + groups, points)
+        One per patient and model: from everybody, and without each group of patients.
+    most : float64 array, shape (points,)
+        No ratio is claimed beyond it.
     member : bool array, shape (points,)
     patient : int64 array, shape (points,)
+    group : int64 array, shape (points,)
+        Group of the patient.
     half : int64 array, shape (points,)
         Half of the models that the point's model belongs to.
-    patients : int
     """
 
-    ratio: NDArray[np.float64]
-    order: NDArray[np.float64]
+    order: NDArray[np.floating]
+    most: NDArray[np.float64]
     member: NDArray[np.bool_]
     patient: NDArray[np.int64]
+    group: NDArray[np.int64]
     half: NDArray[np.int64]
-    patients: int
+
+    @property
+    def ratio(self) -> NDArray[np.float64]:
+        """Ratios from everybody, within the limit."""
+        return self.claimed(0)
+
+    def claimed(self, row: int) -> NDArray[np.float64]:
+        """Ratios within the limit, of a row of `order`."""
+        return np.asarray(np.clip(self.order[row].astype(np.float64), -self.most, self.most))
 
     def calibration(self) -> dict[str, float | int]:
         """Expected calibration error and Brier score of the posterior at a prior of one half."""
@@ -92,7 +102,7 @@ class Evidence:
 
     def auc(self) -> float:
         """Over all people and models at once: one threshold for everybody."""
-        return exact_auc(self.order[self.member], self.order[~self.member])
+        return exact_auc(self.order[0][self.member], self.order[0][~self.member])
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -138,7 +148,7 @@ def attack(layout: Layout, how: How) -> Attacked:
     values, weight = scores.values, scores.deal.weight
     if how.signed:
         values = values.copy()
-        values[_points(scores)] = evidence.order
+        values[_points(scores)] = evidence.order[0]
     ranked = how.signed or (how.discrete and _tied(values, weight) > MOST_TIED)
     effect = (effect_of_ranks if ranked else effect_in_folds)(values, weight)
     covariates = covariates_of(layout, records, effect)
@@ -191,26 +201,27 @@ def evidence_of(layout: Layout, scores: PatientScores, seed: int) -> Evidence:
     band = np.zeros(layout.patients, dtype=np.int64)
     for number, (_, inside) in enumerate(record_bands(layout.count, FEWEST_OF_A_BAND)):
         band[inside] = number
-    ratio, order = np.zeros(member.size), np.zeros(member.size)
+    group = layout.number[patient] % GROUPS
+    order = np.zeros((1 + GROUPS, member.size), dtype=np.float32)
+    most = np.ones(member.size)
     for number in np.unique(band[patient]):
         in_band = band[patient] == number
         for side in (0, 1):
             learned = np.flatnonzero(in_band & (half != side))
             learned = learned[:: max(1, -(-learned.size // MOST_POINTS))]
-            judged = in_band & (half == side)
+            judged = np.flatnonzero(in_band & (half == side))
             if member[learned].all() or not member[learned].any():
                 continue  # nothing to learn from: no evidence either way
-            calibration = calibrate(terms[learned], member[learned])
-            linear = calibration.linear(terms[judged])
-            ratio[judged] = calibration.log_ratio(linear)
-            order[judged] = ratio[judged] + 1e-3 * np.clip(linear, -20, 20)
+            calibration = calibrate(terms[learned], member[learned], group[learned])
+            order[:, judged] = calibration.log_ratio(terms[judged])
+            most[judged] = calibration.most
     return Evidence(
-        ratio=ratio,
         order=order,
+        most=most,
         member=member,
         patient=patient.astype(np.int64),
+        group=group.astype(np.int64),
         half=half,
-        patients=layout.patients,
     )
 
 

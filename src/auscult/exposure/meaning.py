@@ -7,7 +7,8 @@ looks at one model and accuses or does not. Of its accusations a share
 
 is right (METHOD 7). Somebody is *named* at a posterior q when log likelihood ratio and log prior
 odds together exceed log odds of q. Thresholds are those of the other half of the models. Intervals
-resample patients; where few were counted they are at least those of a Poisson count.
+leave out each of 20 groups of patients in turn, calibration and thresholds included (the delete-a-
+group jackknife); where few were counted they are at least those of a Poisson count.
 """
 
 from __future__ import annotations
@@ -18,59 +19,58 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import gammaincinv
+from scipy.special import expit, gammaincinv
 
 from auscult.exposure.attack import Evidence
-from auscult.randomness import Stage, generator
+from auscult.exposure.calibration import GROUPS
 
 POSTERIORS = (0.5, 0.9, 0.99)
 RATES = (0.001, 0.01, 0.1)
 FEWEST_FALSE = 20  # false accusations that are expected at a rate before it counts as resolved
-REPLICATES = 400
 FEW = 20  # counted events under which a Poisson interval is looked at as well
-PATIENTS_AT_ONCE = 1 << 22
+STUDENT = 2.093  # 97.5% quantile of t with one degree of freedom less than there are groups
 
 METHOD = (
     "Joint attack on what the attacker holds of a patient; scores calibrated to log likelihood "
     "ratios on one half of the models, thresholds chosen there, counted on the other half. PPV at "
     "the false positive rate shown. Named: posterior above the threshold, for a model trained on "
     "the whole cohort, in a population in which the cohort has the prior's share. Intervals: 95%, "
-    "patients resampled. Null: the same with each patient's membership permuted over the models."
+    "by leaving out groups of patients, calibration and thresholds included. Null: the same with "
+    "each patient's membership permuted over the models."
 )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Counts:
-    """Hits of one threshold per patient, and the points they are of."""
+class _Hits:
+    """How many members and others exceed a threshold: counted on everybody, and without each group.
 
-    member: NDArray[np.float64]  # (patients,)
-    other: NDArray[np.float64]
-    members: NDArray[np.float64]
-    others: NDArray[np.float64]
-    draws: NDArray[np.float64]  # (replicates, patients): how often each patient is drawn
+    Attributes
+    ----------
+    member, other : int
+        Counted on everybody.
+    members, others : int
+        Points of each kind.
+    rates : float64 array, shape (2, 1 + groups)
+        Share of members, and of others, that are hit; of everybody, and without each group.
+    """
+
+    member: int
+    other: int
+    members: int
+    others: int
+    rates: NDArray[np.float64]
 
     def rate(self, *, member: bool) -> dict[str, float]:
         """Share of members (or others) who are hit, with its interval."""
-        hits, points = self._of(member)
-        total = float(points.sum())
-        estimate = float(hits.sum()) / total
-        low, high = np.quantile(self.resampled(member=member), [0.025, 0.975])
-        if hits.sum() < FEW:
-            poisson = _poisson(float(hits.sum()))
+        found = self.rates[0 if member else 1]
+        hits = self.member if member else self.other
+        total = self.members if member else self.others
+        estimate = float(found[0])
+        low, high = estimate - _half_width(found[1:]), estimate + _half_width(found[1:])
+        if hits < FEW:
+            poisson = _poisson(hits)
             low, high = min(low, poisson[0] / total), max(high, poisson[1] / total)
-        return {
-            "estimate": estimate,
-            "low": float(min(low, estimate)),
-            "high": float(min(max(high, estimate), 1.0)),
-        }
-
-    def resampled(self, *, member: bool) -> NDArray[np.float64]:
-        """The rate in every replicate."""
-        hits, points = self._of(member)
-        return np.asarray((self.draws @ hits) / np.maximum(self.draws @ points, 1.0))
-
-    def _of(self, member: bool) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        return (self.member, self.members) if member else (self.other, self.others)
+        return {"estimate": estimate, "low": max(low, 0.0), "high": min(high, 1.0)}
 
 
 def resolved_rate(evidence: Evidence) -> float | None:
@@ -84,7 +84,6 @@ def meaning(
     priors: tuple[float, ...],
     prevalence: float | None,
     people: int,
-    seed: int,
 ) -> list[dict[str, Any]]:
     """The "by_prior" list of a cell.
 
@@ -96,25 +95,22 @@ def meaning(
         Of what membership reveals, among people outside the cohort.
     people : int
         Members of a model that is trained on the whole cohort: the cell's patients.
-    seed : int
     """
     rate = resolved_rate(evidence)
     if rate is None:
         return []
-    draws = _draws(evidence.patients, seed)
-    at_rate = _counts(evidence, _thresholds(evidence, rate), draws, by_order=True)
+    at_rate = _hits(evidence, rate, None)
     tpr, fpr = at_rate.rate(member=True), at_rate.rate(member=False)
     rows = []
     for prior in priors:
         right = _ppv(at_rate, prior, tpr, fpr)
         named = {}
         for posterior in POSTERIORS:
-            bar = _log_odds(posterior) - _log_odds(prior)
-            counts = _counts(evidence, (bar, bar), draws, by_order=False)
+            found = _hits(evidence, None, _log_odds(posterior) - _log_odds(prior))
             others = people * (1 - prior) / prior
             named[str(posterior)] = {
-                "patients": _times(counts.rate(member=True), people),
-                "false": _times(counts.rate(member=False), others),
+                "patients": _times(found.rate(member=True), people),
+                "false": _times(found.rate(member=False), others),
             }
         rows.append(
             {
@@ -137,70 +133,69 @@ def _times(rate: dict[str, float], number: float) -> dict[str, float]:
     return {name: value * number for name, value in rate.items()}
 
 
-def _thresholds(evidence: Evidence, rate: float) -> tuple[float, float]:
-    """Threshold for each half of the models, from the others of the other half.
+def _hits(evidence: Evidence, rate: float | None, bar: float | None) -> _Hits:
+    """Count who exceeds a threshold: of a false positive rate, or a given ratio.
 
-    The smallest value that no more than `rate` of them exceed.
+    A rate's threshold is, for each half of the models, the smallest value that no more than `rate`
+    of the others of the other half exceed.
     """
-    found = []
-    for side in (0, 1):
-        known = np.sort(evidence.order[~evidence.member & (evidence.half != side)])
-        found.append(float(known[known.size - 1 - int(rate * known.size)]))
-    return found[0], found[1]
-
-
-def _counts(
-    evidence: Evidence,
-    bars: tuple[float, float],
-    draws: NDArray[np.float64],
-    *,
-    by_order: bool,
-) -> _Counts:
-    value = evidence.order if by_order else evidence.ratio
-    hit = value > np.array(bars)[evidence.half]
-
-    def per_patient(rows: NDArray[np.bool_]) -> NDArray[np.float64]:
-        found = np.bincount(evidence.patient[rows], minlength=evidence.patients)
-        return found.astype(np.float64)
-
-    return _Counts(
-        member=per_patient(hit & evidence.member),
-        other=per_patient(hit & ~evidence.member),
-        members=per_patient(evidence.member),
-        others=per_patient(~evidence.member),
-        draws=draws,
+    member, half = evidence.member, evidence.half
+    hits = np.empty((2, 1 + GROUPS))
+    points = np.empty((2, 1 + GROUPS))
+    for row in range(1 + GROUPS):
+        kept = evidence.group != row - 1  # nobody is in group -1
+        if bar is not None:
+            hit = evidence.claimed(row) > bar
+        else:
+            value = evidence.order[row]
+            bars = [_exceeded(value[kept & ~member & (half != side)], rate) for side in (0, 1)]
+            hit = value > np.array(bars, dtype=value.dtype)[half]
+        for place, which in enumerate((member, ~member)):
+            hits[place, row] = np.count_nonzero(hit & kept & which)
+            points[place, row] = np.count_nonzero(kept & which)
+    return _Hits(
+        member=int(hits[0, 0]),
+        other=int(hits[1, 0]),
+        members=int(points[0, 0]),
+        others=int(points[1, 0]),
+        rates=hits / np.maximum(points, 1),
     )
 
 
-def _draws(patients: int, seed: int) -> NDArray[np.float64]:
-    """How often each patient is drawn in each replicate, from the seed alone."""
-    rng = generator(seed, Stage.EXPOSURE, 1)
-    replicates = max(50, min(REPLICATES, PATIENTS_AT_ONCE // patients))
-    return rng.multinomial(patients, np.full(patients, 1 / patients), replicates).astype(float)
+def _exceeded(values: NDArray[np.floating], rate: float | None) -> float:
+    """Smallest value that no more than `rate` of the values exceed."""
+    place = values.size - 1 - int((rate or 0.0) * values.size)
+    return float(np.partition(values, place)[place])
+
+
+def _half_width(left_out: NDArray[np.float64]) -> float:
+    """Half of a 95% interval from estimates that each leave out a group (jackknife)."""
+    groups = left_out.size
+    variance = (groups - 1) / groups * float(((left_out - left_out.mean()) ** 2).sum())
+    return STUDENT * math.sqrt(variance)
 
 
 def _ppv(
-    counts: _Counts, prior: float, tpr: dict[str, float], fpr: dict[str, float]
+    hits: _Hits, prior: float, tpr: dict[str, float], fpr: dict[str, float]
 ) -> dict[str, float | None]:
     """Share of accusations that are right, or None where nobody is accused."""
 
-    def share(found: NDArray[np.float64], wrong: NDArray[np.float64]) -> NDArray[np.float64]:
-        accused = prior * found + (1 - prior) * wrong
-        return np.where(accused > 0, prior * found / np.where(accused > 0, accused, 1.0), np.nan)
+    def share(found: Any, wrong: Any) -> NDArray[np.float64]:  # noqa: ANN401
+        accused = prior * np.asarray(found) + (1 - prior) * np.asarray(wrong)
+        return np.asarray(prior * found / np.maximum(accused, 1e-300))
 
-    if tpr["estimate"] + fpr["estimate"] <= 0:
+    every = share(*hits.rates)
+    if hits.member + hits.other == 0:
         return {"estimate": None, "low": None, "high": None}
-    estimate = float(share(np.array(tpr["estimate"]), np.array(fpr["estimate"])))
-    drawn = share(counts.resampled(member=True), counts.resampled(member=False))
-    low, high = np.nanquantile(drawn, [0.025, 0.975])
-    if min(counts.member.sum(), counts.other.sum()) < FEW:
-        low = min(low, float(share(np.array(tpr["low"]), np.array(fpr["high"]))))
-        high = max(high, float(share(np.array(tpr["high"]), np.array(fpr["low"]))))
-    return {
-        "estimate": estimate,
-        "low": float(min(low, estimate)),
-        "high": float(max(high, estimate)),
-    }
+    # On the scale of log odds, where the interval stays inside 0 and 1.
+    odds = np.log(np.maximum(every, 1e-12)) - np.log(np.maximum(1 - every, 1e-12))
+    half = _half_width(odds[1:])
+    estimate = float(every[0])
+    low, high = (float(expit(odds[0] + sign * half)) for sign in (-1, 1))
+    if min(hits.member, hits.other) < FEW:
+        low = min(low, float(share(tpr["low"], fpr["high"])))
+        high = max(high, float(share(tpr["high"], fpr["low"])))
+    return {"estimate": estimate, "low": min(low, estimate), "high": max(high, estimate)}
 
 
 def _belief(
@@ -223,7 +218,7 @@ def _belief(
     }
 
 
-def _poisson(count: float) -> tuple[float, float]:
+def _poisson(count: int) -> tuple[float, float]:
     """Exact 95% interval of a Poisson mean."""
     low = float(gammaincinv(count, 0.025)) if count > 0 else 0.0
     return low, float(gammaincinv(count + 1, 0.975))

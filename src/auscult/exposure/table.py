@@ -286,7 +286,6 @@ def _fill(
         tuple(sorted(priors)),
         deployment.prevalence if deployment else None,
         entry["patients"],
-        seed,
     )
     entry["calibration"] = evidence.calibration()
     if not entry["by_prior"]:

@@ -45,6 +45,11 @@ def cohort_section(summary: Part) -> Section:
         ("Records", whole(cohort.number("records"))),
         ("Task", cohort.text("task") or "unknown"),
     ]
+    withheld = cohort.part("withheld")
+    if withheld:
+        records = counted(withheld.number("records"), "record")
+        patients = counted(withheld.number("patients"), "patient")
+        facts.append(("Withheld from all training", f"{records} of {patients}"))
     per_patient = cohort.part("records_per_patient")
     if per_patient.number("median") is not None:
         facts.append(

@@ -197,7 +197,6 @@ def _table(cells: tuple[Part, ...], priors: tuple[float, ...]) -> Table:
             (
                 cell.text("access_label") + mark,
                 cell.text("knowledge_label"),
-                whole(cell.number("queries")),
                 whole(cell.number("patients")),
                 _auc(auc),
                 decimal(auc.number("null_mean")),
@@ -210,12 +209,11 @@ def _table(cells: tuple[Part, ...], priors: tuple[float, ...]) -> Table:
         columns=(
             "Access",
             "Knowledge",
-            "Questions per record",
             "Patients",
-            "Mean AUC of patients (95% interval)",
+            "Mean AUC (95% interval)",
             "By chance",
-            "Patients above 0.9 (95% interval)",
-            *(f"PPV at a prior of {percent(prior)} (95% interval)" for prior in priors),
+            "Above 0.9 (95% interval)",
+            *(f"PPV at {percent(prior)} (95% interval)" for prior in priors),
         ),
         rows=tuple(rows),
         notes=tuple(_notes(cells)),
@@ -228,14 +226,27 @@ def _notes(cells: tuple[Part, ...]) -> list[str]:
     rates = dict.fromkeys(
         rate(row.number("fpr")) for cell in cells for row in cell.parts("by_prior")[:1]
     )
+    wrong = (
+        f" when the attacker wrongly accuses {_span(list(rates))} of the others" if rates else ""
+    )
     notes = [
         (
-            "PPV: of the people who are accused, the share who are members, when the attacker "
-            f"wrongly accuses about {_span(list(rates))} of the others."
-            if rates
-            else "PPV: of the people who are accused, the share who are members."
+            "Mean AUC: over patients, of the attack on each. Above 0.9: patients whose own AUC "
+            "lies above it. PPV at a prior (the cohort's share of the population): of the people "
+            f"who are accused, the share who are members{wrong}."
         )
     ]
+    asked = {cell.text("access_label"): cell.number("queries") for cell in cells[::-1]}
+    several = [f"{name} {whole(number)}" for name, number in asked.items() if (number or 0) > 1]
+    if several:
+        notes.append(f"Questions per record: {listed(several)}, all others 1.")
+    longer = dict.fromkeys(
+        f"{cell.text('knowledge_label')}: {cell.text('knowledge')}"
+        for cell in cells
+        if ":" in cell.text("knowledge")
+    )
+    if longer:
+        notes.append(f"{sentence('; '.join(longer))}")
     for cell in cells:
         compared = cell.part("compared")
         if compared and cell.text("access") == "probabilities":
@@ -434,7 +445,7 @@ def _by_means(
                 "Reference models",
                 "AUC over all people",
                 "Members found (95% interval)",
-                *(f"PPV at a prior of {percent(prior)} (95% interval)" for prior in priors),
+                *(f"PPV at {percent(prior)} (95% interval)" for prior in priors),
             ),
             rows=tuple(rows),
             notes=(
@@ -444,7 +455,11 @@ def _by_means(
                     "everybody, so it also counts how well the attacker knows where a patient's "
                     "threshold lies."
                 ),
-                sentence(first.text("method")),
+                (
+                    "The models are drawn for each target; from them the attacker learns what to "
+                    "expect of a patient's mean signal with and without its records. Without any, "
+                    "the signal itself is the score."
+                ),
             ),
             key="exposure-means",
         ),
