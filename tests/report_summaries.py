@@ -185,10 +185,60 @@ def with_later_parts() -> Summary:
         {"models": 64, "interval_width": 0.1},
         {"models": 128, "interval_width": 0.07},
     ]
-    summary["exposure"] = [{"access": "probabilities", "prior": 0.01, "ppv": 0.67}]
+    summary["deployment"] = {
+        "reveals": HOSTILE_ATTRIBUTE + " was treated for HIV at this clinic",
+        "population": "adults of the region",
+        "prior": [0.001, 0.1],
+        "prevalence": 0.004,
+        "access": "probabilities",
+        "knowledge": "records",
+        "references": "all",
+    }
+    summary["exposure"] = exposures()
     summary["protection"] = [{"name": "DP-SGD", "epsilon": 8.0, "exposed": {"0.9": 0}}]
     summary["decision"] = {"verdict": "inconclusive", "reasons": ["too few models"]}
     return summary
+
+
+def exposures() -> list[Summary]:
+    """Two accesses, two knowledges, one of them not estimable, and fewer reference models."""
+
+    def part(value: float) -> dict[str, float]:
+        return {"estimate": value, "low": 0.9 * value, "high": min(1.1 * value, 6000.0)}
+
+    def cell(access: str, knowledge: str, references: int | str, strength: float) -> Summary:
+        return {
+            "access": access, "access_label": access, "knowledge": knowledge,
+            "knowledge_label": f"the {knowledge}", "references": references, "queries": 1,
+            "declared": (access, knowledge, references) == ("probabilities", "records", "all"),
+            "patients": 6000,
+            "auc": {"mean": strength, "low": strength - 0.01, "high": strength + 0.01,
+                    "null_mean": 0.5},
+            "exposed": {"0.9": {"estimate": 17, "low": 11, "high": 25, "null": 0}},
+            "over_all": {"auc": strength}, "calibration": {"error": 0.001, "brier": 0.2, "n": 9},
+            "by_prior": [
+                {"prior": prior, "fpr": 0.001, "tpr": part(0.1 * strength),
+                 "ppv": part(0.9 * prior / (prior + 0.05)),
+                 "named": {q: {"patients": part(12), "false": part(3)}
+                           for q in ("0.5", "0.9", "0.99")},
+                 "belief": {"from": 0.004 + prior, "to": part(0.9 * prior / (prior + 0.05))}}
+                for prior in (0.001, 0.01, 0.1, 0.5)
+            ],
+            "method": "joint attack",
+        }  # fmt: skip
+
+    broken = cell("label", "crop:0.8", "all", 0.5) | {
+        "patients": 4, "by_prior": [], "exposed": {}, "reason": "only 4 patients",
+        "auc": {"mean": None, "low": None, "high": None, "null_mean": None},
+    }  # fmt: skip
+    return [
+        cell("probabilities", "records", "all", 0.7),
+        cell("label", "records", "all", 0.6),
+        cell("probabilities", "crop:0.8", "all", 0.6),
+        broken,
+        cell("probabilities", "records", 0, 0.55),
+        cell("probabilities", "records", 4, 0.6),
+    ]
 
 
 ALL = {

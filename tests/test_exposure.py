@@ -128,7 +128,7 @@ def test_logistic_regression_finds_the_ratio_of_two_normal_classes() -> None:
     d = rng.uniform(0, 3, member.size)
     z = rng.normal(size=member.size) + np.where(member, d, -d) / 2
     found = calibrate(terms_of(z, d), member)
-    ratio = found.claimed(found.log_ratio(terms_of(z, d))[0])
+    ratio = found.claimed(found.order(terms_of(z, d)))[0]
     inner = np.abs(z * d) < 3
     assert np.abs(ratio - z * d)[inner].mean() < 0.1
 
@@ -174,7 +174,7 @@ def test_posteriors_are_calibrated_on_models_that_nobody_has_seen() -> None:
         deviation = np.sqrt(pooled)
         z = (x[fresh, p] - (inside.mean() + outside.mean()) / 2) / deviation
         d = np.full(z.size, (inside.mean() - outside.mean()) / deviation)
-        posterior.append(expit(calibration.claimed(calibration.log_ratio(terms_of(z, d))[0])))
+        posterior.append(expit(calibration.claimed(calibration.order(terms_of(z, d)))[0]))
         truth.append(both.member[fresh, p])
     error, brier = calibration_error(np.concatenate(posterior), np.concatenate(truth))
     assert error < 0.02
@@ -238,15 +238,15 @@ def test_intervals_cover_what_more_patients_show(monkeypatch: pytest.MonkeyPatch
     def figures(patients: int, seed: int) -> list[dict[str, float]]:
         found = attack(simulated(patients, 32, seed), how()).evidence
         (row,) = meaning(found, (0.2,), None, 1)
-        return [row["tpr"], row["ppv"], row["named"]["0.5"]["patients"]]
+        return [row["ppv"], row["named"]["0.5"]["patients"]]
 
     truth = figures(6000, 99)
-    inside = np.zeros(3)
-    for seed in range(60):
+    inside = np.zeros(2)
+    for seed in range(40):
         for place, (one, true) in enumerate(zip(figures(600, seed), truth, strict=True)):
             inside[place] += one["low"] <= true["estimate"] <= one["high"]
-    # Two standard errors of 95% of 60, and a little for the error of the truth itself.
-    assert (inside >= 52).all(), inside
+    # Two standard errors below 95% of 40; leaving out groups makes intervals of counts too wide.
+    assert (inside >= 35).all(), inside
 
 
 def test_nobody_named_has_an_interval_above_zero() -> None:
@@ -255,7 +255,7 @@ def test_nobody_named_has_an_interval_above_zero() -> None:
     member = np.tile(np.arange(40) % 2 == 0, 50)
     ratio = rng.normal(0, 0.1, patient.size)
     evidence = Evidence(
-        order=np.tile(ratio, (21, 1)), most=np.full(patient.size, 9.0), member=member,
+        order=np.tile(ratio, (21, 1)), ratios=np.tile(ratio, (21, 1)), member=member,
         patient=patient, group=patient % 20, half=np.tile(np.arange(40) // 20, 50),
     )  # fmt: skip
     row = meaning(evidence, (0.01,), None, 50)[0]

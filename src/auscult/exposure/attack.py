@@ -67,10 +67,9 @@ class Evidence:
 
     Attributes
     ----------
-    order : float64 array, shape (1 + groups, points)
-        One per patient and model: from everybody, and without each group of patients.
-    most : float64 array, shape (points,)
-        No ratio is claimed beyond it.
+    order, ratios : float array, shape (1 + groups, points)
+        What orders points, and the log likelihood ratio that is claimed for each patient and model:
+        learned from everybody, and without each group of patients.
     member : bool array, shape (points,)
     patient : int64 array, shape (points,)
     group : int64 array, shape (points,)
@@ -80,7 +79,7 @@ class Evidence:
     """
 
     order: NDArray[np.floating]
-    most: NDArray[np.float64]
+    ratios: NDArray[np.floating]
     member: NDArray[np.bool_]
     patient: NDArray[np.int64]
     group: NDArray[np.int64]
@@ -88,12 +87,8 @@ class Evidence:
 
     @property
     def ratio(self) -> NDArray[np.float64]:
-        """Ratios from everybody, within the limit."""
-        return self.claimed(0)
-
-    def claimed(self, row: int) -> NDArray[np.float64]:
-        """Ratios within the limit, of a row of `order`."""
-        return np.asarray(np.clip(self.order[row].astype(np.float64), -self.most, self.most))
+        """Ratios learned from everybody."""
+        return np.asarray(self.ratios[0], dtype=np.float64)
 
     def calibration(self) -> dict[str, float | int]:
         """Expected calibration error and Brier score of the posterior at a prior of one half."""
@@ -203,7 +198,7 @@ def evidence_of(layout: Layout, scores: PatientScores, seed: int) -> Evidence:
         band[inside] = number
     group = layout.number[patient] % GROUPS
     order = np.zeros((1 + GROUPS, member.size), dtype=np.float32)
-    most = np.ones(member.size)
+    ratios = np.zeros_like(order)
     for number in np.unique(band[patient]):
         in_band = band[patient] == number
         for side in (0, 1):
@@ -213,11 +208,11 @@ def evidence_of(layout: Layout, scores: PatientScores, seed: int) -> Evidence:
             if member[learned].all() or not member[learned].any():
                 continue  # nothing to learn from: no evidence either way
             calibration = calibrate(terms[learned], member[learned], group[learned])
-            order[:, judged] = calibration.log_ratio(terms[judged])
-            most[judged] = calibration.most
+            order[:, judged] = calibration.order(terms[judged])
+            ratios[:, judged] = calibration.claimed(order[:, judged])
     return Evidence(
         order=order,
-        most=most,
+        ratios=ratios,
         member=member,
         patient=patient.astype(np.int64),
         group=group.astype(np.int64),

@@ -1,14 +1,17 @@
 """From a score to a posterior: how much likelier is it, for a member, to be scored like this?
 
 A logistic regression on what the attack says of a patient under a model (its score, and how far the
-patient's own models lie apart) gives the log likelihood ratio. It is learned on some models and
-used on others. The prior enters afterwards: log posterior odds = log likelihood ratio + log prior
-odds (METHOD 7). What learning it costs in precision is seen by leaving out groups of patients.
+patient's own models lie apart) orders them; a monotone function of it, from counts of members and
+others, is the log likelihood ratio that is claimed, in the tails no larger than the counts show.
+Both are learned on some models and used on others. The prior enters afterwards: log posterior odds
+= log likelihood ratio + log prior odds (METHOD 7). What learning costs in precision is seen by
+leaving out groups of patients.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +21,8 @@ RIDGE = 3.0
 STEPS = 25
 LARGEST = 8.0
 GROUPS = 20
-# A ratio is claimed only as far as so many points of the rarer class could show it.
-FEWEST_POINTS = 40
+FEWEST_POINTS = 40  # in a step of the monotone function
+STEPS_OF_RATIO = 80
 BINS = 10
 
 
@@ -48,23 +51,25 @@ class Calibration:
     middle, scale : float64 array, shape (terms,)
     weights : float64 array, shape (1 + groups, 1 + terms)
         The offset first. Row 0 is learned from everybody, row 1 + g without group g.
-    most : float
-        Largest ratio that is claimed, on either side; see :meth:`claimed`.
+    steps : tuple of pair of float64 array, shape (steps,)
+        The monotone function of each row: values of the regression, ratios claimed there.
     """
 
     middle: NDArray[np.float64]
     scale: NDArray[np.float64]
     weights: NDArray[np.float64]
-    most: float
+    steps: tuple[tuple[NDArray[np.float64], NDArray[np.float64]], ...]
 
-    def log_ratio(self, terms: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Log likelihood ratios of all rows, shape (1 + groups, n): without the limit."""
+    def order(self, terms: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Values of the regression, shape (1 + groups, n): they order points, with few ties."""
         scaled = np.clip((terms - self.middle) / self.scale, -10, 10)
         return np.asarray(self.weights[:, :1] + self.weights[:, 1:] @ scaled.T)
 
-    def claimed(self, ratio: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Ratios within what the points could show."""
-        return np.clip(ratio, -self.most, self.most)
+    def claimed(self, order: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Log likelihood ratios that are claimed for values of the regression, row by row."""
+        return np.stack(
+            [np.interp(row, *steps) for row, steps in zip(order, self.steps, strict=True)]
+        )
 
 
 def calibrate(
@@ -90,13 +95,9 @@ def calibrate(
     # Members and others weigh the same: the offset is that of a prior of one half.
     share = member.mean()
     weight = np.where(member, 0.5 / share, 0.5 / (1 - share))
-    fewest = min(int(member.sum()), int((~member).sum()))
-    return Calibration(
-        middle=middle,
-        scale=scale,
-        weights=_logistic(x, member, weight, group),
-        most=float(np.log(max(fewest / FEWEST_POINTS, 2.0))),
-    )
+    weights = _logistic(x, member, weight, group)
+    steps = _monotone(weights[0, 0] + x @ weights[0, 1:], member, group)
+    return Calibration(middle=middle, scale=scale, weights=weights, steps=steps)
 
 
 def calibration_error(
@@ -147,3 +148,53 @@ def _logistic(
             without = curve - (own * bend[mine, None]).T @ own
             rows.append(beta - np.linalg.solve(without, own.T @ away[mine]))
     return np.stack(rows)
+
+
+def _monotone(
+    order: NDArray[np.float64], member: NDArray[np.bool_], group: NDArray[np.int64] | None
+) -> tuple[tuple[NDArray[np.float64], NDArray[np.float64]], ...]:
+    """Monotone log likelihood ratio, for everybody and without each group.
+
+    Points are put into runs, fine in both tails and coarse between them; equal values share a run.
+    """
+    x = np.sort(order)
+    n = len(x)
+    tail = np.log(max(n / FEWEST_POINTS, 4.0))
+    cuts = (expit(np.linspace(-tail, tail, STEPS_OF_RATIO)) * n).astype(np.int64)
+    kept = [0]
+    for cut in np.searchsorted(x, x[np.clip(cuts, 0, n - 1)], "right").tolist():
+        if cut - kept[-1] >= FEWEST_POINTS and n - cut >= FEWEST_POINTS:
+            kept.append(cut)
+    run = np.searchsorted(x[kept[1:]], order, "right")
+    runs, groups = len(kept), 1 if group is None else GROUPS
+    cell = run if group is None else run + runs * group
+
+    def counted(weight: NDArray[Any]) -> NDArray[np.float64]:
+        found = np.bincount(cell, weights=weight, minlength=groups * runs)
+        return np.asarray(found.reshape(groups, runs), dtype=np.float64)
+
+    tables = [counted(weight) for weight in (member, np.ones(n), order)]
+    whole = [table.sum(axis=0) for table in tables]
+    rows = [whole]
+    if group is not None:
+        rows += [[w - t[g] for w, t in zip(whole, tables, strict=True)] for g in range(GROUPS)]
+    return tuple(_pooled(*row) for row in rows)
+
+
+def _pooled(
+    inside: NDArray[np.float64], total: NDArray[np.float64], place: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Pool adjacent runs whose shares of members fall; log likelihood ratios of what is left."""
+    blocks: list[list[float]] = []
+    for one in zip(inside.tolist(), total.tolist(), place.tolist(), strict=True):
+        if one[1] <= 0:
+            continue
+        blocks.append(list(one))
+        while len(blocks) > 1 and blocks[-2][0] * blocks[-1][1] >= blocks[-1][0] * blocks[-2][1]:
+            last = blocks.pop()
+            blocks[-1] = [a + b for a, b in zip(blocks[-1], last, strict=True)]
+    table = np.array(blocks)
+    # Half a point on each side: a run without one class does not claim certainty.
+    odds = np.log(table[:, 0] + 0.5) - np.log(table[:, 1] - table[:, 0] + 0.5)
+    share = inside.sum() / total.sum()
+    return table[:, 2] / table[:, 1], np.maximum.accumulate(odds - np.log(share / (1 - share)))

@@ -145,7 +145,7 @@ def _hits(evidence: Evidence, rate: float | None, bar: float | None) -> _Hits:
     for row in range(1 + GROUPS):
         kept = evidence.group != row - 1  # nobody is in group -1
         if bar is not None:
-            hit = evidence.claimed(row) > bar
+            hit = evidence.ratios[row] > bar
         else:
             value = evidence.order[row]
             bars = [_exceeded(value[kept & ~member & (half != side)], rate) for side in (0, 1)]
