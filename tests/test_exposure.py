@@ -439,6 +439,31 @@ def test_report_shows_the_table_and_the_picture(finished: Result) -> None:
         assert text in html
 
 
+def test_large_cohorts_are_looked_at_by_an_even_sample(
+    finished: Result, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from auscult.exposure import exposure_of
+    from auscult.store import RunStore
+
+    monkeypatch.setattr("auscult.exposure.table.MOST_POINTS", 16 * 75)
+    monkeypatch.setattr("auscult.exposure.table.NAMES", ("logits",))
+    monkeypatch.setattr("auscult.exposure.table.REFERENCES", (1,))
+    store = RunStore.open(finished.path)
+    patient = np.unique(finished.records.sort_values("record")["patient"], return_inverse=True)[1]
+    found = exposure_of(
+        store.outputs(),
+        np.zeros(store.records, dtype=np.int64),
+        store.read_membership(),
+        patient.astype(np.int64),
+        None,
+        Asked(),
+        seed=SEED,
+        smallest_cell=10,
+    )
+    assert {cell["patients"] for cell in found} == {75}
+    assert "one of every 2" in found[0]["method"]
+
+
 @pytest.mark.slow
 def test_queries_withholding_and_deployment_leave_the_plain_audit_as_it_was(
     tmp_path: Path,

@@ -114,6 +114,16 @@ class Attacked:
     evidence: Evidence
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Scored:
+    """Scores of all patients and what they were made with."""
+
+    joint: JointAttack
+    centring: Centring
+    scores: PatientScores
+    records: RecordRisk
+
+
 def attack(layout: Layout, how: How) -> Attacked:
     """Run the attack of a cell, calibrate it and assess each patient.
 
@@ -123,6 +133,21 @@ def attack(layout: Layout, how: How) -> Attacked:
         Signals as the cell lets them through.
     how : How
     """
+    scored = _scored(layout, how)
+    evidence = evidence_of(layout, scored.scores, how.seed)
+    risk = _risk(layout, how, scored, evidence if how.signed else None)
+    return Attacked(risk=risk, evidence=evidence)
+
+
+def null_of(layout: Layout, how: How) -> PatientRisk:
+    """The same with each patient's membership permuted over the models."""
+    again = permuted(layout, generator(how.seed, Stage.NULL))
+    scored = _scored(again, how)
+    evidence = evidence_of(again, scored.scores, how.seed) if how.signed else None
+    return _risk(again, how, scored, evidence)
+
+
+def _scored(layout: Layout, how: How) -> _Scored:
     centring = Centring(layout)
     everything = how.references == ALL
     joint = tuned(layout, centring) if everything else JointAttack(strengths={}, effects={})
@@ -137,20 +162,27 @@ def attack(layout: Layout, how: How) -> Attacked:
         return scores, record_risk(part, signals)
 
     found = list(in_order(score, layout.parts()))
-    scores = _joined_scores([one[0] for one in found])
-    records = joined_records([one[1] for one in found])
-    evidence = evidence_of(layout, scores, how.seed)
-    values, weight = scores.values, scores.deal.weight
-    if how.signed:
+    return _Scored(
+        joint=joint,
+        centring=centring,
+        scores=_joined_scores([one[0] for one in found]),
+        records=joined_records([one[1] for one in found]),
+    )
+
+
+def _risk(layout: Layout, how: How, scored: _Scored, evidence: Evidence | None) -> PatientRisk:
+    """Each patient's AUC, from scores or, where given, from calibrated ratios."""
+    values, weight = scored.scores.values, scored.scores.deal.weight
+    if evidence is not None:
         values = values.copy()
-        values[_points(scores)] = evidence.order[0]
+        values[_points(scored.scores)] = evidence.order[0]
     ranked = how.signed or (how.discrete and _tied(values, weight) > MOST_TIED)
     effect = (effect_of_ranks if ranked else effect_in_folds)(values, weight)
-    covariates = covariates_of(layout, records, effect)
+    covariates = covariates_of(layout, scored.records, effect)
     raw = auc_in_folds(values, weight)
-    risk = PatientRisk(
-        attack=joint,
-        centring=centring,
+    return PatientRisk(
+        attack=scored.joint,
+        centring=scored.centring,
         auc_raw=raw,
         tpr_raw={},
         effect=effect,
@@ -158,12 +190,6 @@ def attack(layout: Layout, how: How) -> Attacked:
         posterior=shrink(effect, covariates, EXPOSED),
         study_max_auc=raw,
     )
-    return Attacked(risk=risk, evidence=evidence)
-
-
-def null_of(layout: Layout, how: How) -> PatientRisk:
-    """The same with each patient's membership permuted over the models."""
-    return attack(permuted(layout, generator(how.seed, Stage.NULL)), how).risk
 
 
 def _points(scores: PatientScores) -> NDArray[np.bool_]:

@@ -33,6 +33,9 @@ FEW_REFERENCES_METHOD = (
 )
 
 
+MOST_POINTS = 4_000_000  # patients times models of a cell: beyond, an even sample of patients
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Asked:
     """What the models were asked besides the records, and for which deployment.
@@ -112,6 +115,7 @@ def exposure_of(
     progress.start("Deployment", len(table))
     signals: dict[tuple[Access, tuple[int, ...]], NDArray[np.float32]] = {}
     trained: dict[Access, NDArray[np.float64]] = {}
+    every = max(1, -(-membership.patients * membership.models // MOST_POINTS))
     entries = []
     for cell in table:
         entry = _described(cell, outputs.queries)
@@ -126,8 +130,15 @@ def exposure_of(
             signals[key] = access_signals(outputs, labels, cell.access, key[1])
         entry["queries"] = len(key[1])
         layout, patients = _layout(
-            signals[key], membership, patient_of_record, stratum, cell.known.records
+            signals[key],
+            membership,
+            patient_of_record,
+            stratum,
+            cell.known.records[patient_of_record[cell.known.records] % every == 0],
         )
+        if every > 1:
+            entry["method"] += f" Patients: one of every {every}, evenly; counts are of these."
+
         usable = int(layout.estimable().sum())
         entry["patients"] = usable
         if usable < smallest_cell:
