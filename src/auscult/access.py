@@ -47,8 +47,8 @@ class Access:
         return {
             "logits": "logits",
             "probabilities": "probabilities",
-            "rounded": f"probabilities rounded to {self.digits} {plural}",
-            "top": "top label with its confidence",
+            "rounded": f"rounded to {self.digits} {plural}",
+            "top": "top label, confidence",
             "label": "label only",
         }[self.name]
 

@@ -73,7 +73,7 @@ class Query:
         """What an attacker with this query holds, in words."""
         if self.kind == "without":
             few = len(self.columns) <= 2
-            named = " and ".join(self.columns) if few else f"{len(self.columns)} of their columns"
+            named = " and ".join(self.columns) if few else f"{len(self.columns)} columns"
             return f"the records without {named}"
         words = {
             "augmented": f"the records and {self.views} augmented views of each",

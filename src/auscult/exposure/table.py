@@ -197,28 +197,28 @@ def _knowledge(asked: Asked, patient_of_record: NDArray[np.int64], seed: int) ->
     withheld = asked.withheld
     everything = np.arange(patient_of_record.size)
     kept = everything if withheld is None else np.flatnonzero(~withheld)
-    yield Known(name=PLAIN, label="the very records trained on", records=kept, queries=[0])
+    yield Known(name=PLAIN, label="the records trained on", records=kept, queries=[0])
     if np.bincount(patient_of_record[kept]).max() > 1:
         draws = generator(seed, Stage.EXPOSURE, 2).random(patient_of_record.size)
         order = kept[np.lexsort((draws[kept], patient_of_record[kept]))]
         _, first = np.unique(patient_of_record[order], return_index=True)
         yield Known(
             name=ONE_RECORD,
-            label="one of the records trained on",
+            label="one record trained on",
             records=np.sort(order[first]),
             queries=[0],
         )
     else:
         yield Known(
             name=ONE_RECORD,
-            label="one of the records trained on (nobody has more)",
+            label="one record trained on (nobody has more)",
             records=kept,
             queries=[0],
         )
     if withheld is not None and withheld.any():
         yield Known(
             name=OTHER_RECORDS,
-            label="other records of the same patients",
+            label="other records",
             records=np.flatnonzero(withheld),
             queries=[0],
         )

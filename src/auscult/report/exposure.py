@@ -197,11 +197,11 @@ def _table(cells: tuple[Part, ...], priors: tuple[float, ...]) -> Table:
             (
                 cell.text("access_label") + mark,
                 cell.text("knowledge_label"),
-                whole(cell.number("patients")),
+                *(_share(_row_at(cell, prior).part("ppv")) for prior in priors),
+                _count(exposed),
                 _auc(auc),
                 decimal(auc.number("null_mean")),
-                _count(exposed),
-                *(_share(_row_at(cell, prior).part("ppv")) for prior in priors),
+                whole(cell.number("patients")),
             )
         )
     return Table(
@@ -209,11 +209,11 @@ def _table(cells: tuple[Part, ...], priors: tuple[float, ...]) -> Table:
         columns=(
             "Access",
             "Knowledge",
-            "Patients",
+            *(f"PPV at {percent(prior)} (95% interval)" for prior in priors),
+            "Above 0.9 (95% interval)",
             "Mean AUC (95% interval)",
             "By chance",
-            "Above 0.9 (95% interval)",
-            *(f"PPV at {percent(prior)} (95% interval)" for prior in priors),
+            "Patients",
         ),
         rows=tuple(rows),
         notes=tuple(_notes(cells)),
