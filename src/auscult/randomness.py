@@ -24,6 +24,7 @@ class Stage(IntEnum):
     GROUP_PERMUTATION = 7
     DEMO = 8
     SPLIT_HALF = 9
+    AUGMENTATION = 70
 
 
 def sequence(seed: int, stage: Stage, *numbers: int) -> np.random.SeedSequence:

@@ -81,6 +81,9 @@ class LoadedConfiguration:
         for key in ("table", "images"):
             if content["cohort"][key] is not None:
                 content["cohort"][key] = str((self.folder / content["cohort"][key]).resolve())
+        if content["recipe"].get("weights") is not None:
+            weights = (self.folder / content["recipe"]["weights"]).resolve()
+            content["recipe"]["weights"] = str(weights)
         return toml_text(content)
 
 
