@@ -85,7 +85,7 @@ class Maker:
             hint = " or ".join(f'"{name}"' for name in others) or "no built-in network"
             hint += f" reads {READS[reads]}"
             if (built_in.reads, reads) == ("signals", "images"):
-                hint += '; signals of several leads need channels = "first" or "last" in [cohort]'
+                hint += '; signals of several leads need channels = "first" in [cohort]'
             return (
                 f'the built-in "{built_in.name}" needs {READS[built_in.reads]}, and this is '
                 f"{READS[reads]}: {hint}"
