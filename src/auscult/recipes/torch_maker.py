@@ -62,6 +62,12 @@ class Maker:
         """Whether nothing about its first weights comes from elsewhere."""
         return self._built_in() is not None and self.weights is None
 
+    @property
+    def large(self) -> bool:
+        """Whether the network is a built-in one that had better be alone in memory."""
+        built_in = self._built_in()
+        return built_in is not None and built_in.large(self._options(built_in))
+
     def settings(self) -> dict[str, Any]:
         """What makes the network, as part of a run's identity; a factory's source included."""
         built_in = self._built_in()
