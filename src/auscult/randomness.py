@@ -24,6 +24,10 @@ class Stage(IntEnum):
     GROUP_PERMUTATION = 7
     DEMO = 8
     SPLIT_HALF = 9
+    BLIND_FOLDS = 120
+    BLIND_PATIENTS = 121
+    BLIND_TRAINING = 122
+    BLIND_NULL = 123
 
 
 def sequence(seed: int, stage: Stage, *numbers: int) -> np.random.SeedSequence:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
+from auscult.config.dataset import DatasetPart
 from auscult.config.part import Part
 
 
@@ -38,3 +39,17 @@ class CohortPart(Part):
             if getattr(self, key) is not None and self.images is None:
                 raise ValueError(f"{key} goes with images, which is not given")
         return self
+
+
+FILES, DATASET = "of files", "of a dataset"  # steps of pydantic's path, and no keys
+
+
+def _which(value: Any) -> str:  # noqa: ANN401
+    named = isinstance(value, DatasetPart) or (isinstance(value, dict) and "dataset" in value)
+    return DATASET if named else FILES
+
+
+AnyCohortPart = Annotated[
+    Annotated[CohortPart, Tag(FILES)] | Annotated[DatasetPart, Tag(DATASET)],
+    Discriminator(_which),
+]

@@ -11,7 +11,8 @@ from pydantic import BaseModel, Field, ValidationError
 
 from auscult.audit import Audit
 from auscult.cohort import Cohort
-from auscult.config.cohort import CohortPart
+from auscult.config.cohort import DATASET, FILES, AnyCohortPart, CohortPart
+from auscult.config.dataset import DatasetPart
 from auscult.config.part import Part
 from auscult.config.recipe import RECIPE_PARTS, RecipePart
 from auscult.errors import AuscultError, ConfigError
@@ -38,7 +39,7 @@ class AuditPart(Part):
 class Configuration(Part):
     """A whole ``audit.toml``."""
 
-    cohort: CohortPart
+    cohort: AnyCohortPart
     recipe: RecipePart
     audit: AuditPart = AuditPart()
 
@@ -58,6 +59,8 @@ class LoadedConfiguration:
 
     def cohort(self) -> Cohort:
         """Read the cohort."""
+        if isinstance(self.content.cohort, DatasetPart):
+            return self.content.cohort.read(self.folder, self.content.audit.seed)
         arguments = self.content.cohort.given()
         table = self.folder / arguments.pop("table")
         images = arguments.pop("images", None)
@@ -78,8 +81,8 @@ class LoadedConfiguration:
     def resolved(self) -> str:
         """The configuration as TOML, every path absolute, defaults of this file written out."""
         content = self.content.model_dump()
-        for key in ("table", "images"):
-            if content["cohort"][key] is not None:
+        for key in ("table", "images", "root", "cache"):
+            if content["cohort"].get(key) is not None:
                 content["cohort"][key] = str((self.folder / content["cohort"][key]).resolve())
         return toml_text(content)
 
@@ -129,15 +132,24 @@ def parse(content: dict[str, Any], where: str) -> Configuration:
         steps = [str(step) for step in first["loc"]]
         if len(steps) > 1 and steps[0] == "recipe" and steps[1] in ("torch", "sklearn", "python"):
             del steps[1]
+        dataset = DATASET in steps[1:2]
+        if dataset or FILES in steps[1:2]:
+            del steps[1]
         more = f" ({len(problems) - 1} more after it)" if len(problems) > 1 else ""
-        raise _problem(first, steps, where, more) from None
+        raise _problem(first, steps, where, more, dataset) from None
 
 
-def _problem(first: Any, steps: list[str], where: str, more: str) -> AuscultError:  # noqa: ANN401
+def _problem(
+    first: Any,  # noqa: ANN401
+    steps: list[str],
+    where: str,
+    more: str,
+    dataset: bool,
+) -> AuscultError:
     key = ".".join(steps)
     place = f"{where}: {key}" if key else where
     if first["type"] == "extra_forbidden":
-        known = _known_keys(steps[:-1])
+        known = _known_keys(steps[:-1], dataset)
         close = difflib.get_close_matches(steps[-1], known, n=1)
         return ConfigError(
             f"there is no such key{more}",
@@ -157,9 +169,9 @@ def _problem(first: Any, steps: list[str], where: str, more: str) -> AuscultErro
     return ConfigError(message[0].lower() + message[1:] + more, where=place)
 
 
-def _known_keys(steps: list[str]) -> list[str]:
+def _known_keys(steps: list[str], dataset: bool) -> list[str]:
     parts: dict[str, list[type[BaseModel]]] = {
-        "cohort": [CohortPart],
+        "cohort": [DatasetPart if dataset else CohortPart],
         "recipe": list(RECIPE_PARTS),
         "audit": [AuditPart],
     }
