@@ -1,4 +1,4 @@
-"""The blind baseline: exact areas, an honest interval, a true null, nothing shared between sides."""
+"""The blind baseline: exact areas, an honest interval, a true null, nothing on both sides."""
 
 from __future__ import annotations
 
@@ -9,15 +9,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from auscult import blind
-from auscult.blind import auc_inside_folds, blind_baseline
+from auscult.blind import auc_inside_folds, baseline, blind_baseline
 from auscult.errors import AnalysisError
 from auscult.inputs import ArrayInputs, TableInputs
 
-Sample = tuple[TableInputs, np.ndarray, np.ndarray]  # type: ignore[type-arg]
+Sample = tuple[TableInputs, np.ndarray, np.ndarray]
 
 
-def table(values: np.ndarray) -> TableInputs:  # type: ignore[type-arg]
+def table(values: np.ndarray) -> TableInputs:
     return TableInputs(
         numeric=values.astype(np.float32),
         numeric_names=tuple(f"x{j}" for j in range(values.shape[1])),
@@ -75,11 +74,11 @@ def test_ridge_matrix_is_ridge_regression() -> None:
     centred, mean = train - train.mean(axis=0), train.mean(axis=0)
     power = (np.linalg.svd(centred)[1] ** 2).mean()
     expected = np.zeros(7)
-    for strength in blind.STRENGTHS:
+    for strength in baseline.STRENGTHS:
         inverse = np.linalg.inv(centred.T @ centred + strength * power * np.eye(4))
         one = (test - mean) @ inverse @ centred.T
         expected += one / np.linalg.norm(one) @ y
-    np.testing.assert_allclose(blind._hat(train, test) @ y, expected, atol=1e-12)
+    np.testing.assert_allclose(baseline._hat(train, test) @ y, expected, atol=1e-12)
 
 
 def test_null_is_told_from_chance_as_often_as_it_should() -> None:
@@ -94,7 +93,7 @@ def test_confounded_groups_are_told_apart() -> None:
     found = blind_baseline(*sample(60, 3.0, 1))
     assert found.auc > 0.93
     assert found.above_chance
-    assert found.p == 1 / (1 + blind.PERMUTATIONS)
+    assert found.p == 1 / (1 + baseline.PERMUTATIONS)
     assert "no evidence" in found.verdict()
     json.dumps(found.summary(), allow_nan=False)
     again = blind_baseline(*sample(60, 3.0, 1))
@@ -162,7 +161,7 @@ def test_too_few_and_misshapen() -> None:
     with pytest.raises(AnalysisError, match="there are 4 members"):
         blind_baseline(inputs, patient, patient < 4)
     with pytest.raises(AnalysisError, match="one value per record"):
-        blind_baseline(inputs, patient, member.astype(int))  # type: ignore[arg-type]
+        blind_baseline(inputs, patient, member.astype(int))
     with pytest.raises(AnalysisError, match="labels"):
         blind_baseline(inputs, patient, member, labels=np.zeros(3, dtype=np.int64))
     with pytest.raises(AnalysisError, match="alike"):

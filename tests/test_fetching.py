@@ -1,4 +1,4 @@
-"""Fetching from a server on this machine: whole or not at all, checked, resumable, never unasked."""
+"""Fetching from a server on this machine: whole or not at all, checked, resumable."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import pytest
 
 from auscult.datasets import Dataset, Download, RemoteFile, dataset, datasets, register
 from auscult.datasets.fetching import RECORD, fetch, terms
-from auscult.errors import ConfigError, CohortError
+from auscult.errors import CohortError, ConfigError
 from tests.test_cli import run
 
 
@@ -93,7 +93,7 @@ def test_first_download_is_recorded_and_later_ones_must_equal_it(
     assert (root / "fitzpatrick17k.csv").read_bytes() == b"md5hash\n1\n"
     (server.folder / "fitzpatrick17k.csv").write_bytes(b"md5hash\n2\n")
     (root / "fitzpatrick17k.csv").unlink()
-    with pytest.raises(CohortError, match="recorded in .* at the first download"):
+    with pytest.raises(CohortError, match="at the first download"):
         fetch(chosen, root, base_url=server.url)
     assert not (root / "fitzpatrick17k.csv").exists()
 

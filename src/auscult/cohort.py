@@ -9,13 +9,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from auscult.inputs import Inputs
+from auscult.progress import SILENT, Progress
 
 Task = Literal["binary", "multiclass", "multilabel"]
 
@@ -160,6 +161,89 @@ class Cohort:
         from auscult.readers import Reading
 
         return Reading(**how).arrays(array, table, key=key, channels=channels)
+
+    @classmethod
+    def from_images(
+        cls,
+        root: Any,  # noqa: ANN401
+        table: Any = None,  # noqa: ANN401
+        *,
+        image_size: int | Sequence[int],
+        path: str | None = None,
+        colour: str = "auto",
+        slices: str | int | None = None,
+        depth: int | None = None,
+        window: Sequence[float] | None = None,
+        fit: str = "stretch",
+        header: Sequence[str] = (),
+        cache: Any = None,  # noqa: ANN401
+        workers: int | None = None,
+        progress: Progress = SILENT,
+        **how: Any,  # noqa: ANN401
+    ) -> Cohort:
+        """Read a folder of PNG, JPEG, TIFF, DICOM or NIfTI files, decoded once and cached.
+
+        Parameters
+        ----------
+        root : path-like
+            The folder. Nothing outside it is read.
+        table : path-like or dataframe, optional
+            One row per file. Without it the columns are "file" (the path), "folder" (the first
+            folder of the path) and those of `header`.
+        image_size : int or (height, width)
+        path : str, optional
+            Column of the table with paths relative to the folder.
+        colour, slices, depth, window, fit, header
+            See :class:`auscult.readers.images.ImageSettings`.
+        cache : path-like, optional
+            Folder for decoded images; AUSCULT_CACHE or the user's cache folder by default.
+        workers : int, optional
+            Processes that decode; only the speed.
+        progress : Progress
+        **how
+            As in :meth:`from_table`.
+
+        Raises
+        ------
+        CohortError
+            As :meth:`from_table`; a path leads out of the folder; no file can be decoded.
+
+        Examples
+        --------
+        >>> Cohort.from_images(
+        ...     "dicom/",
+        ...     header=["PatientID", "PatientSex"],
+        ...     image_size=64,
+        ...     join={"table": "outcomes.csv", "on": "PatientID"},
+        ...     patient="PatientID",
+        ...     label="pneumonia",
+        ...     groups=["PatientSex"],
+        ... )  # doctest: +SKIP
+        """
+        from auscult.readers import Reading
+        from auscult.readers.folders import read_images
+        from auscult.readers.images import ImageSettings
+
+        size = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
+        settings = ImageSettings(
+            size=size,
+            colour=cast("Any", colour),
+            slices=slices,
+            depth=depth,
+            window=None if window is None else tuple(window),
+            fit=cast("Any", fit),
+            header=tuple(header),
+        )
+        return read_images(
+            Reading(**how),
+            root,
+            table,
+            path=path,
+            settings=settings,
+            cache=cache,
+            workers=workers,
+            progress=progress,
+        )
 
     @property
     def records(self) -> int:

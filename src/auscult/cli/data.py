@@ -24,7 +24,7 @@ WIDTH = 100
 
 @datasets.command("list")
 def list_() -> None:
-    """Show what is known of each dataset: task, size, groups, licence, citation, where to get it."""
+    """Show what is known of each dataset: task, size, groups, licence, citation, access."""
     from auscult.datasets import datasets as known
 
     for dataset in known():

@@ -11,12 +11,13 @@ from pydantic import BaseModel, Field, ValidationError
 
 from auscult.audit import Audit
 from auscult.cohort import Cohort
-from auscult.config.cohort import DATASET, FILES, AnyCohortPart, CohortPart
-from auscult.config.dataset import DatasetPart
+from auscult.config.cohort import CohortPart, JoinPart
+from auscult.config.dataset import DATASET, FILES, AnyCohortPart, DatasetPart
 from auscult.config.part import Part
 from auscult.config.recipe import RECIPE_PARTS, RecipePart
 from auscult.errors import AuscultError, ConfigError
 from auscult.files import toml_text
+from auscult.progress import SILENT, Progress
 
 
 class AuditPart(Part):
@@ -57,23 +58,14 @@ class LoadedConfiguration:
         self.content = content
         self.folder = folder
 
-    def cohort(self) -> Cohort:
+    def cohort(self, progress: Progress = SILENT) -> Cohort:
         """Read the cohort."""
-        if isinstance(self.content.cohort, DatasetPart):
-            return self.content.cohort.read(self.folder, self.content.audit.seed)
-        arguments = self.content.cohort.given()
-        table = self.folder / arguments.pop("table")
-        images = arguments.pop("images", None)
-        key = arguments.pop("array", None)
-        arguments["seed"] = self.content.audit.seed
-        if images is None:
-            return Cohort.from_table(table, **arguments)
-        return Cohort.from_arrays(self.folder / images, table, key=key, **arguments)
+        return self.content.cohort.read(self.folder, self.content.audit.seed, progress)
 
-    def audit(self, cohort: Cohort | None = None) -> Audit:
+    def audit(self, cohort: Cohort | None = None, progress: Progress = SILENT) -> Audit:
         """Make the audit."""
         return Audit(
-            self.cohort() if cohort is None else cohort,
+            self.cohort(progress) if cohort is None else cohort,
             self.content.recipe.recipe(self.folder),
             **self.content.audit.settings(),
         )
@@ -81,9 +73,7 @@ class LoadedConfiguration:
     def resolved(self) -> str:
         """The configuration as TOML, every path absolute, defaults of this file written out."""
         content = self.content.model_dump()
-        for key in ("table", "images", "root", "cache"):
-            if content["cohort"].get(key) is not None:
-                content["cohort"][key] = str((self.folder / content["cohort"][key]).resolve())
+        self.content.cohort.absolute(self.folder, content["cohort"])
         return toml_text(content)
 
 
@@ -170,6 +160,8 @@ def _problem(
 
 
 def _known_keys(steps: list[str], dataset: bool) -> list[str]:
+    if steps[:2] == ["cohort", "join"]:
+        return list(JoinPart.model_fields)
     parts: dict[str, list[type[BaseModel]]] = {
         "cohort": [DatasetPart if dataset else CohortPart],
         "recipe": list(RECIPE_PARTS),

@@ -8,8 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from auscult.cohort import Cohort
 from auscult.datasets.description import Counts, Dataset, Source
 from auscult.datasets.registry import dataset as named
@@ -68,14 +66,16 @@ def read_cohort(
     >>> read_cohort("ptb-xl", "ptb-xl-1.0.3/", max_patients=2000)  # doctest: +SKIP
     """
     chosen = named(name)
-    source = chosen.read(Path(root), _label(chosen, label))
+    wanted = _label(chosen, label)
+    source = chosen.read(Path(root))
     if image_size is not None and source.kind not in ("images", "archives"):
         raise ConfigError(
             f"{chosen.title} has no images, so their size would be ignored",
             where="cohort.image_size",
             next_step="Leave it out",
         )
-    reading = Reading(**source.reading, max_patients=max_patients, seed=seed, source=chosen.title)
+    meaning: dict[str, Any] = {**source.reading, **wanted}
+    reading = Reading(**meaning, max_patients=max_patients, seed=seed, source=chosen.title)
     height, width = _size(image_size if image_size is not None else chosen.image_size)
     how: dict[str, Any] = {"cache": cache, "workers": workers, "progress": progress}
     if source.kind == "table":
@@ -95,9 +95,9 @@ def read_cohort(
     )
 
 
-def _label(chosen: Dataset, label: str | None) -> str:
+def _label(chosen: Dataset, label: str | None) -> dict[str, str]:
     if label is None:
-        return next(iter(chosen.labels), "")
+        return {}
     if not chosen.labels:
         raise ConfigError(
             f"{chosen.title} has one label only, so a choice would be ignored",
@@ -110,7 +110,7 @@ def _label(chosen: Dataset, label: str | None) -> str:
             where="cohort.label",
             expected=one_of(label, chosen.labels),
         )
-    return label
+    return {"label": label}
 
 
 def _size(size: int | Sequence[int]) -> tuple[int, int]:
@@ -160,6 +160,20 @@ def _archives(
         record_rows=kept.rows[decoded.source],
         left_out=(*kept.left_out, *decoded.left_out),
         notes=[f"{source.key} of each file, resized to {size[0]} x {size[1]}"],
+    )
+
+
+def _signals(reading: Reading, source: Source, how: dict[str, Any]) -> Cohort:
+    from auscult.readers.folders import read_signals
+    from auscult.readers.signals import SignalSettings
+
+    return read_signals(
+        reading,
+        source.root,
+        source.table,
+        path=source.files,
+        settings=SignalSettings(**source.signals),
+        **how,
     )
 
 

@@ -35,7 +35,7 @@ def _places(stem: str) -> list[str]:
     ]
 
 
-def _read(root: Path, label: str) -> Source:
+def _read(root: Path) -> Source:
     clinical = columns(
         find(root, _places("clinical"), "EMBED's clinical table"),
         [*_KEYS, "desc", "asses", "tissueden", "GENDER_DESC", "RACE_DESC"],

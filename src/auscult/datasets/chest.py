@@ -67,7 +67,7 @@ def findings(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     ]
 
 
-def _read_chexpert(root: Path, label: str) -> Source:
+def _read_chexpert(root: Path) -> Source:
     table = find(root, ["train.csv", "CheXpert-v1.0/train.csv"], "CheXpert's train.csv")
     frame = columns(table, ["Path", "Sex", "Age", "Frontal/Lateral", "AP/PA", *FINDINGS])
     sieve = Sieve(frame)
@@ -110,7 +110,7 @@ def _read_chexpert(root: Path, label: str) -> Source:
     )
 
 
-def _read_mimic(root: Path, label: str) -> Source:
+def _read_mimic(root: Path) -> Source:
     name = "mimic-cxr-2.0.0"
 
     def both(stem: str) -> list[str]:
@@ -144,7 +144,7 @@ def _read_mimic(root: Path, label: str) -> Source:
         place = look_for(root, [f"{folder}{one}" for folder in _MIMIC_IV for one in both(file)])
         if place is None:
             notes.append(
-                f"{column} is not among the groups: it needs {file}.csv.gz of MIMIC-IV in the folder"
+                f"{column} is not among the groups: it needs MIMIC-IV's {file}.csv.gz in the folder"
             )
             continue
         people = columns(place, ["subject_id", column])

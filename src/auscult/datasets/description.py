@@ -98,6 +98,8 @@ class Source:
         Column of paths, relative to `root`; empty for "table".
     key : str
         Which array, for "archives".
+    signals : mapping
+        Keywords of :class:`auscult.readers.signals.SignalSettings`, for "signals".
     root : Path
         No file outside of it is read.
     found : Counts
@@ -114,6 +116,7 @@ class Source:
     found: Counts
     files: str = ""
     key: str = ""
+    signals: Mapping[str, Any] = field(default_factory=dict)
     left_out: tuple[LeftOut, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -138,9 +141,9 @@ class Dataset:
     layout : str
         The files that are read.
     labels : mapping of str to str
-        Label choices and what they mean; the first is the default.
+        Columns that may be the label and what they mean; the first is the default.
     read : callable
-        From the folder and the label's name to a Source.
+        From the folder to a Source.
     image_size : (height, width)
         The study's, where there are images.
     download : Download, optional
@@ -158,6 +161,6 @@ class Dataset:
     access: str
     layout: str
     labels: Mapping[str, str] = field(default_factory=dict)
-    read: Callable[[Path, str], Source]
+    read: Callable[[Path], Source]
     image_size: tuple[int, int] = (64, 64)
     download: Download | None = None

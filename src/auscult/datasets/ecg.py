@@ -14,6 +14,8 @@ from auscult.errors import CohortError
 
 SUPERCLASSES = ("NORM", "MI", "STTC", "CD", "HYP")
 TEST_FOLD = "10"
+SECONDS, RATE = 10.0, 100.0
+LEADS = ("I", "II", "III", "AVR", "AVL", "AVF", "V1", "V2", "V3", "V4", "V5", "V6")
 LONGEST_CODES = 10_000  # characters of one record's statements; the longest has about 200
 
 
@@ -48,7 +50,7 @@ def _classes(root: Path) -> dict[str, str]:
     return classes
 
 
-def _read(root: Path, label: str) -> Source:
+def _read(root: Path) -> Source:
     classes = _classes(root)
     frame = columns(
         find(root, ["ptbxl_database.csv"], "PTB-XL's table of records"),
@@ -86,6 +88,7 @@ def _read(root: Path, label: str) -> Source:
             "groups": ["sex", "extra beats"],
         },
         kind="signals",
+        signals={"seconds": SECONDS, "rate": RATE, "leads": LEADS},
         files="path",
         root=root,
         found=found,

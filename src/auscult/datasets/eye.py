@@ -22,11 +22,15 @@ CONDITIONS = {
     ("DR", "non vision threatening dr"): "DR, vision not threatened",
     ("DR", "vision threatening dr"): "DR, vision threatened",
 }
+NUMBERS = (
+    "numbers of patients begin anew with each disease: a person photographed for two of them would "
+    "count as two"
+)
 _FOLDERS = {"training": "Training", "validation": "Validation", "test": "Test"}
 _RENAMED = {"Training": "train", "Validation": "val", "Test": "test"}
 
 
-def _read(root: Path, label: str) -> Source:
+def _read(root: Path) -> Source:
     parts = []
     for disease in DISEASES:
         lower = disease.lower()
@@ -74,10 +78,7 @@ def _read(root: Path, label: str) -> Source:
         root=root,
         found=Counts(records=len(frame), patients=len(frame)),
         left_out=tuple(sieve.left_out),
-        notes=(
-            "numbers of patients begin anew with each disease: a person photographed for two of "
-            "them would count as two",
-        ),
+        notes=(NUMBERS,),
     )
 
 

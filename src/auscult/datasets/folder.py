@@ -129,8 +129,8 @@ def agreed(owner: pd.Series[str], values: pd.Series[str]) -> pd.Series[str]:
     """
     told = values != ""
     grouped = values[told].groupby(owner[told])
-    result = grouped.first()
-    result[grouped.nunique() > 1] = SEVERAL
+    result = grouped.min()
+    result[result != grouped.max()] = SEVERAL
     return result
 
 

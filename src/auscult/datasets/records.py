@@ -26,17 +26,26 @@ TRIAGE = {
     "acuity": (1, 1, 5, 5),
 }
 _COMPLAINTS = (
-    "chest_pain abdominal_pain headache shortness_of_breath back_pain cough nausea_vomiting "
-    "fever_chills syncope dizziness"
-).split()
+    "chest_pain",
+    "abdominal_pain",
+    "headache",
+    "shortness_of_breath",
+    "back_pain",
+    "cough",
+    "nausea_vomiting",
+    "fever_chills",
+    "syncope",
+    "dizziness",
+)
 _CHARLSON = (
-    "MI CHF PVD Stroke Dementia Pulmonary Rheumatic PUD Liver1 DM1 DM2 Paralysis Renal Cancer1 "
-    "Liver2 Cancer2 HIV"
-).split()
+    *("MI", "CHF", "PVD", "Stroke", "Dementia", "Pulmonary", "Rheumatic", "PUD", "Liver1"),
+    *("DM1", "DM2", "Paralysis", "Renal", "Cancer1", "Liver2", "Cancer2", "HIV"),
+)
 _ELIXHAUSER = (  # those that the Charlson index does not have
-    "Arrhythmia Valvular PHTN HTN1 HTN2 NeuroOther Hypothyroid Lymphoma Coagulopathy Obesity "
-    "WeightLoss FluidsLytes BloodLoss Anemia Alcohol Drugs Psychoses Depression"
-).split()
+    *("Arrhythmia", "Valvular", "PHTN", "HTN1", "HTN2", "NeuroOther", "Hypothyroid"),
+    *("Lymphoma", "Coagulopathy", "Obesity", "WeightLoss", "FluidsLytes", "BloodLoss"),
+    *("Anemia", "Alcohol", "Drugs", "Psychoses", "Depression"),
+)
 VARIABLES = (
     "age",
     "gender",
@@ -47,11 +56,12 @@ VARIABLES = (
     *(f"eci_{name}" for name in _ELIXHAUSER),
 )
 ADULT = 18
+INSURANCE = "insurance is known of stays that ended in an admission; without one it is unknown"
 _OUTCOME = "outcome_hospitalization"
 _TRUE, _FALSE = ("true", "1", "1.0"), ("false", "0", "0.0")
 
 
-def _read_ed(root: Path, label: str) -> Source:
+def _read_ed(root: Path) -> Source:
     frame = columns(
         find(root, ["master_dataset.csv", "master_dataset.csv.gz"], "the benchmark's table"),
         ["subject_id", "race", "insurance", _OUTCOME, *VARIABLES],
@@ -88,11 +98,7 @@ def _read_ed(root: Path, label: str) -> Source:
         root=root,
         found=found,
         left_out=tuple(sieve.left_out),
-        notes=(
-            *notes,
-            "insurance is known of stays that ended in an admission; a patient without one is "
-            "unknown",
-        ),
+        notes=(*notes, INSURANCE),
     )
 
 
@@ -123,14 +129,13 @@ def _inputs(kept: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
         else:
             result[name] = flags(kept[name], _TRUE, _FALSE)
     notes = [
-        f"triage values that are no number or outside the benchmark's ranges, set missing: "
-        f"{missing:,}",
+        f"triage values outside the benchmark's ranges or no number, set missing: {missing:,}",
         f"triage values set to the nearest valid one: {moved:,}",
     ]
     return pd.DataFrame(result, index=kept.index), notes
 
 
-def _read_diabetes(root: Path, label: str) -> Source:
+def _read_diabetes(root: Path) -> Source:
     path = find(root, ["diabetic_data.csv", "diabetic_data.csv.gz"], "diabetes130's table")
     frame = columns_of_all(path)
     patients = int(frame["patient_nbr"].nunique())

@@ -17,13 +17,17 @@ NOT_SKIN = (
     "bccab73c32aba48c90602de9bb458272",
     "e69165b3455bb3a5a8b33a0f6fd8a1d3",
 )
+UNNAMED = (
+    "the owner names no patients: each image counts as a patient, and a person with several images "
+    "counts as several"
+)
 LABELS = {
     "three_partition_label": "benign, malignant, non-neoplastic",
     "nine_partition_label": "nine kinds of condition",
 }
 
 
-def _read(root: Path, label: str) -> Source:
+def _read(root: Path) -> Source:
     frame = columns(
         find(root, ["fitzpatrick17k.csv"], "Fitzpatrick17k's table"),
         ["md5hash", "fitzpatrick_scale", *LABELS],
@@ -39,27 +43,23 @@ def _read(root: Path, label: str) -> Source:
             {
                 "patient": kept["md5hash"],
                 "path": folder + kept["md5hash"] + ".jpg",
-                "label": kept[label],
+                **{name: kept[name] for name in LABELS},
                 "skin type": whole_numbers(kept["fitzpatrick_scale"]).map(SKIN_TYPES).fillna(""),
-                "condition": kept["nine_partition_label"],
             }
         ),
         rows=sieve.rows,
         reading={
             "patient": "patient",
-            "label": "label",
+            "label": next(iter(LABELS)),
             "task": "multiclass",
-            "groups": ["skin type", "condition"],
+            "groups": ["skin type", "nine_partition_label"],
         },
         kind="images",
         files="path",
         root=root,
         found=Counts(records=len(frame), patients=None),
         left_out=tuple(sieve.left_out),
-        notes=(
-            "the owner names no patients: each image counts as a patient, and a person with "
-            "several images counts as several",
-        ),
+        notes=(UNNAMED,),
     )
 
 
@@ -70,7 +70,7 @@ register(
         task="kinds of skin condition in photographs",
         published=Counts(records=16_577, patients=None),
         studied=Counts(records=16_523, patients=None),
-        groups=("skin type", "condition"),
+        groups=("skin type", "nine_partition_label"),
         licence="CC BY-NC-SA 3.0 for the annotations; the images belong to the two atlases",
         citation="Groh M. et al., Evaluating deep neural networks trained on clinical images in "
         "dermatology with the Fitzpatrick 17k dataset, CVPR Workshops 2021, arXiv 2104.09957",

@@ -10,7 +10,6 @@ success is no evidence that the model remembers anybody (Das, Zhang, Tramer 2024
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,19 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from auscult.attacks.roc import exact_auc
+from auscult.blind.features import embedded, features, one_hot, refuse_shared, resembling
 from auscult.errors import AnalysisError
-from auscult.inputs import ArrayInputs, Inputs, TableInputs
+from auscult.inputs import Inputs
 from auscult.randomness import Stage, generator
 
 FOLDS = 5
 FEWEST_PATIENTS = 10
 MOST_PATIENTS = 4000
-SIDE = 16  # pixels or samples per axis that the classifiers see
-COMPONENTS = 64
-FEWEST_PIXELS = 64
-ALIKE = 0.97  # correlation of coarse images above which two are probably one; see the tests
-WAVES = 512
-WIDTH_FROM = 500
 STRENGTHS = (0.1, 1.0, 10.0)
 PERMUTATIONS = 999
 Z95 = 1.959964
@@ -138,20 +132,20 @@ def blind_baseline(
     AnalysisError
         A patient or a record is on both sides, or a side has too few patients.
     """
-    features, pixels = _features(inputs)
-    records = len(features)
+    seen, pixels = features(inputs)
+    records = len(seen)
     codes, side, notes = _sides(patient, np.asarray(member), records, folds)
-    _refuse_shared(inputs, np.asarray(member))
-    notes += _resembling(features[:, :pixels], np.asarray(member))
+    refuse_shared(inputs, np.asarray(member))
+    notes += resembling(seen[:, :pixels], np.asarray(member))
     if labels is not None:
-        features = np.column_stack([features, _one_hot(np.asarray(labels), records)])
+        seen = np.column_stack([seen, one_hot(np.asarray(labels), records)])
     drawn = _draw(side, max_patients, seed)
     if not drawn.all():
         notes.append(f"patients drawn at random, at most {max_patients:,} of each side")
     kept = drawn[codes]
     numbered = np.cumsum(drawn) - 1
     side = side[drawn]
-    place = _embedded(features[kept], numbered[codes[kept]], len(side), seed)
+    place = embedded(seen[kept], numbered[codes[kept]], len(side), seed)
     fold = _deal(side, folds, seed)
     null_labels = _permuted(side, fold, folds, seed)
     scores, weights, null = np.zeros(len(side)), np.zeros(folds), np.zeros(PERMUTATIONS)
@@ -212,7 +206,8 @@ def auc_inside_folds(
         inflation = max(1.0, spread**2 / float(independent))
 
     def contradicted(area: float) -> bool:
-        return abs(auc - area) > Z95 * np.sqrt(inflation * (weight**2 @ _variance(area, size)))
+        variance = inflation * float(weight**2 @ _variance(area, size))
+        return bool(abs(auc - area) > Z95 * variance**0.5)
 
     return auc, _edge(auc, 0.0, contradicted), _edge(auc, 1.0, contradicted)
 
@@ -272,115 +267,6 @@ def _sides(
     return codes, side, []
 
 
-def _refuse_shared(inputs: Inputs | NDArray[Any], member: NDArray[np.bool_]) -> None:
-    """Raise where the same record is on both sides: a copy under another name."""
-    if isinstance(inputs, TableInputs):
-        return  # rows of few columns may be equal without being the same
-    names: dict[bytes, bool] = {}
-    shared = set()
-    for record, inside in enumerate(member.tolist()):
-        piece = _rows(inputs, np.array([record]))
-        name = hashlib.sha256(np.ascontiguousarray(piece).data).digest()
-        if names.setdefault(name, inside) != inside:
-            shared.add(name)
-    if shared:
-        raise AnalysisError(
-            f"{len(shared)} records are on both sides, byte by byte",
-            where="blind baseline",
-            expected="members and non-members without a record in common",
-            next_step="Leave the copies, and their patients, out of one side",
-        )
-
-
-def _resembling(pixels: NDArray[np.float32], member: NDArray[np.bool_]) -> list[str]:
-    """A note on records that are nearly a record of the other side: a copy resized or compressed.
-
-    Only images of enough coarse pixels are compared. Copies that were cropped are not found.
-    """
-    if pixels.shape[1] < FEWEST_PIXELS:
-        return []
-    coarse = pixels - pixels.mean(axis=1, keepdims=True)
-    coarse /= np.maximum(np.linalg.norm(coarse, axis=1, keepdims=True), 1e-12)
-    inside, outside = coarse[member], coarse[~member]
-    count = sum(
-        int(((outside[start : start + 1024] @ inside.T).max(axis=1) > ALIKE).sum())
-        for start in range(0, len(outside), 1024)
-    )
-    if not count:
-        return []
-    return [
-        f"{count:,} records resemble a record of the other side almost exactly (correlation above "
-        f"{ALIKE}): the same images may be on both sides"
-    ]
-
-
-def _rows(inputs: ArrayInputs | NDArray[Any], rows: NDArray[np.int64]) -> NDArray[Any]:
-    return inputs.take(rows) if isinstance(inputs, ArrayInputs) else np.asarray(inputs[rows])
-
-
-def _features(inputs: Inputs | NDArray[Any]) -> tuple[NDArray[np.float32], int]:
-    """What the classifier sees: columns, or coarse pixels and how values are distributed.
-
-    Returns
-    -------
-    features : float32 array, shape (records, features)
-    pixels : int
-        How many of them are coarse pixels of an image; they come first.
-    """
-    if isinstance(inputs, TableInputs):
-        missing = np.isnan(inputs.numeric)
-        usual = np.zeros(inputs.numeric.shape[1], dtype=np.float32)
-        for j in range(inputs.numeric.shape[1]):
-            told = inputs.numeric[~missing[:, j], j]
-            usual[j] = np.median(told) if told.size else 0
-        parts = [np.where(missing, usual, inputs.numeric), missing[:, missing.any(axis=0)]]
-        for j, levels in enumerate(inputs.levels):
-            parts.append(inputs.codes[:, [j]] == np.arange(len(levels)))
-        return np.column_stack(parts).astype(np.float32), 0
-    pieces, pixels = [], 0
-    channels = inputs.channels if isinstance(inputs, ArrayInputs) else "none"
-    for start in range(0, len(inputs), 1024):
-        rows = np.arange(start, min(start + 1024, len(inputs)))
-        piece = _rows(inputs, rows).astype(np.float32)
-        if channels == "last":
-            piece = np.moveaxis(piece, -1, 1)
-        flat = piece.reshape(len(piece), -1)
-        levels = np.quantile(flat, [0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1], axis=1).T
-        steps = [
-            np.abs(np.diff(piece, axis=axis)).reshape(len(piece), -1).mean(axis=1)
-            for axis in range(1, piece.ndim)
-            if piece.shape[axis] > 1
-        ]
-        moments = [flat.mean(axis=1), flat.std(axis=1), (flat == flat[:, :1]).mean(axis=1)]
-        coarse = _coarse(piece)
-        pixels = coarse.shape[1] if piece.ndim > 2 else 0
-        pieces.append(np.column_stack([coarse, levels, *steps, *moments]))
-    return np.concatenate(pieces).astype(np.float32), pixels
-
-
-def _coarse(piece: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Means over blocks: at most SIDE along the last two axes (the last one of signals)."""
-    for axis in range(max(1, piece.ndim - 2), piece.ndim):
-        length = piece.shape[axis]
-        if length > SIDE:
-            edges = np.linspace(0, length, SIDE + 1).astype(np.int64)[:-1]
-            counts = np.diff(np.append(edges, length)).astype(np.float32)
-            shape = [1] * piece.ndim
-            shape[axis] = SIDE
-            piece = np.add.reduceat(piece, edges, axis=axis) / counts.reshape(shape)
-    return piece.reshape(len(piece), -1)
-
-
-def _one_hot(labels: NDArray[np.int64], records: int) -> NDArray[np.float32]:
-    if len(labels) != records:
-        raise AnalysisError(
-            f"there are {len(labels)} labels", where="blind baseline", expected=f"{records}"
-        )
-    if labels.ndim == 1:
-        return np.asarray(labels[:, None] == np.unique(labels), dtype=np.float32)
-    return labels.astype(np.float32)
-
-
 def _draw(side: NDArray[np.bool_], most: int, seed: int) -> NDArray[np.bool_]:
     drawn = np.zeros(len(side), dtype=np.bool_)
     rng = generator(seed, Stage.BLIND_PATIENTS)
@@ -398,40 +284,6 @@ def _deal(side: NDArray[np.bool_], folds: int, seed: int) -> NDArray[np.int64]:
         there = rng.permutation(np.flatnonzero(side == value))
         fold[there] = np.arange(there.size) % folds
     return fold
-
-
-def _embedded(
-    features: NDArray[np.float32], patient: NDArray[np.int64], patients: int, seed: int
-) -> NDArray[np.float64]:
-    """A patient's place, shape (patients, components): means over records of two kernels' features.
-
-    Principal components make a linear kernel, random Fourier features of them a Gaussian one
-    (Rahimi and Recht 2007). Membership is not looked at.
-    """
-    scale = features.std(axis=0)
-    told = scale > 1e-6 * np.maximum(np.abs(features).max(axis=0), 1e-12)
-    if not told.any():
-        raise AnalysisError(
-            "all records are alike", where="blind baseline", expected="inputs that differ"
-        )
-    scaled = (features[:, told] - features[:, told].mean(axis=0)) / scale[told]
-    _, vectors = np.linalg.eigh(scaled.T.astype(np.float64) @ scaled)
-    linear = scaled @ vectors[:, ::-1][:, :COMPONENTS]
-    rng = generator(seed, Stage.BLIND_TRAINING)
-    some = linear[rng.permutation(len(linear))[:WIDTH_FROM]]
-    square = (some**2).sum(axis=1)
-    distance = square[:, None] + square[None, :] - 2 * some @ some.T
-    width = np.sqrt(max(float(np.median(distance[np.triu_indices(len(some), 1)])), 1e-12) / 2)
-    waves = rng.normal(size=(linear.shape[1], WAVES)) / width
-    turned = np.cos(linear @ waves + rng.uniform(0, 2 * np.pi, WAVES))
-    count = np.bincount(patient, minlength=patients)[:, None]
-    parts = []
-    for part in (linear, turned):
-        total = np.zeros((patients, part.shape[1]))
-        np.add.at(total, patient, part)
-        mean = total / np.maximum(count, 1)
-        parts.append(mean / max(float(np.sqrt((mean**2).sum(axis=1).mean())), 1e-12))
-    return np.column_stack(parts)
 
 
 def _hat(train: NDArray[np.float64], test: NDArray[np.float64]) -> NDArray[np.float64]:
