@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 MARK = "Zxq"  # in every identifier, so that a leak is found
@@ -51,3 +53,54 @@ def write_dicom(
     if compressed is not None:
         data.compress(UID(compressed), generate_instance_uid=False)
     data.save_as(path, enforce_file_format=True)
+
+
+def write_wfdb(
+    folder: Path,
+    name: str,
+    signal: NDArray[Any],
+    *,
+    rate: float = 100,
+    leads: tuple[str, ...] = ("I", "II", "V1"),
+) -> None:
+    """One WFDB record of format 16; signal (samples, leads) in mV."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of pandas
+        import wfdb
+
+        wfdb.wrsamp(
+            name,
+            fs=rate,
+            units=["mV"] * len(leads),
+            sig_name=list(leads),
+            p_signal=np.asarray(signal, dtype=np.float64),
+            fmt=["16"] * len(leads),
+            write_dir=str(folder),
+        )
+
+
+def write_meds(folder: Path, events: list[tuple[int, str | None, str, float | None]]) -> None:
+    """A MEDS dataset in two files: subject, time (ISO 8601 or None), code, numeric value."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    (folder / "data" / "train").mkdir(parents=True, exist_ok=True)
+    (folder / "metadata").mkdir(exist_ok=True)
+    subjects = sorted({event[0] for event in events})
+    half = set(subjects[: len(subjects) // 2])
+    for number, inside in enumerate((True, False)):
+        rows = [event for event in events if (event[0] in half) == inside]
+        rows.sort(key=lambda event: (event[0], event[1] or ""))
+        table = pa.table(
+            {
+                "subject_id": pa.array([row[0] for row in rows], pa.int64()),
+                "time": pa.array(
+                    [None if row[1] is None else np.datetime64(row[1], "us") for row in rows],
+                    pa.timestamp("us"),
+                ),
+                "code": pa.array([row[2] for row in rows], pa.string()),
+                "numeric_value": pa.array([row[3] for row in rows], pa.float32()),
+            }
+        )
+        parquet.write_table(table, folder / "data" / "train" / f"{number}.parquet")
+    parquet.write_table(pa.table({"code": ["x"]}), folder / "metadata" / "codes.parquet")

@@ -245,6 +245,114 @@ class Cohort:
             progress=progress,
         )
 
+    @classmethod
+    def from_signals(
+        cls,
+        root: Any,  # noqa: ANN401
+        table: Any = None,  # noqa: ANN401
+        *,
+        seconds: float,
+        path: str | None = None,
+        rate: float | None = None,
+        leads: Sequence[str] = (),
+        start: float = 0.0,
+        windows: str = "first",
+        cache: Any = None,  # noqa: ANN401
+        workers: int | None = None,
+        progress: Progress = SILENT,
+        **how: Any,  # noqa: ANN401
+    ) -> Cohort:
+        """Read a folder of recordings (WFDB, npz, npy), read once and cached.
+
+        Parameters
+        ----------
+        root : path-like
+            The folder. Nothing outside it is read.
+        table : path-like or dataframe, optional
+            One row per recording. Without it the columns are "file" and "folder".
+        path : str, optional
+            Column of the table with paths relative to the folder.
+        seconds, rate, leads, start, windows
+            See :class:`auscult.readers.signals.SignalSettings`.
+        cache, workers, progress
+            As in :meth:`from_images`.
+        **how
+            As in :meth:`from_table`.
+
+        Raises
+        ------
+        CohortError
+            As :meth:`from_images`.
+        """
+        from auscult.readers import Reading
+        from auscult.readers.folders import read_signals
+        from auscult.readers.signals import SignalSettings
+
+        settings = SignalSettings(
+            seconds=seconds, rate=rate, leads=tuple(leads), start=start, windows=windows
+        )
+        return read_signals(
+            Reading(**how),
+            root,
+            table,
+            path=path,
+            settings=settings,
+            cache=cache,
+            workers=workers,
+            progress=progress,
+        )
+
+    @classmethod
+    def from_events(
+        cls,
+        root: Any,  # noqa: ANN401
+        table: Any = None,  # noqa: ANN401
+        *,
+        patient: str = "subject_id",
+        admission: str | None = None,
+        discharge: str | None = None,
+        hours: float | None = None,
+        within_hours: float | None = None,
+        time: str | None = None,
+        max_codes: int = 200,
+        progress: Progress = SILENT,
+        **how: Any,  # noqa: ANN401
+    ) -> Cohort:
+        """Read a MEDS dataset: events of subjects become one row of features per record.
+
+        Parameters
+        ----------
+        root : path-like
+            The dataset's folder.
+        table : path-like or dataframe, optional
+            One row per record: subject, prediction time and label. Without it a record is an
+            admission, and `label` is the code whose coming after the window is predicted.
+        patient : str
+            The table's column of subjects; the name of the column without a table.
+        admission, discharge, hours, within_hours, time, max_codes
+            See :class:`auscult.readers.meds.EventSettings`.
+        progress : Progress
+        **how
+            As in :meth:`from_table`.
+
+        Raises
+        ------
+        CohortError
+            As :meth:`from_table`.
+        """
+        from auscult.readers import Reading
+        from auscult.readers.meds import EventSettings, read_events
+
+        settings = EventSettings(
+            admission=admission,
+            discharge=discharge,
+            hours=hours,
+            within_hours=within_hours,
+            time=time,
+            max_codes=max_codes,
+        )
+        return read_events(Reading(patient=patient, **how), root, table, settings, progress)
+
     @property
     def records(self) -> int:
         """Number of records."""

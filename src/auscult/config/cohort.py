@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -13,20 +13,25 @@ from auscult.config.part import Part
 from auscult.errors import CohortError
 from auscult.progress import SILENT, Progress
 
-FILES = ("table", "images", "cache")
+FILES = ("table", "images", "signals", "events", "cache")
 ARRAYS = (".npy", ".npz")
+# Which keys go with which kind of input: any other key of these lists would be ignored.
 OF_ARRAYS = ("array", "channels")
-OF_FOLDERS = (
-    "path",
-    "image_size",
-    "colour",
-    "slices",
-    "depth",
-    "window",
-    "fit",
-    "header",
-    "cache",
-)
+OF_IMAGES = ("image_size", "colour", "slices", "depth", "window", "fit", "header")
+OF_SIGNALS = ("seconds", "rate", "leads", "start", "windows")
+OF_FOLDERS = ("path", "cache")
+OF_EVENTS = ("admission", "discharge", "hours", "within_hours", "time", "max_codes")
+KINDS = {
+    "array": (OF_ARRAYS, "images or signals in .npy or .npz"),
+    "images": ((*OF_IMAGES, *OF_FOLDERS), "a folder of images"),
+    "signals": ((*OF_SIGNALS, *OF_FOLDERS), "a folder of signals"),
+    "events": (OF_EVENTS, "events"),
+    "table": ((), "a table"),
+}
+NEEDED = {
+    "images": ("image_size", "a number of pixels, or [height, width]: what your model sees"),
+    "signals": ("seconds", "the length of what your model sees"),
+}
 
 
 class JoinPart(Part):
@@ -49,6 +54,8 @@ class CohortPart(Part):
 
     table: str | None = None
     images: str | None = None
+    signals: str | None = None
+    events: str | None = None
     array: str | None = None
     channels: Literal["auto", "none", "first", "last"] | None = None
     path: str | None = None
@@ -59,6 +66,17 @@ class CohortPart(Part):
     window: Annotated[list[float], Field(min_length=2, max_length=2)] | None = None
     fit: Literal["stretch", "crop", "pad"] | None = None
     header: list[str] | None = None
+    seconds: float | None = None
+    rate: float | None = None
+    leads: list[str] | None = None
+    start: float | None = None
+    windows: Literal["first", "each"] | None = None
+    admission: str | None = None
+    discharge: str | None = None
+    hours: float | None = None
+    within_hours: float | None = None
+    time: str | None = None
+    max_codes: Annotated[int, Field(ge=1)] | None = None
     cache: str | None = None
     join: list[JoinPart] | None = None
     patient: str
@@ -96,33 +114,47 @@ class CohortPart(Part):
 
     @model_validator(mode="after")
     def _keys_that_go_together(self) -> CohortPart:
-        is_array = self.images is not None and self.images.lower().endswith(ARRAYS)
-        for key in OF_ARRAYS:
-            if getattr(self, key) is not None and not is_array:
-                raise ValueError(f"{key} goes with images in .npy or .npz, which are not given")
-        for key in OF_FOLDERS:
-            if getattr(self, key) is not None and (self.images is None or is_array):
-                raise ValueError(f"{key} goes with a folder of images, which is not given")
-        if self.table is None and (self.images is None or is_array):
+        given = [key for key in ("images", "signals", "events") if getattr(self, key) is not None]
+        if len(given) > 1:
+            raise ValueError(f"{' and '.join(given)} cannot go together: one is the model's input")
+        kind = self.kind()
+        own, _ = KINDS[kind]
+        for keys, name in KINDS.values():
+            for key in keys:
+                if getattr(self, key) is not None and key not in own:
+                    raise ValueError(f"{key} goes with {name}, which is not given")
+        if self.table is None and kind in ("table", "array"):
             raise ValueError("table is missing")
         return self
+
+    def kind(self) -> str:
+        """What the inputs are: "table", "array", "images", "signals" or "events"."""
+        for key in ("images", "signals"):
+            value = getattr(self, key)
+            if value is not None:
+                return "array" if value.lower().endswith(ARRAYS) else key
+        return "table" if self.events is None else "events"
 
     def read(self, folder: Path, seed: int, progress: Progress = SILENT) -> Cohort:
         """Read the cohort; paths are relative to the folder."""
         how = self.absolute(folder, self.given())
         how["seed"] = seed
-        table, images = how.pop("table", None), how.pop("images", None)
-        if images is None:
+        kind = self.kind()
+        table = how.pop("table", None)
+        if kind == "table":
             return Cohort.from_table(table, **how)
-        if str(images).lower().endswith(ARRAYS):
-            return Cohort.from_arrays(images, table, key=how.pop("array", None), **how)
-        if how.get("image_size") is None:
-            raise CohortError(
-                "the images of a folder need one size",
-                where="cohort.image_size",
-                expected="a number of pixels, or [height, width]: what your model is trained on",
-            )
-        return Cohort.from_images(images, table, progress=progress, **how)
+        files = next(how.pop(key) for key in ("images", "signals", "events") if key in how)
+        if kind == "array":
+            return Cohort.from_arrays(files, table, key=how.pop("array", None), **how)
+        if kind in NEEDED and how.get(NEEDED[kind][0]) is None:
+            key, expected = NEEDED[kind]
+            raise CohortError("is missing", where=f"cohort.{key}", expected=expected)
+        readers: dict[str, Callable[..., Cohort]] = {
+            "images": Cohort.from_images,
+            "signals": Cohort.from_signals,
+            "events": Cohort.from_events,
+        }
+        return readers[kind](files, table, progress=progress, **how)
 
     def absolute(self, folder: Path, content: dict[str, Any]) -> dict[str, Any]:
         """Keys of this table with every path absolute."""

@@ -1,10 +1,10 @@
-"""Folders of images to a cohort: with a table of paths, or from headers and folders alone."""
+"""Folders of images or recordings to a cohort, with a table of paths or without."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +14,10 @@ import pandas as pd
 from auscult.cohort import Cohort, LeftOut
 from auscult.errors import CohortError
 from auscult.inputs import ArrayInputs
-from auscult.progress import SILENT, Progress
 from auscult.readers.decoding import DecodedFiles
 from auscult.readers.images import ImageSettings, decode_images
-from auscult.readers.paths import scan
+from auscult.readers.paths import SHOWN, scan
+from auscult.readers.signals import SignalSettings, decode_signals
 from auscult.readers.tables import read_table, require_columns, texts
 
 if TYPE_CHECKING:
@@ -27,6 +27,17 @@ FILE, FOLDER = "file", "folder"
 NO_PATIENT = "no patient in the file's header"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """What differs between folders of images and of recordings."""
+
+    key: str
+    suffixes: tuple[str, ...]
+    decode: Callable[..., DecodedFiles]
+    header: tuple[str, ...]
+    what: Callable[[DecodedFiles], tuple[str, str]]
+
+
 def read_images(
     reading: Reading,
     root: str | os.PathLike[str],
@@ -34,42 +45,81 @@ def read_images(
     *,
     path: str | None,
     settings: ImageSettings,
-    cache: str | os.PathLike[str] | None = None,
-    workers: int | None = None,
-    progress: Progress = SILENT,
+    **keep: Any,  # noqa: ANN401
 ) -> Cohort:
     """Read a folder of images; see :meth:`auscult.Cohort.from_images`."""
-    reading.refuse_input_columns()
     settings.check()
-    keep: dict[str, Any] = {"cache": cache, "workers": workers, "progress": progress}
+
+    def what(decoded: DecodedFiles) -> tuple[str, str]:
+        settled = decoded.decoder
+        channels = settled.channels() if isinstance(settled, ImageSettings) else "none"
+        size = " x ".join(map(str, decoded.array.shape[1:]))
+        slices = f", slices {settings.slices}" if settings.slices is not None else ""
+        return channels, f"images decoded to {size} bytes, {settings.fit}{slices}"
+
+    kind = Kind(
+        key="images", suffixes=SHOWN, decode=decode_images, header=settings.header, what=what
+    )
+    return _read(reading, root, table, path, settings, kind, keep)
+
+
+def read_signals(
+    reading: Reading,
+    root: str | os.PathLike[str],
+    table: Any,  # noqa: ANN401
+    *,
+    path: str | None,
+    settings: SignalSettings,
+    **keep: Any,  # noqa: ANN401
+) -> Cohort:
+    """Read a folder of recordings; see :meth:`auscult.Cohort.from_signals`."""
+    settings.check()
+
+    def what(decoded: DecodedFiles) -> tuple[str, str]:
+        _, leads, samples = decoded.array.shape
+        said = f"{settings.seconds:g} s from {settings.start:g} s on, {settings.windows}"
+        return "first", f"recordings read as {leads} leads of {samples} samples, {said}"
+
+    kind = Kind(
+        key="signals",
+        suffixes=(".hea", ".npz", ".npy"),
+        decode=decode_signals,
+        header=(),
+        what=what,
+    )
+    return _read(reading, root, table, path, settings, kind, keep)
+
+
+def _read(
+    reading: Reading,
+    root: str | os.PathLike[str],
+    table: Any,  # noqa: ANN401
+    path: str | None,
+    settings: Any,  # noqa: ANN401
+    kind: Kind,
+    keep: dict[str, Any],
+) -> Cohort:
+    reading.refuse_input_columns()
     if table is None:
         if path is not None:
             raise CohortError("path is a column of a table, and there is none", where="cohort.path")
-        names, others = scan(root, "cohort.images")
-        decoded = decode_images(names, root, settings, where="cohort.images", **keep)
-        frame = pd.DataFrame(
-            {
-                FILE: names,
-                FOLDER: [
-                    PurePath(name).parts[0] if len(PurePath(name).parts) > 1 else None
-                    for name in names
-                ],
-            }
-        )
+        names, others = scan(root, f"cohort.{kind.key}", kind.suffixes)
+        decoded = kind.decode(names, root, settings, where=f"cohort.{kind.key}", **keep)
+        folders = [PurePath(name).parts[0] if "/" in name else None for name in names]
+        frame = pd.DataFrame({FILE: names, FOLDER: folders})
         notes = [f"files of other kinds, and links to folders, passed over: {others:,}"]
-        notes = notes if others else []
-        return _cohort(reading, frame, decoded, settings, notes, first=())
+        return _cohort(reading, frame, decoded, kind, notes if others else [], first=())
     frame = read_table(table)
     if path is None:
         raise CohortError(
-            "images is a folder, and no column says which file a row describes",
+            f"{kind.key} is a folder, and no column says which file a row describes",
             where="cohort.path",
             next_step='Name the column of paths relative to the folder: path = "file"',
         )
     require_columns(frame, [("cohort.path", path)], "table")
     # What the table alone can leave out is not decoded.
     first: tuple[LeftOut, ...] = ()
-    if not settings.header:
+    if not kind.header:
         frame, notes = reading.joined(frame)
         reading.check_columns(frame)
         kept = reading.keep(frame)
@@ -79,28 +129,28 @@ def read_images(
         notes, rows = [], np.arange(len(frame))
     frame = frame.iloc[rows].reset_index(drop=True)
     listed = texts(frame[path]).tolist()
-    decoded = decode_images(listed, root, settings, where=f"column {path}", **keep)
-    return _cohort(reading, frame, decoded, settings, notes, first=first, rows=rows)
+    decoded = kind.decode(listed, root, settings, where=f"column {path}", **keep)
+    return _cohort(reading, frame, decoded, kind, notes, first=first, rows=rows)
 
 
 def _cohort(
     reading: Reading,
     frame: pd.DataFrame,
     decoded: DecodedFiles,
-    settings: ImageSettings,
+    kind: Kind,
     notes: list[str],
     *,
     first: tuple[LeftOut, ...],
     rows: Any = None,  # noqa: ANN401
 ) -> Cohort:
     """A cohort from what was decoded and the rows that describe the files."""
-    for keyword in settings.header:
+    for keyword in kind.header:
         if keyword in frame.columns:
             raise CohortError(f'the table has a column "{keyword}" already', where="cohort.header")
         frame[keyword] = pd.Series(decoded.header.get(keyword, [None] * len(frame)), dtype=object)
     left_out = [*first, *decoded.left_out]
     source = decoded.source
-    if reading.patient in settings.header:
+    if reading.patient in kind.header:
         known = np.array([v is not None for v in frame[reading.patient].tolist()])[source]
         if not known.all():
             left_out.append(LeftOut(NO_PATIENT, len(np.unique(source[~known]))))
@@ -113,10 +163,8 @@ def _cohort(
         )
     described = frame.iloc[source[array_rows]].reset_index(drop=True)
     described, more = reading.joined(described)
-    shown = decoded.decoder.layout()[0]
-    notes = [*notes, *more, *decoded.notes, _what(shown, settings)]
-    settled = decoded.decoder
-    channels = settled.channels() if isinstance(settled, ImageSettings) else "none"
+    channels, what = kind.what(decoded)
+    notes = [*notes, *more, *decoded.notes, what]
     once = len(np.unique(source)) == len(source)
     record_rows = array_rows
     if once:
@@ -128,11 +176,3 @@ def _cohort(
         left_out=tuple(left_out),
         notes=notes,
     )
-
-
-def _what(shape: Sequence[int], settings: ImageSettings) -> str:
-    size = " x ".join(map(str, shape))
-    text = f"images decoded to {size} bytes, {settings.fit}"
-    if settings.slices is not None:
-        text += f", slices {settings.slices}"
-    return text

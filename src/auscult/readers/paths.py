@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath, PureWindowsPath
 
@@ -168,7 +169,12 @@ def _find(
         except OSError:
             continue
         if stat.S_ISREG(facts.st_mode):
-            return Path(real), "", facts.st_size, facts.st_mtime_ns
+            size, changed = facts.st_size, facts.st_mtime_ns
+            if real.endswith(".hea"):  # the samples lie beside the header
+                with suppress(OSError):
+                    beside = os.stat(f"{real[:-4]}.dat")  # noqa: PTH116
+                    size, changed = size + beside.st_size, max(changed, beside.st_mtime_ns)
+            return Path(real), "", size, changed
         reason = NO_FILE
     return None, reason, 0, 0
 

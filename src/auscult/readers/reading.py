@@ -101,8 +101,19 @@ class Reading:
     def table(self, data: Any) -> Cohort:  # noqa: ANN401
         """Read a table whose columns are the inputs."""
         frame, notes = self.joined(read_table(data))
+        return self.from_frame(frame, notes, _source(data))
+
+    def from_frame(
+        self,
+        frame: pd.DataFrame,
+        notes: Sequence[str],
+        source: str,
+        left_out: tuple[LeftOut, ...] = (),
+    ) -> Cohort:
+        """A cohort from a table that was read already; what was left out before is told."""
         self.check_columns(frame)
         kept = self.keep(frame)
+        kept = replace(kept, left_out=(*left_out, *kept.left_out))
         dropped = {self.patient, *self._labels(), *self.exclude}
         inputs, more = table_inputs(
             frame.iloc[kept.rows][[name for name in frame.columns if name not in dropped]],
@@ -113,7 +124,7 @@ class Reading:
             max_levels=self.max_levels,
             min_level_patients=self.min_level_patients,
         )
-        return self._cohort(frame, kept, inputs, [*notes, *more], _source(data))
+        return self._cohort(frame, kept, inputs, [*notes, *more], source)
 
     def arrays(
         self,
