@@ -102,7 +102,7 @@ def load(folder: Path) -> Radiographs:
         parts.append(
             Radiographs(
                 images=images[kept],
-                projection=table[column].map(PROJECTIONS).to_numpy(dtype=np.int64),
+                projection=np.array([PROJECTIONS[one] for one in table[column]], dtype=np.int64),
                 patient=np.array([f"{name[:3]}-{one}" for one in table["patient_id"]]),
                 hannover=np.full(len(table), own),
                 sex=table["sex"].fillna("").str.lower().to_numpy(dtype=str),
@@ -130,7 +130,7 @@ def train(found: Radiographs, members: list[NDArray[np.bool_]]) -> NDArray[np.fl
         ],
         lambda _: None,
     )
-    return outputs.values[:, 0].astype(np.float64)
+    return np.asarray(outputs.values[:, 0], dtype=np.float64)
 
 
 def attack(

@@ -77,7 +77,8 @@ def _coarse(piece: NDArray[np.float32]) -> NDArray[np.float32]:
             counts = np.diff(np.append(edges, length)).astype(np.float32)
             shape = [1] * piece.ndim
             shape[axis] = SIDE
-            piece = np.add.reduceat(piece, edges, axis=axis) / counts.reshape(shape)
+            total = np.add.reduceat(piece, edges, axis=axis)
+            piece = (total / counts.reshape(shape)).astype(np.float32)
     return piece.reshape(len(piece), -1)
 
 
