@@ -5,6 +5,7 @@ DataLoader, model by model, and LiRA through scipy's normal densities, record by
 score, no interval, no null, no report.
 
     python -m benchmarks.sequential COHORT MODELS HIDDEN BATCH
+    python -m benchmarks.sequential --images COHORT MODELS EPOCHS
 """
 
 from __future__ import annotations
@@ -83,5 +84,39 @@ def main() -> None:
     )
 
 
+def images() -> None:
+    """Train networks on images one after another and print the time."""
+    from auscult.recipes.networks import cnn
+    from auscult.recipes.torch_data import encode
+
+    name, models, epochs = sys.argv[2], *map(int, sys.argv[3:5])
+    audit = audit_of(name, models)
+    data = audit.cohort.training_data()
+    member = audit._design().membership().reveal()[:, audit.cohort.patient_of_record]
+    encoded = encode(data.inputs, torch.float32, torch.device("cpu"), None)
+    labels = torch.from_numpy(data.labels).float()
+    start = time.perf_counter()
+    for model in range(models):
+        torch.manual_seed(model)
+        inside = np.flatnonzero(member[model])
+        encoded.fit([inside])
+        inputs = encoded.batch([0], torch.arange(len(labels))[None])[0]
+        network = cnn(tuple(inputs.shape[1:]), 1, 16, 0.0)
+        loader = DataLoader(
+            TensorDataset(inputs[inside], labels[inside]), batch_size=64, shuffle=True
+        )
+        optimizer = torch.optim.AdamW(network.parameters(), lr=2e-3, weight_decay=0.01)
+        loss_of = nn.BCEWithLogitsLoss()
+        for _ in range(epochs):
+            for x, y in loader:
+                optimizer.zero_grad()
+                loss_of(network(x)[:, 0], y).backward()
+                optimizer.step()
+        with torch.no_grad():
+            for low in range(0, len(inputs), 512):
+                network(inputs[low : low + 512])
+    print(json.dumps({"training": time.perf_counter() - start}))
+
+
 if __name__ == "__main__":
-    main()
+    images() if sys.argv[1] == "--images" else main()

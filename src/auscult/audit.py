@@ -21,7 +21,7 @@ from auscult.files import toml_text
 from auscult.progress import SILENT, Progress
 from auscult.recipes.base import Recipe
 from auscult.results import Planted, Result, Roster, write_results
-from auscult.store import RunStore, default_block_models, missing_blocks, plan_blocks
+from auscult.store import RunStore, missing_blocks, plan_blocks
 
 __all__ = ["Audit", "Result", "Trial"]
 
@@ -103,7 +103,7 @@ class Audit:
     def trial(self, progress: Progress = SILENT) -> Trial:
         """Train one block of models in one worker and measure it; nothing is written."""
         self.check()
-        block = tuple(range(default_block_models(self.models)))
+        block = tuple(range(self._block_models()))
         asked = time.perf_counter()
         outputs, times = train_one(
             self.cohort.training_data(),
@@ -174,7 +174,7 @@ class Audit:
                 "seed": str(self.seed),
             },
             configuration=configuration or toml_text(self._settings(recipe)),
-            blocks=plan_blocks(self.models, default_block_models(self.models)),
+            blocks=plan_blocks(self.models, self._block_models()),
             records=self.cohort.records,
         ) as store:
             self._refuse_what_does_not_fit(store, engine)
@@ -223,6 +223,9 @@ class Audit:
             data_bytes=data.inputs.nbytes,
             workers=0 if engine.kind != "local" else engine.workers or default_workers(),
         )
+
+    def _block_models(self) -> int:
+        return self.recipe.block_models(self.cohort.training_data(), self.models)
 
     def _design(self) -> Design:
         return Design(models=self.models, patients=self.cohort.patients, seed=self.seed)

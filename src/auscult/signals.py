@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from auscult.errors import AnalysisError
+from auscult.parallel import let_go, scratch
 from auscult.store import Outputs
 
 OutputKind = Literal["softmax", "sigmoid", "multilabel", "signal"]
@@ -90,12 +91,14 @@ def signals_from_outputs(outputs: Outputs, labels: NDArray[np.int64]) -> NDArray
     Returns
     -------
     float32 array, shape (models, records)
+        In a nameless temporary file when it is large.
     """
-    signals = np.empty((outputs.models, outputs.records), dtype=np.float32)
+    signals: NDArray[np.float32] = scratch((outputs.models, outputs.records), np.float32)
     for start in range(0, outputs.records, RECORDS_AT_ONCE):
         stop = min(start + RECORDS_AT_ONCE, outputs.records)
         piece = log_odds_of_truth(outputs.read(start, stop), labels[start:stop], outputs.kind)
         signals[:, start:stop] = piece.mean(axis=1)
+        let_go(signals)
     return signals
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from auscult.errors import StoreError
 from auscult.files import sha256_of_file, write_json, write_whole
+from auscult.parallel import let_go
 from auscult.recipes.base import BlockOutputs, OutputKind
 
 BLOCK_SCHEMA = "auscult.block/1"
@@ -109,6 +110,7 @@ class Outputs:
         values = np.empty(shape, dtype=np.float32)
         for block in self._blocks:
             values[list(block.plan.models)] = block.values[:, :, start:stop]
+            let_go(block.values)
         return values
 
     def model(self, number: int) -> NDArray[np.float32]:

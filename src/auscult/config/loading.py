@@ -74,6 +74,9 @@ class LoadedConfiguration:
         """The configuration as TOML, every path absolute, defaults of this file written out."""
         content = self.content.model_dump()
         self.content.cohort.absolute(self.folder, content["cohort"])
+        if content["recipe"].get("weights") is not None:
+            weights = (self.folder / content["recipe"]["weights"]).resolve()
+            content["recipe"]["weights"] = str(weights)
         return toml_text(content)
 
 

@@ -77,6 +77,14 @@ class Recipe(ABC):
     def supports(self, data: TrainingData) -> str | None:
         """Why this recipe cannot be used on this data, or None. Trains nothing."""
 
+    def block_models(self, data: TrainingData, models: int) -> int:  # noqa: ARG002
+        """Models to train, write and lose together; part of the run's identity.
+
+        An eighth of the models, at most 8, unless a recipe knows that company makes its models
+        cheap.
+        """
+        return max(1, min(8, models // 8))
+
     @abstractmethod
     def train_block(
         self,
