@@ -125,24 +125,15 @@ def parse(content: dict[str, Any], where: str) -> Configuration:
         steps = [str(step) for step in first["loc"]]
         if len(steps) > 1 and steps[0] == "recipe" and steps[1] in ("torch", "sklearn", "python"):
             del steps[1]
-        dataset = DATASET in steps[1:2]
-        if dataset or FILES in steps[1:2]:
-            del steps[1]
         more = f" ({len(problems) - 1} more after it)" if len(problems) > 1 else ""
-        raise _problem(first, steps, where, more, dataset) from None
+        raise _problem(first, steps, where, more) from None
 
 
-def _problem(
-    first: Any,  # noqa: ANN401
-    steps: list[str],
-    where: str,
-    more: str,
-    dataset: bool,
-) -> AuscultError:
-    key = ".".join(steps)
+def _problem(first: Any, steps: list[str], where: str, more: str) -> AuscultError:  # noqa: ANN401
+    key = ".".join(step for step in steps if step not in (FILES, DATASET))
     place = f"{where}: {key}" if key else where
     if first["type"] == "extra_forbidden":
-        known = _known_keys(steps[:-1], dataset)
+        known = _known_keys(steps[:-1])
         close = difflib.get_close_matches(steps[-1], known, n=1)
         return ConfigError(
             f"there is no such key{more}",
@@ -162,11 +153,14 @@ def _problem(
     return ConfigError(message[0].lower() + message[1:] + more, where=place)
 
 
-def _known_keys(steps: list[str], dataset: bool) -> list[str]:
+def _known_keys(steps: list[str]) -> list[str]:
+    if DATASET in steps:
+        return list(DatasetPart.model_fields)
+    steps = [step for step in steps if step != FILES]
     if steps[:2] == ["cohort", "join"]:
         return list(JoinPart.model_fields)
     parts: dict[str, list[type[BaseModel]]] = {
-        "cohort": [DatasetPart if dataset else CohortPart],
+        "cohort": [CohortPart],
         "recipe": list(RECIPE_PARTS),
         "audit": [AuditPart],
     }
