@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from auscult.blind import BlindBaseline, auc_inside_folds, blind_baseline
 from auscult.cohort import TrainingData
+from auscult.files import write_bytes
 from auscult.inputs import ArrayInputs
 from auscult.recipes import TorchRecipe
 from auscult.recipes.base import Assignment
@@ -189,9 +190,8 @@ def write_audit(
     np.save(out / "answers.npy", answers[found.hannover][:, None])
     table = {"patient": own.patient, "projection": own.projection, "sex": own.sex}
     pd.DataFrame(table).to_csv(out / "patients.csv", index=False)
-    pd.DataFrame({"patient": np.unique(found.patient[member])}).to_csv(
-        out / "members.csv", index=False
-    )
+    trained = pd.DataFrame({"patient": np.unique(found.patient[member])})
+    write_bytes(out / "members.csv", trained.to_csv(index=False).encode(), secret=True)
     (out / "audit.toml").write_text(AUDIT, encoding="utf-8")
 
 

@@ -12,6 +12,8 @@ import pytest
 from auscult.blind import auc_inside_folds, baseline, blind_baseline
 from auscult.errors import AnalysisError
 from auscult.inputs import ArrayInputs, TableInputs
+from tests.cohorts import write_audit
+from tests.test_cli import run
 
 Sample = tuple[TableInputs, np.ndarray, np.ndarray]
 
@@ -193,3 +195,30 @@ def test_hospitals_are_told_apart_and_halves_of_one_are_not(shared_data: Path) -
     assert found.low > 0.85
     half = set(np.random.default_rng(0).permutation(ids.unique())[:35])
     assert not blind_baseline(own, ids.to_numpy(), ids.isin(half).to_numpy()).above_chance
+
+
+def test_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    audit = write_audit(tmp_path)
+    ids = [f"Zxq{i:04d}wv" for i in range(30)]
+    listed = tmp_path / "members.csv"
+    pd.DataFrame({"person": [*ids, "Zxq9999wv"]}).to_csv(listed, index=False)
+    how = ("blind", audit, "--members", listed)
+    code, out, error = run(monkeypatch, *how, "--out", tmp_path / "blind.json")
+    assert (code, error) == (0, "")
+    assert "tell 30 members from 30 non-members" in out
+    assert "1 listed members are no patients" in out
+    assert "Zxq" not in out
+    figures = json.loads((tmp_path / "blind.json").read_text())
+    assert 0 <= figures["auc"]["low"] <= figures["auc"]["mean"] <= figures["auc"]["high"] <= 1
+    pd.DataFrame({"person": ids[:4], "b": 1}).to_csv(listed, index=False)
+    code, _, error = run(monkeypatch, *how)
+    assert code == 2
+    assert "--column" in error
+    code, _, error = run(monkeypatch, *how, "--column", "c")
+    assert code == 2
+    assert 'no column "c"' in error
+    code, _, error = run(monkeypatch, *how, "--column", "person", "--out", tmp_path / "none.json")
+    assert code == 2
+    assert "there are 4 members" in error
+    assert "Zxq" not in error
+    assert not (tmp_path / "none.json").exists()
