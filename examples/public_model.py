@@ -122,7 +122,7 @@ def half(patients: NDArray[np.str_], of: NDArray[np.bool_], seed: int) -> NDArra
 
 
 def train(found: Radiographs, members: list[NDArray[np.bool_]]) -> NDArray[np.float64]:
-    """Log-odds of PA that models trained on these members give all records, (models, records)."""
+    """Log-odds of PA that models trained on these members give, (models, records, 1)."""
     outputs = TorchRecipe(**RECIPE).train_block(
         found.data,
         [
@@ -187,7 +187,7 @@ def write_audit(
     own = found.of(found.hannover)
     out.mkdir(parents=True, exist_ok=True)
     np.save(out / "images.npy", own.images)
-    np.save(out / "answers.npy", answers[found.hannover][:, None])
+    np.save(out / "answers.npy", answers[found.hannover])
     table = {"patient": own.patient, "projection": own.projection, "sex": own.sex}
     pd.DataFrame(table).to_csv(out / "patients.csv", index=False)
     trained = pd.DataFrame({"patient": np.unique(found.patient[member])})
