@@ -166,6 +166,10 @@ def test_too_few_and_misshapen() -> None:
         blind_baseline(inputs, patient, member.astype(int))
     with pytest.raises(AnalysisError, match="labels"):
         blind_baseline(inputs, patient, member, labels=np.zeros(3, dtype=np.int64))
+    images = np.zeros((40, 8, 8))
+    images[3, 2, 2] = np.nan
+    with pytest.raises(AnalysisError, match="NaN"):
+        blind_baseline(images + np.arange(40)[:, None, None], np.arange(40), np.arange(40) < 20)
     with pytest.raises(AnalysisError, match="alike"):
         blind_baseline(table(np.ones((patient.size, 2))), patient, member)
 

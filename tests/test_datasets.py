@@ -22,6 +22,7 @@ from auscult.datasets.folder import race
 from auscult.datasets.records import VARIABLES
 from auscult.errors import AuscultError, CohortError, ConfigError
 from auscult.inputs import ArrayInputs, TableInputs
+from auscult.readers.tables import read_table
 from tests import dataset_folders as folders
 from tests.dataset_folders import WRITERS
 from tests.test_cli import run
@@ -49,6 +50,18 @@ def source(name: str, root: Path) -> Source:
 
 def left_out(found: Source | Cohort) -> dict[str, int]:
     return {one.reason: one.records for one in found.left_out}
+
+
+def test_some_columns_of_a_file(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"a": [1, 2], " b ": ["x", "y"], "": [3, 4]})
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    frame.to_csv(tmp_path / "t.csv.gz", index=False)
+    frame.to_parquet(tmp_path / "t.parquet")
+    for name in ("t.csv", "t.csv.gz", "t.parquet"):
+        some = read_table(tmp_path / name, columns=["b", "", "none"])
+        assert some.columns.tolist() == ["b", ""]
+        assert some["b"].tolist() == ["x", "y"]
+        assert read_table(tmp_path / name, columns=["none"]).shape == (2, 3)
 
 
 def test_facts_are_complete() -> None:

@@ -7,6 +7,7 @@ import hashlib
 import http.server
 import io
 import json
+import sys
 import threading
 import zipfile
 from collections.abc import Iterator
@@ -185,6 +186,12 @@ def test_failures_are_told(server: Server, tmp_path: Path) -> None:
     with pytest.raises(CohortError, match="no list of checksums"):
         fetch(chosen, tmp_path / "data", base_url=server.url)
     assert not list((tmp_path / "data").glob("*.csv"))
+
+
+def test_without_pooch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pooch", None)
+    with pytest.raises(ConfigError, match="pooch is not installed"):
+        fetch(dataset("fitzpatrick17k"), tmp_path, base_url="http://127.0.0.1:9")
 
 
 def test_commands(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

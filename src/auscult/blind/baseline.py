@@ -132,20 +132,21 @@ def blind_baseline(
     AnalysisError
         A patient or a record is on both sides, or a side has too few patients.
     """
-    seen, pixels = features(inputs)
-    records = len(seen)
-    codes, side, notes = _sides(patient, np.asarray(member), records, folds)
-    refuse_shared(inputs, np.asarray(member))
-    notes += resembling(seen[:, :pixels], np.asarray(member))
-    if labels is not None:
-        seen = np.column_stack([seen, one_hot(np.asarray(labels), records)])
+    records, member = len(inputs), np.asarray(member)
+    codes, side = _sides(np.asarray(patient), member, records, folds)
+    refuse_shared(inputs, member)
+    notes = []
     drawn = _draw(side, max_patients, seed)
     if not drawn.all():
         notes.append(f"patients drawn at random, at most {max_patients:,} of each side")
-    kept = drawn[codes]
+    kept = np.flatnonzero(drawn[codes])
+    seen, pixels = features(inputs, kept)
+    notes += resembling(seen[:, :pixels], member[kept])
+    if labels is not None:
+        seen = np.column_stack([seen, one_hot(np.asarray(labels), records)[kept]])
     numbered = np.cumsum(drawn) - 1
     side = side[drawn]
-    place = embedded(seen[kept], numbered[codes[kept]], len(side), seed)
+    place = embedded(seen, numbered[codes[kept]], len(side), seed)
     fold = _deal(side, folds, seed)
     null_labels = _permuted(side, fold, folds, seed)
     scores, weights, null = np.zeros(len(side)), np.zeros(folds), np.zeros(PERMUTATIONS)
@@ -164,7 +165,7 @@ def blind_baseline(
         p=float((1 + (null >= auc).sum()) / (1 + PERMUTATIONS)),
         members=int(side.sum()),
         others=int((~side).sum()),
-        records=int(kept.sum()),
+        records=len(kept),
         folds=folds,
         notes=tuple(notes),
     )
@@ -235,7 +236,7 @@ def _edge(inside: float, outside: float, contradicted: Any) -> float:  # noqa: A
 
 def _sides(
     patient: NDArray[Any], member: NDArray[np.bool_], records: int, folds: int
-) -> tuple[NDArray[np.int64], NDArray[np.bool_], list[str]]:
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     if patient.shape != (records,) or member.shape != (records,) or member.dtype != np.bool_:
         raise AnalysisError(
             f"patient has shape {patient.shape}, member {member.shape} of {member.dtype}",
@@ -264,7 +265,7 @@ def _sides(
             )
     if folds < 2:
         raise AnalysisError(f"{folds} folds are too few", where="blind baseline", expected="2")
-    return codes, side, []
+    return codes, side
 
 
 def _draw(side: NDArray[np.bool_], most: int, seed: int) -> NDArray[np.bool_]:

@@ -18,6 +18,8 @@ WAVES = 512
 WIDTH_FROM = 500
 FEWEST_PIXELS = 64
 ALIKE = 0.97  # correlation of coarse images above which two are probably one
+AT_ONCE = 1024
+MOST_COMPARED = 20_000  # records of each side
 QUANTILES = (0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1)
 
 
@@ -25,33 +27,43 @@ def _rows(inputs: ArrayInputs | NDArray[Any], rows: NDArray[np.int64]) -> NDArra
     return inputs.take(rows) if isinstance(inputs, ArrayInputs) else np.asarray(inputs[rows])
 
 
-def features(inputs: Inputs | NDArray[Any]) -> tuple[NDArray[np.float32], int]:
+def features(
+    inputs: Inputs | NDArray[Any], records: NDArray[np.int64]
+) -> tuple[NDArray[np.float32], int]:
     """What the classifier sees: columns, or coarse pixels and how values are distributed.
+
+    Parameters
+    ----------
+    inputs : TableInputs, ArrayInputs or array
+    records : int64 array
+        Which of them.
 
     Returns
     -------
-    features : float32 array, shape (records, features)
+    features : float32 array, shape (len(records), features)
     pixels : int
         How many of them are coarse pixels of an image; they come first.
     """
     if isinstance(inputs, TableInputs):
-        missing = np.isnan(inputs.numeric)
-        usual = np.zeros(inputs.numeric.shape[1], dtype=np.float32)
-        for j in range(inputs.numeric.shape[1]):
-            told = inputs.numeric[~missing[:, j], j]
+        numeric, codes = inputs.numeric[records], inputs.codes[records]
+        missing = np.isnan(numeric)
+        usual = np.zeros(numeric.shape[1], dtype=np.float32)
+        for j in range(numeric.shape[1]):
+            told = numeric[~missing[:, j], j]
             usual[j] = np.median(told) if told.size else 0
         parts: list[NDArray[Any]] = [
-            np.where(missing, usual, inputs.numeric),
+            np.where(missing, usual, numeric),
             missing[:, missing.any(axis=0)],
         ]
         for j, levels in enumerate(inputs.levels):
-            parts.append(inputs.codes[:, [j]] == np.arange(len(levels)))
+            parts.append(codes[:, [j]] == np.arange(len(levels)))
         return np.column_stack(parts).astype(np.float32), 0
     pieces, pixels = [], 0
     channels = inputs.channels if isinstance(inputs, ArrayInputs) else "none"
-    for start in range(0, len(inputs), 1024):
-        rows = np.arange(start, min(start + 1024, len(inputs)))
-        piece = _rows(inputs, rows).astype(np.float32)
+    for start in range(0, len(records), AT_ONCE):
+        piece = _rows(inputs, records[start : start + AT_ONCE]).astype(np.float32)
+        if not np.isfinite(piece).all():
+            raise AnalysisError("records hold NaN or infinity", where="blind baseline")
         if channels == "last":
             piece = np.moveaxis(piece, -1, 1)
         flat = piece.reshape(len(piece), -1)
@@ -102,18 +114,20 @@ def resembling(pixels: NDArray[np.float32], member: NDArray[np.bool_]) -> list[s
         return []
     coarse = pixels - pixels.mean(axis=1, keepdims=True)
     coarse /= np.maximum(np.linalg.norm(coarse, axis=1, keepdims=True), 1e-12)
-    inside, outside = coarse[member], coarse[~member]
+    inside, outside = (coarse[side][:MOST_COMPARED] for side in (member, ~member))
     count = sum(
-        int(((outside[start : start + 1024] @ inside.T).max(axis=1) > ALIKE).sum())
-        for start in range(0, len(outside), 1024)
+        int(((outside[start : start + AT_ONCE] @ inside.T).max(axis=1) > ALIKE).sum())
+        for start in range(0, len(outside), AT_ONCE)
     )
-    if not count:
-        return []
-    note = (
-        f"{count:,} records resemble a record of the other side almost exactly (correlation above "
-        f"{ALIKE}): the same images may be on both sides"
-    )
-    return [note]
+    notes = []
+    if count:
+        notes.append(
+            f"{count:,} records resemble a record of the other side almost exactly (correlation "
+            f"above {ALIKE}): the same images may be on both sides"
+        )
+    if max(int(member.sum()), int((~member).sum())) > MOST_COMPARED:
+        notes.append(f"copies were looked for among {MOST_COMPARED:,} records of each side")
+    return notes
 
 
 def refuse_shared(inputs: Inputs | NDArray[Any], member: NDArray[np.bool_]) -> None:
@@ -159,12 +173,15 @@ def embedded(
     distance = square[:, None] + square[None, :] - 2 * some @ some.T
     width = np.sqrt(max(float(np.median(distance[np.triu_indices(len(some), 1)])), 1e-12) / 2)
     waves = rng.normal(size=(linear.shape[1], WAVES)) / width
-    turned = np.cos(linear @ waves + rng.uniform(0, 2 * np.pi, WAVES))
-    count = np.bincount(patient, minlength=patients)[:, None]
+    phase = rng.uniform(0, 2 * np.pi, WAVES)
+    straight, turned = np.zeros((patients, linear.shape[1])), np.zeros((patients, WAVES))
+    for start in range(0, len(linear), AT_ONCE):
+        piece, whose = linear[start : start + AT_ONCE], patient[start : start + AT_ONCE]
+        np.add.at(straight, whose, piece)
+        np.add.at(turned, whose, np.cos(piece @ waves + phase))
+    count = np.maximum(np.bincount(patient, minlength=patients), 1)[:, None]
     parts = []
-    for part in (linear, turned):
-        total = np.zeros((patients, part.shape[1]))
-        np.add.at(total, patient, part)
-        mean = total / np.maximum(count, 1)
+    for total in (straight, turned):
+        mean = total / count
         parts.append(mean / max(float(np.sqrt((mean**2).sum(axis=1).mean())), 1e-12))
     return np.column_stack(parts)

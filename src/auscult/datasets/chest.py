@@ -31,6 +31,7 @@ NO_FINDING = FINDINGS[0]
 _VALUES = {"": 0, "0": 0, "0.0": 0, "1": 1, "1.0": 1, "-1": 1, "-1.0": 1}
 _UNCERTAIN = ("-1", "-1.0")
 PREFIX = "patient"
+_FOLDERS = ("", "CheXpert-v1.0/", "CheXpert-v1.0-small/")
 
 
 def findings(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
@@ -68,7 +69,7 @@ def findings(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
 
 
 def _read_chexpert(root: Path) -> Source:
-    table = find(root, ["train.csv", "CheXpert-v1.0/train.csv"], "CheXpert's train.csv")
+    table = find(root, [f"{folder}train.csv" for folder in _FOLDERS], "CheXpert's train.csv")
     frame = columns(table, ["Path", "Sex", "Age", "Frontal/Lateral", "AP/PA", *FINDINGS])
     sieve = Sieve(frame)
     # Paths begin with the name of the folder itself, which differs between its two releases.
