@@ -25,6 +25,10 @@ class Stage(IntEnum):
     DEMO = 8
     SPLIT_HALF = 9
     AUGMENTATION = 70
+    BLIND_FOLDS = 120
+    BLIND_PATIENTS = 121
+    BLIND_TRAINING = 122
+    BLIND_NULL = 123
 
 
 def sequence(seed: int, stage: Stage, *numbers: int) -> np.random.SeedSequence:
