@@ -50,7 +50,11 @@ class TorchPart(Part):
         options = built_in.options if built_in else {}
         for key, used, needs in (
             ("hidden", "hidden" in options, 'model = "mlp"'),
-            ("width", "width" in options, "a model that has one (cnn, resnet-1d, vit, tabular-resnet)"),
+            (
+                "width",
+                "width" in options,
+                "a model that has one (cnn, resnet-1d, vit, tabular-resnet)",
+            ),
             ("dropout", "dropout" in options, "a built-in model"),
             (
                 "arguments",
