@@ -88,6 +88,17 @@ def test_networks_have_the_sizes_of_their_papers(
     assert sum(p.numel() for p in module.parameters()) == parameters
 
 
+@pytest.mark.parametrize("name", ["wrn-28-2", "wrn-40-4", "wrn-28-10", "wrn-16-8", "vit-b-16"])
+def test_large_networks_are_alone_in_memory(name: str) -> None:
+    found = network(name)
+    assert found is not None
+    with torch.device("meta"):
+        module = found.make((3, 64, 64), 1, found.arguments({}))
+    large = sum(p.numel() for p in module.parameters()) > 2e7
+    assert TorchRecipe(name).block_models(images("last"), 64) == (1 if large else 8)
+    assert TorchRecipe("vit-b-16", width=48).block_models(images("last"), 64) == 8
+
+
 @pytest.mark.parametrize("channels", [1, 2, 12])
 @pytest.mark.parametrize("outputs", [1, 5])
 @pytest.mark.parametrize(

@@ -62,6 +62,12 @@ class Maker:
         """Whether nothing about its first weights comes from elsewhere."""
         return self._built_in() is not None and self.weights is None
 
+    @property
+    def large(self) -> bool:
+        """Whether the network is a built-in one that had better be alone in memory."""
+        built_in = self._built_in()
+        return built_in is not None and built_in.large(self._options(built_in))
+
     def settings(self) -> dict[str, Any]:
         """What makes the network, as part of a run's identity; a factory's source included."""
         built_in = self._built_in()
@@ -85,7 +91,7 @@ class Maker:
             hint = " or ".join(f'"{name}"' for name in others) or "no built-in network"
             hint += f" reads {READS[reads]}"
             if (built_in.reads, reads) == ("signals", "images"):
-                hint += '; signals of several leads need channels = "first" or "last" in [cohort]'
+                hint += '; signals of several leads need channels = "first" in [cohort]'
             return (
                 f'the built-in "{built_in.name}" needs {READS[built_in.reads]}, and this is '
                 f"{READS[reads]}: {hint}"

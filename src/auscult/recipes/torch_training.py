@@ -32,6 +32,8 @@ from auscult.recipes.torch_optim import FusedOptimizer
 from auscult.recipes.torch_schedule import WeightAverage, learning_rate_at
 
 PREDICT_AT_ONCE = 512
+# Measured on a CPU: wide networks take 3 ms per small image in batches of 64, 5 in batches of 512.
+PREDICT_NUMBERS = 2**18
 TRIAL_STEPS = 4
 
 
@@ -321,8 +323,11 @@ def predict(module: nn.Module, place: int, encoded: Encoded, records: int) -> Te
     module.eval()
     device = next(module.parameters()).device
     outputs = []
-    for start in range(0, records, PREDICT_AT_ONCE):
-        rows = torch.arange(start, min(start + PREDICT_AT_ONCE, records), device=device)
+    at_once = PREDICT_AT_ONCE
+    if device.type == "cpu":
+        at_once = max(64, min(at_once, PREDICT_NUMBERS // math.prod(encoded.shape)))
+    for start in range(0, records, at_once):
+        rows = torch.arange(start, min(start + at_once, records), device=device)
         x = _channels_last(encoded.batch([place], rows[None])[0])
         outputs.append(_shaped(module(x)).double().cpu())
     return torch.cat(outputs)

@@ -26,7 +26,7 @@ NAMES = (
     "resnet-1d",
     "tabular-resnet",
 )
-SMALL = ("mlp", "cnn")
+LARGE = 2e7
 READS = {
     "table": "a table",
     "images": "images",
@@ -91,6 +91,17 @@ class Network:
         """The module; imports torch."""
         place, _, function = self.made_by.partition(":")
         return getattr(import_module(place), function)(inputs, outputs, **self.named, **arguments)
+
+    def large(self, arguments: Mapping[str, Any]) -> bool:
+        """Whether eight of them at once would fill a machine: more than about 20M parameters."""
+        about = 0.0
+        if "widening" in self.named:
+            # n blocks of two 3 x 3 convolutions with 16, 32 and 64 times `widening` channels
+            about = (self.named["depth"] - 4) / 6 * 18 * 21 * (16 * self.named["widening"]) ** 2
+        elif "heads" in arguments:
+            width = arguments["width"]
+            about = arguments["depth"] * width * (4 * width + 2 * arguments["mlp"])
+        return about > LARGE
 
     def why_not(self, shape: tuple[int, ...], arguments: Mapping[str, Any]) -> str | None:
         """Why it cannot read records of this shape, (channels, ...), or None."""
