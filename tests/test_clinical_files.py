@@ -239,7 +239,8 @@ def test_sizes_are_asked_for_and_integers_are_numbers(tmp_path: Path) -> None:
     (tmp_path / "audit.toml").write_text(
         text.replace('"f"', '"f"\nseconds = 2\nrate = 100\nstart = 1')
     )
-    assert load(tmp_path / "audit.toml").content.cohort.seconds == 2
+    part: Any = load(tmp_path / "audit.toml").content.cohort
+    assert (part.seconds, part.rate, part.start) == (2, 100, 1)
 
 
 def test_an_npz_that_is_a_bomb_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

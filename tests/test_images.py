@@ -171,6 +171,50 @@ def test_colours_of_dicom(tmp_path: Path) -> None:
     assert ImageSettings(size=(16, 16)).settle([tmp_path / "palette"]).colour == "rgb"
 
 
+def test_compressed_colours_and_values_told_frame_by_frame(tmp_path: Path) -> None:
+    """Ultrasound and photographs come as JPEG; CT of many frames scales each on its own."""
+    import io
+
+    from pydicom import dcmread
+    from pydicom.dataset import Dataset
+    from pydicom.encaps import encapsulate
+    from pydicom.uid import JPEGBaseline8Bit
+
+    soft = np.stack(np.meshgrid(np.arange(64) * 4, np.arange(64) * 4), axis=-1)
+    colours = np.concatenate([soft, 255 - soft[..., :1]], axis=-1).astype(np.uint8)
+    stream = io.BytesIO()
+    Image.fromarray(colours).save(stream, "JPEG", quality=95)
+    write_dicom(tmp_path / "jpeg", colours, photometric="YBR_FULL_422")
+    data = dcmread(tmp_path / "jpeg")
+    data.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
+    data.PixelData = encapsulate([stream.getvalue()])
+    data.save_as(tmp_path / "jpeg")
+    found = one(tmp_path / "jpeg", ImageSettings(size=(64, 64), colour="rgb"))[0]
+    assert np.abs(found.astype(int) - colours).mean() < 4
+
+    frames = np.stack([gradient(np.uint16, 1000)] * 2)
+    groups = []
+    for slope in (1, 2):
+        scale, group = Dataset(), Dataset()
+        scale.RescaleSlope, scale.RescaleIntercept = slope, -1000
+        group.PixelValueTransformationSequence = [scale]
+        groups.append(group)
+    window, shared = Dataset(), Dataset()
+    window.WindowCenter, window.WindowWidth = 0.5, 2001
+    shared.FrameVOILUTSequence = [window]
+    write_dicom(
+        tmp_path / "enhanced",
+        frames,
+        PerFrameFunctionalGroupsSequence=groups,
+        SharedFunctionalGroupsSequence=[shared],
+    )
+    first, second = one(
+        tmp_path / "enhanced", ImageSettings(size=(16, 16), colour="grey", slices="each")
+    )
+    assert (int(first[0, 0]), int(second[0, 0])) == (0, 0)
+    assert (int(first[-1, -1]), int(second[-1, -1])) == (128, 255)
+
+
 def test_frames_and_headers_of_dicom(tmp_path: Path) -> None:
     frames = np.stack([np.full((16, 16), 40 * i, dtype=np.uint8) for i in range(6)])
     more: dict[str, Any] = {"PatientAge": "018M", "PatientSex": "", "BurnedInAnnotation": "YES"}

@@ -17,7 +17,7 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any, ClassVar, Protocol
@@ -156,7 +156,9 @@ def decode_files(
     if count < 1:
         raise CohortError(f"{count} workers are too few", where="workers", expected="1 or more")
     folder = cache_folder(cache) / _fingerprint(files, decoder)
-    with _held(folder):
+    with _held(folder) as alone:
+        if alone:
+            _tidy(folder)
         work = _Work(folder, files, count)
         settled = work.settle(decoder)
         if not (folder / INDEX).is_file():
@@ -202,8 +204,6 @@ class _Work:
         done = [number for number in range(len(self._parts)) if self._is_done(number)]
         progress.advance(sum(len(self._parts[number]) for number in done))
         waiting = [number for number in range(len(self._parts)) if number not in set(done)]
-        for name in self._folder.glob("doing-*"):
-            name.unlink()
         while waiting:
             if self._all(waiting, decoder, self._workers, (), progress):
                 break
@@ -345,8 +345,11 @@ def _fingerprint(files: Located, decoder: Decoder) -> str:
 
 
 @contextmanager
-def _held(folder: Path) -> Iterator[None]:
-    """A cache folder that one process writes at a time; others wait for what it makes."""
+def _held(folder: Path) -> Iterator[bool]:
+    """A cache folder that one process writes at a time; others wait for what it makes.
+
+    False where the file system has no locks: parts are written whole all the same.
+    """
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(folder / "lock", os.O_CREAT | os.O_RDWR, 0o600)
@@ -357,11 +360,22 @@ def _held(folder: Path) -> Iterator[None]:
             next_step="Name another folder: cohort.cache, or AUSCULT_CACHE in the environment",
         ) from error
     try:
-        with suppress(OSError):  # some network file systems have no locks; parts are written whole
+        alone = True
+        try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
+        except OSError:
+            alone = False
+        yield alone
     finally:
         os.close(descriptor)
+
+
+def _tidy(folder: Path) -> None:
+    """Remove what a kill left: half-written files, and parts that are in the array already."""
+    patterns = [".*.part", "doing-*", *(["part-*"] if (folder / INDEX).is_file() else [])]
+    for pattern in patterns:
+        for path in folder.glob(pattern):
+            path.unlink(missing_ok=True)
 
 
 @contextmanager
