@@ -17,7 +17,7 @@ from auscult.errors import CohortError, ConfigError
 from auscult.inputs import ArrayInputs, TableInputs
 from tests.files import MARK, write_dicom, write_meds, write_wfdb
 from tests.test_cli import run
-from tests.test_images import write_nifti
+from tests.test_images import folder_of_pngs, write_nifti
 from tests.test_meds import made_up
 from tests.test_signals_reader import bomb
 
@@ -199,6 +199,33 @@ def test_related_tables_of_real_admissions(
     np.testing.assert_array_equal(column, expected)
 
 
+def test_init_finds_the_column_of_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = folder_of_pngs(tmp_path / "films", 12)
+    table = pd.DataFrame(
+        {
+            "p": [f"{MARK}{i // 2}" for i in range(12)],
+            "odd": ["../secret"] * 12,
+            "file": names,
+            "y": [0, 1] * 6,
+        }
+    )
+    table.to_csv(tmp_path / "t.csv", index=False)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("AUSCULT_CACHE", str(tmp_path / "cache"))
+    asked = ("init", "t.csv", "--patient", "p", "--label", "y", "--images", "films")
+    code, out, error = run(monkeypatch, *asked)
+    assert code == 0, error
+    (tmp_path / "audit.toml").write_text(out)
+    cohort = load(tmp_path / "audit.toml").cohort()
+    assert isinstance(cohort.inputs, ArrayInputs)
+    assert cohort.inputs.array.shape == (12, 64, 64)
+    table.drop(columns="file").to_csv(tmp_path / "t.csv", index=False)
+    code, _, error = run(monkeypatch, *asked)
+    assert (code, "no column of the table holds paths" in error) == (2, True)
+    code, _, error = run(monkeypatch, *asked[:-1], "none")
+    assert (code, "no such folder" in error) == (2, True)
+
+
 BASE = {"patient": "p", "label": "y"}
 
 
@@ -261,3 +288,24 @@ def test_an_npz_that_is_a_bomb_is_refused(tmp_path: Path, monkeypatch: pytest.Mo
         archive.writestr("signal.npy", b"\x93NUMPY\x01\x00")
     code, _, error = run(monkeypatch, "check", tmp_path / "audit.toml")
     assert (code, "cannot be read" in error) == (2, True)
+
+
+@pytest.mark.parametrize("name", ["../films/{}", "/etc/hostname", "a/../../t.csv"])
+def test_a_table_that_climbs_leaves_nothing_behind(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = folder_of_pngs(tmp_path / "films", 10)
+    names[4] = name.format(names[4])
+    pd.DataFrame({"p": range(10), "f": names, "y": [0, 1] * 5}).to_csv(tmp_path / "t.csv")
+    (tmp_path / "audit.toml").write_text(
+        '[cohort]\ntable = "t.csv"\nimages = "films"\npath = "f"\nimage_size = 8\npatient = "p"\n'
+        'label = "y"\ncache = "kept"\n[recipe]\nkind = "torch"\nmodel = "cnn"\n'
+    )
+    code, out, error = run(monkeypatch, "run", tmp_path / "audit.toml", "--out", tmp_path / "run")
+    assert (code, out) == (2, "")
+    assert "column f: 1 of 10 paths are absolute or lead out of the folder" in error
+    assert MARK not in error
+    assert "etc" not in error
+    assert "Traceback" not in error
+    assert not (tmp_path / "run").exists()
+    assert not (tmp_path / "kept").exists()
