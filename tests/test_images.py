@@ -240,6 +240,24 @@ def test_frames_and_headers_of_dicom(tmp_path: Path) -> None:
         ImageSettings(size=(16, 16), header=("PatientId",)).check()
 
 
+def test_nothing_of_a_header_is_said(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Values that break their own format are what pydicom quotes in warnings."""
+    (tmp_path / "r").mkdir()
+    for i in range(3):
+        write_dicom(tmp_path / "r" / f"{i}", noise(i), f"{MARK} {i}", StudyDate="20200101")
+        content = (tmp_path / "r" / f"{i}").read_bytes()
+        broken = content.replace(b"20200101", f"{MARK}00101".encode())
+        (tmp_path / "r" / f"{i}").write_bytes(broken if i else broken[: len(broken) - 100])
+    settings = ImageSettings(size=(16, 16), header=("StudyDate", "PatientID"))
+    found = decode_images(["0", "1", "2"], tmp_path / "r", settings, cache=tmp_path / "c")
+    assert [(x.reason, x.records) for x in found.left_out] == [(DAMAGED, 1)]
+    assert found.header["PatientID"] == [None, f"{MARK} 1", f"{MARK} 2"]
+    said = capfd.readouterr()
+    assert MARK not in said.out + said.err + caplog.text + repr(found)
+
+
 def write_nifti(path: Path, data: NDArray[Any], affine: NDArray[Any] | None = None) -> None:
     import nibabel
 
@@ -448,6 +466,7 @@ class Dying(ImageSettings):
         return super().decode(path)
 
 
+@pytest.mark.slow
 def test_a_file_that_kills_its_decoder_is_left_out_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -485,6 +504,7 @@ print("rows", len(found.array))
 """
 
 
+@pytest.mark.slow
 def test_decoding_goes_on_after_a_kill(tmp_path: Path) -> None:
     folder_of_pngs(tmp_path / "r", 40)
     command = [sys.executable, "-c", KILLED, str(tmp_path / "r"), str(tmp_path / "c")]
