@@ -24,6 +24,9 @@ class Stage(IntEnum):
     GROUP_PERMUTATION = 7
     DEMO = 8
     SPLIT_HALF = 9
+    PRIVATE_SAMPLING = 60
+    PRIVATE_NOISE = 61
+    EMPIRICAL_PAIRS = 62
 
 
 def sequence(seed: int, stage: Stage, *numbers: int) -> np.random.SeedSequence:

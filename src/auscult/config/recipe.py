@@ -10,6 +10,17 @@ from pydantic import Field, model_validator
 from auscult.config.part import Part
 from auscult.recipes import PythonRecipe, SklearnRecipe, TorchRecipe
 from auscult.recipes.base import Recipe
+from auscult.recipes.privacy import DpSettings
+
+
+class DpPart(Part):
+    """``[recipe.dp]``: training with differential privacy."""
+
+    unit: Literal["record", "patient"]
+    epsilon: Annotated[float, Field(gt=0)] | Literal["inf"] | None = None
+    noise: Annotated[float, Field(ge=0)] | None = None
+    delta: Annotated[float, Field(gt=0, lt=1)] | None = None
+    clip: Annotated[float, Field(gt=0)] | Literal["inf"] | None = None
 
 
 class TorchPart(Part):
@@ -31,6 +42,7 @@ class TorchPart(Part):
     device: Literal["auto", "cpu", "cuda"] | None = None
     dtype: Literal["float32", "float64"] | None = None
     arguments: dict[str, Any] | None = None
+    dp: DpPart | None = None
 
     @model_validator(mode="after")
     def _nothing_ignored(self) -> TorchPart:
@@ -52,6 +64,8 @@ class TorchPart(Part):
         del settings["kind"]
         if "arguments" in settings:
             settings["factory_arguments"] = settings.pop("arguments")
+        if self.dp is not None:
+            settings["dp"] = DpSettings.read(self.dp.given()).as_settings()
         return TorchRecipe(folder=folder, **settings)  # type: ignore[no-any-return]
 
 

@@ -16,6 +16,7 @@ from auscult.inputs import ArrayInputs, TableInputs
 from auscult.recipes.base import Assignment, BlockOutputs, Recipe
 from auscult.recipes.failures import explained
 from auscult.recipes.outputs import output_columns, output_kind
+from auscult.recipes.privacy import DpSettings, Guarantee, guarantee
 from auscult.recipes.python import describe
 
 if TYPE_CHECKING:
@@ -67,11 +68,16 @@ class TorchRecipe(Recipe):
     factory_arguments : mapping, optional
     folder : path-like, optional
         Where to look for the module first.
+    dp : mapping, optional
+        Train with differential privacy (DP-SGD): `unit` ("record" or "patient"), `epsilon` (or
+        `noise`), `delta` (1e-5), `clip`. An infinite epsilon, or noise 0, samples and clips alike
+        and promises nothing.
 
     Notes
     -----
     Tables: numbers are scaled on each model's own members, missing ones become 0 beside an
-    indicator; categories are one-hot. Images: each channel is scaled on the members.
+    indicator; categories are one-hot. Images: each channel is scaled on the members. With `dp` the
+    scaling is the whole cohort's: statistics of the members would tell about them.
     """
 
     kind = "torch"
@@ -95,6 +101,7 @@ class TorchRecipe(Recipe):
         dtype: str = "float32",
         factory_arguments: Mapping[str, Any] | None = None,
         folder: Path | str | None = None,
+        dp: Mapping[str, Any] | None = None,
     ) -> None:
         self.model = model
         self.hidden = hidden
@@ -112,6 +119,7 @@ class TorchRecipe(Recipe):
         self.dtype = dtype
         self.factory_arguments = factory_arguments
         self.folder = None if folder is None else Path(folder)
+        self.dp = dp
         self._kept: tuple[TableInputs | ArrayInputs, Encoded] | None = None
         self._measured: tuple[int, int, dict[str, float]] | None = None
 
@@ -145,6 +153,8 @@ class TorchRecipe(Recipe):
             settings["momentum"] = self.momentum
         if self.image_size is not None:
             settings["image_size"] = self.image_size
+        if self.dp is not None:
+            settings["dp"] = DpSettings.read(self.dp).as_settings()
         # Device, number format and stacking change the last digits: they are part of the identity.
         return settings | {"stack": self.stack, "device": self.device, "dtype": self.dtype}
 
@@ -159,6 +169,10 @@ class TorchRecipe(Recipe):
             return 'the built-in "cnn" needs images; "mlp" reads tables'
         if self.image_size is not None and table:
             return "image_size goes with images, and this is a table"
+        if self.dp is not None:
+            if DpSettings.read(self.dp).unit == "patient" and data.patient_of_record is None:
+                return "private training at patient level needs to know whose each record is"
+            self._guarantee(data)
         return None
 
     def block_models(self, data: TrainingData, models: int) -> int:
@@ -208,7 +222,7 @@ class TorchRecipe(Recipe):
         from auscult.recipes.torch_training import (
             Plan,
             check_shape,
-            predict,
+            predictions,
             steps_per_epoch,
             train_alone,
             train_stacked,
@@ -218,7 +232,8 @@ class TorchRecipe(Recipe):
         device = self._device()
         kind, columns, records = output_kind(data), output_columns(data), len(data.inputs)
         encoded = self._encoded(data.inputs, device)
-        encoded.fit([one.members for one in assignments])
+        everybody = np.arange(records)
+        encoded.fit([one.members if self.dp is None else everybody for one in assignments])
         labels = torch.from_numpy(data.labels).to(device)
         plan = Plan(
             epochs=self.epochs,
@@ -233,6 +248,8 @@ class TorchRecipe(Recipe):
         first = assignments[0].model
         with explained(first, "the first forward pass"):
             check_shape(modules[0], encoded, columns)
+        if self.dp is not None:
+            return self._train_privately(modules, encoded, labels, data, assignments, plan, advance)
         reason = (
             "as configured (stack = never)"
             if self.stack == "never"
@@ -266,24 +283,40 @@ class TorchRecipe(Recipe):
                 with explained(one.model, "training"), torch.random.fork_rng():
                     torch.manual_seed(one.seed)
                     train_alone(modules[place], place, encoded, labels, one, plan, advance)
-        outputs = []
-        for place, one in enumerate(assignments):
-            with explained(one.model, "predicting"):
-                outputs.append(predict(modules[place], place, encoded, records).numpy())
-            if not np.isfinite(outputs[-1]).all():
-                raise RecipeError(
-                    "training diverged: its outputs are not finite",
-                    where=f"model {one.model}",
-                    next_step="Lower recipe.learning_rate",
-                )
-        facts: dict[str, Any] = {
-            "parameters": sum(p.numel() for p in modules[0].parameters() if p.requires_grad),
-            "trained": "stacked" if reason is None else "one after the other",
-            "device": device.type,
-        }
-        if reason is not None:
-            facts["not_stacked_because"] = reason
-        return np.stack(outputs), facts
+        return predictions(modules, encoded, assignments, records), _facts(modules[0], reason)
+
+    def _train_privately(
+        self,
+        modules: Sequence[nn.Module],
+        encoded: Encoded,
+        labels: torch.Tensor,
+        data: TrainingData,
+        assignments: Sequence[Assignment],
+        plan: Plan,
+        advance: Callable[[float], None],
+    ) -> tuple[NDArray[np.float64], dict[str, Any]]:
+        """Train with differential privacy; returns as :meth:`train_exactly` does."""
+        from auscult.recipes.torch_private import Privacy, train_privately
+        from auscult.recipes.torch_training import predictions
+
+        promised = self._guarantee(data)
+        privacy = Privacy.of(promised, data.patient_of_record, len(data.inputs))
+        reason = train_privately(
+            modules, encoded, labels, assignments, plan, advance, privacy=privacy, stack=self.stack
+        )
+        facts = _facts(modules[0], reason) | {"dp": promised.facts()}
+        return predictions(modules, encoded, assignments, len(data.inputs)), facts
+
+    def _guarantee(self, data: TrainingData) -> Guarantee:
+        from auscult.recipes.torch_training import steps_per_epoch
+
+        return guarantee(
+            DpSettings.read(self.dp or {}),
+            data,
+            batch_size=self.batch_size,
+            epochs=self.epochs,
+            steps=steps_per_epoch(len(data.inputs), self.batch_size),
+        )
 
     def _encoded(self, inputs: TableInputs | ArrayInputs, device: torch.device) -> Encoded:
         """Inputs on the device, kept from block to block of the same cohort."""
@@ -374,6 +407,16 @@ class TorchRecipe(Recipe):
         if name == "auto":
             name = "cuda" if torch.cuda.is_available() else "cpu"
         return torch.device(name)  # type: ignore[no-any-return]
+
+
+def _facts(module: nn.Module, not_stacked: str | None) -> dict[str, Any]:
+    """What the manifest and the report say of a block's training."""
+    facts: dict[str, Any] = {
+        "parameters": sum(p.numel() for p in module.parameters() if p.requires_grad),
+        "trained": "stacked" if not_stacked is None else "one after the other",
+        "device": next(module.parameters()).device.type,
+    }
+    return facts if not_stacked is None else facts | {"not_stacked_because": not_stacked}
 
 
 def _torch() -> Any:  # noqa: ANN401

@@ -23,6 +23,7 @@ from torch.func import functional_call, stack_module_state, vmap
 
 from auscult.errors import RecipeError
 from auscult.recipes.base import Assignment
+from auscult.recipes.failures import explained
 from auscult.recipes.torch_data import Encoded
 from auscult.recipes.torch_optim import FusedOptimizer
 
@@ -77,14 +78,17 @@ def loss_of(outputs: Tensor, labels: Tensor, weights: Tensor, kind: str) -> Tens
     weights : tensor, shape (records,)
     kind : {"sigmoid", "softmax", "multilabel"}
     """
+    return (record_losses(outputs, labels, kind) * weights).sum() / weights.sum()
+
+
+def record_losses(outputs: Tensor, labels: Tensor, kind: str) -> Tensor:
+    """Loss of each record, shape (records,); arguments as of :func:`loss_of`."""
     if kind == "softmax":
-        each = nn.functional.cross_entropy(outputs, labels, reduction="none")
-    else:
-        truth = labels[:, None] if kind == "sigmoid" else labels
-        each = nn.functional.binary_cross_entropy_with_logits(
-            outputs, truth.to(outputs.dtype), reduction="none"
-        ).mean(dim=1)
-    return (each * weights).sum() / weights.sum()
+        return nn.functional.cross_entropy(outputs, labels, reduction="none")
+    truth = labels[:, None] if kind == "sigmoid" else labels
+    return nn.functional.binary_cross_entropy_with_logits(
+        outputs, truth.to(outputs.dtype), reduction="none"
+    ).mean(dim=1)
 
 
 def batches(assignment: Assignment, plan: Plan) -> Iterator[NDArray[np.int64]]:
@@ -100,12 +104,13 @@ def best_together(
     labels: Tensor,
     assignments: Sequence[Assignment],
     plan: Plan,
+    train: Callable[..., None] | None = None,
 ) -> tuple[int, dict[str, float]]:
     """How many models to train at once: the number with the least time per model and step.
 
     A few steps are measured on copies of the modules for 1, 2, 4, ... models at once. Small
     networks gain much from company, wide ones lose by leaving the cache. The choice changes the
-    time only: every model has its own seed.
+    time only: every model has its own seed. `train` is :func:`train_stacked` or takes its place.
 
     Returns
     -------
@@ -114,6 +119,7 @@ def best_together(
         Measured per model and step, for each number tried.
     """
     most = len(modules)
+    train = train or train_stacked
     tried = sorted({*(1 << i for i in range(most.bit_length()) if 1 << i < most), most})
     if plan.epochs * plan.steps < 10 * TRIAL_STEPS or most == 1:
         return most, {}
@@ -122,9 +128,9 @@ def best_together(
     for number in tried:
         copies = [copy.deepcopy(module) for module in modules[:number]]
         some = assignments[:number]
-        train_stacked(copies, encoded, labels, some, trial, _ignore, most_steps=1)
+        train(copies, encoded, labels, some, trial, _ignore, most_steps=1)
         start = time.perf_counter()
-        train_stacked(copies, encoded, labels, some, trial, _ignore, most_steps=TRIAL_STEPS)
+        train(copies, encoded, labels, some, trial, _ignore, most_steps=TRIAL_STEPS)
         seconds = time.perf_counter() - start
         milliseconds[str(number)] = round(1000 * seconds / TRIAL_STEPS / number, 4)
     best = min(tried, key=lambda number: milliseconds[str(number)])
@@ -171,7 +177,7 @@ def train_stacked(
     base = modules[0]
 
     def one(p: dict[str, Tensor], b: dict[str, Tensor], x: Tensor, y: Tensor, w: Tensor) -> Tensor:
-        return loss_of(_shaped(functional_call(base, (p, b), (x,))), y, w, plan.loss)
+        return loss_of(shaped(functional_call(base, (p, b), (x,))), y, w, plan.loss)
 
     losses_of = vmap(one)
     places = list(range(first_place, first_place + len(modules)))
@@ -181,7 +187,7 @@ def train_stacked(
     for step, rows in enumerate(zip(*(batches(a, plan) for a in assignments), strict=True)):
         if step == most_steps:
             break
-        index, weights = _padded(rows)
+        index, weights = padded(rows)
         picked = torch.from_numpy(index).to(device)
         optimizer.zero_grad()
         losses = losses_of(
@@ -225,7 +231,7 @@ def train_alone(
         optimizer.zero_grad()
         x = _channels_last(encoded.batch([place], picked[None])[0])
         weights = torch.ones(len(rows), dtype=x.dtype, device=x.device)
-        loss = loss_of(_shaped(module(x)), labels[picked], weights, plan.loss)
+        loss = loss_of(shaped(module(x)), labels[picked], weights, plan.loss)
         torch.autograd.backward(loss)
         optimizer.step()
         if step % every == every - 1:
@@ -242,8 +248,28 @@ def predict(module: nn.Module, place: int, encoded: Encoded, records: int) -> Te
     for start in range(0, records, PREDICT_AT_ONCE):
         rows = torch.arange(start, min(start + PREDICT_AT_ONCE, records), device=device)
         x = _channels_last(encoded.batch([place], rows[None])[0])
-        outputs.append(_shaped(module(x)).double().cpu())
+        outputs.append(shaped(module(x)).double().cpu())
     return torch.cat(outputs)
+
+
+def predictions(
+    modules: Sequence[nn.Module],
+    encoded: Encoded,
+    assignments: Sequence[Assignment],
+    records: int,
+) -> NDArray[np.float64]:
+    """Outputs of all models on all records, shape (models, records, columns)."""
+    outputs = []
+    for place, one in enumerate(assignments):
+        with explained(one.model, "predicting"):
+            outputs.append(predict(modules[place], place, encoded, records).numpy())
+        if not np.isfinite(outputs[-1]).all():
+            raise RecipeError(
+                "training diverged: its outputs are not finite",
+                where=f"model {one.model}",
+                next_step="Lower recipe.learning_rate",
+            )
+    return np.stack(outputs)
 
 
 def why_not_stacked(module: nn.Module, encoded: Encoded, device: torch.device) -> str | None:
@@ -304,15 +330,16 @@ def _channels_last(x: Tensor) -> Tensor:
     return x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x
 
 
-def _shaped(outputs: Tensor) -> Tensor:
+def shaped(outputs: Tensor) -> Tensor:
+    """Outputs with a column axis, also where a module leaves it out."""
     return outputs[:, None] if outputs.ndim == 1 else outputs
 
 
-def _padded(
+def padded(
     rows: Sequence[NDArray[np.int64]],
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Rows of all models as one array, padded with record 0 of weight 0."""
-    longest = max(len(one) for one in rows)
+    longest = max(1, *(len(one) for one in rows))
     index = np.zeros((len(rows), longest), dtype=np.int64)
     weights = np.zeros((len(rows), longest), dtype=np.float32)
     for k, one in enumerate(rows):
