@@ -75,7 +75,7 @@ def advance(_: float) -> None:
 def values_of(
     recipe: TorchRecipe, data: TrainingData, jobs: list[Assignment]
 ) -> NDArray[np.float64]:
-    values, _ = recipe.train_exactly(data, jobs, advance)
+    values: NDArray[np.float64] = recipe.train_exactly(data, jobs, advance)[0]
     return values
 
 
