@@ -26,6 +26,7 @@ from auscult.errors import ConfigError, RecipeError
 ACCOUNTANT = "PLD"
 RELATION = "add/remove"
 LEAST_NOISE = 0.1
+MOST_EPSILON = 300.0  # beyond, its exponential is no number
 MOST_NOISE = 1e4
 NOISE_DIGITS = 4
 GRID = 4001
@@ -50,7 +51,7 @@ def epsilon_for(noise: float, *, rate: float, steps: int, delta: float, records:
     """
     if noise == 0:
         return math.inf
-    found = _distribution(noise, rate, steps, records, fine=True)
+    found = _distribution(noise, rate, steps, records, fine=records == 1)
     return float(found.get_epsilon_for_delta(delta))
 
 
@@ -65,32 +66,33 @@ def noise_for(epsilon: float, *, rate: float, steps: int, delta: float) -> float
     if math.isinf(epsilon):
         return 0.0
 
-    def excess(log_noise: float) -> float:
-        noise = math.exp(log_noise)
-        return float(
-            _distribution(noise, rate, steps, 1, fine=False).get_epsilon_for_delta(delta) - epsilon
-        )
+    from scipy.optimize import brentq
 
-    low, high = math.log(LEAST_NOISE), math.log(1.0)
-    if excess(low) <= 0:
-        raise ConfigError(
-            f"epsilon {epsilon:g} needs a noise multiplier under {LEAST_NOISE:g}, which protects "
-            "nobody",
-            where="recipe.dp.epsilon",
-            expected='a smaller epsilon, or "inf" for none',
-        )
-    while excess(high) > 0:
-        low, high = high, high + 1.0
-        if high > math.log(MOST_NOISE):
-            raise ConfigError(
-                f"no noise multiplier up to {MOST_NOISE:g} gives epsilon {epsilon:g}",
-                where="recipe.dp.epsilon",
-                expected="a larger epsilon, or fewer epochs",
-            )
-    while high - low > 1e-5:
-        middle = (low + high) / 2
-        low, high = (middle, high) if excess(middle) > 0 else (low, middle)
-    noise = _rounded_up(math.exp(high))
+    def excess(log_noise: float) -> float:
+        found = _distribution(math.exp(log_noise), rate, steps, 1, fine=False)
+        return float(found.get_epsilon_for_delta(delta)) - epsilon
+
+    low = high = 0.0
+    if excess(0.0) > 0:
+        while excess(high) > 0:
+            low, high = high, high + 1.0
+            if high > math.log(MOST_NOISE):
+                raise ConfigError(
+                    f"no noise multiplier up to {MOST_NOISE:g} gives epsilon {epsilon:g}",
+                    where="recipe.dp.epsilon",
+                    expected="a larger epsilon, or fewer epochs",
+                )
+    else:
+        while excess(low) <= 0:
+            low, high = low - 0.5, low
+            if low < math.log(LEAST_NOISE):
+                raise ConfigError(
+                    f"epsilon {epsilon:g} needs a noise multiplier under {LEAST_NOISE:g}, which "
+                    "protects nobody",
+                    where="recipe.dp.epsilon",
+                    expected='a smaller epsilon, or "inf" for none',
+                )
+    noise = _rounded_up(math.exp(brentq(excess, low, high, xtol=1e-5)))
     while epsilon_for(noise, rate=rate, steps=steps, delta=delta) > epsilon:
         noise = _rounded_up(noise * (1 + 10.0**-NOISE_DIGITS))
     return noise
@@ -207,7 +209,7 @@ def delta_of_pair(dp: Mapping[str, Any], epsilons: NDArray[np.float64]) -> NDArr
     """
     found = _distribution(*_mechanism(dp), fine=False)
     both = found._pmf_remove.compose(found._pmf_add)
-    return np.array([float(both.get_delta_for_epsilon(float(e))) for e in epsilons])
+    return np.asarray(both.get_delta_for_epsilon(epsilons), dtype=np.float64)
 
 
 def _mechanism(dp: Mapping[str, Any]) -> tuple[float, float, int, int]:
@@ -223,7 +225,7 @@ def _profile(
     largest = max(float(found.get_epsilon_for_delta(1e-15)), 1e-3)
     if math.isinf(largest):
         largest = max(float(found.get_epsilon_for_delta(1e-9)), 1e-3)
-    epsilon = np.concatenate([[0.0], np.geomspace(1e-4, 1.0, 400)]) * largest
+    epsilon = np.concatenate([[0.0], np.geomspace(1e-4, 1.0, 400)]) * min(largest, MOST_EPSILON)
     return epsilon, np.asarray(found.get_delta_for_epsilon(epsilon), dtype=np.float64)
 
 
@@ -250,7 +252,7 @@ def _distribution(noise: float, rate: float, steps: int, records: int, *, fine: 
             noise,
             list(range(len(weights))),
             list(weights),
-            value_discretization_interval=max(interval, 1e-3),
+            value_discretization_interval=max(interval, 1e-3 * records),
         )
     return one if steps == 1 else one.self_compose(steps)
 
