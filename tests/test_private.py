@@ -108,7 +108,11 @@ def by_loop(module: nn.Module, x: Tensor, y: Tensor, owner: Tensor, clip: float)
 
 @pytest.mark.parametrize("unit", ["record", "patient"])
 @pytest.mark.parametrize("clip", [0.3, 2.0, math.inf])
-def test_clipped_sums_are_those_of_a_loop_over_units(unit: str, clip: float) -> None:
+@pytest.mark.parametrize("pairs", [0, 2])
+def test_clipped_sums_are_those_of_a_loop_over_units(
+    unit: str, clip: float, pairs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clipping, "PAIRS_PER_RECORD", pairs)  # none: all products of two records
     modules = chains(3)
     rng = np.random.default_rng(0)
     x = torch.from_numpy(rng.normal(size=(3, 20, 5)))

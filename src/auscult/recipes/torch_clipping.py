@@ -39,6 +39,7 @@ ELEMENT_WISE = (
     nn.Dropout,
 )
 GRADIENT_BYTES = 1 << 27
+PAIRS_PER_RECORD = 2
 
 Gradient = Callable[[Tensor, Tensor, Tensor, Tensor], list[Tensor]]
 
@@ -164,6 +165,62 @@ def _by_record(layers: Sequence[tuple[Tensor, Tensor, bool]]) -> Tensor:
 
 def _by_unit(layers: Sequence[tuple[Tensor, Tensor, bool]], used: Tensor, owner: Tensor) -> Tensor:
     """Squared norms of the units' summed gradients, at each of their records."""
+    pairs = _pairs(used, owner)
+    return (
+        _from_all(layers, used, owner) if pairs is None else _from_pairs(layers, used, owner, pairs)
+    )
+
+
+def _pairs(used: Tensor, owner: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:
+    """Model, first and second record of each pair of records of one unit; None if there are many.
+
+    The records of a unit lie side by side.
+    """
+    models, records = used.shape
+    model, first, apart = [], [], []
+    real = used > 0
+    for distance in range(1, records):
+        together = (owner[:, distance:] == owner[:, :-distance]) & real[:, distance:]
+        k, i = together.nonzero(as_tuple=True)
+        if not len(k):
+            break
+        model.append(k)
+        first.append(i)
+        apart.append(i + distance)
+        if sum(map(len, model)) > PAIRS_PER_RECORD * models * records:
+            return None
+    if not model:
+        nothing = torch.zeros(0, dtype=torch.int64, device=used.device)
+        return nothing, nothing, nothing
+    return torch.cat(model), torch.cat(first), torch.cat(apart)
+
+
+def _from_pairs(
+    layers: Sequence[tuple[Tensor, Tensor, bool]],
+    used: Tensor,
+    owner: Tensor,
+    pairs: tuple[Tensor, Tensor, Tensor],
+) -> Tensor:
+    """Every record by itself, and twice each pair: few patients have several records in a batch."""
+    model, first, second = pairs
+    alone = _by_record(layers)
+    crossed = alone.new_zeros(len(model))
+    for a, d, bias in layers:
+        crossed += ((a[model, first] * a[model, second]).sum(dim=1) + float(bias)) * (
+            d[model, first] * d[model, second]
+        ).sum(dim=1)
+    # Units numbered by their place in each model's batch.
+    changes = torch.zeros_like(owner)
+    changes[:, 1:] = (owner[:, 1:] != owner[:, :-1]).to(owner.dtype)
+    unit = changes.cumsum(dim=1)
+    total = torch.zeros_like(alone)
+    total.scatter_add_(1, unit, alone * used)
+    total.index_put_((model, unit[model, first]), 2 * crossed, accumulate=True)
+    return total.gather(1, unit)
+
+
+def _from_all(layers: Sequence[tuple[Tensor, Tensor, bool]], used: Tensor, owner: Tensor) -> Tensor:
+    """All products of two records of a batch, those of different units crossed out."""
     together = (owner[:, :, None] == owner[:, None, :]) & (used[:, :, None] * used[:, None] > 0)
     same = together.to(used.dtype)
     products = torch.zeros_like(same)
