@@ -32,7 +32,7 @@ from auscult.recipes.torch_clipping import (
     general_gradient,
 )
 from auscult.recipes.torch_data import Encoded
-from auscult.recipes.torch_training import Plan, best_together, padded, shaped
+from auscult.recipes.torch_training import Plan, padded, shaped
 
 TOLERANCE = 1e-4
 
@@ -119,8 +119,11 @@ def train_privately(
     *,
     privacy: Privacy,
     stack: str,
+    together: Callable[[Callable[..., None]], int],
 ) -> str | None:
     """Train all modules in place; returns why they were not stacked, if they were not.
+
+    `together` says how many models to train at once, given what trains them.
 
     Raises
     ------
@@ -145,12 +148,12 @@ def train_privately(
             next_step='Use stack = "auto"',
         )
     train = partial(train_stacked, privacy=privacy)
-    together = 1
+    at_once = 1
     if reason is None:
         with explained(first, "training"):
-            together, _ = best_together(modules, encoded, labels, assignments, plan, train)
-    for start in range(0, len(modules), together):
-        group = slice(start, start + together)
+            at_once = together(train)
+    for start in range(0, len(modules), at_once):
+        group = slice(start, start + at_once)
         one = assignments[start]
         with explained(one.model, "training"), torch.random.fork_rng():
             torch.manual_seed(one.seed)

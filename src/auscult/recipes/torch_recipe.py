@@ -229,6 +229,7 @@ class TorchRecipe(Recipe):
             why_not_stacked,
         )
 
+        speed = {} if speed is None else speed
         device = self._device()
         kind, columns, records = output_kind(data), output_columns(data), len(data.inputs)
         encoded = self._encoded(data.inputs, device)
@@ -249,7 +250,9 @@ class TorchRecipe(Recipe):
         with explained(first, "the first forward pass"):
             check_shape(modules[0], encoded, columns)
         if self.dp is not None:
-            return self._train_privately(modules, encoded, labels, data, assignments, plan, advance)
+            return self._train_privately(
+                modules, encoded, labels, data, assignments, plan, advance, speed
+            )
         reason = (
             "as configured (stack = never)"
             if self.stack == "never"
@@ -263,7 +266,6 @@ class TorchRecipe(Recipe):
                     where="recipe.stack",
                     next_step='Use stack = "auto"',
                 )
-        speed = {} if speed is None else speed
         if reason is None:
             with explained(first, "training"):
                 together = self._together(modules, encoded, labels, assignments, plan, speed)
@@ -294,6 +296,7 @@ class TorchRecipe(Recipe):
         assignments: Sequence[Assignment],
         plan: Plan,
         advance: Callable[[float], None],
+        speed: dict[str, Any],
     ) -> tuple[NDArray[np.float64], dict[str, Any]]:
         """Train with differential privacy; returns as :meth:`train_exactly` does."""
         from auscult.recipes.torch_private import Privacy, train_privately
@@ -301,8 +304,20 @@ class TorchRecipe(Recipe):
 
         promised = self._guarantee(data)
         privacy = Privacy.of(promised, data.patient_of_record, len(data.inputs))
+
+        def together(train: Callable[..., None]) -> int:
+            return self._together(modules, encoded, labels, assignments, plan, speed, train)
+
         reason = train_privately(
-            modules, encoded, labels, assignments, plan, advance, privacy=privacy, stack=self.stack
+            modules,
+            encoded,
+            labels,
+            assignments,
+            plan,
+            advance,
+            privacy=privacy,
+            stack=self.stack,
+            together=together,
         )
         facts = _facts(modules[0], reason) | {"dp": promised.facts()}
         return predictions(modules, encoded, assignments, len(data.inputs)), facts
@@ -339,12 +354,13 @@ class TorchRecipe(Recipe):
         assignments: Sequence[Assignment],
         plan: Plan,
         speed: dict[str, Any],
+        train: Callable[..., None] | None = None,
     ) -> int:
         """Models at once in this process: measured for its first block, kept for the others."""
         from auscult.recipes.torch_training import best_together
 
         if self._measured is None or self._measured[0] != len(modules):
-            best, milliseconds = best_together(modules, encoded, labels, assignments, plan)
+            best, milliseconds = best_together(modules, encoded, labels, assignments, plan, train)
             self._measured = (len(modules), best, milliseconds)
         _, best, milliseconds = self._measured
         speed["models_at_once"] = best
