@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from torch import nn
 from auscult.attacks.joint import auc_in_folds
 from auscult.audit import Audit
 from auscult.cohort import Cohort, TrainingData
+from auscult.config import parse
+from auscult.errors import ConfigError
 from auscult.inputs import TableInputs
 from auscult.layout import Layout, lay_out
 from auscult.protection import accounting, empirical
@@ -27,6 +30,7 @@ from auscult.protection.promise import exceeds_bound, promise
 from auscult.recipes import torch_private as private
 from auscult.recipes.base import Assignment
 from auscult.recipes.torch_recipe import TorchRecipe
+from auscult.report import write_report
 from auscult.risk.patients import patient_risk
 from tests.cohorts import visits
 from tests.simulation import simulate
@@ -309,3 +313,43 @@ def test_an_audit_says_what_was_promised(tmp_path: Path) -> None:
     text = (tmp_path / "run" / "results" / "summary.json").read_text()
     assert json.loads(text, parse_constant=lambda name: pytest.fail(name))["guarantee"] == found
     assert "Zxq" not in text
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "Trained with differential privacy at record level" in page
+    assert "DEFECT" not in page
+    broken = result.summary | {"guarantee": found | {"defects": ["DEFECT: it leaks"]}}
+    write_report(broken, tmp_path / "broken.html")
+    assert '<p class="verdict">DEFECT: it leaks.</p>' in (tmp_path / "broken.html").read_text()
+
+
+CONFIGURATION = """
+[cohort]
+table = "visits.csv"
+patient = "person"
+label = "outcome"
+[recipe]
+kind = "torch"
+[recipe.dp]
+unit = "patient"
+"""
+
+
+def test_the_file_says_what_the_recipe_is_given() -> None:
+    def recipe(lines: str) -> dict[str, Any]:
+        parsed = parse(tomllib.loads(CONFIGURATION + lines), "audit.toml")
+        return dict(parsed.recipe.recipe(Path()).settings()["dp"])
+
+    asked = {"unit": "patient", "delta": 1e-5}
+    assert recipe("epsilon = 8\nclip = 1.0") == asked | {"epsilon": 8.0, "clip": 1.0}
+    assert recipe('epsilon = "inf"') == asked | {"epsilon": "inf", "clip": "inf"}
+    assert recipe("noise = 0.5\nclip = 2") == asked | {"noise": 0.5, "clip": 2.0}
+    for lines, words in (
+        ("epsilon = 8", "not clipped"),
+        ("epsilon = 8\nclip = 1.0\nsigma = 2", "sigma: there is no such key"),
+        ("epsilon = 8\nclip = -1.0", "clip"),
+        ('epsilon = "eight"\nclip = 1.0', "epsilon"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            recipe(lines)
+    wrong = CONFIGURATION.replace('kind = "torch"', 'kind = "sklearn"') + "epsilon = 8\nclip = 1.0"
+    with pytest.raises(ConfigError, match="no such key"):
+        parse(tomllib.loads(wrong), "audit.toml")

@@ -13,7 +13,7 @@ from auscult.audit import Audit
 from auscult.cohort import Cohort
 from auscult.config.cohort import CohortPart
 from auscult.config.part import Part
-from auscult.config.recipe import RECIPE_PARTS, RecipePart
+from auscult.config.recipe import RECIPE_PARTS, DpPart, RecipePart
 from auscult.errors import AuscultError, ConfigError
 from auscult.files import toml_text
 
@@ -163,5 +163,7 @@ def _known_keys(steps: list[str]) -> list[str]:
         "recipe": list(RECIPE_PARTS),
         "audit": [AuditPart],
     }
+    if steps[:2] == ["recipe", "dp"]:
+        return list(DpPart.model_fields)
     models = parts.get(steps[0], []) if steps else [Configuration]
     return list(dict.fromkeys(name for model in models for name in model.model_fields))
