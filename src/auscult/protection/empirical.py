@@ -184,10 +184,10 @@ def _pooled(guesses: Guesses, delta: float) -> dict[str, Any]:
             allowed = gaussian_delta(math.sqrt(2) * mu, grid)
             return _least(number, right, guesses.coins, grid, allowed)
 
-        epsilon = largest_rejected(p_private, level)
+        epsilon = largest_rejected(p_private, level, best["epsilon"])
         if epsilon > best["epsilon"]:
             best |= {"epsilon": epsilon, "guesses": number, "right": right}
-        gaussian = max(gaussian, largest_rejected(p_gaussian, level))
+        gaussian = largest_rejected(p_gaussian, level, gaussian)
     best["epsilon_if_gaussian"] = gaussian_epsilon(gaussian, delta)
     return best
 
@@ -259,16 +259,16 @@ def p_of_guesses(number: int, right: int, coins: int, epsilon: float, delta: flo
     return min(1.0, tail + 2 * coins * delta * share)
 
 
-def largest_rejected(p: Callable[[float], float], level: float) -> float:
-    """Largest value up to which the p-value stays under the level; 0 if it never does."""
-    if p(0.0) > level:
-        return 0.0
-    low, high = 0.0, 0.25
+def largest_rejected(p: Callable[[float], float], level: float, above: float = 0.0) -> float:
+    """Largest value up to which the p-value stays under the level; `above` if it never does."""
+    if p(above) > level:
+        return above
+    low, high = above, max(0.25, 2 * above)
     while p(high) <= level:
         low, high = high, 2 * high
         if high > LARGEST:
             return low
-    for _ in range(30):
+    for _ in range(20):
         middle = (low + high) / 2
         low, high = (middle, high) if p(middle) <= level else (low, middle)
     return low
