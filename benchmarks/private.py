@@ -48,7 +48,7 @@ def cost(work: Path) -> None:
     recipe, here = audit.recipe, torch.device("cpu")
     if not isinstance(recipe, TorchRecipe):
         raise TypeError("the cohort's recipe is PyTorch's")
-    encoded = recipe._encoded(data.inputs, here)
+    encoded, maker = recipe._encoded(data.inputs, here), recipe._maker()
     encoded.fit([one.members for one in jobs])
     labels = torch.from_numpy(data.labels)
     plan = Plan(
@@ -74,7 +74,7 @@ def cost(work: Path) -> None:
     times: dict[str, list[float]] = {name: [] for name in trainers}
     for _ in range(ROUNDS):
         for name, train in trainers.items():
-            modules = [recipe._module(one, encoded, 1, here) for one in jobs]
+            modules = [maker.make(one, encoded.shape, 1, here, torch.float32) for one in jobs]
             start = time.process_time()
             train(modules, encoded, labels, jobs, plan, lambda _: None)
             times[name].append(1000 * (time.process_time() - start) / MODELS / EPOCHS)

@@ -152,14 +152,23 @@ def test_clipped_sums_are_those_of_a_loop_over_units(
             torch.testing.assert_close(alone[0], wanted, rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize("stack", ["auto", "never"])
+@pytest.mark.parametrize(
+    ("stack", "more"),
+    [("auto", {}), ("never", {}), ("auto", {"schedule": "cosine", "ema": 0.9})],
+)
 def test_no_noise_and_no_clip_is_plain_training(
-    stack: str, monkeypatch: pytest.MonkeyPatch
+    stack: str, more: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from auscult.recipes import torch_training as plain
 
     data, jobs = table(), assignments()
-    how: dict[str, Any] = {"hidden": [8, 8], "epochs": 3, "batch_size": 10, "dtype": "float64"}
+    how: dict[str, Any] = {
+        "hidden": [8, 8],
+        "epochs": 3,
+        "batch_size": 10,
+        "dtype": "float64",
+        **more,
+    }
     # The same batches, of the expected size each, and the same scaling.
     rng = np.random.default_rng(3)
     rows = {
@@ -360,6 +369,8 @@ def test_patient_level_needs_to_know_whose_records_are() -> None:
     recipe = TorchRecipe(dp={"unit": "patient", "epsilon": 4.0, "clip": 1.0})
     assert "whose each record" in str(recipe.supports(nobody))
     assert TorchRecipe(dp={"unit": "record", "epsilon": "inf"}).supports(nobody) is None
+    short = TorchRecipe(dtype="bfloat16", dp={"unit": "record", "epsilon": 4.0, "clip": 1.0})
+    assert "16 bits" in str(short.supports(data))
 
 
 def normed(inputs: int, outputs: int) -> nn.Module:

@@ -27,6 +27,11 @@ class Stage(IntEnum):
     PRIVATE_SAMPLING = 60
     PRIVATE_NOISE = 61
     EMPIRICAL_PAIRS = 62
+    AUGMENTATION = 70
+    BLIND_FOLDS = 120
+    BLIND_PATIENTS = 121
+    BLIND_TRAINING = 122
+    BLIND_NULL = 123
 
 
 def sequence(seed: int, stage: Stage, *numbers: int) -> np.random.SeedSequence:

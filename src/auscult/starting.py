@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from auscult.cost import Trial, available_memory, expected, in_bytes
+from auscult.cost import Trial, expected, in_bytes
 from auscult.crews import default_workers
 from auscult.display import duration
 from auscult.errors import CohortError
+from auscult.parallel import available_memory
 from auscult.risk.stability import models_needed, planning_without_pilot
 
 if TYPE_CHECKING:

@@ -68,7 +68,7 @@ def check(
 
     loaded = load(configuration)
     found = None if pilot is None else read_summary_file(pilot)
-    audit = loaded.audit()
+    audit = loaded.audit(progress=progress_for())
     audit.check()
     typer.echo(describe_cohort(audit.cohort))
     trial = audit.trial(progress_for())
@@ -100,7 +100,7 @@ def run(
     )
     crew.check()
     loaded = load(configuration)
-    audit = loaded.audit()
+    audit = loaded.audit(progress=progress_for())
     target = out or Path("runs") / configuration.resolve().stem
     finish(audit.run(target, engine=crew, progress=progress_for(), configuration=loaded.resolved()))
 

@@ -207,6 +207,15 @@ def guarantee(
     )
 
 
+def unkept(given: Mapping[str, Any], data: TrainingData, dtype: str) -> str | None:
+    """Why the settings cannot be kept on this data, or None."""
+    if DpSettings.read(given).unit == "patient" and data.patient_of_record is None:
+        return "private training at patient level needs to know whose each record is"
+    if dtype == "bfloat16":
+        return 'norms of gradients need more than 16 bits: dp does not go with dtype = "bfloat16"'
+    return None
+
+
 def _positive(
     given: Mapping[str, Any], name: str, *, zero: bool = False, infinite: bool = False
 ) -> float | None:

@@ -24,6 +24,8 @@ from auscult.randomness import Stage, generator, integer_seed
 from auscult.recipes.base import Assignment
 from auscult.recipes.failures import explained
 from auscult.recipes.privacy import Guarantee
+from auscult.recipes.torch_augment import augmented_step
+from auscult.recipes.torch_backbone import train_mode
 from auscult.recipes.torch_clipping import (
     Clipping,
     Gradient,
@@ -183,13 +185,14 @@ def train_stacked(
 ) -> None:
     """Train modules in place, as :func:`auscult.recipes.torch_training.train_stacked` does."""
     for module in modules:
-        module.train()
+        train_mode(module)
     names = [name for name, p in modules[0].named_parameters() if p.requires_grad]
     stacked, buffers = stack_module_state(list(modules))
     leaves = [stacked[name].detach() for name in names]
     for leaf in leaves:
         leaf.requires_grad_()
     optimizer = plan.make_optimizer(leaves)
+    average = plan.average(leaves)
     values = {name: value.detach() for name, value in stacked.items()}
     values |= {name: leaf.detach() for name, leaf in zip(names, leaves, strict=True)}
     gradient: Gradient
@@ -214,16 +217,22 @@ def train_stacked(
         index, weights = padded(rows)
         picked = torch.from_numpy(index).to(device)
         used = torch.from_numpy(weights).to(device, dtype)
-        sums = gradient(encoded.batch(places, picked), labels[picked], used, owner[picked])
+        x = augmented_step(encoded.batch(places, picked), rows, assignments, step, plan.augment)
+        sums = gradient(x, labels[picked], used, owner[picked])
         for place, source in enumerate(sources):
             privacy.add_noise([total[place] for total in sums], source)
         for leaf, total in zip(leaves, sums, strict=True):
             leaf.grad = total.div_(privacy.expected)
+        optimizer.rate = plan.rate(step)
         optimizer.step()
+        if average is not None:
+            average.update()
         if step % every == every - 1:
             advance(len(modules) * every / rounds)
     else:
         advance(len(modules) * (rounds % every) / rounds)
+    if average is not None:
+        average.put_in_place()
     with torch.no_grad():
         for place, module in enumerate(modules):
             named = dict(module.named_parameters())
@@ -233,14 +242,15 @@ def train_stacked(
 
 def refuse_mixing(module: nn.Module, encoded: Encoded, records: int) -> None:
     """Raise a RecipeError when what a module says of one record depends on the others."""
+    train_mode(module)
     for part in module.modules():
-        if isinstance(part, nn.modules.batchnorm._BatchNorm):
+        if isinstance(part, nn.modules.batchnorm._BatchNorm) and part.training:
             raise RecipeError(
                 "batch norm mixes the records of a batch, so no record has a gradient of its own",
                 where="recipe.dp",
                 next_step="Use group norm or layer norm in the network",
             )
-    probe = copy.deepcopy(module).train()
+    probe = copy.deepcopy(module)
     for part in probe.modules():
         if isinstance(part, nn.modules.dropout._DropoutNd):
             part.eval()

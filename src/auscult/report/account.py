@@ -292,12 +292,43 @@ def limits_section(summary: Part) -> Section:
                 "How these models were trained and who trained them was declared, not observed.",
             )
         )
+    items += _pretrained(summary.part("recipe").part("facts").part("pretrained"))
     return Section(
         key="limits",
         heading="What this report does not say",
         short="Limits",
         blocks=(Items(items=tuple(items)),),
     )
+
+
+def _pretrained(facts: Part) -> list[tuple[str, str]]:
+    """What weights from elsewhere mean for the audit."""
+    said = facts.text("trained_on_cohort")
+    if said == "yes":
+        return [
+            (
+                "A backbone that knows every patient.",
+                (
+                    "The weights that the models start from were trained on patients of this "
+                    "cohort, as declared. Each of these patients is a member of that backbone in "
+                    "every model, so that models with and without a patient differ in what was "
+                    "trained here only: the figures are the leakage of this last training. What "
+                    "the backbone itself gives away is not in them and comes on top."
+                ),
+            )
+        ]
+    if said == "not declared":
+        return [
+            (
+                "Frozen parameters of unknown origin.",
+                (
+                    "Parts of the network were not trained here, and it was not declared whether "
+                    "they were trained on patients of this cohort. If they were, what they give "
+                    "away about these patients is not in the figures and comes on top."
+                ),
+            )
+        ]
+    return []
 
 
 def free_sections(summary: Part) -> dict[str, Section]:
