@@ -52,12 +52,24 @@ class LeftOut:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TrainingData:
-    """What a recipe may see: inputs and labels. No patient, no group, no membership."""
+    """What a recipe may see: inputs and labels. No identifier, no group, no membership.
+
+    Attributes
+    ----------
+    inputs : TableInputs or ArrayInputs
+    labels : int64 array
+    task : {"binary", "multiclass", "multilabel"}
+    classes : tuple of str
+    patient_of_record : int64 array, shape (records,), optional
+        Which records belong together, as numbers without meaning: private training at patient
+        level samples and clips them together.
+    """
 
     inputs: Inputs
     labels: NDArray[np.int64]
     task: Task
     classes: tuple[str, ...]
+    patient_of_record: NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -368,7 +380,11 @@ class Cohort:
     def training_data(self) -> TrainingData:
         """The part that recipes may see."""
         return TrainingData(
-            inputs=self.inputs, labels=self.labels, task=self.task, classes=self.classes
+            inputs=self.inputs,
+            labels=self.labels,
+            task=self.task,
+            classes=self.classes,
+            patient_of_record=self.patient_of_record,
         )
 
     def fingerprint(self) -> str:

@@ -265,6 +265,7 @@ def _assess(
         groups=roster.groups,
         stratum=None if labels is None else _stratum(labels),
         utility=utility,
+        dp=outputs.facts.get("dp"),
     )
     return analyse(evidence, seed=seed, progress=progress, settings=settings), models
 

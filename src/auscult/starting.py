@@ -198,7 +198,8 @@ def describe_trial(audit: Audit, trial: Trial, workers: int | None) -> str:
     """What training one block took, and what the audit will take."""
     count = min(workers or default_workers(), math.ceil(audit.models / trial.models))
     cost = expected(trial, models=audit.models, records=audit.cohort.records, workers=count)
-    facts = ", ".join(f"{name} {value}" for name, value in trial.facts.items())
+    promised = trial.facts.get("dp")
+    facts = ", ".join(f"{name} {value}" for name, value in trial.facts.items() if name != "dp")
     each = duration_of(trial.seconds / trial.models)
     plural = "s" if count > 1 else ""
     whole = duration_of(cost.training_seconds + cost.analysis_seconds)
@@ -212,6 +213,14 @@ def describe_trial(audit: Audit, trial: Trial, workers: int | None) -> str:
         f"Memory   about {in_bytes(cost.memory_bytes)}",
         f"Disk     about {in_bytes(cost.disk_bytes)}",
     ]
+    if promised is not None:
+        lines.append(
+            "Promise  "
+            + ", ".join(
+                f"{name} {promised[name]}"
+                for name in ("unit", "epsilon", "delta", "noise", "clip", "rate", "steps")
+            )
+        )
     lines += [f"Note     {what}: {n}" for what, n in trial.notes.items()]
     available = available_memory()
     if available is not None and available < cost.memory_bytes:

@@ -14,7 +14,7 @@ from auscult.cohort import Cohort
 from auscult.config.cohort import CohortPart, JoinPart
 from auscult.config.dataset import DATASET, FILES, AnyCohortPart, DatasetPart
 from auscult.config.part import Part
-from auscult.config.recipe import RECIPE_PARTS, RecipePart
+from auscult.config.recipe import RECIPE_PARTS, DpPart, RecipePart
 from auscult.errors import AuscultError, ConfigError
 from auscult.files import toml_text
 from auscult.progress import SILENT, Progress
@@ -164,5 +164,7 @@ def _known_keys(steps: list[str]) -> list[str]:
         "recipe": list(RECIPE_PARTS),
         "audit": [AuditPart],
     }
+    if steps[:2] == ["recipe", "dp"]:
+        return list(DpPart.model_fields)
     models = parts.get(steps[0], []) if steps else [Configuration]
     return list(dict.fromkeys(name for model in models for name in model.model_fields))

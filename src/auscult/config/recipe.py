@@ -12,6 +12,17 @@ from auscult.errors import ConfigError
 from auscult.recipes import PythonRecipe, SklearnRecipe, TorchRecipe
 from auscult.recipes.base import Recipe
 from auscult.recipes.networks import KEYS, network
+from auscult.recipes.privacy import DpSettings
+
+
+class DpPart(Part):
+    """``[recipe.dp]``: training with differential privacy."""
+
+    unit: Literal["record", "patient"]
+    epsilon: Annotated[float, Field(gt=0)] | Literal["inf"] | None = None
+    noise: Annotated[float, Field(ge=0)] | None = None
+    delta: Annotated[float, Field(gt=0, lt=1)] | None = None
+    clip: Annotated[float, Field(gt=0)] | Literal["inf"] | None = None
 
 
 class TorchPart(Part):
@@ -40,6 +51,7 @@ class TorchPart(Part):
     device: Literal["auto", "cpu", "cuda"] | None = None
     dtype: Literal["float32", "float64", "bfloat16"] | None = None
     arguments: dict[str, Any] | None = None
+    dp: DpPart | None = None
 
     @model_validator(mode="after")
     def _nothing_ignored(self) -> TorchPart:
@@ -73,6 +85,8 @@ class TorchPart(Part):
         del settings["kind"]
         if "arguments" in settings:
             settings["factory_arguments"] = settings.pop("arguments")
+        if self.dp is not None:
+            settings["dp"] = DpSettings.read(self.dp.given()).as_settings()
         if settings.get("weights") is not None:
             settings["weights"] = folder / settings["weights"]
         return TorchRecipe(folder=folder, **settings)  # type: ignore[no-any-return]

@@ -18,6 +18,7 @@ from auscult.recipes.base import Assignment, BlockOutputs, Recipe
 from auscult.recipes.failures import explained
 from auscult.recipes.networks import kind_of
 from auscult.recipes.outputs import output_columns, output_kind
+from auscult.recipes.privacy import DpSettings, Guarantee, guarantee, unkept
 from auscult.recipes.torch_maker import Maker
 from auscult.recipes.torch_settings import check, used
 
@@ -83,12 +84,17 @@ class TorchRecipe(Recipe):
         Of a factory, or further settings of a built-in network.
     folder : path-like, optional
         Where to look for the module first.
+    dp : mapping, optional
+        Train with differential privacy (DP-SGD): `unit` ("record" or "patient"), `epsilon` (or
+        `noise`), `delta` (1e-5), `clip`. An infinite epsilon, or noise 0, samples and clips alike
+        and promises nothing.
 
     Notes
     -----
     Tables: numbers are scaled on each model's own members, missing ones become 0 beside an
     indicator; categories are one-hot. Images and signals: each channel is scaled on the members.
-    Parameters that do not require a gradient stay as the factory made them.
+    Parameters that do not require a gradient stay as the factory made them. With `dp` the scaling
+    is the whole cohort's: statistics of the members would tell about them.
     """
 
     kind = "torch"
@@ -119,6 +125,7 @@ class TorchRecipe(Recipe):
         dtype: str = "float32",
         factory_arguments: Mapping[str, Any] | None = None,
         folder: Path | str | None = None,
+        dp: Mapping[str, Any] | None = None,
     ) -> None:
         self.model = model
         self.hidden = hidden
@@ -143,6 +150,7 @@ class TorchRecipe(Recipe):
         self.dtype = dtype
         self.factory_arguments = factory_arguments
         self.folder = None if folder is None else Path(folder)
+        self.dp = dp
         self._kept: tuple[TableInputs | ArrayInputs, Encoded] | None = None
         self._measured: tuple[int, int, dict[str, float]] | None = None
         self._features: Features | None = None
@@ -171,6 +179,8 @@ class TorchRecipe(Recipe):
         settings |= used(self.__dict__)
         if self.augment:
             settings["augment"] = {one.name: one.amount for one in parse(self.augment)}
+        if self.dp is not None:
+            settings["dp"] = DpSettings.read(self.dp).as_settings()
         # Device, number format and stacking change the last digits: they are part of the identity.
         return settings | {"stack": self.stack, "device": self.device, "dtype": self.dtype}
 
@@ -183,6 +193,9 @@ class TorchRecipe(Recipe):
             if self.scaling != "members":
                 return "scaling goes with images and signals, and this is a table"
         no = self._maker().why_not(data.inputs, self.image_size)
+        if no is None and self.dp is not None:
+            no = unkept(self.dp, data, self.dtype)
+            self._guarantee(data)
         if no is not None:
             return no
         return unfit(parse(self.augment), reads)
@@ -236,20 +249,14 @@ class TorchRecipe(Recipe):
         """Outputs in 64 bits, shape (models, records, columns), and facts; fills in `speed`."""
         torch = _torch()
         from auscult.recipes.torch_backbone import prepared
-        from auscult.recipes.torch_training import (
-            Plan,
-            check_shape,
-            predict,
-            steps_per_epoch,
-            train_alone,
-            train_stacked,
-            why_not_stacked,
-        )
+        from auscult.recipes.torch_training import Plan, check_shape, predict, steps_per_epoch
 
+        speed = {} if speed is None else speed
         device = self._device()
         kind, columns, records = output_kind(data), output_columns(data), len(data.inputs)
         encoded = self._encoded(data.inputs, device)
-        encoded.fit([one.members for one in assignments])
+        everybody = np.arange(records)
+        encoded.fit([one.members if self.dp is None else everybody for one in assignments])
         labels = torch.from_numpy(data.labels).to(device)
         steps = steps_per_epoch(records, self.batch_size)
         plan = Plan(
@@ -280,39 +287,8 @@ class TorchRecipe(Recipe):
         modules, encoded, self._features = ready.modules, ready.encoded, ready.features
         with explained(first, "the first forward pass"):
             check_shape(modules[0], encoded, columns)
-        reason = (
-            "as configured (stack = never)"
-            if self.stack == "never"
-            else why_not_stacked(modules[0], encoded, device)
-        )
-        if reason is not None and self.stack == "always":
-            reason = None if "faster" in reason else reason
-            if reason is not None:
-                raise RecipeError(
-                    f"the module cannot be stacked: {reason}",
-                    where="recipe.stack",
-                    next_step='Use stack = "auto"',
-                )
-        speed = {} if speed is None else speed
-        if reason is None:
-            with explained(first, "training"):
-                together = self._together(modules, encoded, labels, assignments, plan, speed)
-                for start in range(0, len(modules), together):
-                    group = slice(start, start + together)
-                    train_stacked(
-                        modules[group],
-                        encoded,
-                        labels,
-                        assignments[group],
-                        plan,
-                        advance,
-                        first_place=start,
-                    )
-        else:
-            for place, one in enumerate(assignments):
-                with explained(one.model, "training"), torch.random.fork_rng():
-                    torch.manual_seed(one.seed)
-                    train_alone(modules[place], place, encoded, labels, one, plan, advance)
+        train = self._train_openly if self.dp is None else self._train_privately
+        reason = train(modules, encoded, labels, data, assignments, plan, advance, speed)
         outputs = []
         for place, one in enumerate(assignments):
             with explained(one.model, "predicting"):
@@ -337,7 +313,100 @@ class TorchRecipe(Recipe):
                 **ready.facts,
                 **({} if maker.loaded is None else {"tensors": maker.loaded}),
             }
+        if self.dp is not None:
+            facts["dp"] = self._guarantee(data).facts()
         return np.stack(outputs), facts
+
+    def _train_openly(
+        self,
+        modules: Sequence[nn.Module],
+        encoded: Encoded,
+        labels: torch.Tensor,
+        data: TrainingData,
+        assignments: Sequence[Assignment],
+        plan: Plan,
+        advance: Callable[[float], None],
+        speed: dict[str, Any],
+    ) -> str | None:
+        """Train in place; returns why the models were not stacked, if they were not."""
+        del data
+        torch = _torch()
+        from auscult.recipes.torch_training import train_alone, train_stacked, why_not_stacked
+
+        first, device = assignments[0].model, labels.device
+        reason = (
+            "as configured (stack = never)"
+            if self.stack == "never"
+            else why_not_stacked(modules[0], encoded, device)
+        )
+        if reason is not None and self.stack == "always":
+            reason = None if "faster" in reason else reason
+            if reason is not None:
+                raise RecipeError(
+                    f"the module cannot be stacked: {reason}",
+                    where="recipe.stack",
+                    next_step='Use stack = "auto"',
+                )
+        if reason is None:
+            with explained(first, "training"):
+                together = self._together(modules, encoded, labels, assignments, plan, speed)
+                for start in range(0, len(modules), together):
+                    group = slice(start, start + together)
+                    train_stacked(
+                        modules[group],
+                        encoded,
+                        labels,
+                        assignments[group],
+                        plan,
+                        advance,
+                        first_place=start,
+                    )
+        else:
+            for place, one in enumerate(assignments):
+                with explained(one.model, "training"), torch.random.fork_rng():
+                    torch.manual_seed(one.seed)
+                    train_alone(modules[place], place, encoded, labels, one, plan, advance)
+        return reason
+
+    def _train_privately(
+        self,
+        modules: Sequence[nn.Module],
+        encoded: Encoded,
+        labels: torch.Tensor,
+        data: TrainingData,
+        assignments: Sequence[Assignment],
+        plan: Plan,
+        advance: Callable[[float], None],
+        speed: dict[str, Any],
+    ) -> str | None:
+        """As :meth:`_train_openly`, with differential privacy."""
+        from auscult.recipes.torch_private import Privacy, train_privately
+
+        def together(train: Callable[..., None]) -> int:
+            return self._together(modules, encoded, labels, assignments, plan, speed, train)
+
+        return train_privately(
+            modules,
+            encoded,
+            labels,
+            assignments,
+            plan,
+            advance,
+            privacy=Privacy.of(self._guarantee(data), data.patient_of_record, len(data.inputs)),
+            stack=self.stack,
+            together=together,
+        )
+
+    def _guarantee(self, data: TrainingData) -> Guarantee:
+        from auscult.recipes.torch_training import steps_per_epoch
+
+        return guarantee(
+            DpSettings.read(self.dp or {}),
+            data,
+            batch_size=self.batch_size,
+            epochs=self.epochs,
+            steps=steps_per_epoch(len(data.inputs), self.batch_size),
+        )
 
     def _encoded(self, inputs: TableInputs | ArrayInputs, device: torch.device) -> Encoded:
         """Inputs on the device, kept from block to block of the same cohort."""
@@ -374,12 +443,13 @@ class TorchRecipe(Recipe):
         assignments: Sequence[Assignment],
         plan: Plan,
         speed: dict[str, Any],
+        train: Callable[..., None] | None = None,
     ) -> int:
         """Models at once in this process: measured for its first block, kept for the others."""
         from auscult.recipes.torch_training import best_together
 
         if self._measured is None or self._measured[0] != len(modules):
-            best, milliseconds = best_together(modules, encoded, labels, assignments, plan)
+            best, milliseconds = best_together(modules, encoded, labels, assignments, plan, train)
             self._measured = (len(modules), best, milliseconds)
         _, best, milliseconds = self._measured
         speed["models_at_once"] = best

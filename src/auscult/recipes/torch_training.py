@@ -115,14 +115,17 @@ def loss_of(outputs: Tensor, labels: Tensor, weights: Tensor, kind: str) -> Tens
     weights : tensor, shape (records,)
     kind : {"sigmoid", "softmax", "multilabel"}
     """
+    return (record_losses(outputs, labels, kind) * weights).sum() / weights.sum()
+
+
+def record_losses(outputs: Tensor, labels: Tensor, kind: str) -> Tensor:
+    """Loss of each record, shape (records,); arguments as of :func:`loss_of`."""
     if kind == "softmax":
-        each = nn.functional.cross_entropy(outputs, labels, reduction="none")
-    else:
-        truth = labels[:, None] if kind == "sigmoid" else labels
-        each = nn.functional.binary_cross_entropy_with_logits(
-            outputs, truth.to(outputs.dtype), reduction="none"
-        ).mean(dim=1)
-    return (each * weights).sum() / weights.sum()
+        return nn.functional.cross_entropy(outputs, labels, reduction="none")
+    truth = labels[:, None] if kind == "sigmoid" else labels
+    return nn.functional.binary_cross_entropy_with_logits(
+        outputs, truth.to(outputs.dtype), reduction="none"
+    ).mean(dim=1)
 
 
 def batches(assignment: Assignment, plan: Plan) -> Iterator[NDArray[np.int64]]:
@@ -138,12 +141,13 @@ def best_together(
     labels: Tensor,
     assignments: Sequence[Assignment],
     plan: Plan,
+    train: Callable[..., None] | None = None,
 ) -> tuple[int, dict[str, float]]:
     """How many models to train at once: the number with the least time per model and step.
 
     A few steps are measured on copies of the modules for 1, 2, 4, ... models at once. Small
     networks gain much from company, wide ones lose by leaving the cache. The choice changes the
-    time only: every model has its own seed.
+    time only: every model has its own seed. `train` is :func:`train_stacked` or takes its place.
 
     Returns
     -------
@@ -152,6 +156,7 @@ def best_together(
         Measured per model and step, for each number tried.
     """
     most = len(modules)
+    train = train or train_stacked
     tried = sorted({*(1 << i for i in range(most.bit_length()) if 1 << i < most), most})
     if plan.epochs * plan.steps < 10 * TRIAL_STEPS or most == 1:
         return most, {}
@@ -160,9 +165,9 @@ def best_together(
     for number in tried:
         copies = [copy.deepcopy(module) for module in modules[:number]]
         some = assignments[:number]
-        train_stacked(copies, encoded, labels, some, trial, _ignore, most_steps=1)
+        train(copies, encoded, labels, some, trial, _ignore, most_steps=1)
         start = time.perf_counter()
-        train_stacked(copies, encoded, labels, some, trial, _ignore, most_steps=TRIAL_STEPS)
+        train(copies, encoded, labels, some, trial, _ignore, most_steps=TRIAL_STEPS)
         seconds = time.perf_counter() - start
         milliseconds[str(number)] = round(1000 * seconds / TRIAL_STEPS / number, 4)
     best = min(tried, key=lambda number: milliseconds[str(number)])
@@ -218,7 +223,7 @@ def train_stacked(
         y: Tensor,
         w: Tensor,
     ) -> Tensor:
-        outputs = _shaped(functional_call(base, (p, f, b), (x,)))
+        outputs = shaped(functional_call(base, (p, f, b), (x,)))
         return loss_of(outputs.to(w.dtype), y, w, plan.loss)
 
     losses_of = vmap(one, in_dims=(0, None if shared else 0, 0, 0, 0, 0))
@@ -228,7 +233,7 @@ def train_stacked(
     for step, rows in enumerate(zip(*(batches(a, plan) for a in assignments), strict=True)):
         if step == most_steps:
             break
-        index, weights = _padded(rows)
+        index, weights = padded(rows)
         picked = torch.from_numpy(index).to(device)
         optimizer.zero_grad()
         x = augmented_step(encoded.batch(places, picked), rows, assignments, step, plan.augment)
@@ -303,7 +308,7 @@ def train_alone(
         x = _channels_last(augmented_step(x, [rows], [assignment], step, plan.augment)[0])
         weights = torch.ones(len(rows), dtype=x.dtype, device=x.device)
         with plan.precision(x.device):
-            outputs = _shaped(module(x))
+            outputs = shaped(module(x))
             loss = loss_of(outputs.to(x.dtype), labels[picked], weights, plan.loss)
         torch.autograd.backward(loss)
         optimizer.rate = plan.rate(step)
@@ -329,7 +334,7 @@ def predict(module: nn.Module, place: int, encoded: Encoded, records: int) -> Te
     for start in range(0, records, at_once):
         rows = torch.arange(start, min(start + at_once, records), device=device)
         x = _channels_last(encoded.batch([place], rows[None])[0])
-        outputs.append(_shaped(module(x)).double().cpu())
+        outputs.append(shaped(module(x)).double().cpu())
     return torch.cat(outputs)
 
 
@@ -392,15 +397,16 @@ def _channels_last(x: Tensor) -> Tensor:
     return x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x
 
 
-def _shaped(outputs: Tensor) -> Tensor:
+def shaped(outputs: Tensor) -> Tensor:
+    """Outputs with a column axis, also where a module leaves it out."""
     return outputs[:, None] if outputs.ndim == 1 else outputs
 
 
-def _padded(
+def padded(
     rows: Sequence[NDArray[np.int64]],
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Rows of all models as one array, padded with record 0 of weight 0."""
-    longest = max(len(one) for one in rows)
+    longest = max(1, *(len(one) for one in rows))
     index = np.zeros((len(rows), longest), dtype=np.int64)
     weights = np.zeros((len(rows), longest), dtype=np.float32)
     for k, one in enumerate(rows):
