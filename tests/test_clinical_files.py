@@ -53,6 +53,8 @@ def audit(
     assert MARK not in said
     summary = json.loads((folder / "run" / "results" / "summary.json").read_text(encoding="utf-8"))
     assert summary["patients"]["count"] == summary["cohort"]["patients"]
+    again = load(folder / "run" / "audit.toml").cohort()  # absolute paths, every key kept
+    assert again.fingerprint() == load(folder / "audit.toml").cohort().fingerprint()
     return summary["cohort"], said
 
 

@@ -602,3 +602,33 @@ def test_nothing_that_can_be_decoded(tmp_path: Path) -> None:
     assert MARK not in str(caught.value)
     with pytest.raises(CohortError, match="no such folder"):
         decode_images(["a"], tmp_path / "none", GREY)
+
+
+@pytest.mark.filterwarnings("ignore")  # of the libraries, which say so of damaged files
+@pytest.mark.parametrize("name", ["a.png", "a.tif", "a.jpg", "plain.dcm", "packed.dcm", "a.nii"])
+def test_altered_bytes_give_entries_or_a_reason(name: str, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    path = tmp_path / name
+    if name.endswith(".dcm"):
+        write_dicom(path, noise(), compressed=RLELossless if name == "packed.dcm" else None)
+    elif name.endswith(".nii"):
+        write_nifti(path, noise(shape=(8, 8, 4)).astype(np.float32))
+    else:
+        Image.fromarray(noise()).save(path)
+    whole = path.read_bytes()
+    settings = ImageSettings(size=(8, 8), colour="grey", slices="each", header=("StudyDate",))
+    outcomes = set()
+    for _ in range(60):
+        altered = bytearray(whole)
+        for _ in range(int(rng.integers(1, 6))):
+            altered[int(rng.integers(min(len(altered), 700)))] = int(rng.integers(256))
+        path.write_bytes(altered)
+        try:
+            found = decoding._safely(settings, path)
+        except NotDecodedError as error:
+            outcomes.add(error.reason)
+        else:
+            outcomes.add("")
+            assert all(entry.shape == (8, 8) for entry in found.arrays)
+            assert all(entry.dtype == np.uint8 for entry in found.arrays)
+    assert outcomes - {""}
