@@ -163,6 +163,8 @@ def _wide(
 
 def _timeless(events: pd.DataFrame, windows: Windows) -> dict[str, NDArray[np.object_]]:
     """Events without a time as columns: ``GENDER//F`` is F in the column GENDER."""
+    if not len(events):
+        return {}
     parts = events["code"].astype(str).str.split("//", n=1, expand=True)
     values = parts[1] if 1 in parts.columns else pd.Series(None, index=parts.index, dtype=object)
     told = pd.DataFrame(
