@@ -34,12 +34,14 @@ def test_public_model(
     example: ModuleType, shared_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(example.RECIPE, "epochs", 2)
+    monkeypatch.setattr(example, "HALVES", 2)
     found = example.load(shared_data)
     rows, answers, member = example.compare(found)
     apart, same = rows["another hospital"], rows["the same hospital"]
     assert apart["blind"][1] > 0.8  # the hospitals are told apart without any model
     assert "no evidence" in apart["verdict"]
     assert same["blind"][1] < 0.5
+    assert rows["the same hospital, all halves"]["halves"] == 2
     assert {same["members"], same["others"]} == {35, 36}
     # No patient is on both sides; those that are in both sets are not counted as elsewhere's.
     far = pd.read_csv(shared_data / "covid_chestxray_64" / "metadata.csv")

@@ -12,6 +12,7 @@ from auscult.config import load
 from auscult.config.dataset import DatasetPart
 from auscult.config.loading import Configuration
 from auscult.datasets import dataset
+from tests.dataset_folders import WRITERS
 
 FOLDER = Path(__file__).resolve().parents[1] / "experiments"
 FILES = sorted(FOLDER.glob("*.toml"))
@@ -55,3 +56,31 @@ def test_sizes_share_everything_but_the_size() -> None:
         if "sweep" in found:
             ((key, values),) = found["sweep"]["recipe"].items()
             assert found["recipe"][key] in values or key == "dp"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    place = tmp_path_factory.mktemp("experiments")
+    for name in BASELINES:
+        (place / name).mkdir()
+        WRITERS[name](place / name)
+    return {name: place / name for name in BASELINES}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_recipe_fits_the_dataset(
+    path: Path, made: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Everything that `auscult check` validates before it trains."""
+    pytest.importorskip("torch")
+    monkeypatch.setenv("AUSCULT_CACHE", str(made["ptb-xl"].parent / "cache"))
+    told = content(path)
+    root = f'root = "{told["cohort"]["root"]}"'
+    text = path.read_text(encoding="utf-8")
+    assert root in text
+    if set(told) - set(Configuration.model_fields):
+        pytest.skip("this version has no [sweep]")
+    audit = tmp_path / "audit.toml"
+    audit.write_text(text.replace(root, f'root = "{made[told["cohort"]["dataset"]]}"'))
+    load(audit).audit().check()

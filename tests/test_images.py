@@ -171,6 +171,50 @@ def test_colours_of_dicom(tmp_path: Path) -> None:
     assert ImageSettings(size=(16, 16)).settle([tmp_path / "palette"]).colour == "rgb"
 
 
+def test_compressed_colours_and_values_told_frame_by_frame(tmp_path: Path) -> None:
+    """Ultrasound and photographs come as JPEG; CT of many frames scales each on its own."""
+    import io
+
+    from pydicom import dcmread
+    from pydicom.dataset import Dataset
+    from pydicom.encaps import encapsulate
+    from pydicom.uid import JPEGBaseline8Bit
+
+    soft = np.stack(np.meshgrid(np.arange(64) * 4, np.arange(64) * 4), axis=-1)
+    colours = np.concatenate([soft, 255 - soft[..., :1]], axis=-1).astype(np.uint8)
+    stream = io.BytesIO()
+    Image.fromarray(colours).save(stream, "JPEG", quality=95)
+    write_dicom(tmp_path / "jpeg", colours, photometric="YBR_FULL_422")
+    data = dcmread(tmp_path / "jpeg")
+    data.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
+    data.PixelData = encapsulate([stream.getvalue()])
+    data.save_as(tmp_path / "jpeg")
+    found = one(tmp_path / "jpeg", ImageSettings(size=(64, 64), colour="rgb"))[0]
+    assert np.abs(found.astype(int) - colours).mean() < 4
+
+    frames = np.stack([gradient(np.uint16, 1000)] * 2)
+    groups = []
+    for slope in (1, 2):
+        scale, group = Dataset(), Dataset()
+        scale.RescaleSlope, scale.RescaleIntercept = slope, -1000
+        group.PixelValueTransformationSequence = [scale]
+        groups.append(group)
+    window, shared = Dataset(), Dataset()
+    window.WindowCenter, window.WindowWidth = 0.5, 2001
+    shared.FrameVOILUTSequence = [window]
+    write_dicom(
+        tmp_path / "enhanced",
+        frames,
+        PerFrameFunctionalGroupsSequence=groups,
+        SharedFunctionalGroupsSequence=[shared],
+    )
+    first, second = one(
+        tmp_path / "enhanced", ImageSettings(size=(16, 16), colour="grey", slices="each")
+    )
+    assert (int(first[0, 0]), int(second[0, 0])) == (0, 0)
+    assert (int(first[-1, -1]), int(second[-1, -1])) == (128, 255)
+
+
 def test_frames_and_headers_of_dicom(tmp_path: Path) -> None:
     frames = np.stack([np.full((16, 16), 40 * i, dtype=np.uint8) for i in range(6)])
     more: dict[str, Any] = {"PatientAge": "018M", "PatientSex": "", "BurnedInAnnotation": "YES"}
@@ -194,6 +238,24 @@ def test_frames_and_headers_of_dicom(tmp_path: Path) -> None:
     assert "p 1" not in repr(found)
     with pytest.raises(CohortError, match=r"no keyword of DICOM.*PatientID"):
         ImageSettings(size=(16, 16), header=("PatientId",)).check()
+
+
+def test_nothing_of_a_header_is_said(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Values that break their own format are what pydicom quotes in warnings."""
+    (tmp_path / "r").mkdir()
+    for i in range(3):
+        write_dicom(tmp_path / "r" / f"{i}", noise(i), f"{MARK} {i}", StudyDate="20200101")
+        content = (tmp_path / "r" / f"{i}").read_bytes()
+        broken = content.replace(b"20200101", f"{MARK}00101".encode())
+        (tmp_path / "r" / f"{i}").write_bytes(broken if i else broken[: len(broken) - 100])
+    settings = ImageSettings(size=(16, 16), header=("StudyDate", "PatientID"))
+    found = decode_images(["0", "1", "2"], tmp_path / "r", settings, cache=tmp_path / "c")
+    assert [(x.reason, x.records) for x in found.left_out] == [(DAMAGED, 1)]
+    assert found.header["PatientID"] == [None, f"{MARK} 1", f"{MARK} 2"]
+    said = capfd.readouterr()
+    assert MARK not in said.out + said.err + caplog.text + repr(found)
 
 
 def write_nifti(path: Path, data: NDArray[Any], affine: NDArray[Any] | None = None) -> None:
@@ -404,6 +466,7 @@ class Dying(ImageSettings):
         return super().decode(path)
 
 
+@pytest.mark.slow
 def test_a_file_that_kills_its_decoder_is_left_out_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -441,6 +504,7 @@ print("rows", len(found.array))
 """
 
 
+@pytest.mark.slow
 def test_decoding_goes_on_after_a_kill(tmp_path: Path) -> None:
     folder_of_pngs(tmp_path / "r", 40)
     command = [sys.executable, "-c", KILLED, str(tmp_path / "r"), str(tmp_path / "c")]
@@ -538,3 +602,33 @@ def test_nothing_that_can_be_decoded(tmp_path: Path) -> None:
     assert MARK not in str(caught.value)
     with pytest.raises(CohortError, match="no such folder"):
         decode_images(["a"], tmp_path / "none", GREY)
+
+
+@pytest.mark.filterwarnings("ignore")  # of the libraries, which say so of damaged files
+@pytest.mark.parametrize("name", ["a.png", "a.tif", "a.jpg", "plain.dcm", "packed.dcm", "a.nii"])
+def test_altered_bytes_give_entries_or_a_reason(name: str, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    path = tmp_path / name
+    if name.endswith(".dcm"):
+        write_dicom(path, noise(), compressed=RLELossless if name == "packed.dcm" else None)
+    elif name.endswith(".nii"):
+        write_nifti(path, noise(shape=(8, 8, 4)).astype(np.float32))
+    else:
+        Image.fromarray(noise()).save(path)
+    whole = path.read_bytes()
+    settings = ImageSettings(size=(8, 8), colour="grey", slices="each", header=("StudyDate",))
+    outcomes = set()
+    for _ in range(60):
+        altered = bytearray(whole)
+        for _ in range(int(rng.integers(1, 6))):
+            altered[int(rng.integers(min(len(altered), 700)))] = int(rng.integers(256))
+        path.write_bytes(altered)
+        try:
+            found = decoding._safely(settings, path)
+        except NotDecodedError as error:
+            outcomes.add(error.reason)
+        else:
+            outcomes.add("")
+            assert all(entry.shape == (8, 8) for entry in found.arrays)
+            assert all(entry.dtype == np.uint8 for entry in found.arrays)
+    assert outcomes - {""}

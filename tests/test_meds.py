@@ -119,6 +119,21 @@ def test_no_later_event_becomes_a_feature(tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(columns(one), columns(other))
 
 
+def test_nothing_timeless_and_no_births(tmp_path: Path) -> None:
+    timed = [e for e in made_up() if e[1] is not None and e[2] != "MEDS_BIRTH"]
+    write_meds(tmp_path / "a", timed)
+    assert {"GENDER", "age"}.isdisjoint(columns(cohort_of(tmp_path / "a")).columns)
+    # A timeless code without a value, and a subject of whom two are told.
+    write_meds(
+        tmp_path / "b",
+        [*timed, (1000, None, "GENDER//F", None), (1000, None, "GENDER//M", None)]
+        + [(1000 + i, None, "CONSENT", None) for i in range(1, 40)],
+    )
+    cohort = cohort_of(tmp_path / "b", groups=["GENDER", "CONSENT"])
+    assert set(cohort.groups["GENDER"]) <= {"several values", "unknown"}
+    assert set(cohort.groups["CONSENT"]) == {"1", "unknown"}
+
+
 def test_horizons_and_short_admissions(tmp_path: Path) -> None:
     write_meds(tmp_path, made_up())
     soon, ever = cohort_of(tmp_path, within_hours=20), cohort_of(tmp_path)

@@ -24,6 +24,9 @@ from auscult.recipes.networks import NAMES, kind_of, network
 from auscult.recipes.torch_augment import augmented, carried_out
 from auscult.recipes.torch_schedule import WeightAverage, learning_rate_at
 from auscult.recipes.weights import load_into, read_safetensors
+from auscult.report.account import limits_section
+from auscult.report.blocks import Items
+from auscult.report.reading import Part
 from auscult.store import RunStore
 from tests.test_cli import run
 from tests.test_recipes import assignments, images, table
@@ -706,6 +709,8 @@ def test_weights_go_where_they_belong(tmp_path: Path) -> None:
         load_into(module, {"x": torch.zeros(1)})
     with pytest.raises(RecipeError, match=r"shape \(2,\).*shape \(6,\)"):
         load_into(module, {"conv.bias": torch.zeros(2)})
+    with pytest.raises(RecipeError, match="not finite"):
+        load_into(module, {"conv.bias": torch.full((6,), torch.nan)})
 
 
 def test_weights_start_the_training_and_are_part_of_the_identity(tmp_path: Path) -> None:
@@ -763,6 +768,25 @@ def test_the_large_transformer_takes_a_step() -> None:
     assert facts["parameters"] == 85_661_185 - 2 * 256 * 768
     assert np.isfinite(outputs).all()
     assert outputs.std() > 0
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ("yes", ["is a member of that backbone in every model", "on top"]),
+        ("not declared", ["not declared whether they were trained on patients", "on top"]),
+        ("no", []),
+        (None, []),
+    ],
+)
+def test_limits_say_what_a_backbone_means(said: str | None, words: list[str]) -> None:
+    pretrained = {} if said is None else {"pretrained": {"trained_on_cohort": said}}
+    summary = Part({"models": {"count": 8}, "recipe": {"kind": "torch", "facts": pretrained}})
+    (block,) = limits_section(summary).blocks
+    assert isinstance(block, Items)
+    texts = [text for _, text in block.items]
+    assert len(texts) == 6 + bool(words)
+    assert all(word in texts[-1] for word in words)
 
 
 # Through the configuration

@@ -90,7 +90,8 @@ class Cohort:
     patient_ids : PatientIds
         Secret.
     record_rows : int64 array, shape (records,)
-        Row of each record in the source (0-based): the only name a record has.
+        Row of each record in the source (0-based): the only name a record has. Where a file holds
+        several records, their number among all that were decoded.
     groups : DataFrame, shape (patients, attributes)
         One string per patient and attribute; "unknown" where missing, "several values" where the
         patient's records disagree.
@@ -342,7 +343,7 @@ class Cohort:
         patient : str
             The table's column of subjects; the name of the column without a table.
         admission, discharge, hours, within_hours, time, max_codes
-            See :class:`auscult.readers.meds.EventSettings`.
+            See :class:`auscult.readers.events.EventSettings`.
         progress : Progress
         **how
             As in :meth:`from_table`.
@@ -353,7 +354,8 @@ class Cohort:
             As :meth:`from_table`.
         """
         from auscult.readers import Reading
-        from auscult.readers.meds import EventSettings, read_events
+        from auscult.readers.events import EventSettings
+        from auscult.readers.meds import read_events
 
         settings = EventSettings(
             admission=admission,

@@ -18,6 +18,8 @@ from auscult.parallel import available_memory
 from auscult.risk.stability import models_needed, planning_without_pilot
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from auscult.audit import Audit
     from auscult.cohort import Cohort
 
@@ -55,10 +57,17 @@ def starting_configuration(
         "[cohort]",
         f"table = {_quoted(table)}",
     ]
-    if images is not None:
+    if images is not None and images.lower().endswith((".npy", ".npz")):
         lines += [
             f"images = {_quoted(images)}",
             '# array = "images"            # which array of an npz, if it holds several',
+        ]
+    elif images is not None:
+        lines += [
+            f"images = {_quoted(images)}",
+            f"path = {_quoted(_column_of_paths(frame, images))}     # of the table: files in it",
+            "image_size = 64                # what your model sees, or [height, width]",
+            '# slices = "each"              # of files of several: or "middle", "volume", a number',
         ]
     lines += [
         f"patient = {_quoted(patient)}     # whose record it is: the unit of everything",
@@ -115,6 +124,29 @@ def starting_configuration(
         "",
     ]
     return "\n".join(lines)
+
+
+def _column_of_paths(frame: pd.DataFrame, folder: str) -> str:
+    """The first column whose values are files in a folder.
+
+    Raises
+    ------
+    CohortError
+        There is no such folder or column.
+    """
+    from auscult.readers.paths import folder_of, inside_of
+    from auscult.readers.tables import texts
+
+    root = folder_of(folder, "--images")
+    for name in map(str, frame.columns):
+        values = [str(value) for value in texts(frame[name].head(FEW_VALUES)).tolist() if value]
+        if any(inside_of(root, value) for value in values):
+            return name
+    raise CohortError(
+        "no column of the table holds paths of files in this folder",
+        where=f"--images {folder}",
+        expected="paths relative to the folder, one per row",
+    )
 
 
 def _quoted(text: str) -> str:

@@ -41,7 +41,9 @@ def init(
     patient: Annotated[str, typer.Option(help="Column that says whose record it is.")],
     label: Annotated[str, typer.Option(help="Column that the model predicts.")],
     group: Annotated[list[str] | None, typer.Option(help="Column to compare risks by.")] = None,
-    images: Annotated[str | None, typer.Option(help="npy or npz; row i is row i.")] = None,
+    images: Annotated[
+        str | None, typer.Option(help="npy or npz; row i is row i. Or a folder.")
+    ] = None,
 ) -> None:
     """Write a commented configuration to standard output."""
     from auscult.starting import starting_configuration

@@ -39,7 +39,7 @@ def read_cohort(
     name : str
         See ``auscult datasets list``.
     root : path-like
-        Nothing outside of it is read.
+        No file of a record is read outside of it.
     label : str, optional
         Where the dataset has several.
     image_size : int or (height, width), optional

@@ -101,7 +101,7 @@ class Source:
     signals : mapping
         Keywords of :class:`auscult.readers.signals.SignalSettings`, for "signals".
     root : Path
-        No file outside of it is read.
+        No file of a record is read outside of it.
     found : Counts
         In the owner's tables, before anything is left out.
     left_out : tuple of LeftOut

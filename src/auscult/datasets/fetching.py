@@ -76,9 +76,8 @@ def openly(dataset: Dataset) -> Download:
     """
     if dataset.download is None:
         raise ConfigError(
-            "this dataset is not openly fetchable",
+            f"this dataset is not openly fetchable: {dataset.access}",
             where=f"datasets fetch {dataset.name}",
-            expected=dataset.access,
             next_step="Get it from its owner; cohort.root then names its folder",
         )
     return dataset.download

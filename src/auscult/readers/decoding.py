@@ -1,23 +1,16 @@
 """Many files to one memory-mapped array: once, in processes of their own, resumable after a kill.
 
-Files are dealt to parts; a part exists or it does not, so a decoding that was killed goes on where
-it stopped. Workers are processes with a limit on their memory and nothing to print to: a file that
-makes its decoder crash, or ask for too much, is left out and the others are read.
-
-The cache holds pixels of patients and, where asked for, values of headers: folders of mode 0700,
-files of mode 0600. No file name is kept in it.
+Workers are processes with a limit on their memory and nothing to print to: a file that makes its
+decoder crash, or ask for too much, is left out and the others are read.
 """
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
 import json
 import os
-import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any, ClassVar, Protocol
@@ -30,9 +23,19 @@ from auscult.errors import CohortError
 from auscult.files import write_json, write_whole
 from auscult.parallel import cores
 from auscult.progress import SILENT, Progress
+from auscult.readers.cache import (
+    ARRAY,
+    INDEX,
+    PLAN,
+    assemble,
+    cache_folder,
+    fingerprint,
+    held,
+    part_path,
+    tidy,
+)
 from auscult.readers.paths import Located
 
-FORMAT = 1  # of the cache, and of what decoders make of a file: raise it when either changes
 FILES_PER_PART = 64
 PEEKED = 32
 MOST_BYTES_OF_A_WORKER = 6 << 30
@@ -42,7 +45,6 @@ TOO_LARGE = f"larger than {MOST_VALUES:,} values"
 TOO_MUCH = "it needs more memory than a decoder may have"
 DAMAGED = "damaged, or not as its format wants it"
 OTHER_KIND = "a kind of file that is not read"
-ARRAY, INDEX, PLAN = "array.npy", "index.json", "plan.json"
 
 
 class NotDecodedError(Exception):
@@ -113,17 +115,6 @@ class DecodedFiles:
     decoder: Decoder
 
 
-def cache_folder(cache: str | os.PathLike[str] | None) -> Path:
-    """Where decoded arrays are kept: as said, AUSCULT_CACHE, or the user's cache folder."""
-    if cache is not None:
-        return Path(cache)
-    said = os.environ.get("AUSCULT_CACHE")
-    if said:
-        return Path(said)
-    home = os.environ.get("XDG_CACHE_HOME")
-    return (Path(home) if home else Path.home() / ".cache") / "auscult"
-
-
 def decode_files(
     files: Located,
     decoder: Decoder,
@@ -155,13 +146,16 @@ def decode_files(
     count = workers if workers is not None else cores()
     if count < 1:
         raise CohortError(f"{count} workers are too few", where="workers", expected="1 or more")
-    folder = cache_folder(cache) / _fingerprint(files, decoder)
-    with _held(folder):
+    said = repr((type(decoder).__name__, asdict(decoder)))
+    folder = cache_folder(cache) / fingerprint(files, said)
+    with held(folder) as alone:
+        if alone:
+            tidy(folder)
         work = _Work(folder, files, count)
         settled = work.settle(decoder)
         if not (folder / INDEX).is_file():
             work.decode(settled, progress)
-            _assemble(folder, work.parts(), settled.layout())
+            assemble(folder, work.parts(), settled.layout())
         return _opened(folder, settled, files, where)
 
 
@@ -202,8 +196,6 @@ class _Work:
         done = [number for number in range(len(self._parts)) if self._is_done(number)]
         progress.advance(sum(len(self._parts[number]) for number in done))
         waiting = [number for number in range(len(self._parts)) if number not in set(done)]
-        for name in self._folder.glob("doing-*"):
-            name.unlink()
         while waiting:
             if self._all(waiting, decoder, self._workers, (), progress):
                 break
@@ -251,7 +243,7 @@ class _Work:
         return True
 
     def _is_done(self, number: int) -> bool:
-        return _part(self._folder, number, "json").is_file()
+        return part_path(self._folder, number, "json").is_file()
 
     def _doing(self, number: int) -> int | None:
         try:
@@ -273,11 +265,12 @@ def decode_part(
     """
     shape, dtype = decoder.layout()
     content: dict[str, list[Any]] = {"source": [], "left_out": [], "header": [], "notes": []}
-    marker = folder / f"doing-{number}"
+    doing = folder / f"doing-{number}"
+    marker = os.open(doing, os.O_CREAT | os.O_WRONLY, 0o600)
 
     def write(handle: IO[bytes]) -> None:
         for index, path in files:
-            marker.write_text(str(index), encoding="ascii")
+            os.pwrite(marker, b"%019d" % index, 0)  # opening a file for each costs more than a PNG
             try:
                 if index in crashed:
                     raise NotDecodedError(CRASHED)
@@ -294,10 +287,13 @@ def decode_part(
             if found.header:
                 content["header"].append([index, found.header])
 
-    write_whole(_part(folder, number, "bin"), write, secret=True)
+    try:
+        write_whole(part_path(folder, number, "bin"), write, secret=True)
+    finally:
+        os.close(marker)
     notes = dict(Counter(content.pop("notes")))
-    write_json(_part(folder, number, "json"), {**content, "notes": notes}, secret=True)
-    marker.unlink(missing_ok=True)
+    write_json(part_path(folder, number, "json"), {**content, "notes": notes}, secret=True)
+    doing.unlink(missing_ok=True)
 
 
 def _safely(decoder: Decoder, path: Path) -> Entries:
@@ -319,49 +315,6 @@ def _settle(decoder: Decoder, paths: Sequence[Path]) -> Decoder:
 def _revived(decoder: Decoder, content: dict[str, Any]) -> Decoder:
     settled = {k: tuple(v) if isinstance(v, list) else v for k, v in content.items()}
     return type(decoder)(**settled)
-
-
-def _part(folder: Path, number: int, ending: str) -> Path:
-    return folder / f"part-{number:06d}.{ending}"
-
-
-def _fingerprint(files: Located, decoder: Decoder) -> str:
-    """Names, sizes and times of the files, the settings, and the libraries that decode."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    libraries = []
-    for name in ("pillow", "pydicom", "nibabel", "wfdb", "scipy", "pylibjpeg-openjpeg"):
-        try:
-            libraries.append((name, version(name)))
-        except PackageNotFoundError:
-            libraries.append((name, ""))
-    settings = (FORMAT, type(decoder).__name__, asdict(decoder), libraries)
-    digest = hashlib.sha256(repr(settings).encode())
-    for name, reason, size, time in zip(
-        files.names, files.reasons, files.sizes, files.times, strict=True
-    ):
-        digest.update(f"{name}\0{reason}\0{size}\0{time}\0".encode(errors="surrogateescape"))
-    return digest.hexdigest()[:32]
-
-
-@contextmanager
-def _held(folder: Path) -> Iterator[None]:
-    """A cache folder that one process writes at a time; others wait for what it makes."""
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(folder / "lock", os.O_CREAT | os.O_RDWR, 0o600)
-    except OSError as error:
-        raise CohortError(
-            f"the cache cannot be written ({error.strerror or error})",
-            where=str(folder.parent),
-            next_step="Name another folder: cohort.cache, or AUSCULT_CACHE in the environment",
-        ) from error
-    try:
-        with suppress(OSError):  # some network file systems have no locks; parts are written whole
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager
@@ -398,42 +351,6 @@ def _begin_worker() -> None:
         most = min(most, hard)
     resource.setrlimit(resource.RLIMIT_AS, (most, hard))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump holds pixels and headers
-
-
-def _assemble(folder: Path, parts: int, layout: tuple[tuple[int, ...], str]) -> None:
-    """Parts to one array and one index; the index is written last, and makes it exist."""
-    contents = [
-        json.loads(_part(folder, number, "json").read_text(encoding="utf-8"))
-        for number in range(parts)
-    ]
-    source = [index for content in contents for index in content["source"]]
-    shape, dtype = layout
-
-    def write(handle: IO[bytes]) -> None:
-        head = {
-            "descr": np.dtype(dtype).str,
-            "fortran_order": False,
-            "shape": (len(source), *shape),
-        }
-        np.lib.format.write_array_header_1_0(handle, head)
-        for number in range(parts):
-            with _part(folder, number, "bin").open("rb") as part:
-                shutil.copyfileobj(part, handle, 1 << 20)
-
-    notes: Counter[str] = Counter()
-    for content in contents:
-        notes.update(content["notes"])
-    write_whole(folder / ARRAY, write, secret=True)
-    index = {
-        "source": source,
-        "left_out": [one for content in contents for one in content["left_out"]],
-        "header": [one for content in contents for one in content["header"]],
-        "notes": dict(notes),
-    }
-    write_json(folder / INDEX, index, secret=True)
-    for number in range(parts):
-        _part(folder, number, "bin").unlink(missing_ok=True)
-        _part(folder, number, "json").unlink(missing_ok=True)
 
 
 def _opened(folder: Path, decoder: Decoder, files: Located, where: str) -> DecodedFiles:

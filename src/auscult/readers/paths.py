@@ -143,6 +143,11 @@ def scan(
     return names, others
 
 
+def inside_of(root: Path, name: str) -> bool:
+    """Is it the name of a file in the (resolved) folder?"""
+    return not _climbs(name) and _find(root, f"{root}{os.sep}", name, ("",))[0] is not None
+
+
 def _climbs(name: str) -> bool:
     windows = PureWindowsPath(name)
     return (

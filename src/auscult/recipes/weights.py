@@ -78,7 +78,7 @@ def load_into(module: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, int
     Raises
     ------
     RecipeError
-        None of the names fits, or one has another shape.
+        None of the names fits, or one has another shape or is not finite.
     """
     own = module.state_dict()
     prefix = "" if any(name in own for name in tensors) else BACKBONE
@@ -97,6 +97,8 @@ def load_into(module: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, int
                 expected=f"shape {tuple(own[name].shape)}, as in the network",
                 next_step="Leave tensors that are to be learned anew out of the file",
             )
+        if value.is_floating_point() and not value.isfinite().all():
+            raise RecipeError(f'"{name}" holds numbers that are not finite', where=WHERE)
     module.load_state_dict(fitting, strict=False)
     return {
         "loaded": len(fitting),
