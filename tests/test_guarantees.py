@@ -287,6 +287,11 @@ def test_an_attack_above_its_bound_is_a_defect() -> None:
     assert exceeds_bound({"auc": 0.85, "low": 0.84}, dp) is not None
     assert exceeds_bound({"auc": None, "reason": "too few models"}, dp) is None
     assert exceeds_bound(high, guarantee(noise=0.0)) is None
+    # At record level patients with more records may have more: half of these have no limit.
+    bands = [{"records": "1", "patients": 50}, {"records": "2+", "patients": 50}]
+    mixed = high | {"by_records": bands}
+    assert exceeds_bound(mixed, guarantee("record")) is None
+    assert exceeds_bound(mixed, guarantee()) is not None
 
 
 def test_an_audit_says_what_was_promised(tmp_path: Path) -> None:

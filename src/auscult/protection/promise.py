@@ -106,7 +106,8 @@ def exceeds_bound(part: Mapping[str, Any], dp: Mapping[str, Any]) -> str | None:
     part : mapping
         With `auc`, a number beside `low` and `high`, or an object with `mean` and `low` (or
         `mean_low`); for example summary["patients"], an attack of summary["aggregate"], or a cell
-        of summary["exposure"]. It must be about the guarantee's unit, or `dp` translated to it.
+        of summary["exposure"]. It must be about the guarantee's unit, or `dp` translated to it;
+        a part with `by_records` is compared with the mean of its patients' own bounds.
     dp : mapping
         The guarantee.
 
@@ -121,7 +122,7 @@ def exceeds_bound(part: Mapping[str, Any], dp: Mapping[str, Any]) -> str | None:
     low = inner.get("mean_low", inner.get("low"))
     if mean is None or low is None:
         return None
-    bound = auc_bound(dp)
+    bound = _mean_bound(part, dp)
     # The 95% interval, widened to the error at which a defect is called one.
     wide = -float(ndtri(DEFECT_ERROR)) / 1.96
     if float(mean) - wide * (float(mean) - float(low)) <= bound:
@@ -132,6 +133,21 @@ def exceeds_bound(part: Mapping[str, Any], dp: Mapping[str, Any]) -> str | None:
         f"level, epsilon {_shown(dp['epsilon'])}) allows {bound:.3f}. The training does not keep "
         "what it promises: do not rely on this guarantee"
     )
+
+
+def _mean_bound(part: Mapping[str, Any], dp: Mapping[str, Any]) -> float:
+    """Bound for a mean over patients with different numbers of records."""
+    bands = part.get("by_records")
+    if dp["unit"] == "patient" or not bands:
+        return auc_bound(dp)
+    total = patients = 0.0
+    for row in bands:
+        most = str(row["records"]).rsplit("-", 1)[-1]
+        # A band without an upper end has no limit that could be known here.
+        bound = auc_bound(for_patient(dp, int(most))) if most.isdigit() else 1.0
+        total += row["patients"] * bound
+        patients += row["patients"]
+    return total / patients
 
 
 def _unit(dp: Mapping[str, Any]) -> str:

@@ -27,7 +27,7 @@ from auscult.protection.accounting import (
 UNITS = ("record", "patient")
 KEYS = ("unit", "epsilon", "noise", "delta", "clip")
 DELTA = 1e-5
-SCALING = "statistics of the whole cohort, the same for every model and outside the guarantee"
+SCALING = "by statistics of the whole cohort, the same for every model"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -68,7 +68,7 @@ def _promise(dp: Part) -> str:
         f"{dp.number('noise'):g}, gradients clipped to a norm of {dp.text('clip')}, Poisson "
         f"sampling at a rate of {dp.number('rate'):.3g}, {whole(dp.number('steps'))} steps. Each "
         "model of this audit is a mechanism of its own; the guarantee is for whoever sees one. Not "
-        f"covered: {dp.text('scaling')}; the choice of settings; this audit itself."
+        f"covered: the scaling ({dp.text('scaling')}); the choice of settings; this audit itself."
     )
 
 
@@ -105,8 +105,8 @@ def _figure(summary: Part, part: Part) -> Figure:
         ),
         legend=tuple(Key(name=s.name, style=s.style, shape="line") for s in series),
         sentence=text,
-        small_print=f"{part.text('method')} The curve is for {unit}s: records of patients with "
-        "several are compared in the table below, by their number.",
+        small_print=f"{part.text('method')} The bound is for one {unit}; patients are compared in "
+        "the table below, by their number of records.",
         table=Table(
             caption="Largest true positive rate at each false positive rate",
             columns=("False positive rate", "True positive rate"),
@@ -150,7 +150,7 @@ def _bands(part: Part) -> Table:
                 row.text("records"),
                 whole(row.number("patients")),
                 cell,
-                "none" if bound is None or bound >= 1 - _NO_LIMIT else decimal(bound),
+                "no limit" if bound is None or bound >= 1 - _NO_LIMIT else decimal(bound),
                 _epsilon(row),
             )
         )
