@@ -34,6 +34,7 @@ ROOMS = (
     "disparity",
     "utility",
     "analysis",
+    "release",
     "report",
     "results",
     "audit",

@@ -20,6 +20,7 @@ from auscult.errors import ConfigError, RecipeError
 from auscult.files import toml_text
 from auscult.progress import SILENT, Progress
 from auscult.recipes.base import Recipe
+from auscult.release import Release
 from auscult.results import Planted, Result, Roster, write_results
 from auscult.store import RunStore, missing_blocks, plan_blocks
 
@@ -44,6 +45,8 @@ class Audit:
         Attributes to cross; the first three pairs when None.
     title : str, optional
         Of the report; the cohort's source by default.
+    release : Release, optional
+        The model that is to go out, judged by the shadow models. Not part of the run's identity.
 
     Examples
     --------
@@ -61,6 +64,7 @@ class Audit:
         smallest_cell: int = SMALLEST_CELL,
         intersections: tuple[tuple[str, str], ...] | None = None,
         title: str | None = None,
+        release: Release | None = None,
     ) -> None:
         self.cohort = cohort
         self.recipe = recipe
@@ -69,6 +73,7 @@ class Audit:
         self.smallest_cell = smallest_cell
         self.intersections = intersections
         self.title = title
+        self.release = release
 
     def check(self) -> None:
         """Validate everything that can be validated without training.
@@ -99,6 +104,8 @@ class Audit:
         if reason is not None:
             raise RecipeError(reason, where="recipe")
         self.recipe.settings()
+        if self.release is not None:
+            self.release.check(self.cohort)
 
     def trial(self, progress: Progress = SILENT) -> Trial:
         """Train one block of models in one worker and measure it; nothing is written."""
@@ -193,6 +200,10 @@ class Audit:
                 progress=progress,
             )
             trained = time.perf_counter()
+            asked = None
+            if self.release is not None:
+                cache = store.secret_path("release-answers")
+                asked = self.release.ask(self.cohort, cache, progress)
             result = write_results(
                 store,
                 self._roster(recipe, planted),
@@ -200,6 +211,7 @@ class Audit:
                 settings=AnalysisSettings(
                     smallest_cell=self.smallest_cell, intersections=self.intersections
                 ),
+                asked=asked,
                 progress=progress,
             )
             timings["training_seconds"] = round(

@@ -24,6 +24,7 @@ class Stage(IntEnum):
     GROUP_PERMUTATION = 7
     DEMO = 8
     SPLIT_HALF = 9
+    RELEASE = 40
     PRIVATE_SAMPLING = 60
     PRIVATE_NOISE = 61
     EMPIRICAL_PAIRS = 62

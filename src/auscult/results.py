@@ -24,6 +24,8 @@ from auscult.design import Membership
 from auscult.errors import AuscultError, StoreError, one_of
 from auscult.files import write_bytes, write_json
 from auscult.progress import SILENT, Progress
+from auscult.release.assess import assess_release
+from auscult.release.description import Asked
 from auscult.report import groups_csv, headline, write_report
 from auscult.signals import signals_from_outputs
 from auscult.store import Outputs, RunStore
@@ -35,6 +37,7 @@ GROUPS = Path("results", "groups.csv")
 REPORT = Path("report.html")
 PATIENTS = "patients.parquet"
 RECORDS = "records.parquet"
+RELEASE = "release.parquet"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -198,6 +201,7 @@ def write_results(
     *,
     seed: int,
     settings: AnalysisSettings,
+    asked: Asked | None = None,
     progress: Progress = SILENT,
 ) -> Result:
     """Analyse a finished store and write everything the run directory promises.
@@ -209,6 +213,8 @@ def write_results(
     roster : Roster
     seed : int
     settings : AnalysisSettings
+    asked : Asked, optional
+        What the model that is to go out answered.
     progress : Progress
     """
     outputs = store.outputs()
@@ -229,7 +235,14 @@ def write_results(
         "exposure": [],
         "protection": [],
         "decision": {},
+        "release": None,
     }
+    if asked is not None:
+        summary["release"] = _release(
+            store, roster, asked, outputs, membership, seed, settings, summary, progress
+        )
+    else:
+        store.secret_path(RELEASE).unlink(missing_ok=True)
     if roster.planted is not None:
         summary["planted"] = _planted(roster.planted, findings.patients)
     _write_secrets(store, roster, findings)
@@ -270,6 +283,40 @@ def _assess(
     return analyse(evidence, seed=seed, progress=progress, settings=settings), models
 
 
+def _release(
+    store: RunStore,
+    roster: Roster,
+    asked: Asked,
+    outputs: Outputs,
+    membership: Membership,
+    seed: int,
+    settings: AnalysisSettings,
+    summary: dict[str, Any],
+    progress: Progress,
+) -> dict[str, Any]:
+    """Audit the release and write its rows; the "release" object of the summary."""
+    if roster.labels is None:
+        raise AuscultError("a release needs the cohort's labels", where="release")
+    declared = summary.get("deployment") or {}
+    found = assess_release(
+        asked,
+        outputs,
+        membership,
+        roster.patient_of_record,
+        roster.labels,
+        stratum=_stratum(roster.labels),
+        seed=seed,
+        smallest_cell=settings.smallest_cell,
+        priors=tuple(declared.get("prior") or ()),
+        progress=progress,
+    )
+    rows = found.rows
+    rows.insert(0, "patient", roster.patient_ids.reveal())
+    rows.insert(1, "records", np.bincount(roster.patient_of_record, minlength=len(rows)))
+    _write_secret(store, RELEASE, rows)
+    return found.summary
+
+
 def _planted(planted: Planted, patients: pd.DataFrame) -> dict[str, Any]:
     """What was planted and what was found, at an AUC above 0.9."""
     auc = patients["auc"].to_numpy()
@@ -307,7 +354,11 @@ def _write_secrets(store: RunStore, roster: Roster, findings: Findings) -> None:
     records = findings.records.copy()
     records["patient"] = ids[records["patient"].to_numpy()]
     records.insert(0, "record", roster.record_rows)
-    for name, table in ((PATIENTS, patients), (RECORDS, records)):
-        content = io.BytesIO()
-        table.to_parquet(content, index=False)
-        write_bytes(store.secret_path(name), content.getvalue(), secret=True)
+    _write_secret(store, PATIENTS, patients)
+    _write_secret(store, RECORDS, records)
+
+
+def _write_secret(store: RunStore, name: str, table: pd.DataFrame) -> None:
+    content = io.BytesIO()
+    table.to_parquet(content, index=False)
+    write_bytes(store.secret_path(name), content.getvalue(), secret=True)

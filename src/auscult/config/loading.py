@@ -15,6 +15,7 @@ from auscult.config.cohort import CohortPart, JoinPart
 from auscult.config.dataset import DATASET, FILES, AnyCohortPart, DatasetPart
 from auscult.config.part import Part
 from auscult.config.recipe import RECIPE_PARTS, DpPart, RecipePart
+from auscult.config.release import ReleasePart
 from auscult.errors import AuscultError, ConfigError
 from auscult.files import toml_text
 from auscult.progress import SILENT, Progress
@@ -43,6 +44,7 @@ class Configuration(Part):
     cohort: AnyCohortPart
     recipe: RecipePart
     audit: AuditPart = AuditPart()
+    release: ReleasePart | None = None
 
 
 class LoadedConfiguration:
@@ -64,10 +66,15 @@ class LoadedConfiguration:
 
     def audit(self, cohort: Cohort | None = None, progress: Progress = SILENT) -> Audit:
         """Make the audit."""
+        cohort = self.cohort(progress) if cohort is None else cohort
+        part = self.content.release
         return Audit(
-            self.cohort(progress) if cohort is None else cohort,
+            cohort,
             self.content.recipe.recipe(self.folder),
             **self.content.audit.settings(),
+            release=None
+            if part is None
+            else part.release(self.folder, self.content.cohort, cohort.record_rows),
         )
 
     def resolved(self) -> str:
@@ -77,6 +84,9 @@ class LoadedConfiguration:
         if content["recipe"].get("weights") is not None:
             weights = (self.folder / content["recipe"]["weights"]).resolve()
             content["recipe"]["weights"] = str(weights)
+        for key in ("path", "members", "certificates"):
+            if content["release"] is not None and content["release"][key] is not None:
+                content["release"][key] = str((self.folder / content["release"][key]).resolve())
         return toml_text(content)
 
 
@@ -163,6 +173,7 @@ def _known_keys(steps: list[str]) -> list[str]:
         "cohort": [CohortPart],
         "recipe": list(RECIPE_PARTS),
         "audit": [AuditPart],
+        "release": [ReleasePart],
     }
     if steps[:2] == ["recipe", "dp"]:
         return list(DpPart.model_fields)
