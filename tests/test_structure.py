@@ -37,6 +37,7 @@ ROOMS = (
     "release",
     "report",
     "results",
+    "policy",
     "audit",
     "importing",
     "config",

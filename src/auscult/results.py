@@ -26,7 +26,7 @@ from auscult.files import write_bytes, write_json
 from auscult.progress import SILENT, Progress
 from auscult.release.assess import assess_release
 from auscult.release.description import Asked
-from auscult.report import groups_csv, headline, write_report
+from auscult.report import groups_csv, headline, officer_markdown, write_report
 from auscult.signals import signals_from_outputs
 from auscult.store import Outputs, RunStore
 from auscult.utility import model_utility
@@ -34,6 +34,7 @@ from auscult.utility import model_utility
 SCHEMA = "auscult.summary/1"
 SUMMARY = Path("results", "summary.json")
 GROUPS = Path("results", "groups.csv")
+OFFICER = Path("results", "officer.md")
 REPORT = Path("report.html")
 PATIENTS = "patients.parquet"
 RECORDS = "records.parquet"
@@ -246,10 +247,16 @@ def write_results(
     if roster.planted is not None:
         summary["planted"] = _planted(roster.planted, findings.patients)
     _write_secrets(store, roster, findings)
-    write_json(store.path / SUMMARY, summary)
     write_bytes(store.path / GROUPS, groups_csv(summary).encode())
-    write_report(summary, store.path / REPORT)
+    write_summary(store.path, summary)
     return Result(store.path)
+
+
+def write_summary(run: Path, summary: dict[str, Any]) -> None:
+    """Write the summary, the privacy officer's page and the report of a run."""
+    write_json(run / SUMMARY, summary)
+    write_bytes(run / OFFICER, officer_markdown(summary).encode())
+    write_report(summary, run / REPORT)
 
 
 def _assess(

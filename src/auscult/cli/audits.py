@@ -73,6 +73,8 @@ def check(
     audit = loaded.audit(progress=progress_for())
     audit.check()
     typer.echo(describe_cohort(audit.cohort))
+    if audit.release is not None:
+        typer.echo(f"Release  {audit.release.plan(audit.cohort.training_data())}")
     trial = audit.trial(progress_for())
     typer.echo(describe_trial(audit, trial, workers))
     typer.echo(describe_planning(audit.models, width, found))

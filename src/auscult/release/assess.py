@@ -181,8 +181,8 @@ def _centred(state: NDArray[np.int8]) -> bool:
     that trained on everybody would be centred on its own members and look harmless.
     """
     members = (state == MEMBER).sum()
-    if not members or (state != MEMBER).sum() and not (state == OUTSIDER).any():
-        return not members
+    if not members:
+        return True
     return bool(HALF[0] <= members / state.size <= HALF[1])
 
 

@@ -107,9 +107,9 @@ class FileDoor(Door):
             raise ReleaseError(
                 f"it holds {values.dtype}", where=self._where(), expected="an array of numbers"
             )
-        if values.ndim and len(values) != len(data.labels) and self.rows is not None:
-            if self.rows.size and len(values) > int(self.rows.max()):
-                values = values[self.rows]
+        whole = values.ndim > 0 and len(values) != len(data.labels) and self.rows is not None
+        if whole and self.rows is not None and len(values) > int(self.rows.max(initial=0)):
+            values = values[self.rows]
         return values.astype(np.float64)
 
     def about(self) -> dict[str, Any]:

@@ -281,7 +281,7 @@ class _Line:
                 where="release.prepare",
                 expected="numbers, texts, null, lists and objects",
             ) from None
-        trouble = ""
+        trouble: bytes | str = ""
         for attempt in range(self._door.retries + 1):
             pause, trouble = self._attempt(content, where)
             if isinstance(trouble, bytes):
@@ -295,7 +295,7 @@ class _Line:
                 )
         attempts = self._door.retries + 1
         raise ReleaseError(
-            f"{trouble} at {where}, {attempts} {'time' if attempts == 1 else 'times'}",
+            f"{trouble!s} at {where}, {attempts} {'time' if attempts == 1 else 'times'}",
             where=WHERE,
             next_step=RESUMES,
         )

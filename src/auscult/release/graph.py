@@ -243,7 +243,7 @@ def prepare_function(
         raise ReleaseError(
             f'"{prepare}" is not a function', where="release.prepare", expected="prepare(inputs)"
         )
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 def _columns(
@@ -260,7 +260,7 @@ def _columns(
                 next_step="Say which columns it gets, or use release.prepare",
             )
     if all(one in inputs.numeric_names for one in names):
-        places = [inputs.numeric_names.index(one) for one in names]
+        places = np.array([inputs.numeric_names.index(one) for one in names])
         return lambda rows: inputs.numeric[np.ix_(rows, places)]
     if len(names) > 1:
         raise ConfigError(

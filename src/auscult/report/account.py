@@ -1,7 +1,7 @@
 """Sections that account for the audit: the cohort, how it was done, what it does not say.
 
-Also the sections on deployment, protections and decision, whose keys are free: they are shown as
-they stand, name and value, when a run has them.
+Also the sections on deployment and protections, whose keys are free: they are shown as they
+stand, name and value, when a run has them.
 """
 
 from __future__ import annotations
@@ -332,10 +332,9 @@ def _pretrained(facts: Part) -> list[tuple[str, str]]:
 
 
 def free_sections(summary: Part) -> dict[str, Section]:
-    """Deployment, protections and decision, for those that the summary holds."""
+    """Deployment and protections, for those that the summary holds."""
     content = summary.content()
     headings = {
-        "decision": ("The decision", "Decision"),
         "exposure": ("In deployment: what an attacker learns", "Deployment"),
         "protection": ("What protection changes", "Protection"),
     }

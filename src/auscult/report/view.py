@@ -8,13 +8,16 @@ from typing import Any
 from auscult.report import (
     account,
     answer,
+    decision,
     groups,
     guarantee,
     models,
+    officer,
     patients,
     planted,
     precision,
     records,
+    release,
     thresholds,
 )
 from auscult.report.blocks import Page
@@ -42,7 +45,7 @@ def page(summary: Mapping[str, Any]) -> Page:
     part = read_summary(summary)
     free = account.free_sections(part)
     sections = (
-        free.get("decision"),
+        decision.decision_section(part),
         thresholds.exposed_section(part),
         planted.planted_section(part),
         patients.survival_section(part),
@@ -52,8 +55,10 @@ def page(summary: Mapping[str, Any]) -> Page:
         models.utility_section(part),
         precision.precision_section(part),
         free.get("exposure"),
+        release.release_section(part),
         guarantee.guarantee_section(part),
         free.get("protection"),
+        officer.officer_section(part),
         account.cohort_section(part),
         account.method_section(part),
         account.limits_section(part),

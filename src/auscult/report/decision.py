@@ -1,0 +1,126 @@
+"""The section on the decision: verdict, what was judged, by whose policy, on which evidence."""
+
+from __future__ import annotations
+
+from auscult.report.blocks import Block, Heading, Items, Number, Paragraph, Section, Table
+from auscult.report.reading import Part
+from auscult.report.words import MINUS, counted, interval, sentence, visible
+
+VERDICTS = {
+    "pass": "Pass: every limit is kept by its upper bound, on the evidence that the policy asks "
+    "for.",
+    "fail": "Fail: at least one limit is broken by its lower bound.",
+    "inconclusive": "Inconclusive: no limit is broken for sure, and not everything is kept for "
+    "sure. This is not a pass.",
+}
+_WORDS = {"pass": "kept", "fail": "broken", "inconclusive": "open"}
+_EVIDENCE = {"pass": "there", "fail": "broken", "inconclusive": "missing"}
+
+
+def decision_section(summary: Part) -> Section | None:
+    """The policy's verdict; None where no policy was applied."""
+    decision = summary.part("decision")
+    if not decision:
+        return None
+    verdict = decision.text("verdict")
+    title = decision.text("title")
+    by = f" by the policy {chr(8220)}{title}{chr(8221)}" if title else " by a policy"
+    blocks: list[Block] = [
+        Paragraph(text=VERDICTS.get(verdict, f"Verdict{by}: {verdict or 'not recorded'}."))
+    ]
+    missing = [*decision.texts("missing"), *decision.texts("reasons")]
+    checks = decision.parts("checks")
+    broken = [one.text("reason") for one in checks if one.text("verdict") == "fail"]
+    for heading, reasons in (("Broken", broken), ("Open or missing", missing)):
+        if reasons:
+            blocks.append(Heading(text=heading))
+            blocks.append(Items(items=tuple(("", sentence(reason)) for reason in reasons)))
+    if checks:
+        blocks.append(_table(checks, by))
+    blocks += _policy(decision)
+    return Section(
+        key="decision",
+        heading=f"The decision: {verdict or 'not recorded'}",
+        short="Decision",
+        blocks=tuple(blocks),
+    )
+
+
+def _table(checks: tuple[Part, ...], by: str) -> Table:
+    kept = sum(one.text("verdict") == "pass" for one in checks)
+    rows = []
+    for one in checks:
+        is_limit = not one.text("key").startswith("evidence.")
+        words = _WORDS if is_limit else _EVIDENCE
+        rows.append(
+            (
+                one.text("what"),
+                words.get(one.text("verdict"), one.text("verdict")),
+                _short(one.number("limit")),
+                _short(one.number("estimate")),
+                _bounds(one),
+            )
+        )
+    return Table(
+        caption=f"What was judged{by}",
+        columns=("Figure", "Verdict", "Limit", "Estimate", "95% interval"),
+        rows=tuple(rows),
+        notes=(
+            (
+                f"{kept} of {counted(float(len(checks)), 'check')} passed. A limit is kept when "
+                "the upper bound lies within it, broken when the lower bound lies beyond it and "
+                "beyond what chance gives, open in between or where the figure is missing. "
+                "Estimates decide nothing."
+            ),
+        ),
+        text_columns=frozenset({0, 1}),
+        key="decision",
+    )
+
+
+def _policy(decision: Part) -> list[Block]:
+    blocks: list[Block] = []
+    text = str(decision.content().get("policy") or "")
+    lines = [visible(line) for line in text.splitlines() if line.strip()]
+    if lines:
+        blocks.append(Heading(text="The policy's own text"))
+        blocks.append(
+            Table(
+                caption="policy.toml",
+                columns=("Line", "Text"),
+                rows=tuple((str(n), line) for n, line in enumerate(lines, 1)),
+                text_columns=frozenset({0, 1}),
+                key="policy",
+            )
+        )
+    prints = decision.part("fingerprints").content()
+    if prints:
+        blocks.append(
+            Table(
+                caption="What was judged, with what",
+                columns=("Of", "Fingerprint"),
+                rows=tuple((visible(name), visible(value)) for name, value in prints.items()),
+                notes=("SHA-256 unless said otherwise. Equal fingerprints, equal decision.",),
+                text_columns=frozenset({0, 1}),
+                key="fingerprints",
+            )
+        )
+    return blocks
+
+
+def _bounds(check: Part) -> str:
+    low, high = check.number("low"), check.number("high")
+    if low is None or high is None:
+        return "none"
+    if max(abs(low), abs(high)) <= 1:
+        return interval(low, high)
+    return f"{_short(low)} to {_short(high)}"
+
+
+def _short(value: Number) -> str:
+    if value is None:
+        return "none"
+    if value == int(value):
+        return f"{int(value):,}"
+    text = f"{abs(value):,.0f}" if abs(value) >= 100 else f"{abs(value):.3g}"
+    return MINUS + text if value < 0 else text
