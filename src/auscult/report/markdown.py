@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 
 from auscult.report.blocks import Block, Figure, Heading, Items, Paragraph, Section, Table
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~$])")
+_ISOLATED = re.compile("\N{FIRST STRONG ISOLATE}(.*?)\N{POP DIRECTIONAL ISOLATE}")
 _FIRST = re.compile(r"^(\s*)([-+]|\d+[.)])(?=\s)")
 
 
-def markdown(title: str, section: Section, lead: str) -> str:
+def markdown(title: str, section: Section) -> str:
     """A section as a document of its own: aggregates only, nothing that a renderer would run.
 
     Parameters
@@ -18,18 +20,22 @@ def markdown(title: str, section: Section, lead: str) -> str:
     title : str
         Of the audit.
     section : Section
-    lead : str
-        First paragraph.
     """
-    pieces = [f"# {escaped(section.heading)}", f"**{escaped(title)}**", escaped(lead)]
+    pieces = [f"# {escaped(section.heading)}", f"**{escaped(title)}**"]
     pieces += [_block(block) for block in section.blocks]
     return "\n\n".join(piece for piece in pieces if piece) + "\n"
 
 
 def escaped(text: str) -> str:
     """Text without meaning to a Markdown renderer; one line."""
-    line = " ".join(text.split())
+    line = _ISOLATED.sub(_bare, " ".join(text.split()))
     return _FIRST.sub(r"\1\\\2", _SPECIAL.sub(r"\\\1", line))
+
+
+def _bare(found: re.Match[str]) -> str:
+    """A name without its marks of direction, unless it is written from right to left."""
+    right_to_left = any(unicodedata.bidirectional(c) in ("R", "AL") for c in found[1])
+    return found[0] if right_to_left else found[1]
 
 
 def _block(block: Block) -> str:

@@ -15,7 +15,16 @@ from auscult.report.blocks import Block, Heading, Items, Paragraph, Section, Tab
 from auscult.report.markdown import markdown
 from auscult.report.officer_tables import exposure_table, group_items, named_sentence, worst_table
 from auscult.report.reading import Part, read_summary
-from auscult.report.words import counted, decimal, interval, listed, quoted, sentence, whole
+from auscult.report.words import (
+    count_interval,
+    counted,
+    decimal,
+    interval,
+    listed,
+    quoted,
+    sentence,
+    whole,
+)
 
 LEAD = (
     "Written for a data protection impact assessment. It holds aggregates only: counts of "
@@ -33,7 +42,7 @@ def officer_markdown(summary: Mapping[str, Any]) -> str:
     """
     part = read_summary(summary)
     title = part.text("title") or part.part("cohort").text("source") or "Untitled audit"
-    return markdown(title, officer_section(part), LEAD)
+    return markdown(title, officer_section(part))
 
 
 def officer_section(summary: Part) -> Section:
@@ -200,8 +209,8 @@ def _protections(summary: Part) -> list[Block]:
         return [
             Paragraph(
                 text="No protection was tried in this run. An assessment that finds a risk must "
-                "weigh what would lower it: fewer training steps, less detailed outputs, training with "
-                "differential privacy, leaving out or pooling rare records."
+                "weigh what would lower it: fewer training steps, less detailed outputs, "
+                "training with differential privacy, leaving out or pooling rare records."
             )
         ]
     names = [
@@ -286,7 +295,7 @@ def _texts(summary: Part) -> Table:
     found = (
         "not estimable"
         if row is None or row.high is None
-        else f"at most {whole(row.high)} patients above {row.name} (upper bound)"
+        else f"{count_interval(row.low, row.high)} patients above an AUC of {row.name}"
     )
     return Table(
         caption="Legal texts, what they ask, what this audit contributes",
