@@ -23,7 +23,6 @@ from auscult.report.words import (
     listed,
     quoted,
     sentence,
-    whole,
 )
 
 LEAD = (
