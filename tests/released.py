@@ -52,7 +52,7 @@ class Network:
         import warnings
 
         rows = members[people.patient_of_record]
-        inputs = people.inputs.frame()[list(COLUMNS)]  # type: ignore[union-attr]
+        inputs = people.inputs.frame()[list(COLUMNS)]
         network = MLPClassifier((32,), solver="lbfgs", max_iter=60, alpha=0.3, random_state=5)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
