@@ -30,7 +30,8 @@ RESUMES = "it goes on from there"
 def data() -> TrainingData:
     """A hundred records with numbers, categories and gaps."""
     table = visits(60).head(100)
-    return Cohort.from_table(table, patient="person", label="outcome").training_data()
+    cohort: Cohort = Cohort.from_table(table, patient="person", label="outcome")
+    return cohort.training_data()
 
 
 def half(number: int, body: Any) -> tuple[int, bytes, dict[str, str]]:  # noqa: ANN401

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import stat
 import tomllib
 from pathlib import Path
@@ -195,7 +194,7 @@ def test_the_decision_stands_in_the_run(
     assert "Fail: at least one limit" in (path / "results" / "officer.md").read_text("utf-8")
     for file in (tmp_path / "d.json", tmp_path / "d.xml", path / "results" / "officer.md"):
         assert IDENTIFIER not in file.read_text(encoding="utf-8")
-    assert stat.S_IMODE(os.stat(path / "results" / "officer.md").st_mode) == 0o644
+    assert stat.S_IMODE((path / "results" / "officer.md").stat().st_mode) == 0o644
     # Judged again, the same; and the same bytes.
     before = (path / "results" / "summary.json").read_bytes()
     assert gate(finished, text, monkeypatch)[0] == 1
@@ -334,7 +333,7 @@ def test_the_release_is_judged_only_where_its_posteriors_hold() -> None:
 
 
 def test_the_officers_page_reads_well_whatever_is_there() -> None:
-    for make in summaries.ALL.values() if isinstance(summaries.ALL, dict) else summaries.ALL:
+    for make in summaries.ALL.values():
         summary = make()
         page = officer_markdown(summary)
         for words in ("# For the privacy officer", "cannot certify", "When to test again"):

@@ -68,7 +68,9 @@ def listed(people: Cohort, members: NDArray[np.bool_]) -> MemberList:
 
 
 def audited(people: Cohort, run: Path, release: Release) -> Result:
-    return Audit(people, recipe(), models=MODELS, seed=3, release=release).run(run, workers=1)
+    audit = Audit(people, recipe(), models=MODELS, seed=3, release=release)
+    found: Result = audit.run(run, workers=1)
+    return found
 
 
 def without_door(release: dict[str, Any]) -> dict[str, Any]:
