@@ -30,8 +30,9 @@ RESUMES = "it goes on from there"
 def data() -> TrainingData:
     """A hundred records with numbers, categories and gaps."""
     table = visits(60).head(100)
-    cohort: Cohort = Cohort.from_table(table, patient="person", label="outcome")
-    return cohort.training_data()
+    cohort = Cohort.from_table(table, patient="person", label="outcome")
+    found: TrainingData = cohort.training_data()
+    return found
 
 
 def half(number: int, body: Any) -> tuple[int, bytes, dict[str, str]]:  # noqa: ANN401

@@ -294,8 +294,8 @@ def _at_rate(sides: _Sides, rate: float) -> dict[str, Any]:
     if sides.shadow_out.size * rate < FEWEST_PAIRS_ABOVE:
         return row | {
             "patients": None,
-            "reason": f"{sides.shadow_out.size} pairs of a non-member and a shadow model do not "
-            f"resolve a rate of {rate:g}",
+            "reason": f"{sides.shadow_out.size:,} pairs of a non-member and a shadow model do not "
+            f"resolve it",
         }
     bar = float(np.quantile(sides.shadow_out, 1 - rate, method="higher"))
     named = np.nan_to_num(sides.release, nan=-np.inf) > bar

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
-from auscult.report.blocks import Block, Heading, Items, Number, Paragraph, Section, Table
+from auscult.report.blocks import Block, Heading, Items, Paragraph, Section, Table
 from auscult.report.reading import Part
-from auscult.report.words import MINUS, counted, interval, sentence, visible
+from auscult.report.words import (
+    count_interval,
+    counted,
+    decimal,
+    expected,
+    sentence,
+    signed_interval,
+    visible,
+)
+
+NOTHING = "\N{EN DASH}"
 
 VERDICTS = {
     "pass": "Pass: every limit is kept by its upper bound, on the evidence that the policy asks "
@@ -56,8 +66,8 @@ def _table(checks: tuple[Part, ...], by: str) -> Table:
             (
                 one.text("what"),
                 words.get(one.text("verdict"), one.text("verdict")),
-                _short(one.number("limit")),
-                _short(one.number("estimate")),
+                _short(one, "limit"),
+                _short(one, "estimate"),
                 _bounds(one),
             )
         )
@@ -111,16 +121,20 @@ def _policy(decision: Part) -> list[Block]:
 def _bounds(check: Part) -> str:
     low, high = check.number("low"), check.number("high")
     if low is None or high is None:
-        return "none"
-    if max(abs(low), abs(high)) <= 1:
-        return interval(low, high)
-    return f"{_short(low)} to {_short(high)}"
+        return NOTHING
+    return count_interval(low, high) if _counts(check) else signed_interval(low, high)
 
 
-def _short(value: Number) -> str:
+def _short(check: Part, key: str) -> str:
+    value = check.number(key)
     if value is None:
-        return "none"
+        return NOTHING
     if value == int(value):
         return f"{int(value):,}"
-    text = f"{abs(value):,.0f}" if abs(value) >= 100 else f"{abs(value):.3g}"
-    return MINUS + text if value < 0 else text
+    return expected(value) if _counts(check) else decimal(value)
+
+
+def _counts(check: Part) -> bool:
+    """Whether the figure is a number of patients or models, and no rate or area."""
+    key = check.text("key")
+    return key.startswith(("exposed.", "evidence.models", "smallest_cell")) or ".named." in key

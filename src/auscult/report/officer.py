@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from auscult.report import answer
-from auscult.report.blocks import Block, Heading, Items, Paragraph, Section, Table
+from auscult.report.blocks import Block, Heading, Items, Paragraph, Section
 from auscult.report.markdown import markdown
 from auscult.report.officer_tables import exposure_table, group_items, named_sentence, worst_table
 from auscult.report.reading import Part, read_summary
@@ -289,57 +289,54 @@ def _decision(summary: Part) -> str:
     return f"{said.get(verdict, verdict)} What was judged stands under Decision."
 
 
-def _texts(summary: Part) -> Table:
+def _texts(summary: Part) -> Items:
     row = answer.main_row(summary)
     found = (
         "not estimable"
         if row is None or row.high is None
         else f"{count_interval(row.low, row.high)} patients above an AUC of {row.name}"
     )
-    return Table(
-        caption="Legal texts, what they ask, what this audit contributes",
-        columns=("Text", "Asks", "This audit contributes", "It does not settle"),
-        rows=(
+    return Items(
+        items=(
             (
                 "EDPB Opinion 28/2024 (GDPR)",
                 (
-                    "A model is anonymous only if extracting personal data, and obtaining them "
-                    "from queries, is insignificant in likelihood for each data subject, "
-                    "considering all means reasonably likely to be used"
+                    "asks of an anonymous model that extracting personal data, and obtaining them "
+                    "from queries, be insignificant in likelihood for each data subject, "
+                    "considering all means reasonably likely to be used. This audit contributes "
+                    f"the likelihood of inferring membership, patient by patient: {found}. It does "
+                    "not settle the extraction of content, means that were not tried, or which "
+                    "means are reasonably likely."
                 ),
-                f"Likelihood of inferring membership, per patient: {found}",
-                "Extraction of content; means that were not tried; what is reasonably likely",
             ),
             (
                 "GDPR Art. 35 (impact assessment)",
-                "The risks to data subjects, and the measures that address them",
-                "A measured risk with intervals, by group, and what protections change",
-                "Necessity and proportionality; risks other than membership",
+                (
+                    "asks for the risks to data subjects and the measures that address them. This "
+                    "audit contributes a measured risk with intervals, by group, and what "
+                    "protections change. It does not settle necessity and proportionality, or "
+                    "risks other than membership."
+                ),
             ),
             (
-                "HIPAA 45 CFR 164.514(b)(1)",
+                "HIPAA expert determination, 45 CFR 164.514(b)(1),",
                 (
-                    "An expert finds the risk very small that an anticipated recipient identifies "
-                    "an individual, and documents methods and results"
-                ),
-                "Method and results of one kind of attack, for the expert's record",
-                (
-                    "Whether a model is de-identified information; what is very small is the "
-                    "expert's to say"
+                    "asks an expert to find the risk very small that an anticipated recipient "
+                    "identifies an individual, and to document methods and results. This audit "
+                    "contributes both for one kind of attack. It does not settle whether a model "
+                    "is de-identified information; what is very small is the expert's to say."
                 ),
             ),
             (
                 "EU AI Act Art. 15(5)",
                 (
-                    "High-risk systems: measures, where appropriate, against attacks, "
-                    "confidentiality attacks among them"
+                    "asks of high-risk systems, where appropriate, measures against attacks, "
+                    "confidentiality attacks among them. This audit contributes a test of one such "
+                    "attack that a pipeline can repeat (the gate). It does not settle poisoning, "
+                    "evasion, other confidentiality attacks, or conformity."
                 ),
-                "A test of one confidentiality attack, repeatable in a pipeline (gate)",
-                "Poisoning, evasion, other confidentiality attacks; conformity",
             ),
-        ),
-        text_columns=frozenset({0, 1, 2, 3}),
-        key="texts",
+        )
     )
 
 

@@ -170,6 +170,11 @@ def named_sentence(release: Part) -> str:
         (r for r in rows if r.number("posterior") == 0.9 and r.number("prior") == 0.5), Part(None)
     )
     name = release.text("name") or "The model that goes out"
+    if not row.number("patients"):
+        return (
+            f"{name} would give an attacker nobody with a probability of membership of 90% or "
+            "more, if member and non-member are equally likely beforehand." + _doubt(release)
+        )
     text = (
         f"{name} would give an attacker {counted(row.number('patients'), 'patient')} with a "
         "probability of membership of 90% or more, if member and non-member are equally likely "
@@ -189,7 +194,11 @@ def named_sentence(release: Part) -> str:
         text += f" {whole(false.number('estimate'))} would be accused falsely."
     else:
         text += f" False accusations: not estimable, {false.reason()}."
+    return text + _doubt(release)
+
+
+def _doubt(release: Part) -> str:
     likeness = release.part("likeness")
-    if likeness.truth("verdict") is False:
-        text += f" But it is not like the models it was judged by: {likeness.reason()}."
-    return text
+    if likeness.truth("verdict") is not False:
+        return ""
+    return f" But it is not like the models it was judged by: {likeness.reason()}."

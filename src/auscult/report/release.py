@@ -21,6 +21,7 @@ from auscult.report.words import (
     counted,
     decimal,
     interval,
+    listed,
     sentence,
     share,
     share_interval,
@@ -88,12 +89,14 @@ def _who(release: Part) -> str:
     if members.reason():
         return f"Its members are known, but {members.reason()}."
     parts = [
-        counted(members.number(key), one)
-        for key, one in (("members", "member"), ("non_members", "non-member"))
+        f"{whole(members.number(key))} {what}"
+        for key, what in (
+            ("members", "trained it"),
+            ("non_members", "did not"),
+            ("unknown", "may have or not: it is not known"),
+        )
         if members.number(key)
     ]
-    if members.number("unknown"):
-        parts.append(f"{whole(members.number('unknown'))} of whom it is not known")
     unmatched = members.number("unmatched")
     more = (
         f" {counted(unmatched, 'identifier')} of the list {'is' if unmatched == 1 else 'are'} of "
@@ -101,7 +104,7 @@ def _who(release: Part) -> str:
         if unmatched
         else ""
     )
-    return f"Of the cohort's patients it has {', '.join(parts)}.{more}"
+    return f"Of the cohort's patients, {listed(parts)}.{more}"
 
 
 def _likeness(likeness: Part) -> list[Block]:
