@@ -16,6 +16,8 @@ from scipy.special import expit, ndtri
 
 from auscult import Audit, AuscultError, Cohort
 from auscult.attacks.roc import exact_auc
+from auscult.config.policy import parse_policy
+from auscult.policy import judge
 from auscult.progress import SILENT
 from auscult.release import (
     Door,
@@ -368,6 +370,21 @@ def test_another_model_is_not_taken_for_one_of_them(
     summary = audited(people, trained, Release(door=door, output="logits")).summary["release"]
     assert summary["likeness"]["verdict"] is False
     assert "Not a model like the shadow models" in (trained / "report.html").read_text("utf-8")
+
+
+def test_a_model_of_everybody_is_not_taken_for_one_of_half(
+    people: Cohort, trained: Path, tmp_path: Path
+) -> None:
+    """Few named would otherwise read as safety; here the list of members gives it away."""
+    everybody = Network(people, np.ones(people.patients, dtype=np.bool_))
+    np.save(tmp_path / "outputs.npy", everybody(people.inputs.frame()))
+    door = FileDoor(path=tmp_path / "outputs.npy")
+    members = MemberList(source=people.patient_ids.reveal().tolist())
+    found = audited(people, trained, Release(door=door, members=members)).summary
+    assert found["release"]["likeness"]["verdict"] is False
+    assert "another share" in found["release"]["likeness"]["reason"]
+    policy = parse_policy({"release": {"named": {"0.9": 1000}}}, "", "policy.toml")
+    assert judge(policy, found).verdict == "inconclusive"
 
 
 def test_onnx_inputs(people: Cohort, network: Network, tmp_path: Path) -> None:

@@ -75,18 +75,18 @@ def likeness(
     size, sizes = figures["residual"]
     if size > FARTHEST_RATIO * sizes.max():
         problems.append("its answers differ from theirs by more than theirs from each other")
+    elif size * FARTHEST_RATIO < sizes.min():
+        problems.append(
+            "its answers lie closer to the middle of theirs than any of theirs, as those of a "
+            "model do that trained on more of the patients"
+        )
     known = (state == MEMBER).any() and not (state == UNKNOWN).any()
     share = float((state == MEMBER).mean())
-    note = ""
     if known and not HALF[0] <= share <= HALF[1]:
-        note = (
-            "it trained on another share of the cohort than the shadow models, which train on "
-            "half: probabilities are those of a model that trained on half"
-        )
+        problems.append("it trained on another share of the patients than half, as they did")
     return {
         "verdict": not problems,
         "reason": "; ".join(problems),
-        "note": note,
         "method": METHOD,
         **{
             name: {

@@ -113,12 +113,11 @@ def _likeness(likeness: Part) -> list[Block]:
         blocks.append(
             Paragraph(
                 text="Not a model like the shadow models: "
-                f"{likeness.reason()}. What they say of it may not hold.",
+                f"{likeness.reason()}. What they say of it may not hold, and few patients named "
+                "are no reassurance: go by the number of exposed patients, which is about the recipe.",
                 style="absent",
             )
         )
-    if likeness.text("note"):
-        blocks.append(Paragraph(text=sentence(likeness.text("note")), style="note"))
     return blocks
 
 
