@@ -193,7 +193,7 @@ def _of_group(
 def _doubt(q: float | None) -> str:
     if q is None:
         return "the difference could not be tested"
-    return f"among all groups shown it may be chance (q = {q:.2f})"
+    return f"among patients with equally many records it may be chance (q = {q:.2f})"
 
 
 def deployment_limits(policy: Policy, summary: Mapping[str, Any]) -> Iterator[Limit]:

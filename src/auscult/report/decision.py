@@ -10,6 +10,7 @@ from auscult.report.words import (
     decimal,
     expected,
     sentence,
+    signed,
     signed_interval,
     visible,
 )
@@ -58,19 +59,7 @@ def decision_section(summary: Part) -> Section | None:
 
 def _table(checks: tuple[Part, ...], by: str) -> Table:
     kept = sum(one.text("verdict") == "pass" for one in checks)
-    rows = []
-    for one in checks:
-        is_limit = not one.text("key").startswith("evidence.")
-        words = _WORDS if is_limit else _EVIDENCE
-        rows.append(
-            (
-                one.text("what"),
-                words.get(one.text("verdict"), one.text("verdict")),
-                _short(one, "limit"),
-                _short(one, "estimate"),
-                _bounds(one),
-            )
-        )
+    rows = [_row(same) for same in _folded(checks)]
     return Table(
         caption=f"What was judged{by}",
         columns=("Figure", "Verdict", "Limit", "Estimate", "95% interval"),
@@ -85,6 +74,42 @@ def _table(checks: tuple[Part, ...], by: str) -> Table:
         ),
         text_columns=frozenset({0, 1}),
         key="decision",
+    )
+
+
+def _folded(checks: tuple[Part, ...]) -> list[list[Part]]:
+    """Checks in order; limits of several groups that are all kept go together."""
+    folded: list[list[Part]] = []
+    for one in checks:
+        kept = one.text("verdict") == "pass" and one.text("key").startswith("groups.")
+        same = [group for group in folded if kept and _alike(group[0], one)]
+        if same:
+            same[0].append(one)
+        else:
+            folded.append([one])
+    return folded
+
+
+def _alike(one: Part, other: Part) -> bool:
+    return all(one.text(key) == other.text(key) for key in ("key", "verdict"))
+
+
+def _row(same: list[Part]) -> tuple[str, ...]:
+    one = same[0]
+    words = _EVIDENCE if one.text("key").startswith("evidence.") else _WORDS
+    verdict = words.get(one.text("verdict"), one.text("verdict"))
+    if len(same) == 1:
+        limit, estimate = _short(one, "limit"), _short(one, "estimate")
+        return (one.text("what"), verdict, limit, estimate, _bounds(one))
+    name, _, attribute = one.text("key").removeprefix("groups.").partition(": ")
+    what = {"difference": "Mean AUC above everybody else's", "exposed_share": "Share above 0.9"}
+    highest = max(part.number("high") or 0.0 for part in same)
+    return (
+        f"{what.get(name, name)}: {len(same)} groups of {attribute}",
+        verdict,
+        _short(one, "limit"),
+        NOTHING,
+        f"up to {signed(highest)}",
     )
 
 

@@ -169,7 +169,8 @@ def named_sentence(release: Part) -> str:
     row = next(
         (r for r in rows if r.number("posterior") == 0.9 and r.number("prior") == 0.5), Part(None)
     )
-    name = release.text("name") or "The model that goes out"
+    name = release.text("name")
+    name = f"The model {quoted(name)}" if name else "The model that goes out"
     if not row.number("patients"):
         return (
             f"{name} would give an attacker nobody with a probability of membership of 90% or "

@@ -22,6 +22,7 @@ from auscult.report.words import (
     decimal,
     interval,
     listed,
+    quoted,
     sentence,
     share,
     share_interval,
@@ -61,8 +62,9 @@ def _section(blocks: list[Block]) -> Section:
 
 
 def _what(release: Part) -> str:
-    name = release.text("name") or "The model that is to go out"
-    version = f", version {release.text('version')}" if release.text("version") else ""
+    name = release.text("name")
+    name = f"The model {quoted(name)}" if name else "The model that is to go out"
+    version = f", version {release.text('version')}," if release.text("version") else ""
     doors = {
         "file": "a file of its outputs",
         "function": "a function",
@@ -114,7 +116,8 @@ def _likeness(likeness: Part) -> list[Block]:
             Paragraph(
                 text="Not a model like the shadow models: "
                 f"{likeness.reason()}. What they say of it may not hold, and few patients named "
-                "are no reassurance: go by the number of exposed patients, which is about the recipe.",
+                "are no reassurance: go by the number of exposed patients, which is about the "
+                "recipe.",
                 style="absent",
             )
         )
@@ -209,7 +212,7 @@ def _at_rate(release: Part, rows: tuple[Part, ...]) -> Table:
         rows=tuple(cells),
         notes=(
             (
-                f"The bar is set on {models}, each patient held out of the models that judge it, "
+                f"The bar is set on {models}, each judged by an attack that was fitted on others, "
                 "and not on the release."
             ),
             *notes,
