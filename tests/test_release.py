@@ -290,6 +290,7 @@ def test_members_and_others(people: Cohort, members: NDArray[np.bool_], tmp_path
             bad.roll(people)
 
 
+@pytest.mark.slow
 def test_without_outsiders_the_false_rate_is_not_estimable(
     people: Cohort, network: Network, trained: Path, tmp_path: Path
 ) -> None:
@@ -413,3 +414,53 @@ def test_onnx_inputs(people: Cohort, network: Network, tmp_path: Path) -> None:
     (tmp_path / "broken.onnx").write_bytes(b"no graph")
     with pytest.raises(AuscultError, match="cannot be read as ONNX"):
         OnnxDoor(path=tmp_path / "broken.onnx").check(data)
+
+
+def graph(path: Path, nodes: list[Any], inputs: list[Any], output: str) -> OnnxDoor:
+    """Write a graph that returns one number per record."""
+    from onnx import TensorProto, helper
+
+    out = helper.make_tensor_value_info(output, TensorProto.FLOAT, None)
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", 3)]
+    model = helper.make_model(
+        helper.make_graph(nodes, "small", inputs, [out]), opset_imports=opsets
+    )
+    model.ir_version = 8
+    path.write_bytes(model.SerializeToString())
+    return OnnxDoor(path=path)
+
+
+def test_onnx_gets_categories_as_text_and_images_as_they_are(tmp_path: Path) -> None:
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    from onnx import TensorProto, helper
+
+    frame = table(40)
+    people = Cohort.from_table(frame, patient="person", label="outcome", groups=["sex"])
+    data = people.training_data()
+    text = helper.make_tensor_value_info("sex", TensorProto.STRING, [None, 1])
+    encode = helper.make_node(
+        "LabelEncoder",
+        ["sex"],
+        ["p"],
+        domain="ai.onnx.ml",
+        keys_strings=["f", "m"],
+        values_floats=[0.25, 0.75],
+    )
+    found = graph(tmp_path / "text.onnx", [encode], [text], "p").answers(data)
+    np.testing.assert_allclose(found[:, 0], np.where(frame["sex"] == "f", 0.25, 0.75))
+    # The same graph, given a number; and a graph of numbers, given a category.
+    with pytest.raises(AuscultError, match=r"wants tensor\(string\) and gets numbers"):
+        OnnxDoor(path=tmp_path / "text.onnx", inputs={"sex": "x0"}).answers(data)
+    number = helper.make_tensor_value_info("sex", TensorProto.FLOAT, [None, 1])
+    same = helper.make_node("Identity", ["sex"], ["p"])
+    with pytest.raises(AuscultError, match="its column holds categories"):
+        graph(tmp_path / "number.onnx", [same], [number], "p").answers(data)
+
+    images = np.random.default_rng(0).integers(0, 255, (len(frame), 8, 8)).astype(np.uint8)
+    rows = frame[["person", "outcome"]]
+    pictures = Cohort.from_arrays(images, rows, patient="person", label="outcome")
+    picture = helper.make_tensor_value_info("x", TensorProto.FLOAT, [None, 8, 8])
+    mean = helper.make_node("ReduceMean", ["x"], ["m"], axes=[1, 2], keepdims=0)
+    seen = graph(tmp_path / "image.onnx", [mean], [picture], "m").answers(pictures.training_data())
+    np.testing.assert_allclose(seen, images.mean(axis=(1, 2)), rtol=1e-5)

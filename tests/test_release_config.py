@@ -44,6 +44,7 @@ ENDPOINT = '\n[release]\ndoor = "endpoint"\nurl = "https://far.example/"\n'
 FUNCTION = '\n[release]\ndoor = "function"\nfunction = "released_for_tests:predict"\n'
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_only_analysed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = folder / "run"
     path = configured(folder, "")
@@ -102,3 +103,43 @@ def test_the_flag_of_members_is_no_input(folder: Path, monkeypatch: pytest.Monke
     assert code == 2
     assert "says who is a member" in said
     assert "cohort.exclude" in said
+
+
+def test_every_key_of_an_endpoint_arrives(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from auscult.config import load
+    from auscult.release import EndpointDoor
+
+    monkeypatch.setenv("MODEL_TOKEN", "42")
+    keys = """
+records = "instances"
+body = { signature = "predict" }
+answers = "predictions"
+answer = "p"
+headers_from = { Authorization = "MODEL_TOKEN" }
+batch = 7
+requests_per_second = 2
+timeout_seconds = 3
+retries = 1
+version = "9"
+"""
+    path = configured(folder, ENDPOINT + keys)
+    release = load(path).audit().release
+    assert release is not None
+    assert release.door == EndpointDoor(
+        url="https://far.example/",
+        records="instances",
+        body={"signature": "predict"},
+        answers_at="predictions",
+        answer="p",
+        headers_from={"Authorization": "MODEL_TOKEN"},
+        batch=7,
+        requests_per_second=2.0,
+        timeout_seconds=3.0,
+        retries=1,
+        version="9",
+        folder=folder.resolve(),
+    )
+    assert "42" not in repr(release)
+    code, shown, _ = command(monkeypatch, "check", path)
+    assert code == 0
+    assert "records will be sent to far.example in" in shown

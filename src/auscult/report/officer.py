@@ -27,7 +27,7 @@ from auscult.report.words import (
 
 LEAD = (
     "Written for a data protection impact assessment. It holds aggregates only: counts of "
-    "patients, never a patient. Figures are 95% intervals unless it says otherwise."
+    "patients, never a patient. Intervals are of 95%."
 )
 
 
