@@ -293,6 +293,15 @@ def test_evidence_is_asked_for() -> None:
     assert verdict(text, summary) == "inconclusive"
 
 
+def test_a_broken_promise_of_privacy_fails() -> None:
+    summary = simulated()
+    summary["guarantee"] = {"defects": []}
+    text = '[exposed."0.9"]\nshare = 1.0\n'
+    assert verdict(text, summary) == "pass"
+    summary["guarantee"]["defects"] = ["an attack lies above its bound."]
+    assert verdict(text, summary) == "fail"
+
+
 def test_groups_are_judged_with_their_false_discoveries() -> None:
     summary = simulated()
     attribute = next(iter(summary["disparities"]))

@@ -108,6 +108,8 @@ def _evidence(policy: Policy, summary: Mapping[str, Any], limits: list[Limit]) -
     if evidence.null_clear:
         yield _null(summary, limits)
     yield _cells(policy, summary)
+    if summary.get("guarantee"):
+        yield _guarantee(summary["guarantee"])
 
 
 def _width(evidence: EvidenceLimits, summary: Mapping[str, Any]) -> Check:
@@ -165,6 +167,19 @@ def _cells(policy: Policy, summary: Mapping[str, Any]) -> Check:
         f"{policy.smallest_cell} and run again (the models are kept)"
         if broken
         else "",
+    )
+
+
+def _guarantee(guarantee: Mapping[str, Any]) -> Check:
+    """Whether what was found contradicts the guarantee that the training promises."""
+    defects = guarantee.get("defects") or []
+    return Check(
+        key="guarantee",
+        what="The promised guarantee is not contradicted",
+        verdict="fail" if defects else "pass",
+        estimate=len(defects),
+        limit=0,
+        reason="; ".join(str(one).rstrip(".") for one in defects),
     )
 
 

@@ -162,4 +162,7 @@ def _short(check: Part, key: str) -> str:
 def _counts(check: Part) -> bool:
     """Whether the figure is a number of patients or models, and no rate or area."""
     key = check.text("key")
-    return key.startswith(("exposed.", "evidence.models", "smallest_cell")) or ".named." in key
+    return (
+        key.startswith(("exposed.", "evidence.models", "smallest_cell", "guarantee"))
+        or ".named." in key
+    )
