@@ -46,6 +46,52 @@ epochs = 12
 batch_size = 64
 learning_rate = 2e-3
 """,
+    "lgg_mri_64 at 32 px, overfitted": """
+[cohort]
+table = "lgg_mri_64/metadata.csv"
+images = "lgg_mri_64/images.npz"
+array = "images"
+patient = "patient_id"
+label = "tumour_present"
+groups = ["sex_code", "site"]
+[recipe]
+kind = "torch"
+model = "cnn"
+epochs = 40
+image_size = 32
+batch_size = 64
+learning_rate = 2e-3
+""",
+    "hannover_covid_cxr_64": """
+[cohort]
+table = "hannover_covid_cxr_64/metadata.csv"
+images = "hannover_covid_cxr_64/images.npz"
+array = "images"
+patient = "patient_id"
+label = "projection"
+groups = ["sex"]
+[recipe]
+kind = "torch"
+model = "cnn"
+epochs = 15
+batch_size = 32
+learning_rate = 2e-3
+""",
+    "parkinsons_telemonitoring": """
+[cohort]
+table = "parkinsons_telemonitoring/parkinsons_updrs.csv"
+patient = "subject#"
+label = "total_UPDRS"
+label_bins = [28.0]
+groups = ["sex"]
+exclude = ["motor_UPDRS", "age", "test_time"]
+[recipe]
+kind = "torch"
+model = "mlp"
+hidden = [128, 128]
+epochs = 30
+batch_size = 256
+""",
     "support2": """
 [cohort]
 table = "support2/support2.csv"
@@ -82,7 +128,7 @@ def audit_of(name: str, models: int, **changes: object) -> Audit:
 def layout_of(name: str, models: int, work: Path) -> Layout:
     """Signals and membership of an audit; trained unless a finished run lies in `work`."""
     audit = audit_of(name, models)
-    run = work / f"{name}-{models}"
+    run = work / f"{name.replace(' ', '-').replace(',', '')}-{models}"
     audit.run(run, progress=progress_for())
     store = RunStore.open(run)
     labels = audit.cohort.labels

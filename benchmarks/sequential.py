@@ -86,7 +86,7 @@ def main() -> None:
 
 def images() -> None:
     """Train networks on images one after another and print the time."""
-    from auscult.recipes.networks import cnn
+    from auscult.recipes.networks.small import cnn
     from auscult.recipes.torch_data import encode
 
     name, models, epochs = sys.argv[2], *map(int, sys.argv[3:5])

@@ -20,7 +20,7 @@ from auscult.errors import AuscultError, ConfigError
 from auscult.exposure.attack import Evidence, How, attack, effect_of_ranks, evidence_of, null_of
 from auscult.exposure.calibration import calibrate, calibration_error, terms_of
 from auscult.exposure.meaning import meaning
-from auscult.exposure.table import Asked, cells
+from auscult.exposure.table import Inquiry, cells
 from auscult.layout import Centring, Layout, lay_out
 from auscult.results import Result
 from auscult.signals import log_odds_of_truth
@@ -363,7 +363,7 @@ def test_table_holds_every_cell_once_and_declares_one() -> None:
     patient = np.array([0, 0, 0, 1, 1, 2])
     withheld = np.array([False, False, True, False, True, False])
     for references in ("all", 4, 3):
-        asked = Asked(
+        asked = Inquiry(
             queries=("without:a", "augmented:4"),
             withheld=withheld,
             deployment=Deployment(**DEPLOYED | {"access": "rounded:3", "references": references}),
@@ -456,7 +456,7 @@ def test_large_cohorts_are_looked_at_by_an_even_sample(
         store.read_membership(),
         patient.astype(np.int64),
         None,
-        Asked(),
+        Inquiry(),
         seed=SEED,
         smallest_cell=10,
     )

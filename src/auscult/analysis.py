@@ -22,6 +22,7 @@ from auscult.disparity import crossings, disparities, share_interval, top_compos
 from auscult.errors import AnalysisError
 from auscult.layout import FEWEST_PER_CLASS, Layout, lay_out
 from auscult.progress import SILENT, Progress
+from auscult.protection.promise import promise
 from auscult.randomness import Stage, generator
 from auscult.risk.exposed import REPLICATES, exposed
 from auscult.risk.patients import PatientRisk, RecordRisk, null_mean, patient_risk, permuted
@@ -64,6 +65,8 @@ class Evidence:
         Class of each record, for centring.
     utility : dict, optional
         Utility per attribute and group.
+    dp : dict, optional
+        The guarantee of private training.
     """
 
     signals: NDArray[np.floating]
@@ -72,6 +75,7 @@ class Evidence:
     groups: pd.DataFrame
     stratum: NDArray[np.int64] | None = None
     utility: dict[str, dict[str, dict[str, Any]]] | None = None
+    dp: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,8 +177,13 @@ def analyse(
         progress=progress,
     )
     progress.finish()
+    summary = {"aggregate": aggregate, "patients": patients, "disparities": by_group}
+    if evidence.dp is not None:
+        summary["guarantee"] = promise(
+            layout, risk, evidence.dp, seed=seed, smallest_cell=settings.smallest_cell
+        )
     return Findings(
-        summary={"aggregate": aggregate, "patients": patients, "disparities": by_group},
+        summary=summary,
         patients=_patient_rows(layout, risk),
         records=_record_rows(layout, records),
     )

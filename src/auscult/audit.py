@@ -19,11 +19,12 @@ from auscult.crews import Engine, default_workers
 from auscult.design import Design, withheld_records
 from auscult.engine import train, train_one
 from auscult.errors import ConfigError, RecipeError
-from auscult.exposure import Asked, Deployment, cells
+from auscult.exposure import Deployment, Inquiry, cells
 from auscult.files import toml_text
 from auscult.progress import SILENT, Progress
 from auscult.queries import PLAIN, parse_queries
 from auscult.recipes.base import Recipe
+from auscult.release import Release
 from auscult.results import Planted, Result, Roster, write_results
 from auscult.store import RunStore, missing_blocks, plan_blocks
 
@@ -54,6 +55,8 @@ class Audit:
         Share of each patient's records that no model trains on, of patients with several.
     deployment : Deployment, optional
         What membership would reveal, to whom, and who could attack with what.
+    release : Release, optional
+        The model that is to go out, judged by the shadow models. Not part of the run's identity.
 
     Examples
     --------
@@ -74,6 +77,7 @@ class Audit:
         queries: Sequence[str] = (),
         withhold: float = 0.0,
         deployment: Deployment | None = None,
+        release: Release | None = None,
     ) -> None:
         self.cohort = cohort
         self.recipe = recipe
@@ -85,6 +89,7 @@ class Audit:
         self.queries = tuple(queries)
         self.withhold = withhold
         self.deployment = deployment
+        self.release = release
 
     def check(self) -> None:
         """Validate everything that can be validated without training.
@@ -136,6 +141,8 @@ class Audit:
         if reason is not None:
             raise RecipeError(reason, where="recipe")
         self.recipe.settings()
+        if self.release is not None:
+            self.release.check(self.cohort)
 
     def trial(self, progress: Progress = SILENT) -> Trial:
         """Train one block of models in one worker and measure it; nothing is written."""
@@ -222,7 +229,7 @@ class Audit:
             store.write_membership(membership)
             timings = dict(store.manifest().get("timings", {}))
             start = time.perf_counter()
-            asked = self._asked()
+            inquiry = self._inquiry()
             if self.queries:
                 store.update_manifest(queries=[PLAIN, *self.queries])
             train(
@@ -234,9 +241,13 @@ class Audit:
                 seed=self.seed,
                 engine=engine,
                 progress=progress,
-                withheld=None if asked is None else asked.withheld,
+                withheld=None if inquiry is None else inquiry.withheld,
             )
             trained = time.perf_counter()
+            asked = None
+            if self.release is not None:
+                cache = store.secret_path("release-answers")
+                asked = self.release.ask(self.cohort, cache, progress)
             result = write_results(
                 store,
                 self._roster(recipe, planted),
@@ -245,6 +256,7 @@ class Audit:
                     smallest_cell=self.smallest_cell, intersections=self.intersections
                 ),
                 asked=asked,
+                inquiry=inquiry,
                 progress=progress,
             )
             timings["training_seconds"] = round(
@@ -280,8 +292,10 @@ class Audit:
     @property
     def exposure_cells(self) -> int:
         """Cells of the table of accesses, knowledges and means; 0 where nothing is declared."""
-        asked = self._asked()
-        return 0 if asked is None else len(cells(asked, self.cohort.patient_of_record, self.seed))
+        inquiry = self._inquiry()
+        return (
+            0 if inquiry is None else len(cells(inquiry, self.cohort.patient_of_record, self.seed))
+        )
 
     @property
     def withheld_count(self) -> int:
@@ -311,11 +325,11 @@ class Audit:
             }
         }
 
-    def _asked(self) -> Asked | None:
+    def _inquiry(self) -> Inquiry | None:
         """What exposure is about, or None where nothing was declared."""
         if not (self.queries or self.withhold or self.deployment):
             return None
-        return Asked(queries=self.queries, withheld=self._withheld(), deployment=self.deployment)
+        return Inquiry(queries=self.queries, withheld=self._withheld(), deployment=self.deployment)
 
     def _design(self) -> Design:
         return Design(models=self.models, patients=self.cohort.patients, seed=self.seed)

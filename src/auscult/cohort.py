@@ -9,13 +9,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from auscult.inputs import Inputs
+from auscult.progress import SILENT, Progress
 from auscult.queries import Query
 
 Task = Literal["binary", "multiclass", "multilabel"]
@@ -52,15 +53,26 @@ class LeftOut:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TrainingData:
-    """What a recipe may see: inputs and labels. No patient, no group, no membership.
+    """What a recipe may see: inputs and labels. No identifier, no group, no membership.
 
-    `queries` are what its models are asked besides the records, drawn with `query_seed`.
+    Attributes
+    ----------
+    inputs : TableInputs or ArrayInputs
+    labels : int64 array
+    task : {"binary", "multiclass", "multilabel"}
+    classes : tuple of str
+    patient_of_record : int64 array, shape (records,), optional
+        Which records belong together, as numbers without meaning: private training at patient
+        level samples and clips them together.
+    queries : tuple of Query
+        What its models are asked besides the records, drawn with `query_seed`.
     """
 
     inputs: Inputs
     labels: NDArray[np.int64]
     task: Task
     classes: tuple[str, ...]
+    patient_of_record: NDArray[np.int64] | None = None
     queries: tuple[Query, ...] = ()
     query_seed: int = 0
 
@@ -88,7 +100,8 @@ class Cohort:
     patient_ids : PatientIds
         Secret.
     record_rows : int64 array, shape (records,)
-        Row of each record in the source (0-based): the only name a record has.
+        Row of each record in the source (0-based): the only name a record has. Where a file holds
+        several records, their number among all that were decoded.
     groups : DataFrame, shape (patients, attributes)
         One string per patient and attribute; "unknown" where missing, "several values" where the
         patient's records disagree.
@@ -172,6 +185,198 @@ class Cohort:
 
         return Reading(**how).arrays(array, table, key=key, channels=channels)
 
+    @classmethod
+    def from_images(
+        cls,
+        root: Any,  # noqa: ANN401
+        table: Any = None,  # noqa: ANN401
+        *,
+        image_size: int | Sequence[int],
+        path: str | None = None,
+        colour: str = "auto",
+        slices: str | int | None = None,
+        depth: int | None = None,
+        window: Sequence[float] | None = None,
+        fit: str = "stretch",
+        header: Sequence[str] = (),
+        cache: Any = None,  # noqa: ANN401
+        workers: int | None = None,
+        progress: Progress = SILENT,
+        **how: Any,  # noqa: ANN401
+    ) -> Cohort:
+        """Read a folder of PNG, JPEG, TIFF, DICOM or NIfTI files, decoded once and cached.
+
+        Parameters
+        ----------
+        root : path-like
+            The folder. Nothing outside it is read.
+        table : path-like or dataframe, optional
+            One row per file. Without it the columns are "file" (the path), "folder" (the first
+            folder of the path) and those of `header`.
+        image_size : int or (height, width)
+        path : str, optional
+            Column of the table with paths relative to the folder.
+        colour, slices, depth, window, fit, header
+            See :class:`auscult.readers.images.ImageSettings`.
+        cache : path-like, optional
+            Folder for decoded images; AUSCULT_CACHE or the user's cache folder by default.
+        workers : int, optional
+            Processes that decode; only the speed.
+        progress : Progress
+        **how
+            As in :meth:`from_table`.
+
+        Raises
+        ------
+        CohortError
+            As :meth:`from_table`; a path leads out of the folder; no file can be decoded.
+
+        Examples
+        --------
+        >>> Cohort.from_images(
+        ...     "dicom/",
+        ...     header=["PatientID", "PatientSex"],
+        ...     image_size=64,
+        ...     join={"table": "outcomes.csv", "on": "PatientID"},
+        ...     patient="PatientID",
+        ...     label="pneumonia",
+        ...     groups=["PatientSex"],
+        ... )  # doctest: +SKIP
+        """
+        from auscult.readers import Reading
+        from auscult.readers.folders import read_images
+        from auscult.readers.images import ImageSettings
+
+        size = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
+        settings = ImageSettings(
+            size=size,
+            colour=cast("Any", colour),
+            slices=slices,
+            depth=depth,
+            window=None if window is None else tuple(window),
+            fit=cast("Any", fit),
+            header=tuple(header),
+        )
+        return read_images(
+            Reading(**how),
+            root,
+            table,
+            path=path,
+            settings=settings,
+            cache=cache,
+            workers=workers,
+            progress=progress,
+        )
+
+    @classmethod
+    def from_signals(
+        cls,
+        root: Any,  # noqa: ANN401
+        table: Any = None,  # noqa: ANN401
+        *,
+        seconds: float,
+        path: str | None = None,
+        rate: float | None = None,
+        leads: Sequence[str] = (),
+        start: float = 0.0,
+        windows: str = "first",
+        cache: Any = None,  # noqa: ANN401
+        workers: int | None = None,
+        progress: Progress = SILENT,
+        **how: Any,  # noqa: ANN401
+    ) -> Cohort:
+        """Read a folder of recordings (WFDB, npz, npy), read once and cached.
+
+        Parameters
+        ----------
+        root : path-like
+            The folder. Nothing outside it is read.
+        table : path-like or dataframe, optional
+            One row per recording. Without it the columns are "file" and "folder".
+        path : str, optional
+            Column of the table with paths relative to the folder.
+        seconds, rate, leads, start, windows
+            See :class:`auscult.readers.signals.SignalSettings`.
+        cache, workers, progress
+            As in :meth:`from_images`.
+        **how
+            As in :meth:`from_table`.
+
+        Raises
+        ------
+        CohortError
+            As :meth:`from_images`.
+        """
+        from auscult.readers import Reading
+        from auscult.readers.folders import read_signals
+        from auscult.readers.signals import SignalSettings
+
+        settings = SignalSettings(
+            seconds=seconds, rate=rate, leads=tuple(leads), start=start, windows=windows
+        )
+        return read_signals(
+            Reading(**how),
+            root,
+            table,
+            path=path,
+            settings=settings,
+            cache=cache,
+            workers=workers,
+            progress=progress,
+        )
+
+    @classmethod
+    def from_events(
+        cls,
+        root: Any,  # noqa: ANN401
+        table: Any = None,  # noqa: ANN401
+        *,
+        patient: str = "subject_id",
+        admission: str | None = None,
+        discharge: str | None = None,
+        hours: float | None = None,
+        within_hours: float | None = None,
+        time: str | None = None,
+        max_codes: int = 200,
+        progress: Progress = SILENT,
+        **how: Any,  # noqa: ANN401
+    ) -> Cohort:
+        """Read a MEDS dataset: events of subjects become one row of features per record.
+
+        Parameters
+        ----------
+        root : path-like
+            The dataset's folder.
+        table : path-like or dataframe, optional
+            One row per record: subject, prediction time and label. Without it a record is an
+            admission, and `label` is the code whose coming after the window is predicted.
+        patient : str
+            The table's column of subjects; the name of the column without a table.
+        admission, discharge, hours, within_hours, time, max_codes
+            See :class:`auscult.readers.events.EventSettings`.
+        progress : Progress
+        **how
+            As in :meth:`from_table`.
+
+        Raises
+        ------
+        CohortError
+            As :meth:`from_table`.
+        """
+        from auscult.readers import Reading
+        from auscult.readers.events import EventSettings
+        from auscult.readers.meds import read_events
+
+        settings = EventSettings(
+            admission=admission,
+            discharge=discharge,
+            hours=hours,
+            within_hours=within_hours,
+            time=time,
+            max_codes=max_codes,
+        )
+        return read_events(Reading(patient=patient, **how), root, table, settings, progress)
+
     @property
     def records(self) -> int:
         """Number of records."""
@@ -191,6 +396,7 @@ class Cohort:
             classes=self.classes,
             queries=queries,
             query_seed=seed,
+            patient_of_record=self.patient_of_record,
         )
 
     def fingerprint(self) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from auscult.errors import AuscultError, StoreError
-from auscult.parallel import cores
+from auscult.parallel import available_memory, cores
 
 ANALYSIS_START_SECONDS = 6.0
 ANALYSIS_SECONDS_PER_SIGNAL = 1.0e-6  # on two cores, all attacks and the null included
@@ -136,18 +136,6 @@ def refuse_what_does_not_fit(
             next_step="Use fewer workers (--workers), a subset (cohort.max_patients), or a larger "
             "machine",
         )
-
-
-def available_memory() -> int | None:
-    """Bytes of memory that can be had without swapping; None where the system does not say."""
-    try:
-        text = Path("/proc/meminfo").read_text(encoding="ascii")
-    except OSError:
-        return None
-    for line in text.splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) * 1024
-    return None
 
 
 def in_bytes(count: float) -> str:

@@ -28,6 +28,15 @@ class Stage(IntEnum):
     WITHHOLD = 21
     REFERENCES = 22
     EXPOSURE = 23
+    RELEASE = 40
+    PRIVATE_SAMPLING = 60
+    PRIVATE_NOISE = 61
+    EMPIRICAL_PAIRS = 62
+    AUGMENTATION = 70
+    BLIND_FOLDS = 120
+    BLIND_PATIENTS = 121
+    BLIND_TRAINING = 122
+    BLIND_NULL = 123
 
 
 def sequence(seed: int, stage: Stage, *numbers: int) -> np.random.SeedSequence:

@@ -22,10 +22,12 @@ from auscult.analysis import AnalysisSettings, Evidence, Findings, analyse
 from auscult.cohort import PatientIds, Task
 from auscult.design import Membership
 from auscult.errors import AuscultError, StoreError, one_of
-from auscult.exposure import Asked, exposure_of
+from auscult.exposure import Inquiry, exposure_of
 from auscult.files import write_bytes, write_json
 from auscult.progress import SILENT, Progress
-from auscult.report import groups_csv, headline, write_report
+from auscult.release.assess import assess_release
+from auscult.release.description import Asked
+from auscult.report import groups_csv, headline, officer_markdown, write_report
 from auscult.signals import signals_from_outputs
 from auscult.store import Outputs, RunStore
 from auscult.utility import model_utility
@@ -33,9 +35,11 @@ from auscult.utility import model_utility
 SCHEMA = "auscult.summary/1"
 SUMMARY = Path("results", "summary.json")
 GROUPS = Path("results", "groups.csv")
+OFFICER = Path("results", "officer.md")
 REPORT = Path("report.html")
 PATIENTS = "patients.parquet"
 RECORDS = "records.parquet"
+RELEASE = "release.parquet"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -200,6 +204,7 @@ def write_results(
     seed: int,
     settings: AnalysisSettings,
     asked: Asked | None = None,
+    inquiry: Inquiry | None = None,
     progress: Progress = SILENT,
 ) -> Result:
     """Analyse a finished store and write everything the run directory promises.
@@ -212,12 +217,14 @@ def write_results(
     seed : int
     settings : AnalysisSettings
     asked : Asked, optional
+        What the model that is to go out answered.
+    inquiry : Inquiry, optional
         What the models were asked besides the records, and for which deployment.
     progress : Progress
     """
     outputs = store.outputs()
     membership = store.read_membership()
-    findings, models = _assess(outputs, membership, roster, seed, settings, asked, progress)
+    findings, models = _assess(outputs, membership, roster, seed, settings, inquiry, progress)
     recipe = roster.recipe
     if recipe is not None:
         notes = [{"what": what, "count": count} for what, count in sorted(outputs.notes.items())]
@@ -230,18 +237,31 @@ def write_results(
         "recipe": recipe,
         "models": models,
         **findings.summary,
-        "exposure": _exposure(outputs, membership, roster, seed, settings, asked, progress),
-        "deployment": asked.deployment.summary() if asked and asked.deployment else None,
+        "exposure": _exposure(outputs, membership, roster, seed, settings, inquiry, progress),
+        "deployment": inquiry.deployment.summary() if inquiry and inquiry.deployment else None,
         "protection": [],
         "decision": {},
+        "release": None,
     }
+    if asked is not None:
+        summary["release"] = _release(
+            store, roster, asked, outputs, membership, seed, settings, summary, progress
+        )
+    else:
+        store.secret_path(RELEASE).unlink(missing_ok=True)
     if roster.planted is not None:
         summary["planted"] = _planted(roster.planted, findings.patients)
-    _write_secrets(store, roster, findings, asked)
-    write_json(store.path / SUMMARY, summary)
+    _write_secrets(store, roster, findings, inquiry)
     write_bytes(store.path / GROUPS, groups_csv(summary).encode())
-    write_report(summary, store.path / REPORT)
+    write_summary(store.path, summary)
     return Result(store.path)
+
+
+def write_summary(run: Path, summary: dict[str, Any]) -> None:
+    """Write the summary, the privacy officer's page and the report of a run."""
+    write_json(run / SUMMARY, summary)
+    write_bytes(run / OFFICER, officer_markdown(summary).encode())
+    write_report(summary, run / REPORT)
 
 
 def _assess(
@@ -250,14 +270,14 @@ def _assess(
     roster: Roster,
     seed: int,
     settings: AnalysisSettings,
-    asked: Asked | None,
+    inquiry: Inquiry | None,
     progress: Progress,
 ) -> tuple[Findings, dict[str, Any]]:
     labels = roster.labels
     known = _known_labels(roster, outputs)
     # Declared queries are attacks of their own; answers that were imported are averaged.
-    queries = [0] if asked is not None else None
-    withheld = None if asked is None else asked.withheld
+    queries = [0] if inquiry is not None else None
+    withheld = None if inquiry is None else inquiry.withheld
     models, utility = model_utility(
         outputs,
         known,
@@ -283,6 +303,7 @@ def _assess(
         groups=roster.groups,
         stratum=stratum,
         utility=utility,
+        dp=outputs.facts.get("dp"),
     )
     return analyse(evidence, seed=seed, progress=progress, settings=settings), models
 
@@ -297,11 +318,11 @@ def _exposure(
     roster: Roster,
     seed: int,
     settings: AnalysisSettings,
-    asked: Asked | None,
+    inquiry: Inquiry | None,
     progress: Progress,
 ) -> list[dict[str, Any]]:
     """The "exposure" list; empty where nothing was declared that it would be about."""
-    if asked is None:
+    if inquiry is None:
         return []
     return exposure_of(
         outputs,
@@ -309,11 +330,45 @@ def _exposure(
         membership,
         roster.patient_of_record,
         None if roster.labels is None else _stratum(roster.labels),
-        asked,
+        inquiry,
         seed=seed,
         smallest_cell=settings.smallest_cell,
         progress=progress,
     )
+
+
+def _release(
+    store: RunStore,
+    roster: Roster,
+    asked: Asked,
+    outputs: Outputs,
+    membership: Membership,
+    seed: int,
+    settings: AnalysisSettings,
+    summary: dict[str, Any],
+    progress: Progress,
+) -> dict[str, Any]:
+    """Audit the release and write its rows; the "release" object of the summary."""
+    if roster.labels is None:
+        raise AuscultError("a release needs the cohort's labels", where="release")
+    declared = summary.get("deployment") or {}
+    found = assess_release(
+        asked,
+        outputs,
+        membership,
+        roster.patient_of_record,
+        roster.labels,
+        stratum=_stratum(roster.labels),
+        seed=seed,
+        smallest_cell=settings.smallest_cell,
+        priors=tuple(declared.get("prior") or ()),
+        progress=progress,
+    )
+    rows = found.rows
+    rows.insert(0, "patient", roster.patient_ids.reveal())
+    rows.insert(1, "records", np.bincount(roster.patient_of_record, minlength=len(rows)))
+    _write_secret(store, RELEASE, rows)
+    return found.summary
 
 
 def _planted(planted: Planted, patients: pd.DataFrame) -> dict[str, Any]:
@@ -343,7 +398,7 @@ def _stratum(labels: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _write_secrets(
-    store: RunStore, roster: Roster, findings: Findings, asked: Asked | None
+    store: RunStore, roster: Roster, findings: Findings, inquiry: Inquiry | None
 ) -> None:
     ids = roster.patient_ids.reveal()
     patients = findings.patients.copy()
@@ -354,11 +409,11 @@ def _write_secrets(
         patients[f"group {name}" if name in taken else name] = roster.groups[name].to_numpy()
     records = findings.records.copy()
     records["patient"] = ids[records["patient"].to_numpy()]
-    if asked is None or asked.withheld is None:
+    if inquiry is None or inquiry.withheld is None:
         records.insert(0, "record", roster.record_rows)
     else:
-        records.insert(0, "record", roster.record_rows[~asked.withheld])
-        others = np.flatnonzero(asked.withheld)
+        records.insert(0, "record", roster.record_rows[~inquiry.withheld])
+        others = np.flatnonzero(inquiry.withheld)
         rows = {
             "record": roster.record_rows[others],
             "patient": ids[roster.patient_of_record[others]],
@@ -366,7 +421,11 @@ def _write_secrets(
         records = pd.concat(
             [records.assign(withheld=False), pd.DataFrame(rows).assign(withheld=True)]
         )
-    for name, table in ((PATIENTS, patients), (RECORDS, records)):
-        content = io.BytesIO()
-        table.to_parquet(content, index=False)
-        write_bytes(store.secret_path(name), content.getvalue(), secret=True)
+    _write_secret(store, PATIENTS, patients)
+    _write_secret(store, RECORDS, records)
+
+
+def _write_secret(store: RunStore, name: str, table: pd.DataFrame) -> None:
+    content = io.BytesIO()
+    table.to_parquet(content, index=False)
+    write_bytes(store.secret_path(name), content.getvalue(), secret=True)

@@ -10,13 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from auscult.cost import Trial, available_memory, expected, in_bytes
+from auscult.cost import Trial, expected, in_bytes
 from auscult.crews import default_workers
 from auscult.display import duration
 from auscult.errors import CohortError
+from auscult.parallel import available_memory
 from auscult.risk.stability import models_needed, planning_without_pilot
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from auscult.audit import Audit
     from auscult.cohort import Cohort
 
@@ -54,10 +57,17 @@ def starting_configuration(
         "[cohort]",
         f"table = {_quoted(table)}",
     ]
-    if images is not None:
+    if images is not None and images.lower().endswith((".npy", ".npz")):
         lines += [
             f"images = {_quoted(images)}",
             '# array = "images"            # which array of an npz, if it holds several',
+        ]
+    elif images is not None:
+        lines += [
+            f"images = {_quoted(images)}",
+            f"path = {_quoted(_column_of_paths(frame, images))}     # of the table: files in it",
+            "image_size = 64                # what your model sees, or [height, width]",
+            '# slices = "each"              # of files of several: or "middle", "volume", a number',
         ]
     lines += [
         f"patient = {_quoted(patient)}     # whose record it is: the unit of everything",
@@ -116,6 +126,29 @@ def starting_configuration(
     return "\n".join(lines)
 
 
+def _column_of_paths(frame: pd.DataFrame, folder: str) -> str:
+    """The first column whose values are files in a folder.
+
+    Raises
+    ------
+    CohortError
+        There is no such folder or column.
+    """
+    from auscult.readers.paths import folder_of, inside_of
+    from auscult.readers.tables import texts
+
+    root = folder_of(folder, "--images")
+    for name in map(str, frame.columns):
+        values = [str(value) for value in texts(frame[name].head(FEW_VALUES)).tolist() if value]
+        if any(inside_of(root, value) for value in values):
+            return name
+    raise CohortError(
+        "no column of the table holds paths of files in this folder",
+        where=f"--images {folder}",
+        expected="paths relative to the folder, one per row",
+    )
+
+
 def _quoted(text: str) -> str:
     """A TOML basic string."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
@@ -171,7 +204,8 @@ def describe_trial(audit: Audit, trial: Trial, workers: int | None) -> str:
         workers=count,
         cells=audit.exposure_cells,
     )
-    facts = ", ".join(f"{name} {value}" for name, value in trial.facts.items())
+    promised = trial.facts.get("dp")
+    facts = ", ".join(f"{name} {value}" for name, value in trial.facts.items() if name != "dp")
     each = duration_of(trial.seconds / trial.models)
     plural = "s" if count > 1 else ""
     whole = duration_of(cost.training_seconds + cost.analysis_seconds)
@@ -185,6 +219,14 @@ def describe_trial(audit: Audit, trial: Trial, workers: int | None) -> str:
         f"Memory   about {in_bytes(cost.memory_bytes)}",
         f"Disk     about {in_bytes(cost.disk_bytes)}",
     ]
+    if promised is not None:
+        lines.append(
+            "Promise  "
+            + ", ".join(
+                f"{name} {promised[name]}"
+                for name in ("unit", "epsilon", "delta", "noise", "clip", "rate", "steps")
+            )
+        )
     lines += [f"Note     {what}: {n}" for what, n in trial.notes.items()]
     if audit.queries:
         lines.append(

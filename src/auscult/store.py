@@ -202,6 +202,18 @@ class RunStore:
             )
         return cls(path, _read_manifest(path))
 
+    @classmethod
+    def take_up(cls, path: str | os.PathLike[str]) -> RunStore:
+        """Open a run directory that is there and lock it for writing, whatever it is a run of.
+
+        Raises
+        ------
+        StoreError
+            It is not a run directory, or another process writes to it.
+        """
+        store = cls.open(path)
+        return cls(store.path, store._manifest, _take_lock(store.path))
+
     def close(self) -> None:
         """Release the lock."""
         if self._lock is not None:

@@ -41,7 +41,9 @@ def init(
     patient: Annotated[str, typer.Option(help="Column that says whose record it is.")],
     label: Annotated[str, typer.Option(help="Column that the model predicts.")],
     group: Annotated[list[str] | None, typer.Option(help="Column to compare risks by.")] = None,
-    images: Annotated[str | None, typer.Option(help="npy or npz; row i is row i.")] = None,
+    images: Annotated[
+        str | None, typer.Option(help="npy or npz; row i is row i. Or a folder.")
+    ] = None,
 ) -> None:
     """Write a commented configuration to standard output."""
     from auscult.starting import starting_configuration
@@ -68,9 +70,11 @@ def check(
 
     loaded = load(configuration)
     found = None if pilot is None else read_summary_file(pilot)
-    audit = loaded.audit()
+    audit = loaded.audit(progress=progress_for())
     audit.check()
     typer.echo(describe_cohort(audit.cohort))
+    if audit.release is not None:
+        typer.echo(f"Release  {audit.release.plan(audit.cohort.training_data())}")
     trial = audit.trial(progress_for())
     typer.echo(describe_trial(audit, trial, workers))
     typer.echo(describe_planning(audit.models, width, found))
@@ -100,7 +104,7 @@ def run(
     )
     crew.check()
     loaded = load(configuration)
-    audit = loaded.audit()
+    audit = loaded.audit(progress=progress_for())
     target = out or Path("runs") / configuration.resolve().stem
     finish(audit.run(target, engine=crew, progress=progress_for(), configuration=loaded.resolved()))
 

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from auscult import __version__
-from auscult.cli import audits, scores  # noqa: F401 - importing them adds their commands
+from auscult.cli import audits, blind, data, gate, scores  # noqa: F401 - importing them adds their commands
 from auscult.cli.common import app
 from auscult.errors import AuscultError
 

@@ -2,20 +2,83 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from auscult.cohort import Cohort
 from auscult.config.part import Part
+from auscult.errors import CohortError
+from auscult.progress import SILENT, Progress
+
+FILES = ("table", "images", "signals", "events", "cache")
+ARRAYS = (".npy", ".npz")
+# Which keys go with which kind of input: any other key of these lists would be ignored.
+OF_ARRAYS = ("array", "channels")
+OF_IMAGES = ("image_size", "colour", "slices", "depth", "window", "fit", "header")
+OF_SIGNALS = ("seconds", "rate", "leads", "start", "windows")
+OF_FOLDERS = ("path", "cache")
+OF_EVENTS = ("admission", "discharge", "hours", "within_hours", "time", "max_codes")
+KINDS = {
+    "array": (OF_ARRAYS, "images or signals in .npy or .npz"),
+    "images": ((*OF_IMAGES, *OF_FOLDERS), "a folder of images"),
+    "signals": ((*OF_SIGNALS, *OF_FOLDERS), "a folder of signals"),
+    "events": (OF_EVENTS, "events"),
+    "table": ((), "a table"),
+}
+NEEDED = {
+    "images": ("image_size", "a number of pixels, or [height, width]: what your model sees"),
+    "signals": ("seconds", "the length of what your model sees"),
+}
+
+
+class JoinPart(Part):
+    """``[[cohort.join]]``: a second table beside the first."""
+
+    table: str
+    on: str
+    to: str | None = None
+    columns: list[str] | None = None
+    count: list[str] = Field(default_factory=list)
+    mean: list[str] = Field(default_factory=list)
+    min: list[str] = Field(default_factory=list)
+    max: list[str] = Field(default_factory=list)
+    sum: list[str] = Field(default_factory=list)
+    last: list[str] = Field(default_factory=list)
 
 
 class CohortPart(Part):
-    """``[cohort]``: the keyword arguments of Cohort.from_table and from_arrays, and the files."""
+    """``[cohort]``: the keyword arguments of Cohort.from_table and its like, and the files."""
 
-    table: str
+    table: str | None = None
     images: str | None = None
+    signals: str | None = None
+    events: str | None = None
     array: str | None = None
     channels: Literal["auto", "none", "first", "last"] | None = None
+    path: str | None = None
+    image_size: list[int] | None = None
+    colour: Literal["auto", "grey", "rgb"] | None = None
+    slices: Any = None
+    depth: int | None = None
+    window: Annotated[list[float], Field(min_length=2, max_length=2)] | None = None
+    fit: Literal["stretch", "crop", "pad"] | None = None
+    header: list[str] | None = None
+    seconds: float | None = None
+    rate: float | None = None
+    leads: list[str] | None = None
+    start: float | None = None
+    windows: Literal["first", "each"] | None = None
+    admission: str | None = None
+    discharge: str | None = None
+    hours: float | None = None
+    within_hours: float | None = None
+    time: str | None = None
+    max_codes: Annotated[int, Field(ge=1)] | None = None
+    cache: str | None = None
+    join: list[JoinPart] | None = None
     patient: str
     label: str | list[str]
     positive: list[str] | None = None
@@ -32,9 +95,72 @@ class CohortPart(Part):
     min_level_patients: Annotated[int, Field(ge=1)] | None = None
     max_patients: Annotated[int, Field(ge=1)] | None = None
 
+    @field_validator("join", mode="before")
+    @classmethod
+    def _one_join(cls, value: object) -> object:
+        return [value] if isinstance(value, Mapping) else value
+
+    @field_validator("image_size", mode="before")
+    @classmethod
+    def _square(cls, value: object) -> object:
+        return [value, value] if isinstance(value, int) else value
+
+    @field_validator("slices")
+    @classmethod
+    def _which_slices(cls, value: object) -> object:
+        if not isinstance(value, str | int) or isinstance(value, bool):
+            raise ValueError('input should be "each", "middle", "volume" or a number')
+        return value
+
     @model_validator(mode="after")
-    def _images_only(self) -> CohortPart:
-        for key in ("array", "channels"):
-            if getattr(self, key) is not None and self.images is None:
-                raise ValueError(f"{key} goes with images, which is not given")
+    def _keys_that_go_together(self) -> CohortPart:
+        given = [key for key in ("images", "signals", "events") if getattr(self, key) is not None]
+        if len(given) > 1:
+            raise ValueError(f"{' and '.join(given)} cannot go together: one is the model's input")
+        kind = self.kind()
+        own, _ = KINDS[kind]
+        for keys, name in KINDS.values():
+            for key in keys:
+                if getattr(self, key) is not None and key not in own:
+                    raise ValueError(f"{key} goes with {name}, which is not given")
+        if self.table is None and kind in ("table", "array"):
+            raise ValueError("table is missing")
         return self
+
+    def kind(self) -> str:
+        """What the inputs are: "table", "array", "images", "signals" or "events"."""
+        for key in ("images", "signals"):
+            value = getattr(self, key)
+            if value is not None:
+                return "array" if value.lower().endswith(ARRAYS) else key
+        return "table" if self.events is None else "events"
+
+    def read(self, folder: Path, seed: int, progress: Progress = SILENT) -> Cohort:
+        """Read the cohort; paths are relative to the folder."""
+        how = self.absolute(folder, self.given())
+        how["seed"] = seed
+        kind = self.kind()
+        table = how.pop("table", None)
+        if kind == "table":
+            return Cohort.from_table(table, **how)
+        files = next(how.pop(key) for key in ("images", "signals", "events") if key in how)
+        if kind == "array":
+            return Cohort.from_arrays(files, table, key=how.pop("array", None), **how)
+        if kind in NEEDED and how.get(NEEDED[kind][0]) is None:
+            key, expected = NEEDED[kind]
+            raise CohortError("is missing", where=f"cohort.{key}", expected=expected)
+        readers: dict[str, Callable[..., Cohort]] = {
+            "images": Cohort.from_images,
+            "signals": Cohort.from_signals,
+            "events": Cohort.from_events,
+        }
+        return readers[kind](files, table, progress=progress, **how)
+
+    def absolute(self, folder: Path, content: dict[str, Any]) -> dict[str, Any]:
+        """Keys of this table with every path absolute."""
+        for key in FILES:
+            if content.get(key) is not None:
+                content[key] = str(folder / content[key])
+        for join in content.get("join") or ():
+            join["table"] = str(folder / join["table"])
+        return content

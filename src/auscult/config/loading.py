@@ -11,12 +11,15 @@ from pydantic import BaseModel, Field, ValidationError
 
 from auscult.audit import Audit
 from auscult.cohort import Cohort
-from auscult.config.cohort import CohortPart
+from auscult.config.cohort import CohortPart, JoinPart
+from auscult.config.dataset import DATASET, FILES, AnyCohortPart, DatasetPart
 from auscult.config.deployment import DeploymentPart
 from auscult.config.part import Part
-from auscult.config.recipe import RECIPE_PARTS, RecipePart
+from auscult.config.recipe import RECIPE_PARTS, DpPart, RecipePart
+from auscult.config.release import ReleasePart
 from auscult.errors import AuscultError, ConfigError
 from auscult.files import toml_text
+from auscult.progress import SILENT, Progress
 
 
 class AuditPart(Part):
@@ -41,10 +44,11 @@ class AuditPart(Part):
 class Configuration(Part):
     """A whole ``audit.toml``."""
 
-    cohort: CohortPart
+    cohort: AnyCohortPart
     recipe: RecipePart
     audit: AuditPart = AuditPart()
     deployment: DeploymentPart | None = None
+    release: ReleasePart | None = None
 
 
 class LoadedConfiguration:
@@ -60,33 +64,35 @@ class LoadedConfiguration:
         self.content = content
         self.folder = folder
 
-    def cohort(self) -> Cohort:
+    def cohort(self, progress: Progress = SILENT) -> Cohort:
         """Read the cohort."""
-        arguments = self.content.cohort.given()
-        table = self.folder / arguments.pop("table")
-        images = arguments.pop("images", None)
-        key = arguments.pop("array", None)
-        arguments["seed"] = self.content.audit.seed
-        if images is None:
-            return Cohort.from_table(table, **arguments)
-        return Cohort.from_arrays(self.folder / images, table, key=key, **arguments)
+        return self.content.cohort.read(self.folder, self.content.audit.seed, progress)
 
-    def audit(self, cohort: Cohort | None = None) -> Audit:
+    def audit(self, cohort: Cohort | None = None, progress: Progress = SILENT) -> Audit:
         """Make the audit."""
         deployment = self.content.deployment
+        cohort = self.cohort(progress) if cohort is None else cohort
+        part = self.content.release
         return Audit(
-            self.cohort() if cohort is None else cohort,
+            cohort,
             self.content.recipe.recipe(self.folder),
             **self.content.audit.settings(),
             deployment=None if deployment is None else deployment.deployment(),
+            release=None
+            if part is None
+            else part.release(self.folder, self.content.cohort, cohort.record_rows),
         )
 
     def resolved(self) -> str:
         """The configuration as TOML, every path absolute, defaults of this file written out."""
         content = self.content.model_dump()
-        for key in ("table", "images"):
-            if content["cohort"][key] is not None:
-                content["cohort"][key] = str((self.folder / content["cohort"][key]).resolve())
+        self.content.cohort.absolute(self.folder, content["cohort"])
+        if content["recipe"].get("weights") is not None:
+            weights = (self.folder / content["recipe"]["weights"]).resolve()
+            content["recipe"]["weights"] = str(weights)
+        for key in ("path", "members", "certificates"):
+            if content["release"] is not None and content["release"][key] is not None:
+                content["release"][key] = str((self.folder / content["release"][key]).resolve())
         return toml_text(content)
 
 
@@ -140,7 +146,7 @@ def parse(content: dict[str, Any], where: str) -> Configuration:
 
 
 def _problem(first: Any, steps: list[str], where: str, more: str) -> AuscultError:  # noqa: ANN401
-    key = ".".join(steps)
+    key = ".".join(step for step in steps if step not in (FILES, DATASET))
     place = f"{where}: {key}" if key else where
     if first["type"] == "extra_forbidden":
         known = _known_keys(steps[:-1])
@@ -164,11 +170,19 @@ def _problem(first: Any, steps: list[str], where: str, more: str) -> AuscultErro
 
 
 def _known_keys(steps: list[str]) -> list[str]:
+    if DATASET in steps:
+        return list(DatasetPart.model_fields)
+    steps = [step for step in steps if step != FILES]
+    if steps[:2] == ["cohort", "join"]:
+        return list(JoinPart.model_fields)
     parts: dict[str, list[type[BaseModel]]] = {
         "cohort": [CohortPart],
         "recipe": list(RECIPE_PARTS),
         "audit": [AuditPart],
         "deployment": [DeploymentPart],
+        "release": [ReleasePart],
     }
+    if steps[:2] == ["recipe", "dp"]:
+        return list(DpPart.model_fields)
     models = parts.get(steps[0], []) if steps else [Configuration]
     return list(dict.fromkeys(name for model in models for name in model.model_fields))

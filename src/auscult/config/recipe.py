@@ -8,8 +8,21 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from auscult.config.part import Part
+from auscult.errors import ConfigError
 from auscult.recipes import PythonRecipe, SklearnRecipe, TorchRecipe
 from auscult.recipes.base import Recipe
+from auscult.recipes.networks import KEYS, network
+from auscult.recipes.privacy import DpSettings
+
+
+class DpPart(Part):
+    """``[recipe.dp]``: training with differential privacy."""
+
+    unit: Literal["record", "patient"]
+    epsilon: Annotated[float, Field(gt=0)] | Literal["inf"] | None = None
+    noise: Annotated[float, Field(ge=0)] | None = None
+    delta: Annotated[float, Field(gt=0, lt=1)] | None = None
+    clip: Annotated[float, Field(gt=0)] | Literal["inf"] | None = None
 
 
 class TorchPart(Part):
@@ -26,20 +39,40 @@ class TorchPart(Part):
     learning_rate: Annotated[float, Field(gt=0)] | None = None
     weight_decay: Annotated[float, Field(ge=0)] | None = None
     momentum: Annotated[float, Field(ge=0, lt=1)] | None = None
+    schedule: Literal["constant", "cosine"] | None = None
+    warmup_epochs: Annotated[float, Field(ge=0)] | None = None
+    ema: Annotated[float, Field(ge=0, lt=1)] | None = None
+    augment: list[str] | None = None
+    scaling: Literal["members", "fixed"] | None = None
+    weights: str | None = None
+    backbone_trained_on_cohort: bool | None = None
     image_size: Annotated[int, Field(ge=8)] | None = None
     stack: Literal["auto", "always", "never"] | None = None
     device: Literal["auto", "cpu", "cuda"] | None = None
-    dtype: Literal["float32", "float64"] | None = None
+    dtype: Literal["float32", "float64", "bfloat16"] | None = None
     arguments: dict[str, Any] | None = None
+    dp: DpPart | None = None
 
     @model_validator(mode="after")
     def _nothing_ignored(self) -> TorchPart:
-        built_in = self.model in ("mlp", "cnn")
+        try:
+            built_in = network(self.model)
+        except ConfigError as error:
+            raise ValueError(f"{error.what}: expected {error.expected}") from error
+        options = built_in.options if built_in else {}
         for key, used, needs in (
-            ("hidden", self.model == "mlp", 'model = "mlp"'),
-            ("width", self.model == "cnn", 'model = "cnn"'),
-            ("dropout", built_in, "a built-in model"),
-            ("arguments", not built_in, 'model = "module:factory"'),
+            ("hidden", "hidden" in options, 'model = "mlp"'),
+            (
+                "width",
+                "width" in options,
+                "a model that has one (cnn, resnet-1d, vit, tabular-resnet)",
+            ),
+            ("dropout", "dropout" in options, "a built-in model"),
+            (
+                "arguments",
+                not built_in or any(name not in KEYS for name in options),
+                'model = "module:factory" or a built-in model with more settings',
+            ),
             ("momentum", self.optimizer == "sgd", 'optimizer = "sgd"'),
         ):
             if getattr(self, key) is not None and not used:
@@ -52,6 +85,10 @@ class TorchPart(Part):
         del settings["kind"]
         if "arguments" in settings:
             settings["factory_arguments"] = settings.pop("arguments")
+        if self.dp is not None:
+            settings["dp"] = DpSettings.read(self.dp.given()).as_settings()
+        if settings.get("weights") is not None:
+            settings["weights"] = folder / settings["weights"]
         return TorchRecipe(folder=folder, **settings)  # type: ignore[no-any-return]
 
 

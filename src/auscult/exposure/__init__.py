@@ -5,6 +5,6 @@ many reference models; each such cell is attacked, calibrated on some models and
 """
 
 from auscult.exposure.deployment import Deployment
-from auscult.exposure.table import Asked, cells, exposure_of
+from auscult.exposure.table import Inquiry, cells, exposure_of
 
-__all__ = ["Asked", "Deployment", "cells", "exposure_of"]
+__all__ = ["Deployment", "Inquiry", "cells", "exposure_of"]

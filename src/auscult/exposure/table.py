@@ -37,7 +37,7 @@ MOST_POINTS = 4_000_000  # patients times models of a cell: beyond, an even samp
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Asked:
+class Inquiry:
     """What the models were asked besides the records, and for which deployment.
 
     Attributes
@@ -89,7 +89,7 @@ def exposure_of(
     membership: Membership,
     patient_of_record: NDArray[np.int64],
     stratum: NDArray[np.int64] | None,
-    asked: Asked,
+    asked: Inquiry,
     *,
     seed: int,
     smallest_cell: int,
@@ -104,7 +104,7 @@ def exposure_of(
     membership : Membership
     patient_of_record : int64 array, shape (records,)
     stratum : int64 array, shape (records,), optional
-    asked : Asked
+    asked : Inquiry
     seed : int
     smallest_cell : int
         A cell of fewer patients is not estimated.
@@ -162,12 +162,12 @@ def exposure_of(
     return entries
 
 
-def cells(asked: Asked, patient_of_record: NDArray[np.int64], seed: int) -> list[Cell]:
+def cells(asked: Inquiry, patient_of_record: NDArray[np.int64], seed: int) -> list[Cell]:
     """Every access with every knowledge, and what few reference models reach.
 
     Parameters
     ----------
-    asked : Asked
+    asked : Inquiry
     patient_of_record : int64 array, shape (records,)
     seed : int
     """
@@ -192,7 +192,7 @@ def cells(asked: Asked, patient_of_record: NDArray[np.int64], seed: int) -> list
     return table + [Cell(access=mine, known=known, references=n, declared=n == means) for n in few]
 
 
-def _knowledge(asked: Asked, patient_of_record: NDArray[np.int64], seed: int) -> Iterator[Known]:
+def _knowledge(asked: Inquiry, patient_of_record: NDArray[np.int64], seed: int) -> Iterator[Known]:
     """What attackers may hold, from the records themselves to distorted ones."""
     withheld = asked.withheld
     everything = np.arange(patient_of_record.size)
@@ -228,7 +228,7 @@ def _knowledge(asked: Asked, patient_of_record: NDArray[np.int64], seed: int) ->
             yield Known(name=query.text, label=query.label, records=kept, queries=where[query.text])
 
 
-def _asked_through(cell: Cell, asked: Asked) -> tuple[int, ...]:
+def _asked_through(cell: Cell, asked: Inquiry) -> tuple[int, ...]:
     """Answers that are looked at: a label alone needs several questions, where they were put."""
     seen = list(cell.known.queries)
     if cell.access.name == "label" and seen == [0]:

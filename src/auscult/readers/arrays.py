@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import mmap
 import os
 import zipfile
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from auscult.errors import CohortError, one_of
+from auscult.parallel import available_memory
 
 FEW_CHANNELS = 4
 LOCAL_HEADER = 30
@@ -168,11 +170,62 @@ def _npz(path: Path, key: str | None) -> NDArray[Any]:
                 next_step='Say array = "..." under [cohort]',
             )
         info = archive.getinfo(f"{key}.npy")
+        size = _declared(archive, info)
     mapped = _map_member(path, info) if info.compress_type == zipfile.ZIP_STORED else None
     if mapped is not None:
         return mapped
+    available = available_memory()
+    if available is not None and size > available:
+        raise CohortError(
+            f"the array says that it unpacks to {size / 1e9:.1f} GB, and {available / 1e9:.1f} GB "
+            "of memory are available",
+            where=str(path),
+            next_step="Save it uncompressed (numpy.savez or numpy.save): it is then mapped",
+        )
     with np.load(path, allow_pickle=False) as content:
         return np.asarray(content[key])
+
+
+def open_small(path: Path, most_values: int) -> dict[str, NDArray[Any]]:
+    """All arrays of an npz, or the one of an npy as "signal"; texts and numbers only.
+
+    Nothing is unpacked before its size is known from the headers.
+
+    Raises
+    ------
+    ValueError
+        The file is damaged, holds Python objects, or all arrays together are larger than allowed.
+    """
+    if path.suffix.lower() == ".npy":
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        if array.size > most_values:
+            raise ValueError("too large")
+        return {"signal": np.asarray(array)}
+    with zipfile.ZipFile(path) as archive:
+        members = [info for info in archive.infolist() if info.filename.endswith(".npy")]
+        if sum(_declared(archive, info) for info in members) > 8 * most_values:
+            raise ValueError("too large")
+    with np.load(path, allow_pickle=False) as content:
+        return {name: np.asarray(content[name]) for name in content.files}
+
+
+def _declared(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> int:
+    """Bytes that an npy member says it has, which must be what the archive says it unpacks to."""
+    with archive.open(info) as member:
+        version = np.lib.format.read_magic(member)
+        if version == (1, 0):
+            shape, _, dtype = np.lib.format.read_array_header_1_0(member)
+        elif version in ((2, 0), (3, 0)):  # the third differs from the second in field names only
+            shape, _, dtype = np.lib.format.read_array_header_2_0(member)
+        else:
+            raise ValueError("an unknown version of npy")
+        begun = member.tell()
+    if dtype.hasobject:
+        raise ValueError("Python objects")
+    size = math.prod(map(int, shape)) * dtype.itemsize
+    if size != info.file_size - begun:
+        raise ValueError("its header and its size disagree")
+    return size
 
 
 def _map_member(path: Path, info: zipfile.ZipInfo) -> NDArray[Any] | None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from auscult.randomness import Stage, generator
 from auscult.readers.arrays import channel_axis, count_broken, read_array
 from auscult.readers.columns import MAX_LEVELS, MIN_LEVEL_PATIENTS, table_inputs
 from auscult.readers.groups import read_groups
+from auscult.readers.joining import join_table, joins_of
 from auscult.readers.labels import Labels, read_labels
 from auscult.readers.tables import read_table, require_columns, texts, written
 
@@ -74,6 +75,8 @@ class Reading:
         For the subset.
     source : str, optional
         Public name of the data; the file's name by default.
+    join : Join, mapping or sequence of these, optional
+        Second tables: see :class:`auscult.readers.joining.Join`.
     """
 
     patient: str
@@ -93,14 +96,26 @@ class Reading:
     max_patients: int | None = None
     seed: int = 0
     source: str | None = field(default=None)
+    join: Any = None
 
     def table(self, data: Any) -> Cohort:  # noqa: ANN401
         """Read a table whose columns are the inputs."""
-        frame = read_table(data)
-        self._check_columns(frame)
-        kept = self._keep(frame)
+        frame, notes = self.joined(read_table(data))
+        return self.from_frame(frame, notes, _source(data))
+
+    def from_frame(
+        self,
+        frame: pd.DataFrame,
+        notes: Sequence[str],
+        source: str,
+        left_out: tuple[LeftOut, ...] = (),
+    ) -> Cohort:
+        """A cohort from a table that was read already; what was left out before is told."""
+        self.check_columns(frame)
+        kept = self.keep(frame)
+        kept = replace(kept, left_out=(*left_out, *kept.left_out))
         dropped = {self.patient, *self._labels(), *self.exclude}
-        inputs, notes = table_inputs(
+        inputs, more = table_inputs(
             frame.iloc[kept.rows][[name for name in frame.columns if name not in dropped]],
             kept.patient_of_record,
             missing=self.missing,
@@ -109,7 +124,7 @@ class Reading:
             max_levels=self.max_levels,
             min_level_patients=self.min_level_patients,
         )
-        return self._cohort(frame, kept, inputs, notes, _source(data))
+        return self._cohort(frame, kept, inputs, [*notes, *more], source)
 
     def arrays(
         self,
@@ -120,13 +135,7 @@ class Reading:
         channels: str,
     ) -> Cohort:
         """Read an array whose row i is described by the table's row i."""
-        for name in ("numeric", "categorical", "exclude"):
-            if set(getattr(self, name)) - (set(self.groups) if name == "categorical" else set()):
-                raise CohortError(
-                    "the table of an array holds no inputs, so there is nothing to declare",
-                    where=f"cohort.{name}",
-                    next_step="Leave it out",
-                )
+        self.refuse_input_columns()
         values, where = read_array(array, key)
         frame = read_table(table)
         if len(frame) != len(values):
@@ -135,8 +144,9 @@ class Reading:
                 where=where,
                 expected="row i of the table describes entry i of the array",
             )
-        self._check_columns(frame)
-        kept = self._keep(frame)
+        frame, notes = self.joined(frame)
+        self.check_columns(frame)
+        kept = self.keep(frame)
         broken = count_broken(values, kept.rows)
         if broken:
             raise CohortError(
@@ -145,7 +155,66 @@ class Reading:
         inputs = ArrayInputs(
             array=values, rows=kept.rows, channels=channel_axis(values.shape, channels, where)
         )
-        return self._cohort(frame, kept, inputs, [], _source(array))
+        return self._cohort(frame, kept, inputs, notes, _source(array))
+
+    def described(
+        self,
+        frame: pd.DataFrame,
+        inputs: Callable[[NDArray[np.int64]], Inputs],
+        *,
+        record_rows: NDArray[np.int64],
+        left_out: tuple[LeftOut, ...],
+        notes: Sequence[str],
+        source: str = "files",
+    ) -> Cohort:
+        """A cohort of records that were read already, row i of the frame describing record i.
+
+        Parameters
+        ----------
+        frame : DataFrame
+        inputs : callable
+            Inputs of some of the rows.
+        record_rows : int64 array, shape (rows,)
+            The rows' names: see :class:`auscult.Cohort`.
+        left_out : tuple of LeftOut
+            What was left out before.
+        notes : sequence of str
+        source : str
+        """
+        self.check_columns(frame)
+        kept = self.keep(frame)
+        named = replace(
+            kept,
+            left_out=(*left_out, *kept.left_out),
+        )
+        return self._cohort(
+            frame, named, inputs(kept.rows), list(notes), source, record_rows[kept.rows]
+        )
+
+    def joined(self, frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+        """The table with the columns of those that are joined to it, and what to note."""
+        notes: list[str] = []
+        for how in joins_of(self.join):
+            frame, more = join_table(
+                frame,
+                how,
+                patient=self.patient,
+                missing=self.missing,
+                max_levels=self.max_levels,
+                min_level_patients=self.min_level_patients,
+            )
+            notes += more
+        return frame, notes
+
+    def refuse_input_columns(self) -> None:
+        """Raise where columns are declared inputs, though arrays are the inputs."""
+        for name in ("numeric", "categorical", "exclude"):
+            if set(getattr(self, name)) - (set(self.groups) if name == "categorical" else set()):
+                raise CohortError(
+                    "the table of an array holds no inputs, so there is nothing to declare",
+                    where=f"cohort.{name}",
+                    next_step="Leave it out",
+                )
 
     def __post_init__(self) -> None:
         """Take numbers as the text that a file would hold; refuse a text where a list belongs."""
@@ -163,7 +232,8 @@ class Reading:
     def _labels(self) -> tuple[str, ...]:
         return (self.label,) if isinstance(self.label, str) else tuple(self.label)
 
-    def _check_columns(self, frame: pd.DataFrame) -> None:
+    def check_columns(self, frame: pd.DataFrame) -> None:
+        """Raise a CohortError for columns that the table lacks, or that cannot be two things."""
         bins = dict(self.bins or {})
         for key, value in (("max_levels", self.max_levels), ("max_patients", self.max_patients)):
             if value is not None and value < 1:
@@ -209,7 +279,7 @@ class Reading:
                     expected="columns that cohort.groups names",
                 )
 
-    def _keep(self, frame: pd.DataFrame) -> _Kept:
+    def keep(self, frame: pd.DataFrame) -> _Kept:
         """Which rows make the cohort, whose they are and what was left out."""
         names = texts(frame[self.patient])
         empty = int(sum(name is None for name in names.tolist()))
@@ -259,6 +329,7 @@ class Reading:
         inputs: Inputs,
         notes: list[str],
         source: str,
+        record_rows: NDArray[np.int64] | None = None,
     ) -> Cohort:
         groups, more = read_groups(
             frame.iloc[kept.rows],
@@ -276,7 +347,7 @@ class Reading:
             classes=kept.labels.classes,
             patient_of_record=kept.patient_of_record,
             patient_ids=PatientIds(kept.ids),
-            record_rows=kept.rows,
+            record_rows=kept.rows if record_rows is None else record_rows,
             groups=groups,
             left_out=kept.left_out,
             notes=(*notes, *more),

@@ -31,7 +31,10 @@ CSV_EXPECTED = (
 )
 
 
-def read_table(data: Any) -> pd.DataFrame:  # noqa: ANN401
+def read_table(
+    data: Any,  # noqa: ANN401
+    columns: Sequence[str] | None = None,
+) -> pd.DataFrame:
     """Read a file or take a dataframe.
 
     Parameters
@@ -39,6 +42,8 @@ def read_table(data: Any) -> pd.DataFrame:  # noqa: ANN401
     data : path-like or dataframe
         ``.csv``, ``.csv.gz`` (UTF-8, comma, header line; read as text), ``.parquet``, or any
         dataframe that narwhals knows (pandas, polars, pyarrow, ...).
+    columns : sequence of str, optional
+        Of a file: keep only these, if it has any of them; others are not held in memory.
 
     Returns
     -------
@@ -51,7 +56,7 @@ def read_table(data: Any) -> pd.DataFrame:  # noqa: ANN401
         The file is missing or unreadable, or has no rows or two columns of one name.
     """
     if isinstance(data, str | os.PathLike):
-        frame, where = _read_file(Path(data)), Path(data).name
+        frame, where = _read_file(Path(data), columns), Path(data).name
     else:
         frame, where = _from_dataframe(data), "table"
     frame.columns = pd.Index([str(name).strip() for name in frame.columns])
@@ -127,7 +132,7 @@ def numbers(column: pd.Series[Any], missing: Iterable[str] = ()) -> tuple[NDArra
     return values, int((np.isnan(values) & (place >= 0)).sum())
 
 
-def _read_file(path: Path) -> pd.DataFrame:
+def _read_file(path: Path, columns: Sequence[str] | None) -> pd.DataFrame:
     name = path.name.lower()
     if not name.endswith(SUFFIXES):
         raise CohortError(
@@ -136,7 +141,8 @@ def _read_file(path: Path) -> pd.DataFrame:
     # Arrow's messages quote the line they fail on, which may name a patient: no error that it
     # raises is passed on or chained, since a traceback would print it.
     try:
-        return _read_parquet(path) if name.endswith(".parquet") else _read_csv(path)
+        read = _read_parquet if name.endswith(".parquet") else _read_csv
+        return read(path, columns)
     except FileNotFoundError:
         what, next_step = "there is no such file", "Check the path and its folder"
     except UnicodeDecodeError:
@@ -151,7 +157,7 @@ def _read_file(path: Path) -> pd.DataFrame:
     raise CohortError(what, where=str(path), expected=expected, next_step=next_step)
 
 
-def _read_csv(path: Path) -> pd.DataFrame:
+def _read_csv(path: Path, columns: Sequence[str] | None) -> pd.DataFrame:
     """Read all fields as text. By Arrow, which tells of ragged lines; pandas fills them."""
     import pyarrow as pa
     from pyarrow import csv as arrow_csv
@@ -178,6 +184,8 @@ def _read_csv(path: Path) -> pd.DataFrame:
         return "skip"
 
     names = [str(i) for i in range(len(header))]
+    kept = [i for i, name in enumerate(header) if columns is None or name.strip() in {*columns}]
+    kept = kept or list(range(len(header)))
     with pa.input_stream(str(path), compression="gzip" if zipped else None) as stream:
         table = arrow_csv.read_csv(
             stream,
@@ -186,7 +194,9 @@ def _read_csv(path: Path) -> pd.DataFrame:
             ),
             parse_options=arrow_csv.ParseOptions(newlines_in_values=True, invalid_row_handler=skip),
             convert_options=arrow_csv.ConvertOptions(
-                column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False
+                column_types=dict.fromkeys(names, pa.string()),
+                strings_can_be_null=False,
+                include_columns=[names[i] for i in kept],
             ),
         )
     if ragged:
@@ -198,16 +208,18 @@ def _read_csv(path: Path) -> pd.DataFrame:
             next_step="A comma inside a value needs quotes around the value",
         )
     frame: pd.DataFrame = table.to_pandas()
-    frame.columns = pd.Index(header)
+    frame.columns = pd.Index([header[i] for i in kept])
     return frame
 
 
-def _read_parquet(path: Path) -> pd.DataFrame:
+def _read_parquet(path: Path, columns: Sequence[str] | None) -> pd.DataFrame:
     from pyarrow import parquet
 
     with parquet.ParquetFile(path) as file:
         _refuse_doubles(file.schema_arrow.names, str(path))
-        frame: pd.DataFrame = file.read().to_pandas()
+        there = file.schema_arrow.names
+        kept = [name for name in there if columns is None or name.strip() in {*columns}]
+        frame: pd.DataFrame = file.read(kept or there).to_pandas()
     return frame
 
 

@@ -1,7 +1,7 @@
 """What every recipe promises: train a block of models, return what they say on every record.
 
 A recipe is a description (settings that make the run's fingerprint) plus `train_block`. It sees
-inputs, labels and the rows of each model's members, never a patient, a group or an attack.
+inputs, labels and the rows of each model's members, never an identifier, a group or an attack.
 """
 
 from __future__ import annotations

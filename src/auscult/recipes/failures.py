@@ -19,13 +19,13 @@ LONGEST = 300
 
 
 @contextmanager
-def explained(model: int, doing: str) -> Iterator[None]:
+def explained(model: int | str, doing: str) -> Iterator[None]:
     """Turn whatever is raised inside into a RecipeError that names the model.
 
     Parameters
     ----------
-    model : int
-        Number of the model.
+    model : int or str
+        Number of the model, or what it is.
     doing : str
         For example "training".
     """
@@ -45,6 +45,6 @@ def explained(model: int, doing: str) -> Iterator[None]:
         said = " ".join(str(error).split())[:LONGEST]
         raise RecipeError(
             f"{doing} raised {type(error).__name__}: {said}",
-            where=f"model {model}",
+            where=model if isinstance(model, str) else f"model {model}",
             next_step=f"Last lines: {place}",
         ) from error

@@ -46,9 +46,9 @@ class Encoded(ABC):
         rows : int64 tensor, shape (models, records)
         """
 
-    @abstractmethod
     def like(self, inputs: TableInputs | ArrayInputs) -> Encoded:
         """Other inputs of the same form, scaled as these were fitted."""
+        raise TypeError(f"{type(self).__name__} of {len(inputs)} records has no like")
 
 
 class EncodedTable(Encoded):
@@ -133,6 +133,8 @@ class EncodedArray(Encoded):
     device : torch.device
     image_size : int, optional
         Resize images to this height and width.
+    scaling : {"members", "fixed"}
+        "fixed" leaves the values as they are; bytes become 0 to 1 all the same.
     """
 
     def __init__(
@@ -141,8 +143,10 @@ class EncodedArray(Encoded):
         dtype: torch.dtype,
         device: torch.device,
         image_size: int | None,
+        scaling: str = "members",
     ) -> None:
         self._dtype, self._image_size = dtype, image_size
+        self._scaling = scaling
         pieces = [
             _prepared(
                 inputs.take(np.arange(start, min(start + RECORDS_AT_ONCE, len(inputs)))),
@@ -158,6 +162,10 @@ class EncodedArray(Encoded):
 
     def fit(self, members: Sequence[NDArray[np.int64]]) -> None:
         """See :meth:`Encoded.fit`."""
+        if self._scaling == "fixed":
+            self._scale = self._mean.new_ones((len(members), self.shape[0]))
+            self._mean = torch.zeros_like(self._scale)
+            return
         # Sums per record once; each model's moments are sums over its members.
         axes = tuple(range(2, self._values.ndim))
         first, second = [], []
@@ -201,11 +209,12 @@ def encode(
     dtype: torch.dtype,
     device: torch.device,
     image_size: int | None,
+    scaling: str = "members",
 ) -> Encoded:
     """Put inputs on the device, in the form that they have."""
     if isinstance(inputs, TableInputs):
         return EncodedTable(inputs, dtype, device)
-    return EncodedArray(inputs, dtype, device, image_size)
+    return EncodedArray(inputs, dtype, device, image_size, scaling)
 
 
 def _prepared(values: NDArray[Any], channels: str, image_size: int | None) -> Tensor:

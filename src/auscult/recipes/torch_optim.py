@@ -40,7 +40,7 @@ class FusedOptimizer:
     ) -> None:
         self._parameters = list(parameters)
         self._kind = kind
-        self._rate, self._decay, self._momentum = learning_rate, weight_decay, momentum
+        self.rate, self._decay, self._momentum = learning_rate, weight_decay, momentum
         moments = 2 if kind != "sgd" else int(momentum != 0)
         self._moments = [[torch.zeros_like(p) for p in self._parameters] for _ in range(moments)]
         self._steps = [
@@ -67,7 +67,7 @@ class FusedOptimizer:
                 moments[0] if moments else [],
                 weight_decay=self._decay,
                 momentum=self._momentum,
-                lr=self._rate,
+                lr=self.rate,
                 dampening=0.0,
                 nesterov=False,
                 maximize=False,
@@ -88,7 +88,7 @@ class FusedOptimizer:
                 moments[1],
                 [],
                 steps,
-                lr=self._rate,
+                lr=self.rate,
                 beta1=BETAS[0],
                 beta2=BETAS[1],
                 weight_decay=self._decay,

@@ -10,10 +10,11 @@ from typing import Any
 
 from auscult.report import answer
 from auscult.report.html import render, write_report
+from auscult.report.officer import officer_markdown
 from auscult.report.reading import read_summary
 from auscult.report.sheet import groups_csv
 
-__all__ = ["groups_csv", "headline", "render", "write_report"]
+__all__ = ["groups_csv", "headline", "officer_markdown", "render", "write_report"]
 
 
 def headline(summary: Mapping[str, Any]) -> str:

@@ -1,7 +1,7 @@
 """Sections that account for the audit: the cohort, how it was done, what it does not say.
 
-Also the sections on protections and decision, whose keys are free: they are shown as
-they stand, name and value, when a run has them.
+Also the section on protections, whose keys are free: they are shown as they
+stand, name and value, when a run has them.
 """
 
 from __future__ import annotations
@@ -297,6 +297,7 @@ def limits_section(summary: Part) -> Section:
                 "How these models were trained and who trained them was declared, not observed.",
             )
         )
+    items += _pretrained(summary.part("recipe").part("facts").part("pretrained"))
     return Section(
         key="limits",
         heading="What this report does not say",
@@ -305,11 +306,40 @@ def limits_section(summary: Part) -> Section:
     )
 
 
+def _pretrained(facts: Part) -> list[tuple[str, str]]:
+    """What weights from elsewhere mean for the audit."""
+    said = facts.text("trained_on_cohort")
+    if said == "yes":
+        return [
+            (
+                "A backbone that knows every patient.",
+                (
+                    "The weights that the models start from were trained on patients of this "
+                    "cohort, as declared. Each of these patients is a member of that backbone in "
+                    "every model, so that models with and without a patient differ in what was "
+                    "trained here only: the figures are the leakage of this last training. What "
+                    "the backbone itself gives away is not in them and comes on top."
+                ),
+            )
+        ]
+    if said == "not declared":
+        return [
+            (
+                "Frozen parameters of unknown origin.",
+                (
+                    "Parts of the network were not trained here, and it was not declared whether "
+                    "they were trained on patients of this cohort. If they were, what they give "
+                    "away about these patients is not in the figures and comes on top."
+                ),
+            )
+        ]
+    return []
+
+
 def free_sections(summary: Part) -> dict[str, Section]:
-    """Protections and decision, for those that the summary holds."""
+    """Protections, for those that the summary holds."""
     content = summary.content()
     headings = {
-        "decision": ("The decision", "Decision"),
         "protection": ("What protection changes", "Protection"),
     }
     found = {}

@@ -8,13 +8,17 @@ from typing import Any
 from auscult.report import (
     account,
     answer,
+    decision,
     exposure,
     groups,
+    guarantee,
     models,
+    officer,
     patients,
     planted,
     precision,
     records,
+    release,
     thresholds,
 )
 from auscult.report.blocks import Page
@@ -42,7 +46,7 @@ def page(summary: Mapping[str, Any]) -> Page:
     part = read_summary(summary)
     free = account.free_sections(part)
     sections = (
-        free.get("decision"),
+        decision.decision_section(part),
         thresholds.exposed_section(part),
         planted.planted_section(part),
         patients.survival_section(part),
@@ -52,7 +56,10 @@ def page(summary: Mapping[str, Any]) -> Page:
         models.utility_section(part),
         precision.precision_section(part),
         exposure.exposure_section(part),
+        release.release_section(part),
+        guarantee.guarantee_section(part),
         free.get("protection"),
+        officer.officer_section(part),
         account.cohort_section(part),
         account.method_section(part),
         account.limits_section(part),
@@ -62,7 +69,7 @@ def page(summary: Mapping[str, Any]) -> Page:
         title=part.text("title") or part.part("cohort").text("source") or "Untitled audit",
         kicker="Membership-inference audit",
         headline=answer.headline(part),
-        verdict=answer.verdict(part),
+        verdict=(*guarantee.defects(part), *answer.verdict(part)),
         facts=answer.facts(part),
         sections=tuple(section for section in sections if section is not None),
         colophon=f"Auscult {version or '(version not recorded)'}, summary of schema {SCHEMA}. "

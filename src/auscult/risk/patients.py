@@ -90,8 +90,11 @@ def record_risk(layout: Layout, signals: NDArray[np.floating]) -> RecordRisk:
     """Effect of every record over all models, from signals of shape (records, models)."""
     x = signals.astype(np.float64)
     inside = layout.member[layout.patient]
+    outside = ~inside
+    if layout.used is not None:
+        inside, outside = (mask & layout.used[layout.patient] for mask in (inside, outside))
     mean, variance, number = [], [], []
-    for mask in (inside, ~inside):
+    for mask in (inside, outside):
         count = mask.sum(axis=1)
         total = np.maximum(count, 1)
         m = np.einsum("nm,nm->n", x, mask) / total
@@ -115,7 +118,11 @@ def record_risk(layout: Layout, signals: NDArray[np.floating]) -> RecordRisk:
 
 
 def patient_risk(
-    layout: Layout, thresholds: tuple[float, ...], progress: Progress = SILENT
+    layout: Layout,
+    thresholds: tuple[float, ...],
+    progress: Progress = SILENT,
+    *,
+    centring: Centring | None = None,
 ) -> tuple[PatientRisk, RecordRisk]:
     """Run the joint attack and shrink its results.
 
@@ -126,8 +133,10 @@ def patient_risk(
         AUCs for which each patient's tail probability is wanted.
     progress : Progress
         Advanced by one per patient.
+    centring : Centring, optional
+        Made from the layout when absent.
     """
-    centring = Centring(layout)
+    centring = centring or Centring(layout)
     attack = tuned(layout, centring)
 
     def assess(place: tuple[slice, slice, Layout]) -> _Part:

@@ -1,4 +1,4 @@
-"""Built-in networks: `mlp` for tables, `cnn` for images. Imports torch: load it lazily."""
+"""Small networks: `mlp` for tables, `cnn` for images. Imports torch: load it lazily."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-GROUPS = 8
+from auscult.recipes.networks.norm import group_norm
 
 
 def mlp(inputs: int, outputs: int, hidden: Sequence[int], dropout: float) -> nn.Module:
@@ -48,7 +48,7 @@ def cnn(shape: tuple[int, ...], outputs: int, width: int, dropout: float) -> nn.
     """
     return nn.Sequential(
         nn.Conv2d(shape[0], width, 3, stride=2, padding=1, bias=False),
-        _norm(width),
+        group_norm(width),
         nn.ReLU(),
         _Residual(width, width, 1),
         _Residual(width, 2 * width, 2),
@@ -64,9 +64,9 @@ class _Residual(nn.Module):
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
         self.first = nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False)
-        self.first_norm = _norm(outputs)
+        self.first_norm = group_norm(outputs)
         self.second = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
-        self.second_norm = _norm(outputs)
+        self.second_norm = group_norm(outputs)
         self.short: nn.Module = (
             nn.Identity()
             if stride == 1 and inputs == outputs
@@ -76,8 +76,3 @@ class _Residual(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = torch.relu(self.first_norm(self.first(x)))
         return torch.relu(self.second_norm(self.second(y)) + self.short(x))
-
-
-def _norm(channels: int) -> nn.GroupNorm:
-    groups = next(g for g in range(min(GROUPS, channels), 0, -1) if channels % g == 0)
-    return nn.GroupNorm(groups, channels)

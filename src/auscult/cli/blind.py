@@ -1,0 +1,64 @@
+"""blind: can members be told from non-members without any model?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from auscult.cli.common import app
+from auscult.errors import ConfigError
+
+
+@app.command()
+def blind(
+    configuration: Annotated[Path, typer.Argument(help="audit.toml: its [cohort] is read.")],
+    members: Annotated[
+        Path, typer.Option(help="CSV or Parquet: the patients who trained a model.")
+    ],
+    column: Annotated[
+        str | None, typer.Option(help="Their identifiers' column, if there are several.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="JSON file for the figures.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of folds and permutations.")] = 0,
+) -> None:
+    """Tell members of a model from the other patients without asking it: is an attack evidence?"""
+    import numpy as np
+
+    from auscult.blind import blind_baseline
+    from auscult.config import load
+    from auscult.display import progress_for
+    from auscult.files import write_json
+    from auscult.readers.tables import read_table, require_columns, texts
+
+    table = read_table(members)
+    if column is None and table.shape[1] > 1:
+        raise ConfigError(
+            f"it has {table.shape[1]} columns",
+            where=str(members),
+            expected="one, of patients",
+            next_step="Name the one: --column",
+        )
+    name = column or str(table.columns[0])
+    require_columns(table, [("--column", name)], members.name)
+    listed = {str(one) for one in texts(table[name]).tolist() if one is not None}
+    cohort = load(configuration).cohort(progress_for())
+    ids = cohort.patient_ids.reveal()
+    inside = np.isin(ids, [*listed])
+    absent = len(listed) - int(inside.sum())
+    found = blind_baseline(
+        cohort.inputs,
+        cohort.patient_of_record,
+        inside[cohort.patient_of_record],
+        labels=cohort.labels,
+        seed=seed,
+    )
+    typer.echo(found.verdict())
+    for note in found.notes:
+        typer.echo(f"Note     {note}")
+    if absent:
+        typer.echo(f"Note     {absent:,} listed members are no patients of the cohort")
+    if out is not None:
+        write_json(out, {**found.summary(), "members_outside_cohort": absent})
+        typer.echo(f"Figures: {out}")

@@ -1,0 +1,40 @@
+"""The gate: a policy's verdict on a finished run, as an exit code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from auscult.cli.common import app
+
+EXITS = {"pass": 0, "fail": 1, "inconclusive": 3}
+
+
+@app.command()
+def gate(
+    run: Annotated[Path, typer.Argument(help="Run directory of a finished audit.")],
+    policy: Annotated[Path, typer.Option(help="policy.toml: limits and the evidence they need.")],
+    json: Annotated[Path | None, typer.Option(help="Also write the decision here.")] = None,
+    junit: Annotated[Path | None, typer.Option(help="Also write JUnit XML here.")] = None,
+) -> None:
+    """Judge a run by a policy. Exit code: 0 pass, 1 fail, 2 usage error, 3 inconclusive."""
+    from auscult.config.policy import load_policy
+    from auscult.policy import judge_run
+    from auscult.policy.gate import write_decision_json, write_junit
+    from auscult.results import REPORT, read_summary_file
+
+    limits = load_policy(policy)
+    decision = judge_run(run, limits)
+    if json is not None:
+        write_decision_json(read_summary_file(run)["decision"], json)
+    if junit is not None:
+        write_junit(decision, junit, limits.title)
+    for one in decision.checks:
+        if one.verdict != "pass":
+            typer.echo(f"{one.verdict}: {one.reason}")
+    passed = sum(one.verdict == "pass" for one in decision.checks)
+    typer.echo(f"{decision.verdict.upper()}: {passed} of {len(decision.checks)} checks passed.")
+    typer.echo(f"Report: {run / REPORT}")
+    raise typer.Exit(EXITS[decision.verdict])

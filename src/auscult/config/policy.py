@@ -1,0 +1,209 @@
+"""``policy.toml`` to a Policy."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Field, ValidationError, model_validator
+
+from auscult.config.part import Part
+from auscult.errors import ConfigError
+from auscult.policy import (
+    DeploymentLimits,
+    EvidenceLimits,
+    ExposedLimit,
+    GroupLimits,
+    Policy,
+    ReleaseLimits,
+)
+from auscult.policy.description import FEWEST_MODELS, LEAST_MODELS
+
+Share = Annotated[float, Field(ge=0, le=1, strict=False)]
+Count = Annotated[float, Field(ge=0, strict=False)]
+Level = Literal["0.5", "0.9", "0.99"]
+Rate = Literal["0.001", "0.01", "0.1"]
+Threshold = Literal["0.6", "0.7", "0.8", "0.9", "0.95", "0.99"]
+
+
+class ExposedPart(Part):
+    """One threshold of ``[exposed]``."""
+
+    patients: Count | None = None
+    share: Share | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> ExposedPart:
+        if (self.patients is None) == (self.share is None):
+            raise ValueError("give patients or share, one of the two")
+        return self
+
+
+class GroupsPart(Part):
+    """``[groups]``."""
+
+    difference: Share | None = None
+    exposed_share: Share | None = None
+    attributes: list[str] = Field(default_factory=list)
+    min_patients: Annotated[int, Field(ge=0)] = 0
+
+    @model_validator(mode="after")
+    def _some(self) -> GroupsPart:
+        if self.difference is None and self.exposed_share is None:
+            raise ValueError("it limits nothing: give difference or exposed_share")
+        return self
+
+
+class DeploymentPart(Part):
+    """``[deployment]``."""
+
+    ppv: Share | None = None
+    named: dict[Level, Count] = Field(default_factory=dict)
+    belief: Share | None = None
+
+    @model_validator(mode="after")
+    def _some(self) -> DeploymentPart:
+        if self.ppv is None and not self.named and self.belief is None:
+            raise ValueError("it limits nothing: give ppv, named or belief")
+        return self
+
+
+class ReleasePolicyPart(Part):
+    """``[release]`` of a policy."""
+
+    named: dict[Level, Count] = Field(default_factory=dict)
+    tpr: dict[Rate, Share] = Field(default_factory=dict)
+    calibration_error: Share = 0.02
+
+    @model_validator(mode="after")
+    def _some(self) -> ReleasePolicyPart:
+        if not self.named and not self.tpr:
+            raise ValueError("it limits nothing: give named or tpr")
+        return self
+
+
+class EvidencePart(Part):
+    """``[evidence]``."""
+
+    models: Annotated[int, Field(ge=LEAST_MODELS)] = FEWEST_MODELS
+    interval_width: Annotated[float, Field(gt=0, le=1, strict=False)] | None = None
+    null_clear: bool = True
+    learned: bool = True
+
+
+class PolicyFile(Part):
+    """A whole ``policy.toml``."""
+
+    title: str = ""
+    smallest_cell: Annotated[int, Field(ge=1)] = 10
+    exposed: dict[Threshold, ExposedPart] = Field(default_factory=dict)
+    groups: GroupsPart | None = None
+    deployment: DeploymentPart | None = None
+    release: ReleasePolicyPart | None = None
+    evidence: EvidencePart = EvidencePart()
+
+    @model_validator(mode="after")
+    def _some(self) -> PolicyFile:
+        if not self.exposed and not any((self.groups, self.deployment, self.release)):
+            raise ValueError(
+                "it limits nothing, so everything would pass: give exposed, groups, deployment "
+                "or release"
+            )
+        return self
+
+
+_TABLES: dict[str, type[BaseModel]] = {
+    "groups": GroupsPart,
+    "deployment": DeploymentPart,
+    "release": ReleasePolicyPart,
+    "evidence": EvidencePart,
+    "exposed": ExposedPart,
+}
+
+
+def load_policy(path: Path) -> Policy:
+    """Read and validate a policy.
+
+    Raises
+    ------
+    ConfigError
+        It is missing, no TOML, limits nothing, or has a key or value that cannot be.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise ConfigError(
+            "there is no such file", where=str(path), expected="a policy (see docs/gate.md)"
+        ) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"cannot be read ({type(error).__name__})", where=str(path), expected="UTF-8 text"
+        ) from error
+    try:
+        content = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"is not TOML: {error}", where=str(path)) from error
+    return parse_policy(content, text, str(path))
+
+
+def parse_policy(content: dict[str, Any], text: str, where: str) -> Policy:
+    """Validate a policy's content; `text` is what stands in the decision."""
+    try:
+        file = PolicyFile.model_validate(content)
+    except ValidationError as error:
+        raise _problem(error, where) from None
+    return Policy(
+        title=file.title,
+        exposed=tuple(
+            ExposedLimit(auc=auc, patients=one.patients, share=one.share)
+            for auc, one in file.exposed.items()
+        ),
+        groups=None
+        if file.groups is None
+        else GroupLimits(
+            difference=file.groups.difference,
+            exposed_share=file.groups.exposed_share,
+            attributes=tuple(file.groups.attributes),
+            min_patients=file.groups.min_patients,
+        ),
+        deployment=None
+        if file.deployment is None
+        else DeploymentLimits(
+            ppv=file.deployment.ppv,
+            named={str(key): most for key, most in file.deployment.named.items()},
+            belief=file.deployment.belief,
+        ),
+        release=None
+        if file.release is None
+        else ReleaseLimits(
+            named={str(key): most for key, most in file.release.named.items()},
+            tpr={str(key): most for key, most in file.release.tpr.items()},
+            calibration_error=file.release.calibration_error,
+        ),
+        evidence=EvidenceLimits(**file.evidence.model_dump()),
+        smallest_cell=file.smallest_cell,
+        text=text,
+    )
+
+
+def _problem(error: ValidationError, where: str) -> ConfigError:
+    problems = error.errors(include_url=False)
+    first = problems[0]
+    steps = [str(step) for step in first["loc"] if step != "[key]"]
+    key = ".".join(steps)
+    more = f" ({len(problems) - 1} more after it)" if len(problems) > 1 else ""
+    place = f"{where}: {key}" if key else where
+    if first["type"] == "extra_forbidden":
+        model = _TABLES.get(steps[0], PolicyFile) if len(steps) > 1 else PolicyFile
+        known = list(model.model_fields)
+        close = difflib.get_close_matches(steps[-1], known, n=1)
+        return ConfigError(
+            f"there is no such key{more}",
+            where=place,
+            expected=f"one of {', '.join(known)}",
+            next_step=f'Did you mean "{close[0]}"?' if close else "",
+        )
+    message = str(first["msg"]).removeprefix("Value error, ")
+    return ConfigError(message[0].lower() + message[1:] + more, where=place)

@@ -1,0 +1,144 @@
+"""``[release]``: the model that is to go out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from auscult.config.cohort import CohortPart
+from auscult.config.dataset import DatasetPart
+from auscult.config.part import Part
+from auscult.errors import ConfigError
+from auscult.release import (
+    Door,
+    EndpointDoor,
+    FileDoor,
+    FunctionDoor,
+    MemberColumn,
+    MemberList,
+    OnnxDoor,
+    Release,
+)
+
+_DOORS = {
+    "file": {"path", "array"},
+    "function": {"function"},
+    "onnx": {"path", "inputs", "answer", "prepare", "batch"},
+    "endpoint": {
+        "url",
+        "records",
+        "body",
+        "answers",
+        "answer",
+        "prepare",
+        "headers_from",
+        "batch",
+        "requests_per_second",
+        "timeout_seconds",
+        "retries",
+        "allow_plain_http",
+        "certificates",
+    },
+}
+_NEEDED = {"file": "path", "function": "function", "onnx": "path", "endpoint": "url"}
+
+
+class ReleasePart(Part):
+    """``[release]``."""
+
+    door: Literal["file", "function", "onnx", "endpoint"]
+    output: Literal["probabilities", "logits"] = "probabilities"
+    name: str | None = None
+    version: str | None = None
+    members: str | None = None
+    members_column: str | None = None
+    members_flag: str | None = None
+    others: Literal["non-members", "unknown"] | None = None
+
+    path: str | None = None
+    array: str | None = None
+    function: str | None = None
+    inputs: dict[str, str | list[str]] | None = None
+    answer: str | None = None
+    prepare: str | None = None
+    batch: Annotated[int, Field(ge=1)] | None = None
+    url: str | None = None
+    records: str | None = None
+    body: dict[str, Any] | None = None
+    answers: str | None = None
+    headers_from: dict[str, str] | None = None
+    requests_per_second: Annotated[float, Field(gt=0, strict=False)] | None = None
+    timeout_seconds: Annotated[float, Field(gt=0, strict=False)] | None = None
+    retries: Annotated[int, Field(ge=0)] | None = None
+    allow_plain_http: bool | None = None
+    certificates: str | None = None
+
+    @model_validator(mode="after")
+    def _nothing_ignored(self) -> ReleasePart:
+        for key in sorted({key for keys in _DOORS.values() for key in keys}):
+            if getattr(self, key) is not None and key not in _DOORS[self.door]:
+                doors = [door for door, keys in _DOORS.items() if key in keys]
+                named = " or ".join(f'"{door}"' for door in doors)
+                raise ValueError(f"{key} goes with door = {named} and would be ignored")
+        if getattr(self, _NEEDED[self.door]) is None:
+            raise ValueError(f'door = "{self.door}" needs {_NEEDED[self.door]}')
+        if self.members is not None and self.members_flag is not None:
+            raise ValueError("members and members_flag say the same: one of the two")
+        for key in ("members_column", "others"):
+            if getattr(self, key) is not None and self.members is None:
+                raise ValueError(f"{key} goes with members, which is not given")
+        return self
+
+    def release(self, folder: Path, cohort: CohortPart | DatasetPart, rows: Any) -> Release:  # noqa: ANN401
+        """The release; paths and modules are looked up in `folder`.
+
+        Raises
+        ------
+        ConfigError
+            `members_flag` is given and the cohort's records are not the rows of a table.
+        """
+        table = None
+        if isinstance(cohort, CohortPart) and cohort.kind() in ("table", "array"):
+            table = folder / str(cohort.table)
+        members: MemberList | MemberColumn | None = None
+        if self.members is not None:
+            members = MemberList(
+                source=folder / self.members,
+                column=self.members_column,
+                others=self.others or "non-members",
+            )
+        elif self.members_flag is not None:
+            if table is None:
+                raise ConfigError(
+                    "the cohort's records are not the rows of a table",
+                    where="release.members_flag",
+                    next_step="Name the members in a file: release.members",
+                )
+            members = MemberColumn(table=table, column=self.members_flag)
+        return Release(
+            door=self._door(folder, None if table is None else rows),
+            output=self.output,
+            members=members,
+            name=self.name or "",
+            version=self.version or "",
+        )
+
+    def _door(self, folder: Path, rows: Any) -> Door:  # noqa: ANN401
+        given = {
+            key: getattr(self, key) for key in _DOORS[self.door] if getattr(self, key) is not None
+        }
+        if "path" in given:
+            given["path"] = folder / given["path"]
+        if self.door == "file":
+            return FileDoor(rows=rows, **given)
+        if self.door == "function":
+            return FunctionDoor(folder=folder, **given)
+        if self.door == "onnx":
+            return OnnxDoor(folder=folder, **given)
+        if "certificates" in given:
+            given["certificates"] = folder / given["certificates"]
+        if "answers" in given:
+            given["answers_at"] = given.pop("answers")
+        return EndpointDoor(folder=folder, version=self.version or "", **given)

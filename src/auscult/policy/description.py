@@ -1,0 +1,139 @@
+"""A policy: a description of limits, apart from everything that judges by it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+FEWEST_MODELS = 32
+LEAST_MODELS = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExposedLimit:
+    """How many patients may lie above an AUC.
+
+    Attributes
+    ----------
+    auc : str
+        Threshold as the summary names it, for example "0.9".
+    patients : float, optional
+        Most patients.
+    share : float, optional
+        Largest share of the patients assessed. One of the two is given.
+    """
+
+    auc: str
+    patients: float | None = None
+    share: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupLimits:
+    """How far a group may lie above everybody else.
+
+    Attributes
+    ----------
+    difference : float, optional
+        Of the mean AUC to everybody else's.
+    exposed_share : float, optional
+        Of a group's patients above an AUC of 0.9.
+    attributes : tuple of str
+        Which attributes; all of them when empty.
+    min_patients : int
+        Smaller groups are not judged, and counted.
+    """
+
+    difference: float | None = None
+    exposed_share: float | None = None
+    attributes: tuple[str, ...] = ()
+    min_patients: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeploymentLimits:
+    """What an attacker may reach in the declared deployment, over the whole range of its prior.
+
+    Attributes
+    ----------
+    ppv : float, optional
+        Probability that a patient whom the attacker names is a member.
+    named : mapping of str to float
+        Posterior ("0.5", "0.9", "0.99") to the most patients whose posterior passes it.
+    belief : float, optional
+        Belief in the condition, for a patient who is named.
+    """
+
+    ppv: float | None = None
+    named: Mapping[str, float] = field(default_factory=dict)
+    belief: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReleaseLimits:
+    """What the release audit may find.
+
+    Attributes
+    ----------
+    named : mapping of str to float
+        Posterior ("0.5", "0.9", "0.99") to the most members named, at a prior of one half.
+    tpr : mapping of str to float
+        False positive rate ("0.001", "0.01", "0.1") to the largest share of members named.
+    calibration_error : float
+        Largest expected calibration error with which posteriors are believed.
+    """
+
+    named: Mapping[str, float] = field(default_factory=dict)
+    tpr: Mapping[str, float] = field(default_factory=dict)
+    calibration_error: float = 0.02
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvidenceLimits:
+    """The least evidence on which anything may pass.
+
+    Attributes
+    ----------
+    models : int
+        Shadow models; at least 16.
+    interval_width : float, optional
+        Widest 95% interval of a patient of median risk, in AUC.
+    null_clear : bool
+        The same pipeline on shuffled membership must find nothing: its mean AUC within 0.02 of one
+        half, and its counts within the limits.
+    learned : bool
+        The models must have learned their task.
+    """
+
+    models: int = FEWEST_MODELS
+    interval_width: float | None = None
+    null_clear: bool = True
+    learned: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Policy:
+    """Limits and the evidence that they need.
+
+    Attributes
+    ----------
+    title : str
+    exposed : tuple of ExposedLimit
+    groups : GroupLimits, optional
+    deployment : DeploymentLimits, optional
+    release : ReleaseLimits, optional
+    evidence : EvidenceLimits
+    smallest_cell : int
+        The report must show no smaller group.
+    text : str
+        The policy's own text, which stands in the decision.
+    """
+
+    title: str = ""
+    exposed: tuple[ExposedLimit, ...] = ()
+    groups: GroupLimits | None = None
+    deployment: DeploymentLimits | None = None
+    release: ReleaseLimits | None = None
+    evidence: EvidenceLimits = field(default_factory=EvidenceLimits)
+    smallest_cell: int = 10
+    text: str = ""

@@ -1,0 +1,109 @@
+"""The gate: judge a finished run, write the decision into it, and say it to machines."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from importlib import resources
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+from auscult import __version__
+from auscult.files import write_bytes, write_json
+from auscult.policy.description import Policy
+from auscult.policy.judging import Decision, judge
+from auscult.policy.limits import Check
+from auscult.report.words import visible
+from auscult.results import read_summary_file, write_summary
+from auscult.store import RunStore
+
+
+def judge_run(run: str | os.PathLike[str], policy: Policy) -> Decision:
+    """Judge a finished run and write the decision into its summary, report and officer's page.
+
+    Parameters
+    ----------
+    run : path-like
+        The run directory.
+    policy : Policy
+
+    Returns
+    -------
+    Decision
+
+    Raises
+    ------
+    StoreError
+        The run is not finished, damaged, or another process writes to it; nothing was changed.
+    """
+    with RunStore.take_up(run) as store:
+        summary = read_summary_file(store.path)
+        decision = judge(policy, summary)
+        summary["decision"] = {
+            **decision.as_dict(),
+            "title": policy.title,
+            "policy": policy.text,
+            "fingerprints": fingerprints(policy, store.manifest()),
+        }
+        write_summary(store.path, summary)
+    return decision
+
+
+def fingerprints(policy: Policy, manifest: dict[str, Any]) -> dict[str, str]:
+    """What was judged, by what, with what: SHA-256 of data, recipe, code and policy."""
+    found = {str(key): str(value) for key, value in manifest["fingerprint"].items()}
+    data = found.get("cohort") or next(iter(found.values()), "")
+    return {
+        "data": data,
+        "recipe": found.get("recipe", "none: the scores were imported"),
+        "models": f"{sum(len(block) for block in manifest['blocks'])}, seed {found.get('seed')}",
+        "code": f"{__version__} {_code()}",
+        "policy": hashlib.sha256(policy.text.encode()).hexdigest(),
+    }
+
+
+def _code() -> str:
+    """SHA-256 of Auscult's own source files."""
+    digest = hashlib.sha256()
+    folder = Path(str(resources.files("auscult")))
+    for path in sorted(folder.rglob("*.py")):
+        digest.update(path.relative_to(folder).as_posix().encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def write_decision_json(decision: dict[str, Any], path: Path) -> None:
+    """Write the decision as strict JSON."""
+    write_json(path, {"schema": "auscult.decision/1", **decision})
+
+
+def write_junit(decision: Decision, path: Path, title: str) -> None:
+    """Write the decision as JUnit XML: a broken limit is a failure, an open one an error."""
+    suite = ElementTree.Element(
+        "testsuite",
+        name=visible(title or "auscult gate"),
+        tests=str(len(decision.checks)),
+        failures=str(sum(one.verdict == "fail" for one in decision.checks)),
+        errors=str(sum(one.verdict == "inconclusive" for one in decision.checks)),
+        skipped="0",
+        time="0",
+    )
+    for one in decision.checks:
+        case = ElementTree.SubElement(
+            suite, "testcase", classname=visible(one.key), name=visible(one.what), time="0"
+        )
+        if one.verdict != "pass":
+            tag = "failure" if one.verdict == "fail" else "error"
+            inner = ElementTree.SubElement(case, tag, message=visible(one.reason), type=one.verdict)
+            inner.text = visible(_numbers(one))
+    root = ElementTree.Element("testsuites")
+    root.append(suite)
+    ElementTree.indent(root)
+    write_bytes(path, ElementTree.tostring(root, encoding="utf-8", xml_declaration=True))
+
+
+def _numbers(check: Check) -> str:
+    names = ("limit", "estimate", "low", "high")
+    given = [(name, getattr(check, name)) for name in names]
+    return ", ".join(f"{name} {value:.6g}" for name, value in given if value is not None) or "none"

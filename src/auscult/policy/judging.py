@@ -1,0 +1,202 @@
+"""The judge: a pure function of policy and summary. It looks at bounds, never at estimates.
+
+A limit is kept when the upper bound lies within it, broken when the lower bound lies beyond it and
+beyond what chance alone gives, and open in between. A limit without its figure is open. One broken
+limit fails; otherwise one open limit, or one piece of missing evidence, is inconclusive; only what
+is kept throughout, on enough evidence, passes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from auscult.policy.description import EvidenceLimits, Policy
+from auscult.policy.limits import (
+    Check,
+    Limit,
+    deployment_limits,
+    exposed_limits,
+    group_limits,
+    release_limits,
+)
+
+Verdict = Literal["pass", "fail", "inconclusive"]
+
+NULL_TOLERANCE = 0.02
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """What a policy says of a run.
+
+    Attributes
+    ----------
+    verdict : {"pass", "fail", "inconclusive"}
+    checks : tuple of Check
+        Evidence first, then limits.
+    """
+
+    verdict: Verdict
+    checks: tuple[Check, ...]
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """What keeps it from a decision, one sentence each."""
+        return tuple(one.reason for one in self.checks if one.verdict == "inconclusive")
+
+    def as_dict(self) -> dict[str, Any]:
+        """The "decision" object of the summary, without policy and fingerprints."""
+        return {
+            "verdict": self.verdict,
+            "checks": [asdict(one) for one in self.checks],
+            "missing": list(self.missing),
+        }
+
+
+def judge(policy: Policy, summary: Mapping[str, Any]) -> Decision:
+    """Judge a run's summary.
+
+    Parameters
+    ----------
+    policy : Policy
+    summary : mapping
+        The contents of ``summary.json``.
+
+    Returns
+    -------
+    Decision
+    """
+    limits = [
+        *exposed_limits(policy, summary),
+        *group_limits(policy, summary),
+        *deployment_limits(policy, summary),
+        *release_limits(policy, summary),
+    ]
+    checks = (*_evidence(policy, summary, limits), *(one.judged() for one in limits))
+    verdicts = {one.verdict for one in checks}
+    verdict: Verdict = (
+        "fail" if "fail" in verdicts else "inconclusive" if "inconclusive" in verdicts else "pass"
+    )
+    return Decision(verdict=verdict, checks=checks)
+
+
+def _evidence(policy: Policy, summary: Mapping[str, Any], limits: list[Limit]) -> Iterator[Check]:
+    evidence = policy.evidence
+    models = summary["models"].get("count")
+    yield _needs(
+        "evidence.models",
+        "Shadow models",
+        models is not None and models >= evidence.models,
+        estimate=models,
+        limit=evidence.models,
+        reason=f"{models} shadow models are too few: the policy asks for {evidence.models}",
+    )
+    if evidence.learned:
+        verdict = (summary["models"].get("learned") or {}).get("verdict")
+        yield _needs(
+            "evidence.learned",
+            "The models have learned their task",
+            verdict is True,
+            reason="the models have learned nothing, and such models prove nothing"
+            if verdict is False
+            else "it is not known whether the models have learned anything",
+        )
+    if evidence.interval_width is not None:
+        yield _width(evidence, summary)
+    if evidence.null_clear:
+        yield _null(summary, limits)
+    yield _cells(policy, summary)
+    if summary.get("guarantee"):
+        yield _guarantee(summary["guarantee"])
+
+
+def _width(evidence: EvidenceLimits, summary: Mapping[str, Any]) -> Check:
+    models = summary["models"].get("count")
+    rows = summary["patients"].get("planning") or []
+    width = next((row["interval_width"] for row in rows if row["models"] == models), None)
+    narrow = next(
+        (row["models"] for row in rows if row["interval_width"] <= (evidence.interval_width or 0)),
+        None,
+    )
+    more = f"; about {narrow} models would do" if narrow is not None else "; more models narrow it"
+    return _needs(
+        "evidence.interval_width",
+        "Width of a patient's 95% interval, in AUC",
+        width is not None and width <= (evidence.interval_width or 0),
+        estimate=width,
+        limit=evidence.interval_width,
+        reason="the width of a patient's interval is not estimable"
+        if width is None
+        else f"a patient's interval is {width:.3f} wide{more}",
+    )
+
+
+def _null(summary: Mapping[str, Any], limits: list[Limit]) -> Check:
+    mean = (summary["patients"].get("raw") or {}).get("null_mean")
+    beyond = [one.what for one in limits if one.null is not None and one.null > one.most]
+    clear = mean is not None and abs(mean - 0.5) <= NULL_TOLERANCE and not beyond
+    if mean is None:
+        reason = "there is no null to compare with"
+    elif beyond:
+        reason = f"chance alone goes beyond the limit ({beyond[0]}): it cannot be judged here"
+    else:
+        reason = f"with shuffled membership the mean AUC is {mean:.3f} instead of 0.5"
+    return _needs(
+        "evidence.null_clear", "The null finds nothing", clear, estimate=mean, reason=reason
+    )
+
+
+def _cells(policy: Policy, summary: Mapping[str, Any]) -> Check:
+    """Whether the report shows groups smaller than the policy allows: a fact, not an estimate."""
+    cells = [
+        cell
+        for one in summary["disparities"].values()
+        if (cell := (one.get("suppressed") or {}).get("smallest_cell")) is not None
+    ]
+    smallest = min(cells, default=None)
+    broken = smallest is not None and smallest < policy.smallest_cell
+    return Check(
+        key="smallest_cell",
+        what="Smallest group that the report may show",
+        verdict="fail" if broken else "pass",
+        limit=policy.smallest_cell,
+        estimate=smallest,
+        reason=f"the report may show groups of {smallest} patients: set audit.smallest_cell to "
+        f"{policy.smallest_cell} and run again (the models are kept)"
+        if broken
+        else "",
+    )
+
+
+def _guarantee(guarantee: Mapping[str, Any]) -> Check:
+    """Whether what was found contradicts the guarantee that the training promises."""
+    defects = guarantee.get("defects") or []
+    return Check(
+        key="guarantee",
+        what="The promised guarantee is not contradicted",
+        verdict="fail" if defects else "pass",
+        estimate=len(defects),
+        limit=0,
+        reason="; ".join(str(one).rstrip(".") for one in defects),
+    )
+
+
+def _needs(
+    key: str,
+    what: str,
+    enough: bool,
+    *,
+    reason: str,
+    estimate: float | None = None,
+    limit: float | None = None,
+) -> Check:
+    return Check(
+        key=key,
+        what=what,
+        verdict="pass" if enough else "inconclusive",
+        estimate=estimate,
+        limit=limit,
+        reason="" if enough else reason,
+    )

@@ -1,0 +1,1 @@
+"""What lowers the risk, its price, and the bound it promises."""

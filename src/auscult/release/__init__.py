@@ -1,0 +1,18 @@
+"""The model that is to go out: asked through a door, judged by the shadow models."""
+
+from auscult.release.description import Release
+from auscult.release.doors import Door, FileDoor, FunctionDoor
+from auscult.release.endpoint import EndpointDoor
+from auscult.release.graph import OnnxDoor
+from auscult.release.members import MemberColumn, MemberList
+
+__all__ = [
+    "Door",
+    "EndpointDoor",
+    "FileDoor",
+    "FunctionDoor",
+    "MemberColumn",
+    "MemberList",
+    "OnnxDoor",
+    "Release",
+]

@@ -1,0 +1,338 @@
+"""The release audit: who would be named, how many of them rightly, and what that is worth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.special import expit, logit
+from scipy.stats import beta
+
+from auscult.attacks.roc import exact_auc
+from auscult.cohort import SMALLEST_CELL
+from auscult.design import Membership
+from auscult.layout import Layout, lay_out
+from auscult.progress import SILENT, Progress
+from auscult.randomness import Stage, generator
+from auscult.release.attack import FEWEST_MODELS, FOLDS, ratios
+from auscult.release.calibration import fit_calibrator, held_out_log_odds, reliability
+from auscult.release.description import Asked
+from auscult.release.likeness import likeness
+from auscult.release.members import MEMBER, OUTSIDER
+from auscult.signals import log_odds_of_truth
+from auscult.store import Outputs
+
+POSTERIORS = (0.5, 0.9, 0.99)
+FALSE_RATES = (0.001, 0.01, 0.1)
+FEWEST_PAIRS_ABOVE = 10
+HALF = (0.4, 0.6)
+
+METHOD = (
+    "The joint attack, fitted on all shadow models, scores the release once per patient; shadow "
+    "models that played the release turn scores into probabilities. Rates of members and "
+    "non-members named: exact (Clopper-Pearson) 95% intervals over patients. The prior of the "
+    "audit is one half: a patient is as likely a member as not before the model is asked."
+)
+NO_OUTSIDERS = (
+    "no patient of the cohort is known to be a non-member, so false accusations by this model "
+    "cannot be counted; the shadow models' own rate stands beside it"
+)
+NO_MEMBERS = "it is not known who trained the model"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ReleaseFindings:
+    """What the release audit found.
+
+    Attributes
+    ----------
+    summary : dict
+        The "release" object of the summary: aggregates only.
+    rows : DataFrame
+        One row per patient, without identifiers: ratio, posterior, member. A secret.
+    """
+
+    summary: dict[str, Any] = field(repr=False)
+    rows: pd.DataFrame = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Sides:
+    """Held-out figures of the shadow models and of the release, members and others apart."""
+
+    shadow_in: NDArray[np.float64]
+    shadow_out: NDArray[np.float64]
+    release: NDArray[np.float64]
+    members: NDArray[np.bool_]
+    outsiders: NDArray[np.bool_]
+    reason_members: str
+    reason_outsiders: str
+
+
+def assess_release(
+    asked: Asked,
+    outputs: Outputs,
+    membership: Membership,
+    patient_of_record: NDArray[np.int64],
+    labels: NDArray[np.int64],
+    *,
+    stratum: NDArray[np.int64],
+    seed: int,
+    smallest_cell: int = SMALLEST_CELL,
+    priors: tuple[float, ...] = (),
+    progress: Progress = SILENT,
+) -> ReleaseFindings:
+    """Audit the release.
+
+    Parameters
+    ----------
+    asked : Asked
+    outputs : Outputs
+        Of the shadow models; their first query is the plain record.
+    membership : Membership
+        Of the shadow models.
+    patient_of_record : int64 array, shape (records,)
+    labels : int64 array, shape (records,) or (records, labels)
+    stratum : int64 array, shape (records,)
+        Class of each record, for centring.
+    seed : int
+    smallest_cell : int
+        Fewer members or non-members than that are not counted.
+    priors : tuple of float
+        Further priors of membership, for example the deployment's.
+    progress : Progress
+    """
+    state = asked.roll.reveal()
+    summary: dict[str, Any] = {
+        **asked.about,
+        "patients": int(state.size),
+        "models": membership.models,
+        "members": _counts(asked, smallest_cell),
+        "method": METHOD,
+    }
+    if membership.models < FEWEST_MODELS:
+        reason = (
+            f"{membership.models} shadow models cannot calibrate it: at least {FEWEST_MODELS} "
+            "are needed"
+        )
+        rows = pd.DataFrame({"ratio": np.full(state.size, np.nan)})
+        return ReleaseFindings(
+            summary=summary | {"estimable": 0, "reason": reason},
+            rows=rows.assign(posterior=np.nan, member=_nullable(state)),
+        )
+    layout = _layout(asked, outputs, membership, patient_of_record, labels, stratum)
+    centred = _centred(state)
+    found = ratios(layout, centred=centred, progress=progress)
+    member = layout.member[:, :-1]
+    held = held_out_log_odds(found.shadow, member, found.fold)
+    known = np.isfinite(held)
+    calibrator = fit_calibrator(found.shadow[known], member[known])
+    release = calibrator(found.release)
+    sides = _sides(asked, found.shadow, member, found.release, smallest_cell)
+    on_scale = _sides(asked, held, member, release, smallest_cell)
+    rng = generator(seed, Stage.RELEASE)
+    summary |= {
+        "estimable": int(np.isfinite(release).sum()),
+        "centred": centred,
+        "folds": FOLDS,
+        "likeness": likeness(layout, held, release, state),
+        "calibration": reliability(held, member, rng),
+        "auc": _auc(sides),
+        "named": [
+            _named(on_scale, posterior, prior)
+            for prior in dict.fromkeys((0.5, *priors))
+            for posterior in POSTERIORS
+        ],
+        "at_fpr": [_at_rate(sides, rate) for rate in FALSE_RATES],
+    }
+    rows = pd.DataFrame(
+        {"ratio": found.release, "posterior": expit(release), "member": _nullable(state)}
+    )
+    return ReleaseFindings(summary=summary, rows=rows)
+
+
+def _layout(
+    asked: Asked,
+    outputs: Outputs,
+    membership: Membership,
+    patient_of_record: NDArray[np.int64],
+    labels: NDArray[np.int64],
+    stratum: NDArray[np.int64],
+) -> Layout:
+    """Signals of the shadow models as the release would show them, and the release's own, last."""
+    models = outputs.models
+    signals = np.empty((models + 1, outputs.records), dtype=np.float32)
+    for number in range(models):
+        plain = asked.view.through(outputs.model(number)[0])
+        signals[number] = log_odds_of_truth(plain, labels, outputs.kind)
+    signals[models] = log_odds_of_truth(asked.values, labels, outputs.kind)
+    member = np.zeros((models + 1, membership.patients), dtype=np.bool_)
+    member[:models] = membership.reveal()
+    return lay_out(signals, member, patient_of_record, stratum)
+
+
+def _centred(state: NDArray[np.int8]) -> bool:
+    """Whether members and others are about as many, as in the shadow models, or it is not known.
+
+    A model's median signal over others is a fair zero only where half of them are members: a model
+    that trained on everybody would be centred on its own members and look harmless.
+    """
+    members = (state == MEMBER).sum()
+    if not members:
+        return True
+    return bool(HALF[0] <= members / state.size <= HALF[1])
+
+
+def _counts(asked: Asked, smallest_cell: int) -> dict[str, Any]:
+    """How many members, non-members and unknown there are; none of them where one is too few."""
+    state = asked.roll.reveal()
+    counts = {
+        "members": int((state == MEMBER).sum()),
+        "non_members": int((state == OUTSIDER).sum()),
+    }
+    counts["unknown"] = int(state.size) - sum(counts.values())
+    known = counts["members"] > 0
+    if any(0 < n < smallest_cell for n in counts.values()):
+        hidden: dict[str, Any] = dict.fromkeys(counts)
+        return hidden | {
+            "known": known,
+            "share": None,
+            "unmatched": asked.roll.unmatched,
+            "reason": f"one of the numbers is below {smallest_cell} patients, so none is shown",
+        }
+    share = counts["members"] / state.size if known and not counts["unknown"] else None
+    return {**counts, "known": known, "share": share, "unmatched": asked.roll.unmatched}
+
+
+def _sides(
+    asked: Asked,
+    shadow: NDArray[np.floating],
+    member: NDArray[np.bool_],
+    release: NDArray[np.float64],
+    smallest_cell: int,
+) -> _Sides:
+    state = asked.roll.reveal()
+    usable = np.isfinite(release)
+    members, outsiders = (usable & (state == side) for side in (MEMBER, OUTSIDER))
+    known = np.isfinite(shadow)
+    few = f"fewer than {smallest_cell} patients"
+    return _Sides(
+        shadow_in=np.asarray(shadow[known & member], dtype=np.float64),
+        shadow_out=np.asarray(shadow[known & ~member], dtype=np.float64),
+        release=release,
+        members=members,
+        outsiders=outsiders,
+        reason_members=""
+        if members.sum() >= smallest_cell
+        else (NO_MEMBERS if not members.any() else f"{few} are known members"),
+        reason_outsiders=""
+        if outsiders.sum() >= smallest_cell
+        else (NO_OUTSIDERS if not outsiders.any() else f"{few} are known non-members"),
+    )
+
+
+def _auc(sides: _Sides) -> dict[str, Any]:
+    """AUC of the release over patients; interval by DeLong's variance."""
+    reason = sides.reason_members or sides.reason_outsiders
+    if reason:
+        return {"estimate": None, "low": None, "high": None, "reason": reason}
+    inside, outside = sides.release[sides.members], sides.release[sides.outsiders]
+    auc = exact_auc(inside, outside)
+    low, high = _delong(inside, outside, auc)
+    return {
+        "estimate": auc,
+        "low": low,
+        "high": high,
+        "members": int(inside.size),
+        "non_members": int(outside.size),
+    }
+
+
+def _delong(
+    inside: NDArray[np.float64], outside: NDArray[np.float64], auc: float
+) -> tuple[float, float]:
+    def placed(of: NDArray[np.float64], among: NDArray[np.float64]) -> NDArray[np.float64]:
+        ordered = np.sort(among)
+        below = np.searchsorted(ordered, of, side="left")
+        upto = np.searchsorted(ordered, of, side="right")
+        return np.asarray((below + upto) / 2 / among.size)
+
+    variance = placed(inside, outside).var(ddof=1) / inside.size
+    variance += placed(outside, inside).var(ddof=1) / outside.size
+    half = 1.96 * float(np.sqrt(variance))
+    return max(auc - half, 0.0), min(auc + half, 1.0)
+
+
+def _named(sides: _Sides, posterior: float, prior: float) -> dict[str, Any]:
+    """Patients whose posterior reaches a level, and how many of them are members."""
+    bar = float(logit(posterior) - logit(prior))
+    named = np.nan_to_num(sides.release, nan=-np.inf) >= bar
+    p = expit(sides.release[named] + logit(prior))
+    spread = 1.96 * float(np.sqrt((p * (1 - p)).sum()))
+    total = float(p.sum())
+    return {
+        "posterior": posterior,
+        "prior": prior,
+        "patients": int(named.sum()),
+        "expected_members": {
+            "estimate": total,
+            "low": max(total - spread, 0.0),
+            "high": min(total + spread, float(named.sum())),
+        },
+        **_rates(sides, named),
+        "shadow_tpr": float((sides.shadow_in >= bar).mean()),
+        "shadow_fpr": float((sides.shadow_out >= bar).mean()),
+    }
+
+
+def _at_rate(sides: _Sides, rate: float) -> dict[str, Any]:
+    """Members named at the bar that names so many of the shadow models' non-members."""
+    row: dict[str, Any] = {"rate": rate}
+    if sides.shadow_out.size * rate < FEWEST_PAIRS_ABOVE:
+        return row | {
+            "patients": None,
+            "reason": f"{sides.shadow_out.size:,} pairs of a non-member and a shadow model do not "
+            f"resolve it",
+        }
+    bar = float(np.quantile(sides.shadow_out, 1 - rate, method="higher"))
+    named = np.nan_to_num(sides.release, nan=-np.inf) > bar
+    return row | {
+        "patients": int(named.sum()),
+        **_rates(sides, named),
+        "shadow_tpr": float((sides.shadow_in > bar).mean()),
+        "shadow_fpr": float((sides.shadow_out > bar).mean()),
+    }
+
+
+def _rates(sides: _Sides, named: NDArray[np.bool_]) -> dict[str, Any]:
+    """True members and non-members among the named, with their rates."""
+    found: dict[str, Any] = {}
+    for key, rate, side, reason in (
+        ("true", "tpr", sides.members, sides.reason_members),
+        ("false", "fpr", sides.outsiders, sides.reason_outsiders),
+    ):
+        if reason:
+            nothing = {"estimate": None, "low": None, "high": None, "reason": reason}
+            found |= {key: nothing, rate: nothing}
+            continue
+        n, hits = int(side.sum()), int((named & side).sum())
+        low, high = clopper_pearson(hits, n)
+        found[key] = {"estimate": hits, "low": low * n, "high": high * n, "of": n}
+        found[rate] = {"estimate": hits / n, "low": low, "high": high, "n": n}
+    return found
+
+
+def clopper_pearson(hits: int, n: int, level: float = 0.95) -> tuple[float, float]:
+    """Exact interval of a share."""
+    tail = (1 - level) / 2
+    low = 0.0 if hits == 0 else float(beta.ppf(tail, hits, n - hits + 1))
+    high = 1.0 if hits == n else float(beta.ppf(1 - tail, hits + 1, n - hits))
+    return low, high
+
+
+def _nullable(state: NDArray[np.int8]) -> pd.Series[Any]:
+    """1, 0 or missing."""
+    return pd.Series(np.where(state < 0, np.nan, state)).astype("Int8")

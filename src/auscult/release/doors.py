@@ -1,0 +1,206 @@
+"""Doors to the model that goes out: a file of its outputs, a function, and what doors share.
+
+A door answers one question: what does the model say on every record of the cohort, in the cohort's
+order? It hands back what it got; :mod:`auscult.release.view` checks it.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from auscult.cohort import TrainingData
+from auscult.errors import AuscultError, ConfigError, one_of
+from auscult.progress import SILENT, Progress
+from auscult.recipes.failures import explained
+from auscult.recipes.python import function_name, plain_inputs
+from auscult.recipes.resolve import resolve
+
+
+class ReleaseError(AuscultError):
+    """The model that is to go out cannot be asked, or its answers cannot be read."""
+
+
+class Door(ABC):
+    """One way of asking the model."""
+
+    kind: str
+
+    @abstractmethod
+    def check(self, data: TrainingData) -> None:
+        """Raise an AuscultError for what can be seen to be wrong without asking the model."""
+
+    @abstractmethod
+    def answers(
+        self, data: TrainingData, cache: Path | None = None, progress: Progress = SILENT
+    ) -> NDArray[np.float64]:
+        """Ask for every record, in the cohort's order.
+
+        Parameters
+        ----------
+        data : TrainingData
+            Inputs as recipes see them; its labels are not shown to the model.
+        cache : Path, optional
+            Secret folder for answers, for doors that resume.
+        progress : Progress
+
+        Returns
+        -------
+        float64 array, shape (records,) or (records, outputs)
+
+        Raises
+        ------
+        ReleaseError
+            The model cannot be asked; what was answered before is kept by doors that resume.
+        """
+
+    @abstractmethod
+    def about(self) -> dict[str, Any]:
+        """What the summary may say of the door: no path, no credential."""
+
+    def plan(self, data: TrainingData) -> str:
+        """What asking will do, one line for `auscult check`."""
+        return f"{len(data.labels):,} records through its {self.kind}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileDoor(Door):
+    """Outputs that were computed elsewhere.
+
+    Attributes
+    ----------
+    path : Path
+        ``.npy``, or ``.npz`` with one array (or `array`); row i answers record i of the cohort, or
+        row i of the cohort's table when it has a row for each of the table's.
+    array : str, optional
+        Which array of an npz.
+    rows : int64 array, optional
+        Row of the source of each record, for files that have a row for each row of the source.
+    """
+
+    path: Path | str
+    array: str | None = None
+    rows: NDArray[np.int64] | None = None
+
+    kind = "file"
+
+    def check(self, data: TrainingData) -> None:
+        """See :meth:`Door.check`."""
+        self.answers(data)
+
+    def answers(
+        self,
+        data: TrainingData,
+        cache: Path | None = None,  # noqa: ARG002
+        progress: Progress = SILENT,  # noqa: ARG002
+    ) -> NDArray[np.float64]:
+        """See :meth:`Door.answers`."""
+        values = self._read()
+        if values.dtype.kind not in "fiub":
+            raise ReleaseError(
+                f"it holds {values.dtype}", where=self._where(), expected="an array of numbers"
+            )
+        whole = values.ndim > 0 and len(values) != len(data.labels) and self.rows is not None
+        if whole and self.rows is not None and len(values) > int(self.rows.max(initial=0)):
+            values = values[self.rows]
+        return values.astype(np.float64)
+
+    def about(self) -> dict[str, Any]:
+        """See :meth:`Door.about`."""
+        return {"door": "file", "what": Path(self.path).name}
+
+    def _where(self) -> str:
+        return f"release.path ({Path(self.path).name})"
+
+    def _read(self) -> NDArray[Any]:
+        path = Path(self.path)
+        try:
+            content = np.load(path, allow_pickle=False)
+            if not isinstance(content, np.lib.npyio.NpzFile):
+                if self.array is not None:
+                    raise ConfigError("a npy holds one array", where="release.array")
+                return np.asarray(content)
+            with content:
+                names = list(content.files)
+                if self.array is None and len(names) != 1:
+                    raise ConfigError(
+                        f"the file holds {len(names)} arrays",
+                        where=self._where(),
+                        expected="one",
+                        next_step="Say which one: array",
+                    )
+                name = names[0] if self.array is None else self.array
+                if name not in names:
+                    raise ConfigError(
+                        f'there is no array "{name}"',
+                        where="release.array",
+                        expected=one_of(name, names),
+                    )
+                return np.asarray(content[name])
+        except FileNotFoundError as error:
+            raise ReleaseError("there is no such file", where=self._where()) from error
+        except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+            raise ReleaseError(
+                "it cannot be read as an array (files of Python objects are refused)",
+                where=self._where(),
+                expected=".npy or .npz of numbers",
+            ) from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class FunctionDoor(Door):
+    """A function of yours.
+
+    Attributes
+    ----------
+    function : callable or str
+        ``predict(inputs)``, or "module:function", looked up beside the configuration first. It
+        gets the inputs of all records, as a recipe's ``predict`` does: a dataframe for tables, an
+        array for images and signals.
+    folder : Path, optional
+        Where to look for the module first.
+    """
+
+    function: Callable[[Any], Any] | str
+    folder: Path | None = None
+
+    kind = "function"
+
+    def check(self, data: TrainingData) -> None:  # noqa: ARG002
+        """See :meth:`Door.check`."""
+        self._function()
+
+    def answers(
+        self,
+        data: TrainingData,
+        cache: Path | None = None,  # noqa: ARG002
+        progress: Progress = SILENT,  # noqa: ARG002
+    ) -> NDArray[np.float64]:
+        """See :meth:`Door.answers`."""
+        function = self._function()
+        with explained("release", "predicting"):
+            return np.asarray(function(plain_inputs(data.inputs)), dtype=np.float64)
+
+    def about(self) -> dict[str, Any]:
+        """See :meth:`Door.about`."""
+        name = self.function if isinstance(self.function, str) else function_name(self.function)
+        return {"door": "function", "what": name}
+
+    def _function(self) -> Callable[[Any], Any]:
+        if not isinstance(self.function, str):
+            return self.function
+        found = resolve(self.function, self.folder)
+        if not callable(found):
+            raise ReleaseError(
+                f'"{self.function}" is not a function',
+                where="release.function",
+                expected="predict(inputs)",
+            )
+        return found  # type: ignore[no-any-return]

@@ -1,0 +1,100 @@
+"""Is the release a model like the shadow models? If not, what they say of it does not hold."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from auscult.layout import Layout
+from auscult.release.members import MEMBER, UNKNOWN
+
+MOST_RECORDS = 20_000
+FARTHEST = 4.0  # in standard deviations of the shadow models
+FARTHEST_RATIO = 1.25  # of the residual's size to the largest of a shadow model
+HALF = (0.4, 0.6)
+
+METHOD = (
+    "Level: mean signal over all records. Residual: root mean square of each record's signal less "
+    "the shadow models' mean, in their standard deviations. Named: patients with a posterior of at "
+    "least 0.9. Each compared with the same figure of every shadow model."
+)
+
+
+def likeness(
+    layout: Layout,
+    held_out: NDArray[np.float64],
+    release: NDArray[np.float64],
+    state: NDArray[np.int8],
+) -> dict[str, Any]:
+    """Compare the release with the shadow models; needs no members.
+
+    Parameters
+    ----------
+    layout : Layout
+        The release is its last model.
+    held_out : float64 array, shape (patients, models)
+        Calibrated log-odds of the shadow models.
+    release : float64 array, shape (patients,)
+    state : int8 array, shape (patients,)
+
+    Returns
+    -------
+    dict
+        "verdict", "reason", and "level", "residual", "named", each with the release's figure and
+        the shadow models' low, mean and high.
+    """
+    step = max(1, layout.records // MOST_RECORDS)
+    signals = np.asarray(layout.signals[::step], dtype=np.float64)
+    shadow, own = signals[:, :-1], signals[:, -1]
+    models = shadow.shape[1]
+    mean, spread = shadow.mean(axis=1), shadow.std(axis=1, ddof=1)
+    varying = spread > 0
+    mean, spread, shadow, own = mean[varying], spread[varying], shadow[varying], own[varying]
+    # A shadow model is part of its own mean: leaving it out stretches its residual by M / (M - 1).
+    residual = (shadow - mean[:, None]) / spread[:, None] * models / (models - 1)
+    bar = float(np.log(9))
+    figures = {
+        "level": (float(own.mean()), shadow.mean(axis=0)),
+        "residual": (
+            float(np.sqrt((((own - mean) / spread) ** 2).mean())),
+            np.sqrt((residual**2).mean(axis=0)),
+        ),
+        "named": (
+            float((release >= bar).sum()),
+            (held_out >= bar).sum(axis=0).astype(np.float64),
+        ),
+    }
+    problems = []
+    level, levels = figures["level"]
+    deviation = max(float(levels.std(ddof=1)), 1e-9)
+    if abs(level - levels.mean()) > FARTHEST * deviation:
+        which = "surer" if level > levels.mean() else "less sure"
+        problems.append(f"it is {which} of the truth, over all records, than any shadow model")
+    size, sizes = figures["residual"]
+    if size > FARTHEST_RATIO * sizes.max():
+        problems.append("its answers differ from theirs by more than theirs from each other")
+    elif size * FARTHEST_RATIO < sizes.min():
+        problems.append(
+            "its answers lie closer to the middle of theirs than any of theirs, as those of a "
+            "model do that trained on more of the patients"
+        )
+    known = (state == MEMBER).any() and not (state == UNKNOWN).any()
+    share = float((state == MEMBER).mean())
+    if known and not HALF[0] <= share <= HALF[1]:
+        problems.append("it trained on another share of the patients than half, as they did")
+    return {
+        "verdict": not problems,
+        "reason": "; ".join(problems),
+        "method": METHOD,
+        **{
+            name: {
+                "release": value,
+                "low": float(others.min()),
+                "mean": float(others.mean()),
+                "high": float(others.max()),
+            }
+            for name, (value, others) in figures.items()
+        },
+    }

@@ -1,0 +1,210 @@
+"""Who truly trained the model that goes out, as far as it is known: a secret, shown as nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from auscult.cohort import Cohort
+from auscult.errors import CohortError, ConfigError
+from auscult.inputs import TableInputs
+from auscult.readers.tables import read_table, require_columns, texts, written
+
+MEMBER, OUTSIDER, UNKNOWN = 1, 0, -1
+YES = {"1", "yes", "true", "y", "member", "in"}
+NO = {"0", "no", "false", "n", "non-member", "out"}
+
+Others = Literal["non-members", "unknown"]
+
+
+class Roll:
+    """Each patient's state: member, non-member or unknown. A secret.
+
+    Parameters
+    ----------
+    state : int8 array, shape (patients,)
+        1 member, 0 non-member, -1 unknown.
+    unmatched : int
+        Identifiers of the list that no patient of the cohort has.
+    """
+
+    def __init__(self, state: NDArray[np.int8], unmatched: int = 0) -> None:
+        self._state = state
+        self.unmatched = unmatched
+
+    @classmethod
+    def unknown(cls, patients: int) -> Roll:
+        """Nothing is known of anybody."""
+        return cls(np.full(patients, UNKNOWN, dtype=np.int8))
+
+    def reveal(self) -> NDArray[np.int8]:
+        """States, shape (patients,). Write them under ``secret/`` only."""
+        return self._state
+
+    def __repr__(self) -> str:
+        return f"Roll({self._state.shape[0]} patients, values secret)"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class MemberList:
+    """The list of true members.
+
+    Attributes
+    ----------
+    source : path-like or sequence of str
+        Patient identifiers as the cohort has them, or a file of them: ``.csv``, ``.csv.gz``,
+        ``.parquet`` (one column, or `column`), or any other name: text, one per line.
+    column : str, optional
+        Column of the file that holds them.
+    others : {"non-members", "unknown"}
+        What the cohort's other patients are.
+    """
+
+    source: Path | str | Sequence[str] = field(repr=False)
+    column: str | None = None
+    others: Others = "non-members"
+
+    def roll(self, cohort: Cohort) -> Roll:
+        """Find the members among the cohort's patients.
+
+        Raises
+        ------
+        AuscultError
+            The list cannot be read, is empty, or names no patient of the cohort.
+        """
+        if self.others not in ("non-members", "unknown"):
+            raise ConfigError(
+                f'"{self.others}" says nothing about the others',
+                where="release.others",
+                expected='"non-members" or "unknown"',
+            )
+        listed = self._identifiers()
+        ids = cohort.patient_ids.reveal()
+        found = np.isin(ids, sorted(listed))
+        if not found.any():
+            raise CohortError(
+                f"none of its {len(listed)} identifiers is of a patient of the cohort",
+                where=self._where(),
+                expected="identifiers as in the column cohort.patient",
+            )
+        state = np.full(len(ids), UNKNOWN if self.others == "unknown" else OUTSIDER, dtype=np.int8)
+        state[found] = MEMBER
+        return Roll(state, unmatched=len(listed) - int(found.sum()))
+
+    def _where(self) -> str:
+        if isinstance(self.source, str | Path):
+            return f"release.members ({Path(self.source).name})"
+        return "release.members"
+
+    def _identifiers(self) -> set[str]:
+        if not isinstance(self.source, str | Path):
+            listed = {written(one) for one in self.source}
+        elif str(self.source).endswith((".csv", ".csv.gz", ".parquet")):
+            listed = self._from_table(Path(self.source))
+        else:
+            listed = self._from_text(Path(self.source))
+        listed.discard("")
+        if not listed:
+            raise CohortError("it names nobody", where=self._where())
+        return listed
+
+    def _from_table(self, path: Path) -> set[str]:
+        frame = read_table(path)
+        if self.column is not None:
+            require_columns(frame, [("release.members_column", self.column)], path.name)
+        elif frame.shape[1] != 1:
+            raise ConfigError(
+                f"the file has {frame.shape[1]} columns",
+                where=self._where(),
+                expected="one column of identifiers",
+                next_step="Say which one: members_column",
+            )
+        name = frame.columns[0] if self.column is None else self.column
+        return {one for one in texts(frame[name]).tolist() if one is not None}
+
+    def _from_text(self, path: Path) -> set[str]:
+        if self.column is not None:
+            raise ConfigError(
+                "a text file has no columns", where="release.members_column", expected="a table"
+            )
+        try:
+            return {line.strip() for line in path.read_text(encoding="utf-8").splitlines()}
+        except FileNotFoundError as error:
+            raise CohortError("there is no such file", where=self._where()) from error
+        except (OSError, UnicodeDecodeError) as error:
+            raise CohortError(
+                f"cannot be read ({type(error).__name__})",
+                where=self._where(),
+                expected="UTF-8 text, one identifier per line",
+            ) from None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class MemberColumn:
+    """A column of the cohort's table that says yes, no, or nothing.
+
+    Attributes
+    ----------
+    table : path-like or dataframe
+        The table that the cohort was read from.
+    column : str
+        Yes: 1, yes, true, member, in. No: 0, no, false, non-member, out. Missing: unknown.
+    """
+
+    table: object = field(repr=False)
+    column: str
+
+    def roll(self, cohort: Cohort) -> Roll:
+        """Read each patient's state.
+
+        Raises
+        ------
+        AuscultError
+            The column is missing, is an input, has other values, or a patient's records disagree.
+        """
+        inputs = cohort.inputs
+        names: tuple[str, ...] = ()
+        if isinstance(inputs, TableInputs):
+            names = inputs.numeric_names + inputs.categorical_names
+        if self.column in names:
+            raise ConfigError(
+                f'the models would read "{self.column}", which says who is a member',
+                where="release.members_flag",
+                next_step=f'Put it into cohort.exclude: ["{self.column}"]',
+            )
+        frame = read_table(self.table)
+        require_columns(frame, [("release.members_flag", self.column)], "table")
+        values = texts(frame[self.column].iloc[cohort.record_rows]).tolist()
+        states = [self._state(value) for value in values]
+        patients = cohort.patients
+        low, high = np.full(patients, 2), np.full(patients, -2)
+        np.minimum.at(low, cohort.patient_of_record, states)
+        np.maximum.at(high, cohort.patient_of_record, states)
+        differing = int((low != high).sum())
+        if differing:
+            raise CohortError(
+                f"the records of {differing} patients disagree",
+                where=f"column {self.column}",
+                expected="one value for all records of a patient: the patient is the unit",
+            )
+        if not (low >= 0).any():
+            raise CohortError("it says nothing of anybody", where=f"column {self.column}")
+        return Roll(low.astype(np.int8))
+
+    def _state(self, value: str | None) -> int:
+        if value is None:
+            return UNKNOWN
+        if value.lower() in YES:
+            return MEMBER
+        if value.lower() in NO:
+            return OUTSIDER
+        raise CohortError(
+            "it holds values that are neither yes nor no",
+            where=f"column {self.column}",
+            expected="1, yes, true, member, in; 0, no, false, non-member, out; or nothing",
+        )

@@ -1,0 +1,108 @@
+"""What the release shows, and the shadow models seen the same way.
+
+A model that rounds its probabilities to four decimals shows less than the logits that the shadow
+models left behind. Whoever is to be judged by them must be compared with what they would show: both
+are rounded and cut off alike.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit, log_softmax
+
+from auscult.cohort import TrainingData
+from auscult.errors import RecipeError
+from auscult.recipes.base import OutputKind
+from auscult.recipes.outputs import from_logits, from_probabilities, output_kind
+from auscult.release.doors import ReleaseError
+
+Output = Literal["probabilities", "logits"]
+MOST_DECIMALS = 6
+FEWEST_TO_SEE_ROUNDING = 50
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """How finely the release shows its probabilities.
+
+    Attributes
+    ----------
+    kind : {"sigmoid", "softmax", "multilabel"}
+    decimals : int or None
+        Decimals that its probabilities are rounded to, as seen in the answers; None when they are
+        not rounded, or are logits.
+    floor : float
+        Smallest probability that can be told from 0; 0 where nothing was cut off.
+    """
+
+    kind: OutputKind
+    decimals: int | None = None
+    floor: float = 0.0
+
+    def through(self, values: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Log-odds or logits as the view shows them, same shape."""
+        z = np.asarray(values, dtype=np.float64)
+        if self.decimals is None and self.floor == 0.0:
+            return z
+        if self.kind == "softmax":
+            logs = log_softmax(z, axis=-1)
+            if self.decimals is not None:
+                with np.errstate(divide="ignore"):
+                    logs = np.log(np.round(np.exp(logs), self.decimals))
+            return np.asarray(np.maximum(logs, np.log(self.floor)))
+        if self.decimals is None:
+            bound = np.log1p(-self.floor) - np.log(self.floor)
+            return np.clip(z, -bound, bound)
+        p = np.clip(np.round(expit(z), self.decimals), self.floor, 1 - self.floor)
+        return np.asarray(np.log(p) - np.log1p(-p))
+
+
+def shown(
+    answers: NDArray[np.floating], output: Output, data: TrainingData
+) -> tuple[NDArray[np.float64], View, int]:
+    """Answers as log-odds or logits, the view they came through, and zeros that were replaced.
+
+    Parameters
+    ----------
+    answers : float array, shape (records,) or (records, outputs)
+    output : {"probabilities", "logits"}
+    data : TrainingData
+
+    Raises
+    ------
+    ReleaseError
+        Wrong shape, not finite, or no probabilities.
+    """
+    kind = output_kind(data)
+    try:
+        if output == "logits":
+            return from_logits(answers, data, "release"), View(kind=kind), 0
+        values, zeros = from_probabilities(answers, data, "release")
+    except RecipeError as error:
+        raise ReleaseError(
+            error.what, where=error.where, expected=error.expected, next_step=error.next_step
+        ) from None
+    p = np.asarray(answers, dtype=np.float64)
+    decimals = _decimals(p)
+    if decimals is not None:
+        view = View(kind=kind, decimals=decimals, floor=0.5 * 10.0**-decimals)
+    elif zeros:
+        both = p if kind == "softmax" else np.concatenate([p.ravel(), 1 - p.ravel()])
+        view = View(kind=kind, floor=float(both[both > 0].min()) / 2)
+    else:
+        return values, View(kind=kind), 0
+    return view.through(values), view, zeros
+
+
+def _decimals(p: NDArray[np.float64]) -> int | None:
+    """Fewest decimals that hold all the probabilities, or None."""
+    if p.size < FEWEST_TO_SEE_ROUNDING:
+        return None
+    for decimals in range(MOST_DECIMALS + 1):
+        if np.abs(p - np.round(p, decimals)).max() < 1e-9:
+            return decimals
+    return None

@@ -1,0 +1,205 @@
+"""Tables and sentences of the privacy officer's page that need some reading of the summary."""
+
+from __future__ import annotations
+
+from auscult.report import answer
+from auscult.report.blocks import Block, Items, Paragraph, Table
+from auscult.report.reading import Part
+from auscult.report.words import (
+    count_interval,
+    counted,
+    expected,
+    listed,
+    quoted,
+    share,
+    share_interval,
+    signed,
+    signed_interval,
+    whole,
+    with_interval,
+)
+
+MOST_ROWS = 24
+MOST_GROUPS = 8
+
+
+def worst_table(summary: Part) -> Table | None:
+    """Patients above each threshold; None where nobody could be assessed."""
+    rows = [row for row in answer.exposed_at(summary) if row.estimate is not None]
+    if not rows:
+        return None
+    return Table(
+        caption="Patients who can be identified as members, as counts",
+        columns=("AUC above", "Patients (95% interval)", "Confirmed", "By chance alone"),
+        rows=tuple(
+            (
+                row.name,
+                with_interval(whole(row.estimate), count_interval(row.low, row.high)),
+                whole(row.confirmed),
+                expected(row.null),
+            )
+            for row in rows
+        ),
+        notes=(
+            (
+                f"n = {counted(answer.assessed(summary), 'patient')}. An AUC of 0.5 is a coin "
+                "flip; at 0.9 a model that trained on the patient looks more like a member's than "
+                "one that did not in nine of ten comparisons. Confirmed: single patients of whom "
+                "it is shown, with at most 5% false among them."
+            ),
+        ),
+        key="officer-worst",
+    )
+
+
+def exposure_table(summary: Part) -> Table | None:
+    """Attackers, one row each; None where no deployment was analysed."""
+    cells = summary.parts("exposure")
+    rows = []
+    for cell in cells[:MOST_ROWS]:
+        if not cell.text("access"):
+            continue
+        reference = cell.content().get("references")
+        references = reference if isinstance(reference, str) else whole(cell.number("references"))
+        exposed = cell.part("exposed").part("0.9")
+        priors = cell.parts("by_prior")
+        ppv = max(
+            (row.part("ppv") for row in priors if row.part("ppv").number("high") is not None),
+            key=lambda one: one.number("high") or 0.0,
+            default=Part(None),
+        )
+        rows.append(
+            (
+                (cell.text("access_label") or cell.text("access"))
+                + (" (as declared)" if cell.truth("declared") else ""),
+                cell.text("knowledge_label") or cell.text("knowledge"),
+                references,
+                with_interval(
+                    whole(exposed.number("estimate")),
+                    count_interval(exposed.number("low"), exposed.number("high")),
+                ),
+                with_interval(
+                    share(ppv.number("estimate")),
+                    share_interval(ppv.number("low"), ppv.number("high")),
+                ),
+            )
+        )
+    if not rows:
+        return None
+    more = len(cells) - MOST_ROWS
+    return Table(
+        caption="Attackers, and what each reaches",
+        columns=(
+            "Sees",
+            "Holds",
+            "Similar models",
+            "Patients above 0.9 (95% interval)",
+            "A named patient is a member (95% interval)",
+        ),
+        rows=tuple(rows),
+        notes=(
+            "The last column is at the least favourable prior that was declared.",
+            *((f"{more} more attackers stand under Deployment.",) if more > 0 else ()),
+        ),
+        text_columns=frozenset({0, 1}),
+        key="officer-exposure",
+    )
+
+
+def group_items(summary: Part) -> list[Block]:
+    """Groups that lie above everybody else, after correction for how many were looked at."""
+    attributes = list(summary.items("disparities"))
+    if not attributes:
+        return [
+            Paragraph(
+                text="No groups were compared. Whether the risk falls on some groups more than on "
+                "others is not known from this run."
+            )
+        ]
+    found, hidden, looked_at = [], 0.0, 0
+    for attribute, part in attributes:
+        hidden += part.part("suppressed").number("groups") or 0.0
+        for name, row in part.items("groups"):
+            looked_at += 1
+            q, gap = row.number("q"), row.number("difference")
+            if q is not None and q <= 0.05 and gap is not None and gap > 0:
+                found.append((gap, attribute, name, row))
+    found.sort(key=lambda one: -one[0])
+    names = listed([quoted(name) for name, _ in attributes], most=12)
+    blocks: list[Block] = [
+        Paragraph(
+            text=f"{counted(float(looked_at), 'group')} of {names} were compared with everybody "
+            f"else; {counted(float(len(found)), 'group')} "
+            f"{'lies' if len(found) == 1 else 'lie'} above, beyond chance (5% false discoveries)."
+            + (f" {counted(hidden, 'group')} too small to show were pooled." if hidden else "")
+        )
+    ]
+    if found:
+        blocks.append(
+            Items(
+                items=tuple(
+                    (
+                        f"{quoted(attribute)} = {quoted(name)}:",
+                        (
+                            f"{counted(row.number('patients'), 'patient')}, mean AUC "
+                            f"{signed(gap)} "
+                            f"({_gap(row)})"
+                            " against everybody else, "
+                            f"{share(row.number('exposed_0.9'))} above 0.9."
+                        ),
+                    )
+                    for gap, attribute, name, row in found[:MOST_GROUPS]
+                )
+            )
+        )
+    if len(found) > MOST_GROUPS:
+        blocks.append(
+            Paragraph(text=f"{len(found) - MOST_GROUPS} more stand under Groups.", style="note")
+        )
+    return blocks
+
+
+def _gap(row: Part) -> str:
+    return signed_interval(row.number("difference_low"), row.number("difference_high"))
+
+
+def named_sentence(release: Part) -> str:
+    """Who would be named by the release with a posterior of 0.9."""
+    rows = release.parts("named")
+    row = next(
+        (r for r in rows if r.number("posterior") == 0.9 and r.number("prior") == 0.5), Part(None)
+    )
+    name = release.text("name")
+    name = f"The model {quoted(name)}" if name else "The model that goes out"
+    if not row.number("patients"):
+        return (
+            f"{name} would give an attacker nobody with a probability of membership of 90% or "
+            "more, if member and non-member are equally likely beforehand." + _doubt(release)
+        )
+    text = (
+        f"{name} would give an attacker {counted(row.number('patients'), 'patient')} with a "
+        "probability of membership of 90% or more, if member and non-member are equally likely "
+        "beforehand."
+    )
+    true, false = row.part("true"), row.part("false")
+    if true.number("estimate") is not None:
+        bounds = count_interval(true.number("low"), true.number("high"))
+        text += f" {whole(true.number('estimate'))} of them are members ({bounds})."
+    else:
+        wanted = row.part("expected_members")
+        bounds = count_interval(wanted.number("low"), wanted.number("high"))
+        text += (
+            f" {whole(wanted.number('estimate'))} of them are expected to be members ({bounds})."
+        )
+    if false.number("estimate") is not None:
+        text += f" {whole(false.number('estimate'))} would be accused falsely."
+    else:
+        text += f" False accusations: not estimable, {false.reason()}."
+    return text + _doubt(release)
+
+
+def _doubt(release: Part) -> str:
+    likeness = release.part("likeness")
+    if likeness.truth("verdict") is not False:
+        return ""
+    return f" But it is not like the models it was judged by: {likeness.reason()}."

@@ -1,0 +1,286 @@
+"""The section on the model that is to go out: who would be named, rightly and falsely."""
+
+from __future__ import annotations
+
+from auscult.report.axes import share_axis
+from auscult.report.blocks import (
+    Block,
+    Figure,
+    Heading,
+    Key,
+    LineChart,
+    Paragraph,
+    Section,
+    Series,
+    Table,
+)
+from auscult.report.reading import Part
+from auscult.report.words import (
+    NOT_ESTIMABLE,
+    count_interval,
+    counted,
+    decimal,
+    interval,
+    listed,
+    quoted,
+    sentence,
+    share,
+    share_interval,
+    whole,
+    with_interval,
+)
+
+
+def release_section(summary: Part) -> Section | None:
+    """The release audit; None where no release was asked."""
+    release = summary.part("release")
+    if not release:
+        return None
+    blocks: list[Block] = [Paragraph(text=_what(release)), Paragraph(text=_who(release))]
+    if release.reason():
+        because = sentence(release.reason())
+        blocks.append(
+            Paragraph(text=f"The release audit: {NOT_ESTIMABLE}. {because}", style="absent")
+        )
+        return _section(blocks)
+    blocks += _likeness(release.part("likeness"))
+    blocks.append(_named(release))
+    at_rate = release.parts("at_fpr")
+    if at_rate:
+        blocks.append(_at_rate(release, at_rate))
+    blocks += _calibration(release.part("calibration"))
+    return _section(blocks)
+
+
+def _section(blocks: list[Block]) -> Section:
+    return Section(
+        key="release",
+        heading="This release: whom would it give away?",
+        short="Release",
+        blocks=tuple(blocks),
+    )
+
+
+def _what(release: Part) -> str:
+    name = release.text("name")
+    name = f"The model {quoted(name)}" if name else "The model that is to go out"
+    version = f", version {release.text('version')}," if release.text("version") else ""
+    doors = {
+        "file": "a file of its outputs",
+        "function": "a function",
+        "onnx": "its ONNX file",
+        "endpoint": "its endpoint",
+    }
+    door = doors.get(release.text("door"), release.text("door") or "an unknown door")
+    decimals = release.number("decimals")
+    rounded = f", rounded to {decimals:.0f} decimals" if decimals is not None else ""
+    return (
+        f"{name}{version} was asked about every record through {door}; it shows "
+        f"{release.text('output') or 'its outputs'}{rounded}. The shadow models, seen the same "
+        "way, say how likely each patient is to be among its members."
+    )
+
+
+def _who(release: Part) -> str:
+    members = release.part("members")
+    if members.truth("known") is not True:
+        return (
+            "It is not known who trained it, so nobody can be counted as rightly or falsely named. "
+            "How many members are expected among the named follows from the probabilities."
+        )
+    if members.reason():
+        return f"Its members are known, but {members.reason()}."
+    parts = [
+        f"{whole(members.number(key))} {what}"
+        for key, what in (
+            ("members", "trained it"),
+            ("non_members", "did not"),
+            ("unknown", "may have or not: it is not known"),
+        )
+        if members.number(key)
+    ]
+    unmatched = members.number("unmatched")
+    more = (
+        f" {counted(unmatched, 'identifier')} of the list {'is' if unmatched == 1 else 'are'} of "
+        "nobody in the cohort."
+        if unmatched
+        else ""
+    )
+    return f"Of the cohort's patients, {listed(parts)}.{more}"
+
+
+def _likeness(likeness: Part) -> list[Block]:
+    blocks: list[Block] = []
+    if likeness.truth("verdict") is False:
+        blocks.append(
+            Paragraph(
+                text="Not a model like the shadow models: "
+                f"{likeness.reason()}. What they say of it may not hold, and few patients named "
+                "are no reassurance: go by the number of exposed patients, which is about the "
+                "recipe.",
+                style="absent",
+            )
+        )
+    return blocks
+
+
+def _count_of(part: Part) -> str:
+    value = part.number("estimate")
+    if value is None:
+        return NOT_ESTIMABLE
+    return with_interval(whole(value), count_interval(part.number("low"), part.number("high")))
+
+
+def _rate_of(part: Part) -> str:
+    value = part.number("estimate")
+    if value is None:
+        return NOT_ESTIMABLE
+    return with_interval(share(value), share_interval(part.number("low"), part.number("high")))
+
+
+def _reasons(rows: tuple[Part, ...]) -> tuple[str, ...]:
+    found = [row.part(key).reason() for row in rows for key in ("true", "false")]
+    return tuple(
+        f"{NOT_ESTIMABLE.capitalize()}: {reason}." for reason in dict.fromkeys(found) if reason
+    )
+
+
+def _named(release: Part) -> Table:
+    rows = release.parts("named")
+    priors = len({row.number("prior") for row in rows}) > 1
+    cells = []
+    for row in rows:
+        label = f"at least {row.number('posterior'):g}"
+        if priors:
+            label += f", prior {row.number('prior'):.3g}"
+        cells.append(
+            (
+                label,
+                whole(row.number("patients")),
+                _count_of(row.part("expected_members")),
+                _count_of(row.part("true")),
+                _count_of(row.part("false")),
+                _rate_of(row.part("fpr")),
+                share(row.number("shadow_fpr")),
+            )
+        )
+    estimable = counted(release.number("estimable"), "patient")
+    return Table(
+        caption="Patients whom an attacker would name as members",
+        columns=(
+            "Probability of membership",
+            "Named",
+            "Members expected (95% interval)",
+            "Members named (95% interval)",
+            "Falsely named (95% interval)",
+            "False positive rate (95% interval)",
+            "The same, shadow models",
+        ),
+        rows=tuple(cells),
+        notes=(f"n = {estimable}. {sentence(release.text('method'))}", *_reasons(rows)),
+        key="release-named",
+    )
+
+
+def _at_rate(release: Part, rows: tuple[Part, ...]) -> Table:
+    cells = []
+    notes = []
+    for row in rows:
+        if row.number("patients") is None:
+            notes.append(f"{share(row.number('rate'))}: {NOT_ESTIMABLE}, {row.reason()}.")
+        cells.append(
+            (
+                share(row.number("rate")),
+                whole(row.number("patients")),
+                _count_of(row.part("true")),
+                _rate_of(row.part("tpr")),
+                _rate_of(row.part("fpr")),
+                share(row.number("shadow_tpr")),
+            )
+        )
+    models = counted(release.number("models"), "shadow model")
+    return Table(
+        caption="Members named at a bar that names so many non-members",
+        columns=(
+            "False positive rate aimed at",
+            "Named",
+            "Members named (95% interval)",
+            "Share of members (95% interval)",
+            "False positive rate found (95% interval)",
+            "Share of members, shadow models",
+        ),
+        rows=tuple(cells),
+        notes=(
+            (
+                f"The bar is set on {models}, each judged by an attack that was fitted on others, "
+                "and not on the release."
+            ),
+            *notes,
+            *_reasons(rows),
+        ),
+        key="release-rates",
+    )
+
+
+def _calibration(calibration: Part) -> list[Block]:
+    bins = [row for row in calibration.parts("bins") if row.number("pairs")]
+    if not bins:
+        return []
+    ece, brier = calibration.part("ece"), calibration.part("brier")
+    error = with_interval(
+        decimal(ece.number("estimate"), 4), interval(ece.number("low"), ece.number("high"), 4)
+    )
+    score = with_interval(
+        decimal(brier.number("estimate")), interval(brier.number("low"), brier.number("high"))
+    )
+    x = tuple(row.number("posterior") or 0.0 for row in bins)
+    chart = LineChart(
+        x=share_axis("Probability of membership that was claimed"),
+        y=share_axis("Share that were members"),
+        series=(
+            Series(name="claimed", style="null", x=(0.0, 1.0), y=(0.0, 1.0)),
+            Series(
+                name="observed",
+                style="joint",
+                x=x,
+                y=tuple(row.number("observed") for row in bins),
+                low=tuple(row.number("low") for row in bins),
+                high=tuple(row.number("high") for row in bins),
+            ),
+        ),
+    )
+    table = Table(
+        caption="Claimed and observed membership among shadow models that played the release",
+        columns=("Claimed between", "Pairs", "Claimed, mean", "Members (95% interval)"),
+        rows=tuple(
+            (
+                f"{row.number('from'):.1f} and {row.number('to'):.1f}",
+                whole(row.number("pairs")),
+                share(row.number("posterior")),
+                with_interval(
+                    share(row.number("observed")),
+                    share_interval(row.number("low"), row.number("high")),
+                ),
+            )
+            for row in bins
+        ),
+        key="calibration",
+    )
+    return [
+        Heading(text="Can the probabilities be believed?"),
+        Figure(
+            key="calibration",
+            name="Reliability of the probabilities of membership",
+            plot=chart,
+            legend=(
+                Key(name="observed, 95% interval", style="joint", shape="line"),
+                Key(name="as claimed", style="null", shape="line"),
+            ),
+            sentence=f"On average the claimed probability is off by {error}; counting noise alone "
+            f"would give {decimal(ece.number('null'), 4)}.",
+            small_print=f"n = {counted(calibration.number('pairs'), 'pair')} of a patient and a "
+            f"shadow model. Brier score {score}; 0.25 without any knowledge. "
+            f"{sentence(calibration.text('method'))}",
+            table=table,
+        ),
+    ]
