@@ -123,6 +123,7 @@ def test_a_run_goes_on_where_it_stopped(data: TrainingData, tmp_path: Path) -> N
         assert RESUMES in str(caught.value)
         assert IDENTIFIER not in str(caught.value)
         assert all(stat.S_IMODE(path.stat().st_mode) == 0o600 for path in kept(tmp_path))
+        assert all(stat.S_IMODE(path.parent.stat().st_mode) == 0o700 for path in kept(tmp_path))
         asked = len(server.bodies)
         down = False
         answers = door(server).answers(data, tmp_path)

@@ -126,7 +126,10 @@ class EndpointDoor(Door):
         """See :meth:`Door.answers`."""
         self.check(data)
         records = len(data.labels)
-        folder = None if cache is None else cache / self._identity(data)
+        folder = None
+        if cache is not None:
+            cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+            folder = cache / self._identity(data)
         prepare = None if self.prepare is None else prepare_function(self.prepare, self.folder)
         starts = range(0, records, self.batch)
         found: list[NDArray[np.float64]] = []
