@@ -57,6 +57,8 @@ class TorchRecipe(Recipe):
     learning_rate, weight_decay : float
     momentum : float
         Of "sgd".
+    label_smoothing : float
+        Share of each target that is spread evenly over its classes, 0 to below 1.
     schedule : {"constant", "cosine"}
         Of the learning rate.
     warmup_epochs : float
@@ -112,6 +114,7 @@ class TorchRecipe(Recipe):
         learning_rate: float = 1e-3,
         weight_decay: float = 0.01,
         momentum: float = 0.9,
+        label_smoothing: float = 0.0,
         schedule: str = "constant",
         warmup_epochs: float = 0,
         ema: float = 0,
@@ -137,6 +140,7 @@ class TorchRecipe(Recipe):
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
         self.momentum = momentum
+        self.label_smoothing = label_smoothing
         self.schedule = schedule
         self.warmup_epochs = warmup_epochs
         self.ema = ema
@@ -267,6 +271,7 @@ class TorchRecipe(Recipe):
             weight_decay=self.weight_decay,
             momentum=self.momentum,
             loss=kind,
+            label_smoothing=self.label_smoothing,
             schedule=self.schedule,
             warmup=round(self.warmup_epochs * steps),
             ema=self.ema,

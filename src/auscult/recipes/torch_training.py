@@ -48,6 +48,8 @@ class Plan:
     optimizer : str
     learning_rate, weight_decay, momentum : float
     loss : {"sigmoid", "softmax", "multilabel"}
+    label_smoothing : float
+        Share of each target that is spread evenly over its classes.
     schedule : {"constant", "cosine"}
     warmup : int
         Steps over which the learning rate rises.
@@ -65,6 +67,7 @@ class Plan:
     weight_decay: float
     momentum: float
     loss: str
+    label_smoothing: float = 0.0
     schedule: str = "constant"
     warmup: int = 0
     ema: float = 0.0
@@ -105,7 +108,9 @@ def steps_per_epoch(records: int, batch_size: int) -> int:
     return max(1, math.ceil(records / 2 / batch_size))
 
 
-def loss_of(outputs: Tensor, labels: Tensor, weights: Tensor, kind: str) -> Tensor:
+def loss_of(
+    outputs: Tensor, labels: Tensor, weights: Tensor, kind: str, smoothing: float = 0.0
+) -> Tensor:
     """Weighted mean loss of one model's batch.
 
     Parameters
@@ -114,18 +119,23 @@ def loss_of(outputs: Tensor, labels: Tensor, weights: Tensor, kind: str) -> Tens
     labels : tensor, shape (records,) or (records, labels)
     weights : tensor, shape (records,)
     kind : {"sigmoid", "softmax", "multilabel"}
+    smoothing : float
+        Share of each target that is spread evenly over its classes (Szegedy et al. 2016).
     """
-    return (record_losses(outputs, labels, kind) * weights).sum() / weights.sum()
+    return (record_losses(outputs, labels, kind, smoothing) * weights).sum() / weights.sum()
 
 
-def record_losses(outputs: Tensor, labels: Tensor, kind: str) -> Tensor:
+def record_losses(outputs: Tensor, labels: Tensor, kind: str, smoothing: float = 0.0) -> Tensor:
     """Loss of each record, shape (records,); arguments as of :func:`loss_of`."""
     if kind == "softmax":
-        return nn.functional.cross_entropy(outputs, labels, reduction="none")
-    truth = labels[:, None] if kind == "sigmoid" else labels
-    return nn.functional.binary_cross_entropy_with_logits(
-        outputs, truth.to(outputs.dtype), reduction="none"
-    ).mean(dim=1)
+        return nn.functional.cross_entropy(
+            outputs, labels, reduction="none", label_smoothing=smoothing
+        )
+    truth = (labels[:, None] if kind == "sigmoid" else labels).to(outputs.dtype)
+    if smoothing:
+        truth = truth * (1 - smoothing) + smoothing / 2
+    each = nn.functional.binary_cross_entropy_with_logits(outputs, truth, reduction="none")
+    return each.mean(dim=1)
 
 
 def batches(assignment: Assignment, plan: Plan) -> Iterator[NDArray[np.int64]]:
@@ -224,7 +234,7 @@ def train_stacked(
         w: Tensor,
     ) -> Tensor:
         outputs = shaped(functional_call(base, (p, f, b), (x,)))
-        return loss_of(outputs.to(w.dtype), y, w, plan.loss)
+        return loss_of(outputs.to(w.dtype), y, w, plan.loss, plan.label_smoothing)
 
     losses_of = vmap(one, in_dims=(0, None if shared else 0, 0, 0, 0, 0))
     places = list(range(first_place, first_place + len(modules)))
@@ -309,7 +319,9 @@ def train_alone(
         weights = torch.ones(len(rows), dtype=x.dtype, device=x.device)
         with plan.precision(x.device):
             outputs = shaped(module(x))
-            loss = loss_of(outputs.to(x.dtype), labels[picked], weights, plan.loss)
+            loss = loss_of(
+                outputs.to(x.dtype), labels[picked], weights, plan.loss, plan.label_smoothing
+            )
         torch.autograd.backward(loss)
         optimizer.rate = plan.rate(step)
         optimizer.step()
