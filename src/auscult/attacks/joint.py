@@ -236,7 +236,7 @@ def _train(moments: _Moments, folds: list[int]) -> _Training:
     shrunk = (1 - DIAGONAL_SHRINKAGE) * covariance
     variance = np.einsum("pkk->pk", covariance)
     # A signal that never varies within a class carries no noise to weigh it by: keep it solvable.
-    floor = 1e-12 * np.maximum(variance.max(axis=1), 1e-300)
+    floor = np.maximum(1e-12 * variance.max(axis=1), 1e-100)
     shrunk[:, np.arange(k), np.arange(k)] = np.maximum(variance, floor[:, None])
     return _Training(
         models=number.sum(axis=1),
