@@ -12,15 +12,26 @@ from typing import Any
 __version__ = "0.1.0"
 
 _EXPORTS = {
+    "Access": "auscult.protection.seen",
     "Audit": "auscult.audit",
     "AuscultError": "auscult.errors",
     "Cohort": "auscult.cohort",
     "PythonRecipe": "auscult.recipes",
     "SklearnRecipe": "auscult.recipes",
     "TorchRecipe": "auscult.recipes",
+    "Variant": "auscult.protection.variants",
 }
 
-__all__ = ["Audit", "AuscultError", "Cohort", "PythonRecipe", "SklearnRecipe", "TorchRecipe"]
+__all__ = [
+    "Access",
+    "Audit",
+    "AuscultError",
+    "Cohort",
+    "PythonRecipe",
+    "SklearnRecipe",
+    "TorchRecipe",
+    "Variant",
+]
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401

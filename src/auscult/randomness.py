@@ -25,6 +25,8 @@ class Stage(IntEnum):
     DEMO = 8
     SPLIT_HALF = 9
     RELEASE = 40
+    RECORD_CAP = 40
+    PROTECTION = 41
     PRIVATE_SAMPLING = 60
     PRIVATE_NOISE = 61
     EMPIRICAL_PAIRS = 62

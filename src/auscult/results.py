@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,7 @@ REPORT = Path("report.html")
 PATIENTS = "patients.parquet"
 RECORDS = "records.parquet"
 RELEASE = "release.parquet"
+COHORT = "cohort.npz"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -204,6 +206,7 @@ def write_results(
     settings: AnalysisSettings,
     asked: Asked | None = None,
     progress: Progress = SILENT,
+    parts: Mapping[str, Any] | None = None,
 ) -> Result:
     """Analyse a finished store and write everything the run directory promises.
 
@@ -217,6 +220,8 @@ def write_results(
     asked : Asked, optional
         What the model that is to go out answered.
     progress : Progress
+    parts : mapping, optional
+        Further parts of the summary, for example "protection".
     """
     outputs = store.outputs()
     membership = store.read_membership()
@@ -237,6 +242,7 @@ def write_results(
         "protection": [],
         "decision": {},
         "release": None,
+        **(parts or {}),
     }
     if asked is not None:
         summary["release"] = _release(
@@ -247,6 +253,7 @@ def write_results(
     if roster.planted is not None:
         summary["planted"] = _planted(roster.planted, findings.patients)
     _write_secrets(store, roster, findings)
+    _write_cohort(store, roster, settings)
     write_bytes(store.path / GROUPS, groups_csv(summary).encode())
     write_summary(store.path, summary)
     return Result(store.path)
@@ -283,7 +290,7 @@ def _assess(
         membership=membership,
         patient_of_record=roster.patient_of_record,
         groups=roster.groups,
-        stratum=None if labels is None else _stratum(labels),
+        stratum=None if labels is None else stratum_of(labels),
         utility=utility,
         dp=outputs.facts.get("dp"),
     )
@@ -342,12 +349,25 @@ def _planted(planted: Planted, patients: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def _stratum(labels: NDArray[np.int64]) -> NDArray[np.int64]:
+def stratum_of(labels: NDArray[np.int64]) -> NDArray[np.int64]:
     """Class of each record; for several labels, the combination of them."""
     if labels.ndim == 1:
         return labels
     _, inverse = np.unique(labels, axis=0, return_inverse=True)
     return np.asarray(inverse, dtype=np.int64).reshape(-1)
+
+
+def _write_cohort(store: RunStore, roster: Roster, settings: AnalysisSettings) -> None:
+    """Whose each record is and its label, so that finished runs can be compared."""
+    arrays: dict[str, Any] = {
+        "patient_of_record": roster.patient_of_record,
+        "smallest_cell": np.int64(settings.smallest_cell),
+    }
+    if roster.labels is not None:
+        arrays["labels"] = roster.labels
+    content = io.BytesIO()
+    np.savez_compressed(content, **arrays)
+    write_bytes(store.secret_path(COHORT), content.getvalue(), secret=True)
 
 
 def _write_secrets(store: RunStore, roster: Roster, findings: Findings) -> None:
