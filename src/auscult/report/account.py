@@ -1,7 +1,7 @@
 """Sections that account for the audit: the cohort, how it was done, what it does not say.
 
-Also the sections on deployment and protections, whose keys are free: they are shown as they
-stand, name and value, when a run has them.
+Also the section on deployment, whose keys are free: it is shown as it stands, name and value,
+when a run has one.
 """
 
 from __future__ import annotations
@@ -332,11 +332,10 @@ def _pretrained(facts: Part) -> list[tuple[str, str]]:
 
 
 def free_sections(summary: Part) -> dict[str, Section]:
-    """Deployment and protections, for those that the summary holds."""
+    """The deployment, where the summary holds one."""
     content = summary.content()
     headings = {
         "exposure": ("In deployment: what an attacker learns", "Deployment"),
-        "protection": ("What protection changes", "Protection"),
     }
     found = {}
     for key, (heading, short) in headings.items():
