@@ -430,6 +430,12 @@ def test_only_sure_gains_at_sure_prices_are_recommended() -> None:
     entries = [one(0.9, 0.05), one(0.5, 0.002), one(0.7, 0.004), one(-0.1, 0.0), one(None, None)]
     recommend(entries)
     assert [e["recommended"] for e in entries] == [False, False, True, False, False]
+    paid = [
+        one(removed, 0.001) | {"worst_group_utility_change": {"estimate": change}}
+        for removed, change in ((0.999, -0.1), (0.995, -0.02), (0.9, 0.0))
+    ]
+    recommend(paid)
+    assert [e["recommended"] for e in paid] == [False, True, False]
     dear = [one(0.9, 0.05), one(-0.2, 0.0), {"reason": "not tried", "recommended": False}]
     recommend(dear)
     assert not any(e["recommended"] for e in dear)

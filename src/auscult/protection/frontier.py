@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,6 +29,7 @@ from auscult.utility import UtilityPerModel
 
 HEADLINE = 0.9
 TOLERATED_LOSS = 0.01
+AS_MUCH = 0.01
 
 METHOD = (
     "Same membership, patients and attack as the unprotected recipe; the attacker knows the "
@@ -273,7 +275,8 @@ def worst_group(noise: Noise, subject: Subject) -> dict[str, Any] | None:
 def recommend(entries: list[dict[str, Any]]) -> None:
     """Mark the protection to take first: surely removes most and surely costs little.
 
-    Both are judged by bounds that hold for all protections together.
+    Both are judged by bounds that hold for all protections together. Of those that remove as much
+    to a hundredth, the one whose most affected group pays least.
     """
     fit = [
         one
@@ -283,8 +286,16 @@ def recommend(entries: list[dict[str, Any]]) -> None:
         and one["utility_lost_at_most"] <= TOLERATED_LOSS
     ]
     if fit:
-        best = max(fit, key=lambda one: (one["removed_at_least"], -one["utility_lost_at_most"]))
+        most = max(one["removed_at_least"] for one in fit) - AS_MUCH
+        alike = [one for one in fit if one["removed_at_least"] >= most]
+        best = min(alike, key=lambda one: (_paid(one), one["utility_lost_at_most"]))
         best["recommended"] = True
+
+
+def _paid(one: Mapping[str, Any]) -> float:
+    """What the most affected group pays in utility, 0 where that is nothing or unknown."""
+    change = one.get("worst_group_utility_change")
+    return 0.0 if change is None else max(0.0, -float(change["estimate"]))
 
 
 def _worst_utility(before: UtilityPerModel, after: UtilityPerModel) -> dict[str, Any] | None:

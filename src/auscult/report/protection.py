@@ -27,6 +27,7 @@ from auscult.report.blocks import (
 from auscult.report.reading import Part
 from auscult.report.scatter import drawable
 from auscult.report.words import (
+    MINUS,
     NOT_ESTIMABLE,
     count_interval,
     counted,
@@ -137,7 +138,7 @@ def _section(
     figure = _frontier(summary, entries, metric, base)
     if figure is not None:
         blocks.append(figure)
-    blocks.append(_table(summary, entries, metric, base))
+    blocks += _tables(summary, entries, metric, base)
     blocks.append(Heading(text="In words"))
     blocks.append(
         Items(
@@ -171,22 +172,26 @@ def verdict(part: Part, metric: str) -> str:
             f"Mean AUC of {where}: {signed(change.number('estimate'), 2)} "
             f"({signed_interval(low, high, 2)})."
         )
+    texts += [_group_price(part, metric), *(sentence(note) for note in part.texts("notes"))]
+    return " ".join(text for text in texts if text)
+
+
+def _group_price(part: Part, metric: str) -> str:
+    """What the group that loses most pays, if groups were compared."""
     loses = part.part("worst_group_utility_change")
-    if loses.number("estimate") is not None:
-        low, high = loses.number("low") or 0.0, loses.number("high") or 0.0
-        who = f"{quoted(loses.text('group'))} ({quoted(loses.text('attribute'))})"
-        if high < 0:
-            texts.append(
-                f"Of all groups {who} pays most: {decimal(-(loses.number('estimate') or 0.0))} "
-                f"{metric} ({interval(-high, -low)})."
-            )
-        else:
-            texts.append(
-                f"Of all groups {who} seemed to lose most; measured on the other models it is "
-                f"{signed(loses.number('estimate'))} ({signed_interval(low, high)})."
-            )
-    texts += [sentence(note) for note in part.texts("notes")]
-    return " ".join(texts)
+    if loses.number("estimate") is None:
+        return ""
+    low, high = loses.number("low") or 0.0, loses.number("high") or 0.0
+    who = f"{quoted(loses.text('group'))} ({quoted(loses.text('attribute'))})"
+    if high < 0:
+        return (
+            f"Of all groups {who} pays most: {decimal(-(loses.number('estimate') or 0.0))} "
+            f"{metric} ({interval(-high, -low)})."
+        )
+    return (
+        f"Of all groups {who} seemed to lose most; measured on the other models it is "
+        f"{signed(loses.number('estimate'))} ({signed_interval(low, high)})."
+    )
 
 
 def _privacy(part: Part) -> str:
@@ -199,13 +204,10 @@ def _privacy(part: Part) -> str:
     if low > 0:
         bounds = f"{share(low)} to {share(high)}"
         return f"Removes {share(removed.number('estimate'))} of the exposed patients ({bounds})"
-    ends = (change.number("low"), change.number("high"))
     if high < 0:
-        return (
-            f"Exposes more patients: {signed(change.number('estimate'), 0)} "
-            f"({signed_interval(*ends, 0)})"
-        )
-    return f"No measurable change in exposed patients ({signed_interval(*ends, 0)})"
+        return f"Exposes more patients: {_signed_count(change)}"
+    ends = f"{_count(change.number('low') or 0.0)} to {_count(change.number('high') or 0.0)}"
+    return f"No measurable change in exposed patients ({ends})"
 
 
 def _price(part: Part, metric: str) -> str:
@@ -241,9 +243,10 @@ def _recommendation(summary: Part, entries: tuple[Part, ...], metric: str) -> li
     if chosen is not None:
         text = (
             f"Try first: {quoted(chosen.text('name'))}. It removes at least "
-            f"{_at_least(chosen.number('removed_at_least'))} of the exposed patients and costs at "
-            f"most {decimal(chosen.number('utility_lost_at_most'))} {metric}{together}."
-        )
+            f"{_at_least(chosen.number('removed_at_least'))} of the exposed patients and "
+            f"{_at_most(chosen.number('utility_lost_at_most'), metric)}{together}. "
+            f"{_group_price(chosen, metric)}"
+        ).rstrip()
         blocks: list[Block] = [Paragraph(text=text, style="verdict")]
     else:
         blocks = [
@@ -255,7 +258,7 @@ def _recommendation(summary: Part, entries: tuple[Part, ...], metric: str) -> li
         ]
     able = [part for part in entries if (part.number("removed_at_least") or 0.0) > 0]
     best = max(able, key=lambda part: part.number("removed_at_least") or 0.0, default=None)
-    if best is not None and best is not chosen:
+    if best is not None and _clearly_more(best, chosen):
         blocks.append(
             Paragraph(
                 text=f"Most is removed by {quoted(best.text('name'))}: at least "
@@ -265,11 +268,28 @@ def _recommendation(summary: Part, entries: tuple[Part, ...], metric: str) -> li
     return blocks
 
 
+def _clearly_more(best: Part, chosen: Part | None) -> bool:
+    """Whether it surely removes more than the chosen one, by more than a hundredth."""
+    if chosen is None:
+        return True
+    mine, theirs = (part.number("removed_at_least") or 0.0 for part in (best, chosen))
+    return mine > theirs + 0.01
+
+
 def _at_least(value: Number) -> str:
-    """A lower bound as a percentage, rounded down."""
+    """A lower bound as a percentage, rounded down; all of them is never sure."""
     if value is None:
         return NOT_ESTIMABLE
-    return f"{math.floor(100 * value + 1e-9)}%"
+    return f"{min(math.floor(100 * value + 1e-9), 99)}%"
+
+
+def _at_most(value: Number, metric: str) -> str:
+    """An upper bound of a loss, rounded up."""
+    if value is None:
+        return f"costs a {metric} that is {NOT_ESTIMABLE}"
+    if value == 0:
+        return f"costs no {metric}"
+    return f"costs at most {math.ceil(1000 * value - 1e-9) / 1000:.3f} {metric}"
 
 
 def _frontier(summary: Part, entries: tuple[Part, ...], metric: str, base: str) -> Figure | None:
@@ -304,7 +324,7 @@ def _frontier(summary: Part, entries: tuple[Part, ...], metric: str, base: str) 
     if len(drawn) < 2:
         return None
     names = listed(
-        [f"{spot.mark} {quoted(spot.title)}" for spot in drawn if spot.mark != "0"], most=99
+        [f"{spot.mark}: {quoted(spot.title)}" for spot in drawn if spot.mark != "0"], most=99
     )
     legend = [Key(name=f"0: {base}", style="main", shape="point")]
     if any(spot.style == "best" for spot in drawn):
@@ -331,7 +351,7 @@ def _frontier(summary: Part, entries: tuple[Part, ...], metric: str, base: str) 
             columns=("Protection", metric, "Exposed patients"),
             rows=tuple(
                 (
-                    f"{spot.mark} {spot.title}",
+                    f"{spot.mark}: {spot.title}",
                     with_interval(decimal(spot.x.value), interval(spot.x.low, spot.x.high)),
                     with_interval(expected(spot.y.value), count_interval(spot.y.low, spot.y.high)),
                 )
@@ -342,42 +362,95 @@ def _frontier(summary: Part, entries: tuple[Part, ...], metric: str, base: str) 
     )
 
 
-def _table(summary: Part, entries: tuple[Part, ...], metric: str, base: str) -> Table:
-    rows = [_base_row(summary, base)]
+def _tables(summary: Part, entries: tuple[Part, ...], metric: str, base: str) -> list[Block]:
+    """Privacy, then utility: one wide table would not fit a sheet of paper."""
+    utility = summary.part("models").part("utility")
+    risk: list[tuple[str, ...]] = [_base_row(summary, base)]
+    price: list[tuple[str, ...]] = [
+        (
+            f"0: {base}",
+            with_interval(
+                decimal(utility.number("mean")),
+                interval(utility.number("low"), utility.number("high")),
+            ),
+            NOTHING,
+            NOTHING,
+            NOTHING,
+        )
+    ]
     for number, part in enumerate(entries, start=1):
-        exposed = part.part("exposed").part("0.9")
-        loses, group = part.part("worst_group_utility_change"), part.part("worst_group")
-        rows.append(
+        exposed, own = part.part("exposed").part("0.9"), part.part("utility")
+        loses, name = part.part("worst_group_utility_change"), f"{number}: {part.text('name')}"
+        removed = part.part("removed")
+        risk.append(
             (
-                f"{number} {part.text('name')}",
+                name,
                 with_interval(
                     expected(exposed.number("estimate")),
                     count_interval(exposed.number("low"), exposed.number("high")),
                 ),
                 expected(exposed.number("null")),
                 _signed_count(part.part("exposed_change")),
+                _removed(removed),
                 _signed(part.part("mean_auc_change")),
-                _signed(group.part("change")),
-                _signed(part.part("utility_change")),
-                _signed(loses),
+                _signed(part.part("worst_group").part("change")),
             )
         )
+        price.append(
+            (
+                name,
+                with_interval(
+                    decimal(own.number("estimate")), interval(own.number("low"), own.number("high"))
+                ),
+                _signed(part.part("utility_change")),
+                quoted(loses.text("group")) if loses else NOTHING,
+                _signed(loses) if loses else NOTHING,
+            )
+        )
+    return [
+        Table(
+            caption="Patients exposed with each protection",
+            columns=(
+                "Protection",
+                "Exposed (95% interval)",
+                "By chance",
+                "Change",
+                "Removed",
+                "Mean AUC, change",
+                "Same, group most at risk",
+            ),
+            rows=tuple(risk),
+            notes=_risk_notes(entries),
+            key="protection",
+        ),
+        Table(
+            caption="What each protection costs in utility",
+            columns=(
+                "Protection",
+                f"{metric} (95% interval)",
+                "Change",
+                "Group that loses most",
+                "Its change",
+            ),
+            rows=tuple(price),
+            notes=_price_notes(entries),
+            text_columns=frozenset({0, 3}),
+            key="price",
+        ),
+    ]
+
+
+def _risk_notes(entries: tuple[Part, ...]) -> tuple[str, ...]:
+    groups = next((m for part in entries if (m := part.part("worst_group").text("method"))), "")
     notes = [
         (
             "Exposed: expected number of patients with an AUC above 0.9. By chance: the same with "
             "each patient's membership shuffled. Changes are against the unprotected recipe, "
             "with 95% intervals of the paired difference, each on its own."
         ),
-        (
-            "Group most at risk: the one with the highest mean AUC without protection. Group that "
-            "loses most: in utility. Both were chosen on one half of the models and measured on "
-            "the other."
-        ),
+        f"Group most at risk: {groups}" if groups else "",
+        *dict.fromkeys(sentence(part.text("method")) for part in entries),
     ]
-    methods = dict.fromkeys(part.text("method") for part in entries if part.text("method"))
-    notes += [sentence(method) for method in methods]
-    utility = next((m for part in entries if (m := part.part("utility_change").text("method"))), "")
-    notes += [f"Utility: {utility}"] if utility else []
     different = [
         f"{number}: {expected(before.number('estimate'))} "
         f"({count_interval(before.number('low'), before.number('high'))})"
@@ -390,33 +463,38 @@ def _table(summary: Part, entries: tuple[Part, ...], metric: str, base: str) -> 
             "Where ranks are used, exposed patients without protection are counted the same way: "
             f"{'; '.join(different)}."
         )
-    return Table(
-        caption="Protections beside the unprotected recipe",
-        columns=(
-            "Protection",
-            "Exposed (95% interval)",
-            "By chance",
-            "Change in exposed",
-            "Change in mean AUC",
-            "Same, group most at risk",
-            f"Change in {metric}",
-            "Same, group that loses most",
-        ),
-        rows=tuple(rows),
-        notes=tuple(notes),
-        key="protection",
+    return tuple(note for note in notes if note)
+
+
+def _price_notes(entries: tuple[Part, ...]) -> tuple[str, ...]:
+    methods = (
+        *dict.fromkeys(part.part("utility_change").text("method") for part in entries),
+        *dict.fromkeys(part.part("worst_group_utility_change").text("method") for part in entries),
     )
+    return tuple(sentence(method) for method in methods if method)
+
+
+def _removed(part: Part) -> str:
+    low, high = part.number("low"), part.number("high")
+    if low is None or high is None:
+        return NOT_ESTIMABLE
+    value = part.number("estimate") or 0.0
+    return with_interval(_signed_share(value), f"{_signed_share(low)} to {_signed_share(high)}")
+
+
+def _signed_share(value: float) -> str:
+    return f"{MINUS}{share(-value)}" if value < 0 else share(value)
 
 
 def _base_row(summary: Part, base: str) -> tuple[str, ...]:
     row = main_row(summary)
     if row is None:
-        return (f"0 {base}", NOT_ESTIMABLE, *[NOTHING] * 6)
+        return (f"0: {base}", NOT_ESTIMABLE, *[NOTHING] * 5)
     return (
-        f"0 {base}",
+        f"0: {base}",
         with_interval(expected(row.estimate), count_interval(row.low, row.high)),
         expected(row.null),
-        *[NOTHING] * 5,
+        *[NOTHING] * 4,
     )
 
 
@@ -560,7 +638,7 @@ def _capacity_figure(summary: Part, spots: tuple[Spot, ...]) -> Figure:
     if any(spot.style == "first" for spot in spots):
         legend.append(Key(name="Other sizes", style="first", shape="point"))
     models = counted(summary.part("models").number("count"), "model")
-    names = listed([f"{spot.mark} {quoted(spot.title)}" for spot in spots], most=99)
+    names = listed([f"{spot.mark}: {quoted(spot.title)}" for spot in spots], most=99)
     return Figure(
         key="capacity",
         name="Exposed patients against the number of parameters",
@@ -580,7 +658,7 @@ def _capacity_figure(summary: Part, spots: tuple[Spot, ...]) -> Figure:
             columns=("Size", "Parameters", "Exposed patients"),
             rows=tuple(
                 (
-                    f"{spot.mark} {spot.title}",
+                    f"{spot.mark}: {spot.title}",
                     whole(spot.x.value),
                     with_interval(expected(spot.y.value), count_interval(spot.y.low, spot.y.high)),
                 )
@@ -598,7 +676,7 @@ def _sweep_table(summary: Part, points: tuple[Part, ...], metric: str) -> Table:
         base = " (the audited recipe)" if part.truth("base") else ""
         rows.append(
             (
-                f"{number} {part.text('name')}{base}",
+                f"{number}: {part.text('name')}{base}",
                 whole(part.number("parameters")),
                 with_interval(
                     expected(exposed.number("estimate")),
@@ -683,5 +761,12 @@ def _signed_count(part: Part) -> str:
     low, high = part.number("low"), part.number("high")
     if low is None or high is None:
         return NOT_ESTIMABLE
-    ends = signed_interval(math.floor(low + 1e-9), math.ceil(high - 1e-9), 0)
-    return with_interval(signed(part.number("estimate"), 0), ends)
+    ends = f"{_count(math.floor(low + 1e-9))} to {_count(math.ceil(high - 1e-9))}"
+    return with_interval(_count(part.number("estimate") or 0.0), ends)
+
+
+def _count(value: float) -> str:
+    """A change of a count with its sign and thousands separators."""
+    whole_number = math.floor(abs(value) + 0.5)
+    sign = "" if whole_number == 0 else MINUS if value < 0 else "+"
+    return f"{sign}{whole_number:,}"
