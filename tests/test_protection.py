@@ -29,6 +29,8 @@ from auscult.protection.assessment import (
 )
 from auscult.protection.frontier import recommend
 from auscult.protection.paired import (
+    Counts,
+    Moments,
     counts_from,
     exposed_alone,
     exposed_counts,
@@ -253,19 +255,30 @@ def test_posterior_correlation_is_that_of_the_inverse() -> None:
     np.testing.assert_allclose(found, expected, atol=0.08)
 
 
+def counts_of(
+    before: float, after: float, first: float, second: float, shared: float, compared: int = 1
+) -> Counts:
+    one = Moments(
+        before=before,
+        after=after,
+        variance_before=first,
+        variance_after=second,
+        covariance=shared,
+    )
+    return counts_from(one, 1000, seed=1, compared=compared)
+
+
 def test_counts_that_vary_together_differ_by_little() -> None:
-    alike = counts_from(100, 100, 90.0, 90.0, 90.0, 1000, seed=1)
-    apart = counts_from(100, 100, 90.0, 90.0, 0.0, 1000, seed=1)
+    alike = counts_of(100, 100, 90.0, 90.0, 90.0)
+    apart = counts_of(100, 100, 90.0, 90.0, 0.0)
     assert alike.change.high - alike.change.low < 0.1
     # Two independent normal counts with a variance of 90 each.
     assert apart.change.high - apart.change.low == pytest.approx(2 * 1.96 * 180**0.5, rel=0.06)
     assert apart.removed is not None
     assert apart.removed.low < 0 < apart.removed.high
-    nobody = counts_from(0.0, 5.0, 0.0, 4.0, 0.0, 1000, seed=1)
-    assert nobody.removed is None
+    assert counts_of(0.0, 5.0, 0.0, 4.0, 0.0).removed is None
     surely = [
-        counts_from(100, 20, 90.0, 15.0, 0.0, 1000, seed=1, compared=n).removed_at_least or 0.0
-        for n in (1, 10)
+        counts_of(100, 20, 90.0, 15.0, 0.0, compared=n).removed_at_least or 0.0 for n in (1, 10)
     ]
     assert 0 < surely[1] < surely[0] < 0.8
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -17,12 +17,11 @@ from auscult.protection.paired import (
     Estimate,
     Noise,
     counts_from,
-    exposed_alone,
     exposed_counts,
     mean_difference,
     mean_of,
+    moments,
     shared_noise,
-    variance_of,
 )
 from auscult.risk.exposed import benjamini_hochberg
 from auscult.utility import UtilityPerModel
@@ -181,21 +180,12 @@ def unpaired(
     *, name: str, before: Side, after: Side, subject: Subject, compared: int
 ) -> dict[str, Any]:
     """The entry of a run over the same patients with another draw of members."""
-    noise = 0.0  # other models, other draws: nothing is shared
+    # Other models and other draws: whatever the patients have in common, the errors do not share.
     counts = {
         t: counts_from(
-            first.estimate,
-            second.estimate,
-            variance_of(first),
-            variance_of(second),
-            noise,
-            len(subject.groups),
-            seed=subject.seed,
-            compared=compared,
+            replace(one, covariance=0.0), len(subject.groups), seed=subject.seed, compared=compared
         )
-        for (t, first), second in zip(
-            exposed_alone(before.risk).items(), exposed_alone(after.risk).values(), strict=True
-        )
+        for t, one in moments(before.risk, after.risk, 0.0).items()
     }
     auc = mean_difference(before.risk.risk.auc_raw, after.risk.risk.auc_raw)
     return {

@@ -1,7 +1,9 @@
 """Training without the most exposed patients, and auditing everybody again.
 
-Who leaves is chosen on one half of each patient's models. What was true of them and of the others
-before is told by the other half; what is true afterwards by new models. Those who left can no
+Who leaves is chosen on one half of each patient's models. What was true before is told by the other
+half, and what is true afterwards by the twins of that half, which were trained without those who
+left. The twins of the choosing half must not tell: they share seeds and most members with the
+models that chose, and with them the luck by which a patient was chosen. Those who left can no
 longer be members; whether others take their place is what the comparison shows (the onion effect,
 Carlini et al. 2022).
 """
@@ -18,13 +20,13 @@ from auscult.layout import Layout, lay_out, take_patients
 from auscult.protection.assessment import Subject, assess_layout
 from auscult.protection.frontier import METHOD, Side, counted, mean_auc, utilities
 from auscult.protection.paired import (
-    Counts,
-    Estimate,
+    Moments,
     counts_from,
     exposed_alone,
     exposed_counts,
     mean_difference,
-    variance_of,
+    moments,
+    shared_noise,
 )
 from auscult.randomness import Stage, generator
 from auscult.risk.patients import patient_risk
@@ -32,9 +34,9 @@ from auscult.risk.stability import first_half
 from auscult.utility import UtilityPerModel
 
 HALVES = (
-    "Who is left out is chosen on one half of each patient's models; what is said of them and of "
-    "the others before comes from the other half, what is said of afterwards from models that were "
-    "trained without them, with priors learned within each of the two kinds of patients."
+    "Who is left out is chosen on one half of each patient's models. What is said of before and of "
+    "afterwards comes from the models of the other half and their twins that were trained without "
+    "them, with priors learned within each of the two kinds of patients."
 )
 
 
@@ -110,23 +112,30 @@ def layers(
     notes : list of str
     """
     whole = base.risk.layout
-    telling = replace(whole, used=~_choosing(whole, subject.seed))
+    telling = ~_choosing(whole, subject.seed)
     anew = lay_out(signals, subject.membership.reveal(), subject.patient_of_record, subject.stratum)
     parts = {}
     for key, patients in (("removed", removed), ("remaining", ~removed)):
         chosen = np.flatnonzero(patients)
         parts[key] = tuple(
-            assess_layout(take_patients(layout, chosen)[0], subject.seed)
-            for layout in (telling, anew)
+            assess_layout(take_patients(replace(layout, used=telling), chosen)[0], subject.seed)
+            for layout in (whole, anew)
         )
     stay, gone = parts["remaining"], parts["removed"]
-    counts = exposed_counts(stay[0], stay[1], noise=0.0, seed=subject.seed, compared=compared)
+    noise = shared_noise(*stay).correlation
+    counts = exposed_counts(stay[0], stay[1], noise=noise, seed=subject.seed, compared=compared)
+    gone_before = exposed_alone(gone[0])
     everybody = {
-        t: _everybody(one, counts[t].after, subject, compared)
-        for t, one in exposed_alone(base.risk).items()
+        t: counts_from(
+            _with_those_who_left(one, alone), removed.size, seed=subject.seed, compared=compared
+        )
+        for (t, one), alone in zip(
+            moments(stay[0], stay[1], noise).items(),
+            moments(gone[0], gone[0], 0.0).values(),
+            strict=True,
+        )
     }
     auc = mean_difference(stay[0].risk.auc_raw, stay[1].risk.auc_raw)
-    gone_before = exposed_alone(gone[0])
     return {
         "name": name,
         "kind": kind,
@@ -169,15 +178,10 @@ def layers(
     }
 
 
-def _everybody(before: Estimate, after: Estimate, subject: Subject, compared: int) -> Counts:
-    """All patients: before by all models, afterwards those who stayed; independent errors."""
-    return counts_from(
-        before.estimate,
-        after.estimate,
-        variance_of(before),
-        variance_of(after),
-        0.0,
-        len(subject.groups),
-        seed=subject.seed,
-        compared=compared,
+def _with_those_who_left(stay: Moments, gone: Moments) -> Moments:
+    """All patients: those who left are counted before only."""
+    return replace(
+        stay,
+        before=stay.before + gone.before,
+        variance_before=stay.variance_before + gone.variance_before,
     )

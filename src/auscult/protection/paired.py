@@ -138,6 +138,26 @@ def exposed_counts(
     compared : int
         Number of protections that a reader chooses from.
     """
+    patients = int(np.isfinite(before.risk.effect.d).sum())
+    return {
+        t: counts_from(one, patients, seed=seed, compared=compared)
+        for t, one in moments(before, after, noise).items()
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Moments:
+    """Exposed patients under two recipes: numbers, variances and covariance."""
+
+    before: float
+    after: float
+    variance_before: float
+    variance_after: float
+    covariance: float
+
+
+def moments(before: Assessment, after: Assessment, noise: float) -> dict[float, Moments]:
+    """Numbers of exposed patients and their errors, at each threshold; see the module."""
     first, second = before.risk, after.risk
     usable = np.isfinite(first.effect.d) & np.isfinite(second.effect.d)
     n = int(usable.sum())
@@ -147,78 +167,67 @@ def exposed_counts(
         p, q = (side.posterior.tails[threshold][usable] for side in (first, second))
         together = joint_excess(p, q, correlation)
         errors = [n * side.errors[:, place] for side in (before, after)]
-        found[threshold] = counts_from(
-            float(p.sum()),
-            float(q.sum()),
-            float((p * (1 - p)).sum() + (errors[0] ** 2).mean()),
-            float((q * (1 - q)).sum() + (errors[1] ** 2).mean()),
-            float(together.sum() + (errors[0] * errors[1]).mean()),
-            n,
-            seed=seed,
-            compared=compared,
+        found[threshold] = Moments(
+            before=float(p.sum()),
+            after=float(q.sum()),
+            variance_before=float((p * (1 - p)).sum() + (errors[0] ** 2).mean()),
+            variance_after=float((q * (1 - q)).sum() + (errors[1] ** 2).mean()),
+            covariance=float(together.sum() + (errors[0] * errors[1]).mean()),
         )
     return found
 
 
 def exposed_alone(side: Assessment) -> dict[float, Estimate]:
     """Exposed patients under one recipe, at each threshold."""
-    usable = np.isfinite(side.risk.effect.d)
-    n = int(usable.sum())
-    found = {}
-    for place, threshold in enumerate(THRESHOLDS):
-        p = side.risk.posterior.tails[threshold][usable]
-        variance = float((p * (1 - p)).sum() + ((n * side.errors[:, place]) ** 2).mean())
-        found[threshold] = _interval(float(p.sum()), variance, n)
-    return found
+    patients = int(np.isfinite(side.risk.effect.d).sum())
+    return {
+        t: _interval(one.before, one.variance_before, patients)
+        for t, one in moments(side, side, 0.0).items()
+    }
 
 
-def counts_from(
-    before: float,
-    after: float,
-    first: float,
-    second: float,
-    shared: float,
-    patients: int,
-    *,
-    seed: int,
-    compared: int = 1,
-) -> Counts:
-    """Intervals from the two numbers, their variances and their covariance.
+def counts_from(one: Moments, patients: int, *, seed: int, compared: int = 1) -> Counts:
+    """Intervals of the two numbers, their difference and their quotient.
 
     The numbers have gamma distributions (as the count of one recipe has) under a normal copula;
     quantiles of difference and quotient are taken over draws of it.
+
+    Parameters
+    ----------
+    one : Moments
+    patients : int
+    seed : int
+        The audit's.
+    compared : int
+        Number of protections that a reader chooses from.
     """
-    rho = shared / np.sqrt(first * second) if first > 0 and second > 0 else 0.0
+    first, second = one.variance_before, one.variance_after
+    rho = one.covariance / np.sqrt(first * second) if first > 0 and second > 0 else 0.0
     rho = float(np.clip(rho, -LARGEST, LARGEST))
     z = generator(seed, Stage.PROTECTION, 1).normal(size=(2, DRAWS))
     z[1] = rho * z[0] + np.sqrt(1 - rho**2) * z[1]
-    one = _count_quantiles(before, first, patients, ndtr(z[0]))
-    two = _count_quantiles(after, second, patients, ndtr(z[1]))
-    low, high = np.quantile(two - one, [0.025, 0.975])
-    change = after - before
+    before = _count_quantiles(one.before, first, patients, ndtr(z[0]))
+    after = _count_quantiles(one.after, second, patients, ndtr(z[1]))
+    low, high = np.quantile(after - before, [0.025, 0.975])
+    change = one.after - one.before
     removed = bound = None
-    if before >= 1:
-        share = 1 - two / np.maximum(one, 1e-9)
+    if one.before >= 1:
+        share = 1 - after / np.maximum(before, 1e-9)
         ends = np.quantile(share, [0.025, 0.975])
-        middle = 1 - after / before
+        middle = 1 - one.after / one.before
         bound = min(float(np.quantile(share, 0.025 / compared)), middle)
         removed = Estimate(
             estimate=middle, low=min(float(ends[0]), middle), high=max(float(ends[1]), middle)
         )
     return Counts(
-        before=_interval(before, first, patients),
-        after=_interval(after, second, patients),
+        before=_interval(one.before, first, patients),
+        after=_interval(one.after, second, patients),
         change=Estimate(
             estimate=change, low=min(float(low), change), high=max(float(high), change)
         ),
         removed=removed,
         removed_at_least=bound,
     )
-
-
-def variance_of(count: Estimate) -> float:
-    """Variance that an interval of a count stands for, as a normal one."""
-    return ((count.high - count.low) / (2 * 1.96)) ** 2
 
 
 def posterior_correlation(

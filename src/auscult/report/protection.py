@@ -363,9 +363,21 @@ def _frontier(summary: Part, entries: tuple[Part, ...], metric: str, base: str) 
 
 
 def _tables(summary: Part, entries: tuple[Part, ...], metric: str, base: str) -> list[Block]:
-    """Privacy, then utility: one wide table would not fit a sheet of paper."""
-    utility = summary.part("models").part("utility")
+    """Counts, averages, utility: one wide table would not fit a sheet of paper."""
+    utility, auc = summary.part("models").part("utility"), summary.part("patients").part("auc")
     risk: list[tuple[str, ...]] = [_base_row(summary, base)]
+    average: list[tuple[str, ...]] = [
+        (
+            f"0: {base}",
+            with_interval(
+                decimal(auc.number("mean")),
+                interval(auc.number("mean_low"), auc.number("mean_high")),
+            ),
+            NOTHING,
+            NOTHING,
+            NOTHING,
+        )
+    ]
     price: list[tuple[str, ...]] = [
         (
             f"0: {base}",
@@ -392,8 +404,19 @@ def _tables(summary: Part, entries: tuple[Part, ...], metric: str, base: str) ->
                 expected(exposed.number("null")),
                 _signed_count(part.part("exposed_change")),
                 _removed(removed),
+            )
+        )
+        mean, group = part.part("mean_auc"), part.part("worst_group")
+        average.append(
+            (
+                name,
+                with_interval(
+                    decimal(mean.number("estimate")),
+                    interval(mean.number("low"), mean.number("high")),
+                ),
                 _signed(part.part("mean_auc_change")),
-                _signed(part.part("worst_group").part("change")),
+                quoted(group.text("group")) if group else NOTHING,
+                _signed(group.part("change")) if group else NOTHING,
             )
         )
         price.append(
@@ -416,12 +439,28 @@ def _tables(summary: Part, entries: tuple[Part, ...], metric: str, base: str) ->
                 "By chance",
                 "Change",
                 "Removed",
-                "Mean AUC, change",
-                "Same, group most at risk",
             ),
             rows=tuple(risk),
             notes=_risk_notes(entries),
             key="protection",
+        ),
+        Table(
+            caption="Mean AUC of the attack with each protection",
+            columns=(
+                "Protection",
+                "Mean AUC (95% interval)",
+                "Change",
+                "Group most at risk",
+                "Its change",
+            ),
+            rows=tuple(average),
+            notes=tuple(
+                sentence(method)
+                for method in dict.fromkeys(p.part("worst_group").text("method") for p in entries)
+                if method
+            ),
+            text_columns=frozenset({0, 3}),
+            key="averages",
         ),
         Table(
             caption="What each protection costs in utility",
@@ -441,15 +480,13 @@ def _tables(summary: Part, entries: tuple[Part, ...], metric: str, base: str) ->
 
 
 def _risk_notes(entries: tuple[Part, ...]) -> tuple[str, ...]:
-    groups = next((m for part in entries if (m := part.part("worst_group").text("method"))), "")
     notes = [
         (
             "Exposed: expected number of patients with an AUC above 0.9. By chance: the same with "
             "each patient's membership shuffled. Changes are against the unprotected recipe, "
             "with 95% intervals of the paired difference, each on its own."
         ),
-        f"Group most at risk: {groups}" if groups else "",
-        *dict.fromkeys(sentence(part.text("method")) for part in entries),
+        *_methods(entries),
     ]
     different = [
         f"{number}: {expected(before.number('estimate'))} "
@@ -464,6 +501,25 @@ def _risk_notes(entries: tuple[Part, ...]) -> tuple[str, ...]:
             f"{'; '.join(different)}."
         )
     return tuple(note for note in notes if note)
+
+
+def _methods(entries: tuple[Part, ...]) -> list[str]:
+    """What all methods have in common, once, and what each adds."""
+    said: dict[str, list[str]] = {}
+    for number, part in enumerate(entries, start=1):
+        if part.text("method"):
+            said.setdefault(part.text("method"), []).append(str(number))
+    if not said:
+        return []
+    common = min(said, key=len)
+    notes = [sentence(common)]
+    for method, numbers in said.items():
+        more = method.removeprefix(common).strip()
+        if more and more != method:
+            notes.append(f"{listed(numbers, most=99)}: {sentence(more)}")
+        elif method != common:
+            notes.append(f"{listed(numbers, most=99)}: {sentence(method)}")
+    return notes
 
 
 def _price_notes(entries: tuple[Part, ...]) -> tuple[str, ...]:
@@ -489,12 +545,13 @@ def _signed_share(value: float) -> str:
 def _base_row(summary: Part, base: str) -> tuple[str, ...]:
     row = main_row(summary)
     if row is None:
-        return (f"0: {base}", NOT_ESTIMABLE, *[NOTHING] * 5)
+        return (f"0: {base}", NOT_ESTIMABLE, NOT_ESTIMABLE, NOTHING, NOTHING)
     return (
         f"0: {base}",
         with_interval(expected(row.estimate), count_interval(row.low, row.high)),
         expected(row.null),
-        *[NOTHING] * 4,
+        NOTHING,
+        NOTHING,
     )
 
 
@@ -574,10 +631,6 @@ def _layers(place: int, part: Part) -> list[Block]:
             notes=(
                 sentence(layers.text("method")),
                 sentence(gone.reason()),
-                (
-                    "All patients before: from all models, so it need not be the sum of the two "
-                    "rows above, which come from half of them."
-                ),
             ),
             key=f"layers-{place}",
         ),
