@@ -454,6 +454,54 @@ def test_only_sure_gains_at_sure_prices_are_recommended() -> None:
     assert not any(e["recommended"] for e in dear)
 
 
+# Label smoothing
+
+
+@pytest.mark.parametrize("kind", ["sigmoid", "softmax", "multilabel"])
+def test_smoothed_labels_are_mixtures_of_the_truth_and_an_even_guess(kind: str) -> None:
+    torch = pytest.importorskip("torch")
+    from auscult.recipes.torch_training import loss_of
+
+    rng = np.random.default_rng(0)
+    columns = 1 if kind == "sigmoid" else 3
+    z = rng.normal(size=(5, columns))
+    y = rng.integers(0, 3 if kind == "softmax" else 2, (5, 3) if kind == "multilabel" else 5)
+    smoothing, total = 0.3, 0.0
+    for i in range(5):
+        if kind == "softmax":
+            logs = z[i] - np.log(np.exp(z[i]).sum())
+            target = (np.arange(3) == y[i]) * (1 - smoothing) + smoothing / 3
+            total -= float((target * logs).sum())
+        else:
+            target = np.atleast_1d(y[i]) * (1 - smoothing) + smoothing / 2
+            p = 1 / (1 + np.exp(-z[i]))
+            total -= float((target * np.log(p) + (1 - target) * np.log(1 - p)).mean())
+    found = loss_of(
+        torch.from_numpy(z), torch.from_numpy(y), torch.ones(5).double(), kind, smoothing
+    )
+    assert float(found) == pytest.approx(total / 5)
+
+
+def test_label_smoothing_is_trained_stacked_and_alike_one_by_one() -> None:
+    from auscult.recipes.base import Assignment
+
+    pytest.importorskip("torch")
+    data = cohort_of().training_data()
+    members = [np.arange(i, len(data.labels), 2) for i in (0, 1)]
+    block = [Assignment(model=i, members=rows, seed=5 + i) for i, rows in enumerate(members)]
+
+    def outputs(stack: str, smoothing: float) -> NDArray[np.float64]:
+        recipe = TorchRecipe(
+            "mlp", epochs=3, label_smoothing=smoothing, stack=stack, dtype="float64"
+        )
+        return np.asarray(recipe.train_exactly(data, block, lambda _: None)[0])
+
+    np.testing.assert_allclose(outputs("always", 0.3), outputs("never", 0.3), atol=1e-9)
+    assert np.abs(outputs("never", 0.3)).mean() < np.abs(outputs("never", 0.0)).mean()
+    with pytest.raises(AuscultError, match="no share"):
+        TorchRecipe("mlp", label_smoothing=1.0).settings()
+
+
 # The whole way
 
 

@@ -127,6 +127,11 @@ def status(run: Annotated[Path, typer.Argument(help="Run directory.")]) -> None:
         f"Models: {found.models_done} of {found.models_total} "
         f"({found.blocks_done} of {found.blocks_total} blocks)"
     )
+    for folder in sorted((run / "protection").glob("*/manifest.json")):
+        part = RunStore.open(folder.parent).status()
+        typer.echo(
+            f"Variant {folder.parent.name}: {part.models_done} of {part.models_total} models"
+        )
     typer.echo(f"Writing now: {found.writer or 'nobody'}")
     typer.echo(f"Results: {'there' if found.results else 'not yet'}")
     typer.echo(f"Report: {'there' if found.report else 'not yet'}")
