@@ -8,6 +8,7 @@ from typing import Any
 from auscult.report import (
     account,
     answer,
+    capacity,
     decision,
     groups,
     guarantee,
@@ -59,7 +60,7 @@ def page(summary: Mapping[str, Any]) -> Page:
         release.release_section(part),
         guarantee.guarantee_section(part),
         protection.protection_section(part),
-        protection.sweep_section(part),
+        capacity.sweep_section(part),
         officer.officer_section(part),
         account.cohort_section(part),
         account.method_section(part),
