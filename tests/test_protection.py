@@ -220,6 +220,15 @@ def test_near_duplicates_are_those_within_the_tolerance() -> None:
     assert len(found) < cohort.records
 
 
+def test_too_many_records_to_compare_are_refused_before_training(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("auscult.protection.selection.MOST_COMPARED", 10)
+    audit = Audit(cohort_of(), memorising(), models=8, protect=[Variant(deduplicate=0.1)])
+    with pytest.raises(ConfigError, match="every two of"):
+        audit.check()
+
+
 def test_images_are_compared_by_their_pixels() -> None:
     rng = np.random.default_rng(0)
     images = rng.integers(0, 255, (30, 20, 20, 3)).astype(np.uint8)

@@ -34,7 +34,12 @@ from auscult.protection.assessment import (
 )
 from auscult.protection.frontier import Side, entry, recommend
 from auscult.protection.onion import chosen_on_half, layers
-from auscult.protection.selection import Selection, find_twins, within_cap
+from auscult.protection.selection import (
+    Selection,
+    find_twins,
+    refuse_too_many_to_compare,
+    within_cap,
+)
 from auscult.protection.variants import Variant
 from auscult.recipes.base import Recipe
 from auscult.store import BlockPlan, Outputs, RunStore, missing_blocks, plan_blocks
@@ -88,6 +93,7 @@ def plans(
         is_sweep = place >= len(protect)
         where = f"sweep[{place - len(protect)}]" if is_sweep else f"protect[{place}]"
         variant.check(where)
+        refuse_too_many_to_compare(cohort, variant.deduplicate, f"{where}.cohort")
         if variant.removes and models < MODELS_FOR_HALVES:
             raise ConfigError(
                 f"{models} models are too few to choose on one half and tell on the other",

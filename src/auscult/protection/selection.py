@@ -122,12 +122,7 @@ def find_twins(cohort: Cohort, tolerance: float) -> Twins:
     """
     if tolerance == 0:
         return _identical(cohort)
-    if cohort.records > MOST_COMPARED:
-        raise ConfigError(
-            f"near duplicates compare every two of {cohort.records:,} records",
-            where="protect.cohort.deduplicate",
-            expected=f'at most {MOST_COMPARED:,} records, or "exact"',
-        )
+    refuse_too_many_to_compare(cohort, tolerance, "protect.cohort")
     x = _features(cohort)
     size = (x**2).sum(axis=1)
     bar = np.float32(tolerance**2 * x.shape[1])
@@ -147,6 +142,16 @@ def find_twins(cohort: Cohort, tolerance: float) -> Twins:
             )
         earlier += [np.flatnonzero(row) for row in near]
     return Twins(earlier=earlier)
+
+
+def refuse_too_many_to_compare(cohort: Cohort, tolerance: float | None, where: str) -> None:
+    """Raise a ConfigError when near duplicates would take too long to find."""
+    if tolerance and cohort.records > MOST_COMPARED:
+        raise ConfigError(
+            f"near duplicates compare every two of {cohort.records:,} records",
+            where=f"{where}.deduplicate",
+            expected=f'at most {MOST_COMPARED:,} records, or "exact"',
+        )
 
 
 def _identical(cohort: Cohort) -> Twins:
