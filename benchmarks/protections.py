@@ -1,8 +1,9 @@
 """Coverage of paired differences between two recipes, and their null, in simulation.
 
-Run: ``python benchmarks/protections.py [replicates]``. Every patient has a true AUC under either
-recipe; the change in the number above 0.9, its share removed and the change of the mean AUC are
-compared with the intervals that a protection's entry shows.
+    python -m benchmarks.protections [replicates]
+
+Every patient has a true AUC under either recipe; the change in the number above 0.9, the share
+removed and the change of the mean AUC are compared with the intervals that an entry shows.
 """
 
 from __future__ import annotations
@@ -104,21 +105,35 @@ def covered(scenario: Scenario, rng: np.random.Generator) -> dict[str, tuple[boo
 
 
 def main() -> None:
-    """Print coverage, width and bias of every scenario."""
-    replicates = int(sys.argv[1]) if len(sys.argv) > 1 else 100
+    """Measure coverage, width and error of every scenario."""
+    replicates = int(sys.argv[1]) if len(sys.argv) > 1 else 60
+    rows = []
     for number, scenario in enumerate(SCENARIOS):
         rng = np.random.default_rng([20261125, number])
         runs = [covered(scenario, rng) for _ in range(replicates)]
         for name in runs[0]:
             values = [run[name] for run in runs if name in run]
-            print(
-                f"{scenario.name:28} {scenario.models:3} models  {name:9} "
-                f"covered {np.mean([v[0] for v in values]):.2f}  "
-                f"width {np.mean([v[1] for v in values]):8.3f}  "
-                f"error {np.mean([v[2] for v in values]):+8.3f} "
-                f"(sd {np.std([v[2] for v in values]):.3f})",
-                flush=True,
-            )
+            row = [
+                scenario.name,
+                scenario.models,
+                name,
+                f"{100 * np.mean([v[0] for v in values]):.0f}%",
+                float(np.mean([v[1] for v in values])),
+                f"{np.mean([v[2] for v in values]):+.3f} ({np.std([v[2] for v in values]):.3f})",
+            ]
+            rows.append(row)
+            sys.stdout.write(" | ".join(map(str, row)) + "\n")
+            sys.stdout.flush()
+    if __package__:
+        from benchmarks.results import record, table
+
+        text = (
+            f"{replicates} cohorts of {PATIENTS} patients per scenario, most with 1 or 2 records: "
+            "change of the number above 0.9, share of them removed, change of the mean AUC.\n\n"
+        )
+        columns = ("recipe", "models", "figure", "covered", "width", "mean error (its spread)")
+        command = "python -m benchmarks.protections"
+        record("protections", "Paired differences", command, text + table(columns, rows))
 
 
 if __name__ == "__main__":
