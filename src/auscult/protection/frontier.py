@@ -23,6 +23,7 @@ from auscult.protection.paired import (
     moments,
     shared_noise,
 )
+from auscult.protection.promise import promise
 from auscult.risk.exposed import benjamini_hochberg
 from auscult.utility import UtilityPerModel
 
@@ -117,13 +118,27 @@ def entry(
         "mean_auc_change": None if auc is None else auc[0].as_dict() | {"n": auc[1]},
         "worst_group": worst_group(noise, subject),
         **utilities(before.utility, after.utility, compared),
-        "dp": after.facts.get("dp"),
+        **promised(after, subject),
         "parameters": after.facts.get("parameters"),
         "method": METHOD + (f" Here {RANKS}." if after.risk.ranks else ""),
         "notes": notes,
         "recommended": False,
     }
     return found
+
+
+def promised(after: Side, subject: Subject) -> dict[str, Any]:
+    """What private training promises, beside what was found; nothing where it promises nothing."""
+    dp = after.facts.get("dp")
+    if not isinstance(dp, Mapping):
+        return {"dp": dp}
+    risk = after.risk
+    return {
+        "dp": dp,
+        "guarantee": promise(
+            risk.layout, risk.risk, dp, seed=subject.seed, smallest_cell=subject.smallest_cell
+        ),
+    }
 
 
 def counted(counts: dict[float, Counts], after: Assessment) -> dict[str, Any]:

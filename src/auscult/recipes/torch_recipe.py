@@ -156,7 +156,6 @@ class TorchRecipe(Recipe):
         self.folder = None if folder is None else Path(folder)
         self.dp = dp
         self._kept: tuple[TableInputs | ArrayInputs, Encoded] | None = None
-        self._measured: tuple[int, int, dict[str, float]] | None = None
         self._features: Features | None = None
 
     def settings(self) -> dict[str, Any]:
@@ -183,6 +182,11 @@ class TorchRecipe(Recipe):
         settings |= used(self.__dict__)
         if self.augment:
             settings["augment"] = {one.name: one.amount for one in parse(self.augment)}
+        if self.dp is not None and self.label_smoothing:
+            raise ConfigError(
+                "private training does not smooth labels: it would be ignored",
+                where="recipe.label_smoothing",
+            )
         if self.dp is not None:
             settings["dp"] = DpSettings.read(self.dp).as_settings()
         # Device, number format and stacking change the last digits: they are part of the identity.
@@ -336,7 +340,12 @@ class TorchRecipe(Recipe):
         """Train in place; returns why the models were not stacked, if they were not."""
         del data
         torch = _torch()
-        from auscult.recipes.torch_training import train_alone, train_stacked, why_not_stacked
+        from auscult.recipes.torch_training import (
+            models_at_once,
+            train_alone,
+            train_stacked,
+            why_not_stacked,
+        )
 
         first, device = assignments[0].model, labels.device
         reason = (
@@ -354,7 +363,7 @@ class TorchRecipe(Recipe):
                 )
         if reason is None:
             with explained(first, "training"):
-                together = self._together(modules, encoded, labels, assignments, plan, speed)
+                together = speed["models_at_once"] = models_at_once(modules)
                 for start in range(0, len(modules), together):
                     group = slice(start, start + together)
                     train_stacked(
@@ -386,9 +395,11 @@ class TorchRecipe(Recipe):
     ) -> str | None:
         """As :meth:`_train_openly`, with differential privacy."""
         from auscult.recipes.torch_private import Privacy, train_privately
+        from auscult.recipes.torch_training import models_at_once
 
-        def together(train: Callable[..., None]) -> int:
-            return self._together(modules, encoded, labels, assignments, plan, speed, train)
+        def together(_: Callable[..., None]) -> int:
+            speed["models_at_once"] = models_at_once(modules)
+            return int(speed["models_at_once"])
 
         return train_privately(
             modules,
@@ -437,29 +448,8 @@ class TorchRecipe(Recipe):
         return torch.float64 if self.dtype == "float64" else torch.float32  # type: ignore[no-any-return]
 
     def __getstate__(self) -> dict[str, Any]:
-        """What was measured and kept stays in the process that made it."""
-        return self.__dict__ | {"_kept": None, "_measured": None, "_features": None}
-
-    def _together(
-        self,
-        modules: Sequence[nn.Module],
-        encoded: Encoded,
-        labels: torch.Tensor,
-        assignments: Sequence[Assignment],
-        plan: Plan,
-        speed: dict[str, Any],
-        train: Callable[..., None] | None = None,
-    ) -> int:
-        """Models at once in this process: measured for its first block, kept for the others."""
-        from auscult.recipes.torch_training import best_together
-
-        if self._measured is None or self._measured[0] != len(modules):
-            best, milliseconds = best_together(modules, encoded, labels, assignments, plan, train)
-            self._measured = (len(modules), best, milliseconds)
-        _, best, milliseconds = self._measured
-        speed["models_at_once"] = best
-        speed["milliseconds_per_model_and_step"] = milliseconds
-        return best
+        """What was kept stays in the process that made it."""
+        return self.__dict__ | {"_kept": None, "_features": None}
 
     def _maker(self) -> Maker:
         given = {"hidden": self.hidden, "width": self.width, "dropout": self.dropout}

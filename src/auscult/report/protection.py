@@ -167,8 +167,28 @@ def verdict(part: Part, metric: str) -> str:
             f"Mean AUC of {where}: {signed(change.number('estimate'), 2)} "
             f"({signed_interval(low, high, 2)})."
         )
-    texts += [_group_price(part, metric), *(sentence(note) for note in part.texts("notes"))]
+    texts += [
+        _group_price(part, metric),
+        _promise(part),
+        *(sentence(note) for note in part.texts("notes")),
+    ]
     return " ".join(text for text in texts if text)
+
+
+def _promise(part: Part) -> str:
+    """Whether what was found keeps within what private training promises."""
+    guarantee = part.part("guarantee")
+    if not guarantee:
+        return ""
+    defects = guarantee.texts("defects")
+    if defects:
+        return " ".join(sentence(defect) for defect in defects)
+    rows = [
+        f"{row.text('records')} records: {decimal(row.number('auc'))} of at most "
+        f"{decimal(row.number('bound'))}"
+        for row in guarantee.parts("patients")
+    ]
+    return f"Mean AUC within what is promised ({'; '.join(rows)})." if rows else ""
 
 
 def _group_price(part: Part, metric: str) -> str:
