@@ -318,7 +318,7 @@ def _release(
         membership,
         roster.patient_of_record,
         roster.labels,
-        stratum=_stratum(roster.labels),
+        stratum=stratum_of(roster.labels),
         seed=seed,
         smallest_cell=settings.smallest_cell,
         priors=tuple(declared.get("prior") or ()),
