@@ -135,12 +135,6 @@ def _sweep_table(summary: Part, points: tuple[Part, ...], metric: str) -> Table:
                 expected(exposed.number("null")),
                 signed_count(part.part("exposed_change")),
                 with_interval(
-                    decimal(part.part("mean_auc").number("estimate")),
-                    interval(
-                        part.part("mean_auc").number("low"), part.part("mean_auc").number("high")
-                    ),
-                ),
-                with_interval(
                     decimal(own.number("estimate")), interval(own.number("low"), own.number("high"))
                 ),
             )
@@ -154,7 +148,6 @@ def _sweep_table(summary: Part, points: tuple[Part, ...], metric: str) -> Table:
             "Exposed (95% interval)",
             "By chance",
             "Change in exposed",
-            "Mean AUC",
             metric,
         ),
         rows=tuple(rows),
