@@ -286,6 +286,9 @@ def test_counts_that_vary_together_differ_by_little() -> None:
     assert apart.removed is not None
     assert apart.removed.low < 0 < apart.removed.high
     assert counts_of(0.0, 5.0, 0.0, 4.0, 0.0).removed is None
+    few = counts_of(100, 0.4, 90.0, 0.4, 0.0)
+    assert few.removed is not None
+    assert few.removed.high == 1
     surely = [
         counts_of(100, 20, 90.0, 15.0, 0.0, compared=n).removed_at_least or 0.0 for n in (1, 10)
     ]

@@ -216,8 +216,12 @@ def counts_from(one: Moments, patients: int, *, seed: int, compared: int = 1) ->
         ends = np.quantile(share, [0.025, 0.975])
         middle = 1 - one.after / one.before
         bound = min(float(np.quantile(share, 0.025 / compared)), middle)
+        # Counts are whole patients and rounded outwards: where none may be left, all may be removed.
+        nobody = _interval(one.after, second, patients).low == 0
         removed = Estimate(
-            estimate=middle, low=min(float(ends[0]), middle), high=max(float(ends[1]), middle)
+            estimate=middle,
+            low=min(float(ends[0]), middle),
+            high=1.0 if nobody else max(float(ends[1]), middle),
         )
     return Counts(
         before=_interval(one.before, first, patients),
