@@ -216,7 +216,7 @@ def counts_from(one: Moments, patients: int, *, seed: int, compared: int = 1) ->
         ends = np.quantile(share, [0.025, 0.975])
         middle = 1 - one.after / one.before
         bound = min(float(np.quantile(share, 0.025 / compared)), middle)
-        # Counts are whole patients and rounded outwards: where none may be left, all may be removed.
+        # Counts are rounded outwards to patients: where none may be left, all may be removed.
         nobody = _interval(one.after, second, patients).low == 0
         removed = Estimate(
             estimate=middle,
