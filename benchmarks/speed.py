@@ -273,14 +273,13 @@ def peak(_: Path) -> None:
                 f"{seconds / 8:.3f} s",
                 f"{rate:.0f} GFLOP/s",
                 f"{100 * rate / most:.0f}%",
-                json.dumps(dict(outputs.speed)["milliseconds_per_model_and_step"]),
+                dict(outputs.speed)["models_at_once"],
             ]
         )
     text = (
-        f"One worker, one thread; sgemm peak {most:.0f} GFLOP/s per core. The last column is what "
-        "the worker measured to choose how many models to train at once: milliseconds per model "
-        "and step.\n\n"
-        + table(["hidden", "batch", "per model", "rate", "share of peak", "measured"], rows)
+        f"One worker, one thread; sgemm peak {most:.0f} GFLOP/s per core. Models at once: as many "
+        "of a block of 8 as the cache holds.\n\n"
+        + table(["hidden", "batch", "per model", "rate", "share of peak", "at once"], rows)
     )
     record("peak", "Share of the peak while training", f"{COMMAND} peak", text)
 

@@ -172,6 +172,79 @@ def demonstration() -> Summary:
     return summary
 
 
+def _figure(estimate: float, reach: float, **more: Any) -> Summary:  # noqa: ANN401
+    return {"estimate": estimate, "low": estimate - reach, "high": estimate + reach, **more}
+
+
+def protection(name: str, exposed: float, removed: float, cost: float) -> Summary:
+    """An entry of a protection that leaves so many of 21 patients exposed."""
+    return {
+        "name": name,
+        "kind": "recipe",
+        "change": {"recipe": {"weight_decay": 1.0}},
+        "patients": 6000,
+        "models": 64,
+        "exposed": {"0.9": _figure(exposed, 2.0, null=0.0)},
+        "exposed_before": {"0.9": _figure(21.0, 6.0)},
+        "exposed_change": _figure(exposed - 21.0, 4.0),
+        "removed": _figure(removed, 0.08),
+        "removed_at_least": removed - 0.1,
+        "mean_auc": _figure(0.6, 0.01),
+        "mean_auc_change": _figure(-0.02, 0.004, n=6000),
+        "worst_group": {
+            "attribute": "race",
+            "group": "Asian",
+            "patients": 44,
+            "change": _figure(-0.05, 0.03),
+            "method": "chosen on one half",
+        },
+        "utility": _figure(0.62 - cost, 0.004, n=64),
+        "utility_change": _figure(-cost, 0.002, n=64, method="paired by model"),
+        "utility_lost_at_most": cost + 0.003,
+        "worst_group_utility_change": {
+            "attribute": "race",
+            "group": "Asian",
+            **_figure(-cost - 0.02, 0.01),
+        },
+        "method": "the same membership",
+        "parameters": 43009,
+        "notes": [],
+        "recommended": False,
+    }
+
+
+def protections() -> list[Summary]:
+    """Several protections: good, dear, useless, harmful, one that was not tried, one of layers."""
+    found = [
+        protection("weight decay 1", 4.0, 0.8, 0.001),
+        protection("DP-SGD", 2.0, 0.9, 0.05),
+        protection("nothing much", 21.0, 0.0, 0.0),
+        protection("<b>harm</b>", 30.0, -0.4, 0.02),
+    ]
+    found[0]["recommended"] = True
+    found.append({"name": "without patients above 0.9", "reason": "too few", "recommended": False})
+    layered = protection("without the 5% most exposed", 6.0, 0.7, 0.0)
+    side = {
+        "patients": 300,
+        "before": {"0.9": _figure(15.0, 5.0)},
+        "after": {"0.9": _figure(6.0, 2.0)},
+        "change": _figure(2.0, 1.0),
+        "mean_auc_before": _figure(0.8, 0.01),
+        "mean_auc": _figure(0.5, 0.01),
+    }
+    layered["layers"] = {"removed": side, "remaining": side | {"patients": 5700}, "method": "m"}
+    return [*found, layered]
+
+
+def sizes() -> list[Summary]:
+    """Three sizes of a model, the middle one the audited."""
+    found = []
+    for width, parameters, exposed in ((4, 3_000, 5.0), (8, 12_000, 21.0), (16, 46_000, 60.0)):
+        point = protection(f"width {width}", exposed, 0.1, 0.0)
+        found.append(point | {"parameters": parameters, "base": width == 8})
+    return found
+
+
 def with_later_parts() -> Summary:
     """Stability, planning, deployment, protection and decision, which later stages fill."""
     summary = rare_tail()
@@ -195,7 +268,8 @@ def with_later_parts() -> Summary:
         "references": "all",
     }
     summary["exposure"] = exposures()
-    summary["protection"] = [{"name": "DP-SGD", "epsilon": 8.0, "exposed": {"0.9": 0}}]
+    summary["protection"] = protections()
+    summary["sweep"] = {"keys": ["width"], "points": sizes()}
     summary["decision"] = {"verdict": "inconclusive", "reasons": ["too few models"]}
     return summary
 

@@ -12,6 +12,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 _EXPORTS = {
+    "Access": "auscult.protection.seen",
     "Audit": "auscult.audit",
     "AuscultError": "auscult.errors",
     "Cohort": "auscult.cohort",
@@ -19,9 +20,11 @@ _EXPORTS = {
     "PythonRecipe": "auscult.recipes",
     "SklearnRecipe": "auscult.recipes",
     "TorchRecipe": "auscult.recipes",
+    "Variant": "auscult.protection.variants",
 }
 
 __all__ = [
+    "Access",
     "Audit",
     "AuscultError",
     "Cohort",
@@ -29,6 +32,7 @@ __all__ = [
     "PythonRecipe",
     "SklearnRecipe",
     "TorchRecipe",
+    "Variant",
 ]
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import time
 from collections.abc import Sequence
@@ -14,18 +12,30 @@ from numpy.typing import NDArray
 
 from auscult.analysis import AnalysisSettings
 from auscult.cohort import SMALLEST_CELL, Cohort, TrainingData
-from auscult.cost import Trial, refuse_what_does_not_fit
+from auscult.cost import Trial, VariantTrial, refuse_what_does_not_fit
 from auscult.crews import Engine, default_workers
-from auscult.design import Design, withheld_records
+from auscult.design import Design, Membership, withheld_records
 from auscult.engine import train, train_one
 from auscult.errors import ConfigError, RecipeError
 from auscult.exposure import Deployment, Inquiry, cells
 from auscult.files import toml_text
 from auscult.progress import SILENT, Progress
+from auscult.protection.assessment import Subject
+from auscult.protection.running import (
+    Plan,
+    Whole,
+    audit_variants,
+    digest,
+    lacking,
+    plans,
+    train_variants,
+    trained,
+)
+from auscult.protection.variants import Variant
 from auscult.queries import PLAIN, parse_queries
 from auscult.recipes.base import Recipe
 from auscult.release import Release
-from auscult.results import Planted, Result, Roster, write_results
+from auscult.results import Planted, Result, Roster, stratum_of, write_results
 from auscult.store import RunStore, missing_blocks, plan_blocks
 
 __all__ = ["Audit", "Result", "Trial"]
@@ -57,6 +67,10 @@ class Audit:
         What membership would reveal, to whom, and who could attack with what.
     release : Release, optional
         The model that is to go out, judged by the shadow models. Not part of the run's identity.
+    protect : sequence of Variant
+        Protections to try on the same membership; see :mod:`auscult.protection`.
+    sweep : sequence of Variant
+        Other recipes, usually sizes of a model, on the same membership.
 
     Examples
     --------
@@ -78,6 +92,8 @@ class Audit:
         withhold: float = 0.0,
         deployment: Deployment | None = None,
         release: Release | None = None,
+        protect: Sequence[Variant] = (),
+        sweep: Sequence[Variant] = (),
     ) -> None:
         self.cohort = cohort
         self.recipe = recipe
@@ -90,6 +106,8 @@ class Audit:
         self.withhold = withhold
         self.deployment = deployment
         self.release = release
+        self.protect = tuple(protect)
+        self.sweep = tuple(sweep)
 
     def check(self) -> None:
         """Validate everything that can be validated without training.
@@ -140,18 +158,48 @@ class Audit:
         reason = self.recipe.supports(self.cohort.training_data())
         if reason is not None:
             raise RecipeError(reason, where="recipe")
-        self.recipe.settings()
         if self.release is not None:
             self.release.check(self.cohort)
+        self.plans()
+
+    def plans(self) -> list[Plan]:
+        """The variants as they will be run, checked."""
+        return plans(self.protect, self.sweep, self.cohort, self.recipe, self.models)
 
     def trial(self, progress: Progress = SILENT) -> Trial:
         """Train one block of models in one worker and measure it; nothing is written."""
         self.check()
-        block = tuple(range(self._block_models()))
+        return self._trial(self.recipe, progress)
+
+    def variant_trials(self, trial: Trial, progress: Progress = SILENT) -> list[VariantTrial]:
+        """What each variant costs: another recipe is tried like the audit's own.
+
+        Parameters
+        ----------
+        trial : Trial
+            Of the audit's recipe: a variant that changes the cohort only costs as much.
+        progress : Progress
+        """
+        found = self.plans()
+        sets = {plan.slug: plan for plan in trained(found, self.recipe)}
+        tried = {
+            slug: trial if plan.variant.recipe is None else self._trial(plan.recipe, progress)
+            for slug, plan in sets.items()
+        }
+        seen: set[str] = set()
+        result = []
+        for plan in found:
+            own = tried.get(plan.slug) if plan.slug not in seen else None
+            seen.add(plan.slug)
+            result.append(VariantTrial(name=plan.name, trial=own))
+        return result
+
+    def _trial(self, recipe: Recipe, progress: Progress) -> Trial:
+        block = tuple(range(recipe.block_models(self.cohort.training_data(), self.models)))
         asked = time.perf_counter()
         outputs, times = train_one(
             self._training_data(),
-            self.recipe,
+            recipe,
             self._design().membership(),
             self.cohort.patient_of_record,
             seed=self.seed,
@@ -214,7 +262,7 @@ class Audit:
             out,
             fingerprint={
                 "cohort": self.cohort.fingerprint(),
-                "recipe": _digest(recipe),
+                "recipe": digest(recipe),
                 "models": str(self.models),
                 "seed": str(self.seed),
                 **({"queries": "; ".join(self.queries)} if self.queries else {}),
@@ -232,6 +280,9 @@ class Audit:
             inquiry = self._inquiry()
             if self.queries:
                 store.update_manifest(queries=[PLAIN, *self.queries])
+            variants = self.plans()
+            sets = 1 + len(trained(variants, self.recipe))
+            whole = Whole(progress, sets * self.models)
             train(
                 self._training_data(),
                 self.recipe,
@@ -240,10 +291,36 @@ class Audit:
                 store,
                 seed=self.seed,
                 engine=engine,
-                progress=progress,
+                progress=whole,
                 withheld=None if inquiry is None else inquiry.withheld,
             )
-            trained = time.perf_counter()
+            subject = self._subject(membership)
+            skipped = train_variants(
+                store,
+                variants,
+                self.cohort,
+                self.recipe,
+                membership,
+                subject,
+                models=self.models,
+                engine=engine,
+                progress=whole,
+            )
+            whole.end()
+            after_training = time.perf_counter()
+            parts = {}
+            if variants:
+                entries, sizes = audit_variants(
+                    store,
+                    variants,
+                    self.cohort,
+                    self.recipe,
+                    subject,
+                    skipped,
+                    models=self.models,
+                    progress=progress,
+                )
+                parts = {"protection": entries} | ({} if sizes is None else {"sweep": sizes})
             asked = None
             if self.release is not None:
                 cache = store.secret_path("release-answers")
@@ -258,11 +335,12 @@ class Audit:
                 asked=asked,
                 inquiry=inquiry,
                 progress=progress,
+                parts=parts,
             )
             timings["training_seconds"] = round(
-                timings.get("training_seconds", 0.0) + trained - start, 2
+                timings.get("training_seconds", 0.0) + after_training - start, 2
             )
-            timings["analysis_seconds"] = round(time.perf_counter() - trained, 2)
+            timings["analysis_seconds"] = round(time.perf_counter() - after_training, 2)
             store.update_manifest(
                 timings=timings,
                 recipe=recipe | {"facts": result.summary["recipe"]["facts"]},
@@ -271,12 +349,13 @@ class Audit:
         return result
 
     def _refuse_what_does_not_fit(self, store: RunStore, engine: Engine) -> None:
-        lacking = sum(len(block.models) for block in missing_blocks(store.blocks, store))
+        missing = sum(len(block.models) for block in missing_blocks(store.blocks, store))
+        missing += lacking(store, self.plans(), self.cohort, self.recipe, self.models)
         data = self.cohort.training_data()
         columns = 1 if data.task == "binary" else len(data.classes)
         refuse_what_does_not_fit(
             store.path,
-            output_bytes=4 * lacking * self.cohort.records * columns * self.answers,
+            output_bytes=4 * missing * self.cohort.records * columns * self.answers,
             data_bytes=data.inputs.nbytes,
             workers=0 if engine.kind != "local" else engine.workers or default_workers(),
         )
@@ -331,6 +410,19 @@ class Audit:
             return None
         return Inquiry(queries=self.queries, withheld=self._withheld(), deployment=self.deployment)
 
+    def _subject(self, membership: Membership) -> Subject:
+        return Subject(
+            membership=membership,
+            patient_of_record=self.cohort.patient_of_record,
+            groups=self.cohort.groups,
+            labels=self.cohort.labels,
+            stratum=stratum_of(self.cohort.labels),
+            seed=self.seed,
+            smallest_cell=self.smallest_cell,
+            queries=None if self._inquiry() is None else (0,),
+            withheld=self._withheld(),
+        )
+
     def _design(self) -> Design:
         return Design(models=self.models, patients=self.cohort.patients, seed=self.seed)
 
@@ -374,14 +466,3 @@ def _model_name(settings: dict[str, Any], kind: str) -> str:
         if isinstance(value, str):
             return value.rsplit(":", 1)[-1] if key != "model" else value
     return kind
-
-
-def _digest(value: Any) -> str:  # noqa: ANN401
-    text = json.dumps(value, sort_keys=True, default=_plain)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _plain(value: Any) -> Any:  # noqa: ANN401
-    if isinstance(value, np.generic):
-        return value.item()
-    raise TypeError(f"{type(value).__name__} is no setting")

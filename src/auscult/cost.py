@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ ANALYSIS_START_SECONDS = 6.0
 ANALYSIS_SECONDS_PER_SIGNAL = 1.0e-6  # on two cores, all attacks and the null included
 CELL_SECONDS = 0.3  # one access with one knowledge, its null included
 CELL_SECONDS_PER_SIGNAL = 1.5e-6
+VARIANT_ANALYSIS_SECONDS = 2.0
 TASK_BYTES = 400_000_000  # an interpreter with its libraries
 SPARE_DISK = 50_000_000  # secrets, results and report
 ANALYSIS_COPIES = 4  # signals, signals by record, scores, and room for pieces
@@ -51,6 +53,21 @@ class Trial:
     output_bytes: int
     facts: dict[str, Any]
     notes: dict[str, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class VariantTrial:
+    """A protection or a size of the sweep.
+
+    Attributes
+    ----------
+    name : str
+    trial : Trial or None
+        None where no models of its own are trained.
+    """
+
+    name: str
+    trial: Trial | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +113,27 @@ def expected(trial: Trial, *, models: int, records: int, workers: int, cells: in
             workers * trial.worker_bytes + TASK_BYTES, TASK_BYTES + 4 * ANALYSIS_COPIES * signals
         ),
         disk_bytes=trial.output_bytes + SPARE_DISK,
+    )
+
+
+def expected_of_variants(
+    variants: Sequence[VariantTrial], *, models: int, records: int, workers: int
+) -> Cost:
+    """Cost of all variants together, beside that of the audit.
+
+    A variant's analysis leaves out the attacks over all records and takes about half of one.
+    """
+    costs = [
+        expected(one.trial, models=models, records=records, workers=workers)
+        for one in variants
+        if one.trial is not None
+    ]
+    each = VARIANT_ANALYSIS_SECONDS + 0.5 * ANALYSIS_SECONDS_PER_SIGNAL * models * records
+    return Cost(
+        training_seconds=sum(cost.training_seconds for cost in costs),
+        analysis_seconds=each * (len(variants) + 1) if variants else 0.0,
+        memory_bytes=max((cost.memory_bytes for cost in costs), default=0),
+        disk_bytes=sum(cost.disk_bytes - SPARE_DISK for cost in costs),
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,7 @@ REPORT = Path("report.html")
 PATIENTS = "patients.parquet"
 RECORDS = "records.parquet"
 RELEASE = "release.parquet"
+COHORT = "cohort.npz"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -206,6 +208,7 @@ def write_results(
     asked: Asked | None = None,
     inquiry: Inquiry | None = None,
     progress: Progress = SILENT,
+    parts: Mapping[str, Any] | None = None,
 ) -> Result:
     """Analyse a finished store and write everything the run directory promises.
 
@@ -221,6 +224,8 @@ def write_results(
     inquiry : Inquiry, optional
         What the models were asked besides the records, and for which deployment.
     progress : Progress
+    parts : mapping, optional
+        Further parts of the summary, for example "protection".
     """
     outputs = store.outputs()
     membership = store.read_membership()
@@ -242,6 +247,7 @@ def write_results(
         "protection": [],
         "decision": {},
         "release": None,
+        **(parts or {}),
     }
     if asked is not None:
         summary["release"] = _release(
@@ -252,6 +258,7 @@ def write_results(
     if roster.planted is not None:
         summary["planted"] = _planted(roster.planted, findings.patients)
     _write_secrets(store, roster, findings, inquiry)
+    _write_cohort(store, roster, settings, inquiry)
     write_bytes(store.path / GROUPS, groups_csv(summary).encode())
     write_summary(store.path, summary)
     return Result(store.path)
@@ -290,7 +297,7 @@ def _assess(
         withheld=withheld,
     )
     signals = signals_from_outputs(outputs, known, queries)
-    stratum = None if labels is None else _stratum(labels)
+    stratum = None if labels is None else stratum_of(labels)
     patient_of_record = roster.patient_of_record
     if withheld is not None:
         # The patient is attacked with what was trained on; the other records are an attack apart.
@@ -329,7 +336,7 @@ def _exposure(
         _known_labels(roster, outputs),
         membership,
         roster.patient_of_record,
-        None if roster.labels is None else _stratum(roster.labels),
+        None if roster.labels is None else stratum_of(roster.labels),
         inquiry,
         seed=seed,
         smallest_cell=settings.smallest_cell,
@@ -358,7 +365,7 @@ def _release(
         membership,
         roster.patient_of_record,
         roster.labels,
-        stratum=_stratum(roster.labels),
+        stratum=stratum_of(roster.labels),
         seed=seed,
         smallest_cell=settings.smallest_cell,
         priors=tuple(declared.get("prior") or ()),
@@ -389,12 +396,30 @@ def _planted(planted: Planted, patients: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def _stratum(labels: NDArray[np.int64]) -> NDArray[np.int64]:
+def stratum_of(labels: NDArray[np.int64]) -> NDArray[np.int64]:
     """Class of each record; for several labels, the combination of them."""
     if labels.ndim == 1:
         return labels
     _, inverse = np.unique(labels, axis=0, return_inverse=True)
     return np.asarray(inverse, dtype=np.int64).reshape(-1)
+
+
+def _write_cohort(
+    store: RunStore, roster: Roster, settings: AnalysisSettings, inquiry: Inquiry | None
+) -> None:
+    """Whose each record is and its label, so that finished runs can be compared."""
+    arrays: dict[str, Any] = {
+        "patient_of_record": roster.patient_of_record,
+        "smallest_cell": np.int64(settings.smallest_cell),
+        "asked_more": np.bool_(inquiry is not None),
+    }
+    if inquiry is not None and inquiry.withheld is not None:
+        arrays["withheld"] = inquiry.withheld
+    if roster.labels is not None:
+        arrays["labels"] = roster.labels
+    content = io.BytesIO()
+    np.savez_compressed(content, **arrays)
+    write_bytes(store.secret_path(COHORT), content.getvalue(), secret=True)
 
 
 def _write_secrets(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from auscult.cost import Trial, expected, in_bytes
+from auscult.cost import Trial, VariantTrial, expected, expected_of_variants, in_bytes
 from auscult.crews import default_workers
 from auscult.display import duration
 from auscult.errors import CohortError
@@ -248,6 +248,38 @@ def describe_trial(audit: Audit, trial: Trial, workers: int | None) -> str:
         )
     free = shutil.disk_usage(".").free
     if free < cost.disk_bytes:
+        lines.append(f"Warning  {in_bytes(free)} are free on this disk: use another (run --out)")
+    return "\n".join(lines)
+
+
+def describe_variants(
+    audit: Audit, trial: Trial, variants: Sequence[VariantTrial], workers: int | None
+) -> str:
+    """What the variants will take, each and with the audit."""
+    count = min(workers or default_workers(), math.ceil(audit.models / trial.models))
+    size = {"models": audit.models, "records": audit.cohort.records, "workers": count}
+    own = expected(trial, **size)
+    all_of_them = expected_of_variants(variants, **size)
+    lines = []
+    for one in variants:
+        if one.trial is None:
+            lines.append(f"Variant  {one.name}: no models of its own")
+        else:
+            each = duration_of(one.trial.seconds / one.trial.models)
+            cost = expected(one.trial, **size)
+            lines.append(
+                f"Variant  {one.name}: a model takes {each}, training "
+                f"{duration_of(cost.training_seconds)}"
+            )
+    training = own.training_seconds + all_of_them.training_seconds
+    analysis = own.analysis_seconds + all_of_them.analysis_seconds
+    disk = own.disk_bytes + all_of_them.disk_bytes
+    lines.append(
+        f"Together about {duration_of(training + analysis)} (training {duration_of(training)}, "
+        f"analysis {duration_of(analysis)}), disk about {in_bytes(disk)}"
+    )
+    free = shutil.disk_usage(".").free
+    if free < disk:
         lines.append(f"Warning  {in_bytes(free)} are free on this disk: use another (run --out)")
     return "\n".join(lines)
 

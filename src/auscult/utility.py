@@ -40,6 +40,23 @@ class _Interval:
         return {"mean": self.mean, "low": self.low, "high": self.high, "n": self.n}
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class UtilityPerModel:
+    """Utility of each model; NaN where a class has too few records.
+
+    Attributes
+    ----------
+    outside, members : float64 array, shape (models,)
+        On the model's own OUT patients, and on its members.
+    by_group : dict of (attribute, group) to float64 array, shape (models,)
+        On the model's own OUT patients of each group shown.
+    """
+
+    outside: NDArray[np.float64]
+    members: NDArray[np.float64]
+    by_group: dict[tuple[str, str], NDArray[np.float64]]
+
+
 def model_utility(
     outputs: Outputs,
     labels: NDArray[np.int64],
@@ -88,6 +105,51 @@ def model_utility(
             "reason": "not estimable: the outputs are ready signals, not predictions",
         }
         return models, {}
+    found = utility_per_model(
+        outputs,
+        labels,
+        membership,
+        patient_of_record,
+        groups,
+        smallest_cell=smallest_cell,
+        queries=queries,
+        withheld=withheld,
+    )
+    metric = "auroc" if task == "binary" else "macro_auroc"
+    mine = _interval(found.outside)
+    if mine is None:
+        reason = f"not estimable: a class has fewer than {FEWEST_OF_A_CLASS} records"
+        models["learned"] = {"verdict": None, "reason": reason}
+        return models, {}
+    theirs = _interval(found.members)
+    models["utility"] = mine.as_dict() | {
+        "metric": metric,
+        "chance": 0.5,
+        "on": "each model's own OUT patients",
+        "method": METHODS[metric] + "; mean over models, 95% interval over models",
+        "members": None if theirs is None else theirs.as_dict(),
+    }
+    models["learned"] = _verdict(mine)
+    by_group: dict[str, dict[str, dict[str, Any]]] = {}
+    for (name, group), values in found.by_group.items():
+        here = _interval(values)
+        if here is not None:
+            by_group.setdefault(name, {})[group] = {"metric": metric} | here.as_dict()
+    return models, by_group
+
+
+def utility_per_model(
+    outputs: Outputs,
+    labels: NDArray[np.int64],
+    membership: Membership,
+    patient_of_record: NDArray[np.int64],
+    groups: pd.DataFrame | None = None,
+    *,
+    smallest_cell: int = SMALLEST_CELL,
+    queries: Sequence[int] | None = None,
+    withheld: NDArray[np.bool_] | None = None,
+) -> UtilityPerModel:
+    """Utility of each model on its OUT and on its IN patients; see :func:`model_utility`."""
     pools = _pools(groups, smallest_cell)
     outside: list[float] = []
     members: list[float] = []
@@ -103,27 +165,11 @@ def model_utility(
             rows = ~is_member & patients[patient_of_record]
             value = _auroc(scores[rows], labels[rows], outputs.kind)
             per_group.setdefault((name, group), []).append(value)
-    metric = "auroc" if task == "binary" else "macro_auroc"
-    mine = _interval(np.array(outside))
-    if mine is None:
-        reason = f"not estimable: a class has fewer than {FEWEST_OF_A_CLASS} records"
-        models["learned"] = {"verdict": None, "reason": reason}
-        return models, {}
-    theirs = _interval(np.array(members))
-    models["utility"] = mine.as_dict() | {
-        "metric": metric,
-        "chance": 0.5,
-        "on": "each model's own OUT patients",
-        "method": METHODS[metric] + "; mean over models, 95% interval over models",
-        "members": None if theirs is None else theirs.as_dict(),
-    }
-    models["learned"] = _verdict(mine)
-    by_group: dict[str, dict[str, dict[str, Any]]] = {}
-    for (name, group), values in per_group.items():
-        found = _interval(np.array(values))
-        if found is not None:
-            by_group.setdefault(name, {})[group] = {"metric": metric} | found.as_dict()
-    return models, by_group
+    return UtilityPerModel(
+        outside=np.array(outside),
+        members=np.array(members),
+        by_group={key: np.array(values) for key, values in per_group.items()},
+    )
 
 
 def _pools(

@@ -66,7 +66,12 @@ def check(
     from auscult.config import load
     from auscult.display import progress_for
     from auscult.results import read_summary_file
-    from auscult.starting import describe_cohort, describe_planning, describe_trial
+    from auscult.starting import (
+        describe_cohort,
+        describe_planning,
+        describe_trial,
+        describe_variants,
+    )
 
     loaded = load(configuration)
     found = None if pilot is None else read_summary_file(pilot)
@@ -77,6 +82,9 @@ def check(
         typer.echo(f"Release  {audit.release.plan(audit.cohort.training_data())}")
     trial = audit.trial(progress_for())
     typer.echo(describe_trial(audit, trial, workers))
+    if audit.protect or audit.sweep:
+        variants = audit.variant_trials(trial, progress_for())
+        typer.echo(describe_variants(audit, trial, variants, workers))
     typer.echo(describe_planning(audit.models, width, found))
 
 
@@ -119,6 +127,11 @@ def status(run: Annotated[Path, typer.Argument(help="Run directory.")]) -> None:
         f"Models: {found.models_done} of {found.models_total} "
         f"({found.blocks_done} of {found.blocks_total} blocks)"
     )
+    for folder in sorted((run / "protection").glob("*/manifest.json")):
+        part = RunStore.open(folder.parent).status()
+        typer.echo(
+            f"Variant {folder.parent.name}: {part.models_done} of {part.models_total} models"
+        )
     typer.echo(f"Writing now: {found.writer or 'nobody'}")
     typer.echo(f"Results: {'there' if found.results else 'not yet'}")
     typer.echo(f"Report: {'there' if found.report else 'not yet'}")

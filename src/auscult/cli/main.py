@@ -11,7 +11,14 @@ from typing import Annotated
 import typer
 
 from auscult import __version__
-from auscult.cli import audits, blind, data, gate, scores  # noqa: F401 - importing them adds their commands
+from auscult.cli import (  # noqa: F401 - importing them adds their commands
+    audits,
+    blind,
+    data,
+    gate,
+    runs,
+    scores,
+)
 from auscult.cli.common import app
 from auscult.errors import AuscultError
 

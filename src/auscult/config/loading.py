@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +16,13 @@ from auscult.config.cohort import CohortPart, JoinPart
 from auscult.config.dataset import DATASET, FILES, AnyCohortPart, DatasetPart
 from auscult.config.deployment import DeploymentPart
 from auscult.config.part import Part
+from auscult.config.protect import (
+    AccessChange,
+    CohortChange,
+    ProtectPart,
+    SweepPart,
+    recipe_part,
+)
 from auscult.config.recipe import RECIPE_PARTS, DpPart, RecipePart
 from auscult.config.release import ReleasePart
 from auscult.errors import AuscultError, ConfigError
@@ -49,6 +57,8 @@ class Configuration(Part):
     audit: AuditPart = AuditPart()
     deployment: DeploymentPart | None = None
     release: ReleasePart | None = None
+    protect: list[ProtectPart] = Field(default_factory=list)
+    sweep: SweepPart | None = None
 
 
 class LoadedConfiguration:
@@ -73,9 +83,12 @@ class LoadedConfiguration:
         deployment = self.content.deployment
         cohort = self.cohort(progress) if cohort is None else cohort
         part = self.content.release
+        base, sweep = self.content.recipe.given(), self.content.sweep
         return Audit(
             cohort,
             self.content.recipe.recipe(self.folder),
+            protect=[part.variant(base, self.folder) for part in self.content.protect],
+            sweep=[] if sweep is None else sweep.variants(base, self.folder),
             **self.content.audit.settings(),
             deployment=None if deployment is None else deployment.deployment(),
             release=None
@@ -133,16 +146,32 @@ def parse(content: dict[str, Any], where: str) -> Configuration:
         Names the first key that is wrong, and how many more there are.
     """
     try:
-        return Configuration.model_validate(content)
+        found = Configuration.model_validate(content)
     except ValidationError as error:
-        problems = error.errors(include_url=False, include_context=True)
-        first = problems[0]
-        # The name of the chosen kind of recipe is a step of pydantic's path, not of the file's.
-        steps = [str(step) for step in first["loc"]]
-        if len(steps) > 1 and steps[0] == "recipe" and steps[1] in ("torch", "sklearn", "python"):
-            del steps[1]
-        more = f" ({len(problems) - 1} more after it)" if len(problems) > 1 else ""
-        raise _problem(first, steps, where, more) from None
+        raise _first_problem(error, [], where) from None
+    base = found.recipe.given()
+    changes = [(f"protect.{i}", part.recipe) for i, part in enumerate(found.protect)]
+    if found.sweep is not None:
+        changes += [("sweep", change) for change in found.sweep.changes()]
+    for place, change in changes:
+        try:
+            if change:
+                recipe_part(base, change)
+        except ValidationError as error:
+            raise _first_problem(error, [place, "recipe"], where) from None
+    return found
+
+
+def _first_problem(error: ValidationError, place: list[str], where: str) -> AuscultError:
+    problems = error.errors(include_url=False, include_context=True)
+    first = problems[0]
+    # The name of the chosen kind of recipe is a step of pydantic's path, not of the file's.
+    steps = [*place, *(str(step) for step in first["loc"])]
+    kind = 1 + steps.index("recipe") if "recipe" in steps else 0
+    if 0 < kind < len(steps) and steps[kind] in ("torch", "sklearn", "python"):
+        del steps[kind]
+    more = f" ({len(problems) - 1} more after it)" if len(problems) > 1 else ""
+    return _problem(first, steps, where, more)
 
 
 def _problem(first: Any, steps: list[str], where: str, more: str) -> AuscultError:  # noqa: ANN401
@@ -181,8 +210,16 @@ def _known_keys(steps: list[str]) -> list[str]:
         "audit": [AuditPart],
         "deployment": [DeploymentPart],
         "release": [ReleasePart],
+        "protect": [ProtectPart],
+        "sweep": [SweepPart],
     }
-    if steps[:2] == ["recipe", "dp"]:
-        return list(DpPart.model_fields)
-    models = parts.get(steps[0], []) if steps else [Configuration]
+    models: Sequence[type[BaseModel]]
+    if steps[-2:] == ["recipe", "dp"]:
+        models = [DpPart]
+    elif "recipe" in steps:
+        models = RECIPE_PARTS
+    elif steps[-1:] in (["cohort"], ["access"]) and len(steps) > 1:
+        models = [CohortChange if steps[-1] == "cohort" else AccessChange]
+    else:
+        models = parts.get(steps[0], []) if steps else [Configuration]
     return list(dict.fromkeys(name for model in models for name in model.model_fields))

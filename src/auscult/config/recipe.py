@@ -46,6 +46,7 @@ class TorchPart(Part):
     scaling: Literal["members", "fixed"] | None = None
     weights: str | None = None
     backbone_trained_on_cohort: bool | None = None
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] | None = None
     image_size: Annotated[int, Field(ge=8)] | None = None
     stack: Literal["auto", "always", "never"] | None = None
     device: Literal["auto", "cpu", "cuda"] | None = None

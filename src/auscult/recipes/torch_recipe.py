@@ -57,6 +57,8 @@ class TorchRecipe(Recipe):
     learning_rate, weight_decay : float
     momentum : float
         Of "sgd".
+    label_smoothing : float
+        Share of each target that is spread evenly over its classes, 0 to below 1.
     schedule : {"constant", "cosine"}
         Of the learning rate.
     warmup_epochs : float
@@ -112,6 +114,7 @@ class TorchRecipe(Recipe):
         learning_rate: float = 1e-3,
         weight_decay: float = 0.01,
         momentum: float = 0.9,
+        label_smoothing: float = 0.0,
         schedule: str = "constant",
         warmup_epochs: float = 0,
         ema: float = 0,
@@ -137,6 +140,7 @@ class TorchRecipe(Recipe):
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
         self.momentum = momentum
+        self.label_smoothing = label_smoothing
         self.schedule = schedule
         self.warmup_epochs = warmup_epochs
         self.ema = ema
@@ -152,7 +156,6 @@ class TorchRecipe(Recipe):
         self.folder = None if folder is None else Path(folder)
         self.dp = dp
         self._kept: tuple[TableInputs | ArrayInputs, Encoded] | None = None
-        self._measured: tuple[int, int, dict[str, float]] | None = None
         self._features: Features | None = None
 
     def settings(self) -> dict[str, Any]:
@@ -179,6 +182,11 @@ class TorchRecipe(Recipe):
         settings |= used(self.__dict__)
         if self.augment:
             settings["augment"] = {one.name: one.amount for one in parse(self.augment)}
+        if self.dp is not None and self.label_smoothing:
+            raise ConfigError(
+                "private training does not smooth labels: it would be ignored",
+                where="recipe.label_smoothing",
+            )
         if self.dp is not None:
             settings["dp"] = DpSettings.read(self.dp).as_settings()
         # Device, number format and stacking change the last digits: they are part of the identity.
@@ -273,6 +281,7 @@ class TorchRecipe(Recipe):
             weight_decay=self.weight_decay,
             momentum=self.momentum,
             loss=kind,
+            label_smoothing=self.label_smoothing,
             schedule=self.schedule,
             warmup=round(self.warmup_epochs * steps),
             ema=self.ema,
@@ -350,7 +359,12 @@ class TorchRecipe(Recipe):
         """Train in place; returns why the models were not stacked, if they were not."""
         del data
         torch = _torch()
-        from auscult.recipes.torch_training import train_alone, train_stacked, why_not_stacked
+        from auscult.recipes.torch_training import (
+            models_at_once,
+            train_alone,
+            train_stacked,
+            why_not_stacked,
+        )
 
         first, device = assignments[0].model, labels.device
         reason = (
@@ -368,7 +382,7 @@ class TorchRecipe(Recipe):
                 )
         if reason is None:
             with explained(first, "training"):
-                together = self._together(modules, encoded, labels, assignments, plan, speed)
+                together = speed["models_at_once"] = models_at_once(modules)
                 for start in range(0, len(modules), together):
                     group = slice(start, start + together)
                     train_stacked(
@@ -400,9 +414,11 @@ class TorchRecipe(Recipe):
     ) -> str | None:
         """As :meth:`_train_openly`, with differential privacy."""
         from auscult.recipes.torch_private import Privacy, train_privately
+        from auscult.recipes.torch_training import models_at_once
 
-        def together(train: Callable[..., None]) -> int:
-            return self._together(modules, encoded, labels, assignments, plan, speed, train)
+        def together(_: Callable[..., None]) -> int:
+            speed["models_at_once"] = models_at_once(modules)
+            return int(speed["models_at_once"])
 
         return train_privately(
             modules,
@@ -451,29 +467,8 @@ class TorchRecipe(Recipe):
         return torch.float64 if self.dtype == "float64" else torch.float32  # type: ignore[no-any-return]
 
     def __getstate__(self) -> dict[str, Any]:
-        """What was measured and kept stays in the process that made it."""
-        return self.__dict__ | {"_kept": None, "_measured": None, "_features": None}
-
-    def _together(
-        self,
-        modules: Sequence[nn.Module],
-        encoded: Encoded,
-        labels: torch.Tensor,
-        assignments: Sequence[Assignment],
-        plan: Plan,
-        speed: dict[str, Any],
-        train: Callable[..., None] | None = None,
-    ) -> int:
-        """Models at once in this process: measured for its first block, kept for the others."""
-        from auscult.recipes.torch_training import best_together
-
-        if self._measured is None or self._measured[0] != len(modules):
-            best, milliseconds = best_together(modules, encoded, labels, assignments, plan, train)
-            self._measured = (len(modules), best, milliseconds)
-        _, best, milliseconds = self._measured
-        speed["models_at_once"] = best
-        speed["milliseconds_per_model_and_step"] = milliseconds
-        return best
+        """What was kept stays in the process that made it."""
+        return self.__dict__ | {"_kept": None, "_features": None}
 
     def _maker(self) -> Maker:
         given = {"hidden": self.hidden, "width": self.width, "dropout": self.dropout}

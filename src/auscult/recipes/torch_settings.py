@@ -18,6 +18,7 @@ CHOICES = {
 }
 # Left out of a run's identity where they are not used, so that older runs keep theirs.
 UNUSED: Mapping[str, Any] = {
+    "label_smoothing": 0.0,
     "schedule": "constant",
     "warmup_epochs": 0,
     "ema": 0,
@@ -47,6 +48,12 @@ def check(settings: Mapping[str, Any]) -> None:
     if not 0 <= settings["ema"] < 1:
         raise ConfigError(
             f"{settings['ema']} is no decay", where="recipe.ema", expected="0, or 0.999 or the like"
+        )
+    if not 0 <= settings["label_smoothing"] < 1:
+        raise ConfigError(
+            f"{settings['label_smoothing']:g} is no share",
+            where="recipe.label_smoothing",
+            expected="0 or more, below 1",
         )
     if not 0 <= settings["warmup_epochs"] < settings["epochs"]:
         raise ConfigError(

@@ -9,12 +9,10 @@ by element (Adam, AdamW, SGD) treat a stack as its parts. Imports torch: load it
 
 from __future__ import annotations
 
-import copy
 import math
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -34,7 +32,8 @@ from auscult.recipes.torch_schedule import WeightAverage, learning_rate_at
 PREDICT_AT_ONCE = 512
 # Measured on a CPU: wide networks take 3 ms per small image in batches of 64, 5 in batches of 512.
 PREDICT_NUMBERS = 2**18
-TRIAL_STEPS = 4
+STACK_BYTES = 8 << 20
+BYTES_PER_WEIGHT = 16  # weight, gradient and two moments in 32 bits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +47,8 @@ class Plan:
     optimizer : str
     learning_rate, weight_decay, momentum : float
     loss : {"sigmoid", "softmax", "multilabel"}
+    label_smoothing : float
+        Share of each target that is spread evenly over its classes.
     schedule : {"constant", "cosine"}
     warmup : int
         Steps over which the learning rate rises.
@@ -65,6 +66,7 @@ class Plan:
     weight_decay: float
     momentum: float
     loss: str
+    label_smoothing: float = 0.0
     schedule: str = "constant"
     warmup: int = 0
     ema: float = 0.0
@@ -105,7 +107,9 @@ def steps_per_epoch(records: int, batch_size: int) -> int:
     return max(1, math.ceil(records / 2 / batch_size))
 
 
-def loss_of(outputs: Tensor, labels: Tensor, weights: Tensor, kind: str) -> Tensor:
+def loss_of(
+    outputs: Tensor, labels: Tensor, weights: Tensor, kind: str, smoothing: float = 0.0
+) -> Tensor:
     """Weighted mean loss of one model's batch.
 
     Parameters
@@ -114,18 +118,23 @@ def loss_of(outputs: Tensor, labels: Tensor, weights: Tensor, kind: str) -> Tens
     labels : tensor, shape (records,) or (records, labels)
     weights : tensor, shape (records,)
     kind : {"sigmoid", "softmax", "multilabel"}
+    smoothing : float
+        Share of each target that is spread evenly over its classes (Szegedy et al. 2016).
     """
-    return (record_losses(outputs, labels, kind) * weights).sum() / weights.sum()
+    return (record_losses(outputs, labels, kind, smoothing) * weights).sum() / weights.sum()
 
 
-def record_losses(outputs: Tensor, labels: Tensor, kind: str) -> Tensor:
+def record_losses(outputs: Tensor, labels: Tensor, kind: str, smoothing: float = 0.0) -> Tensor:
     """Loss of each record, shape (records,); arguments as of :func:`loss_of`."""
     if kind == "softmax":
-        return nn.functional.cross_entropy(outputs, labels, reduction="none")
-    truth = labels[:, None] if kind == "sigmoid" else labels
-    return nn.functional.binary_cross_entropy_with_logits(
-        outputs, truth.to(outputs.dtype), reduction="none"
-    ).mean(dim=1)
+        return nn.functional.cross_entropy(
+            outputs, labels, reduction="none", label_smoothing=smoothing
+        )
+    truth = (labels[:, None] if kind == "sigmoid" else labels).to(outputs.dtype)
+    if smoothing:
+        truth = truth * (1 - smoothing) + smoothing / 2
+    each = nn.functional.binary_cross_entropy_with_logits(outputs, truth, reduction="none")
+    return each.mean(dim=1)
 
 
 def batches(assignment: Assignment, plan: Plan) -> Iterator[NDArray[np.int64]]:
@@ -135,47 +144,18 @@ def batches(assignment: Assignment, plan: Plan) -> Iterator[NDArray[np.int64]]:
         yield from np.array_split(rng.permutation(assignment.members), plan.steps)
 
 
-def best_together(
-    modules: Sequence[nn.Module],
-    encoded: Encoded,
-    labels: Tensor,
-    assignments: Sequence[Assignment],
-    plan: Plan,
-    train: Callable[..., None] | None = None,
-) -> tuple[int, dict[str, float]]:
-    """How many models to train at once: the number with the least time per model and step.
+def models_at_once(modules: Sequence[nn.Module]) -> int:
+    """How many models to train in one step: as many as the cache holds, a power of two.
 
-    A few steps are measured on copies of the modules for 1, 2, 4, ... models at once. Small
-    networks gain much from company, wide ones lose by leaving the cache. The choice changes the
-    time only: every model has its own seed. `train` is :func:`train_stacked` or takes its place.
-
-    Returns
-    -------
-    together : int
-    milliseconds : dict of str to float
-        Measured per model and step, for each number tried.
+    Small networks gain much from company, wide ones lose by leaving the cache. The number must
+    follow from the networks alone: products of larger stacks round differently, so a choice by
+    measured time gave other last digits on a busy machine, and a resumed run other results.
     """
-    most = len(modules)
-    train = train or train_stacked
-    tried = sorted({*(1 << i for i in range(most.bit_length()) if 1 << i < most), most})
-    if plan.epochs * plan.steps < 10 * TRIAL_STEPS or most == 1:
-        return most, {}
-    trial = replace(plan, epochs=1, steps=plan.steps)
-    milliseconds = {}
-    for number in tried:
-        copies = [copy.deepcopy(module) for module in modules[:number]]
-        some = assignments[:number]
-        train(copies, encoded, labels, some, trial, _ignore, most_steps=1)
-        start = time.perf_counter()
-        train(copies, encoded, labels, some, trial, _ignore, most_steps=TRIAL_STEPS)
-        seconds = time.perf_counter() - start
-        milliseconds[str(number)] = round(1000 * seconds / TRIAL_STEPS / number, 4)
-    best = min(tried, key=lambda number: milliseconds[str(number)])
-    return best, milliseconds
-
-
-def _ignore(_: float) -> None:
-    """Progress of a trial is nobody's."""
+    weights = sum(p.numel() for p in modules[0].parameters())
+    if next(modules[0].parameters()).device.type != "cpu":
+        return len(modules)
+    room = max(1, STACK_BYTES // (BYTES_PER_WEIGHT * weights))
+    return int(min(len(modules), 1 << (room.bit_length() - 1)))
 
 
 def train_stacked(
@@ -224,7 +204,7 @@ def train_stacked(
         w: Tensor,
     ) -> Tensor:
         outputs = shaped(functional_call(base, (p, f, b), (x,)))
-        return loss_of(outputs.to(w.dtype), y, w, plan.loss)
+        return loss_of(outputs.to(w.dtype), y, w, plan.loss, plan.label_smoothing)
 
     losses_of = vmap(one, in_dims=(0, None if shared else 0, 0, 0, 0, 0))
     places = list(range(first_place, first_place + len(modules)))
@@ -309,7 +289,9 @@ def train_alone(
         weights = torch.ones(len(rows), dtype=x.dtype, device=x.device)
         with plan.precision(x.device):
             outputs = shaped(module(x))
-            loss = loss_of(outputs.to(x.dtype), labels[picked], weights, plan.loss)
+            loss = loss_of(
+                outputs.to(x.dtype), labels[picked], weights, plan.loss, plan.label_smoothing
+            )
         torch.autograd.backward(loss)
         optimizer.rate = plan.rate(step)
         optimizer.step()

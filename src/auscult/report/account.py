@@ -1,14 +1,6 @@
-"""Sections that account for the audit: the cohort, how it was done, what it does not say.
-
-Also the section on protections, whose keys are free: they are shown as they
-stand, name and value, when a run has them.
-"""
+"""Sections that account for the audit: the cohort, how it was done, what it does not say."""
 
 from __future__ import annotations
-
-import json
-from collections.abc import Mapping, Sequence
-from typing import Any
 
 from auscult.report.answer import assessed
 from auscult.report.blocks import Block, Heading, Items, Paragraph, Section, Table
@@ -334,35 +326,6 @@ def _pretrained(facts: Part) -> list[tuple[str, str]]:
             )
         ]
     return []
-
-
-def free_sections(summary: Part) -> dict[str, Section]:
-    """Protections, for those that the summary holds."""
-    content = summary.content()
-    headings = {
-        "protection": ("What protection changes", "Protection"),
-    }
-    found = {}
-    for key, (heading, short) in headings.items():
-        value = content.get(key)
-        if not value:
-            continue
-        entries = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
-        blocks: list[Block] = []
-        for place, entry in enumerate(entries):
-            rows = _flat(entry if isinstance(entry, Mapping) else {"value": entry})
-            number = f" {place + 1}" if len(entries) > 1 else ""
-            blocks.append(
-                Table(
-                    caption=f"{short}{number}",
-                    columns=("What", "Value"),
-                    rows=tuple(rows),
-                    text_columns=frozenset({0, 1}),
-                    key=f"{key}-{place}",
-                )
-            )
-        found[key] = Section(key=key, heading=heading, short=short, blocks=tuple(blocks))
-    return found
 
 
 def _flat(content: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:

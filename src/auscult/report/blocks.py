@@ -99,7 +99,27 @@ class DotField:
     panels: tuple[Panel, ...]
 
 
-Plot = LineChart | IntervalChart | DotField
+@dataclass(frozen=True, kw_only=True)
+class Spot:
+    """A point in a plane, with a short mark that the legend or table explains."""
+
+    mark: str
+    x: Point
+    y: Point
+    style: str = "first"
+    title: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScatterChart:
+    """Points with their intervals over two axes."""
+
+    x: Axis
+    y: Axis
+    spots: tuple[Spot, ...]
+
+
+Plot = LineChart | IntervalChart | DotField | ScatterChart
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,6 +25,7 @@ from auscult.report.blocks import (
     Plot,
     Point,
     Row,
+    ScatterChart,
     Series,
 )
 from auscult.report.words import NOT_ESTIMABLE, shortened
@@ -61,6 +62,10 @@ def draw(plot: Plot, form: Format) -> tuple[Markup, ...]:
         return (_line_chart(plot, form),)
     if isinstance(plot, DotField):
         return (_dot_field(plot, form),)
+    if isinstance(plot, ScatterChart):
+        from auscult.report.scatter import scatter_chart
+
+        return (scatter_chart(plot, form),)
     pieces = max(1, math.ceil(len(plot.rows) / ROWS_PER_DRAWING))
     size = math.ceil(len(plot.rows) / pieces)
     return tuple(
@@ -149,31 +154,39 @@ class _Span:
 
 
 def _line_chart(chart: LineChart, form: Format) -> Markup:
-    sheet = _Sheet(form.width, form.height)
-    left, right = 5.0 + max(_breadth(t, form.text) for _, t in chart.y.ticks), form.width - 14
-    top = form.text * (3.6 if chart.marks else 2.2)
-    bottom = form.height - form.text * 3.4
-    x, y = _Span(chart.x, left + 8, right), _Span(chart.y, bottom, top)
-    sheet.text(0, form.text, chart.y.label, "axis-label")
-    for value, text in chart.y.ticks:
-        at = y.place(value)
-        sheet.path([(x.start, at), (x.end, at)], "grid")
-        sheet.text(left, at + form.text * 0.35, text, "tick", "end")
-    sheet.path([(x.start, bottom), (x.end, bottom)], "base")
-    room = (x.end - x.start) / max(1, len(chart.x.ticks) - 1)
-    every = 1 + int(max(_breadth(t, form.text) for _, t in chart.x.ticks) * 1.25 / room)
-    for place, (value, text) in enumerate(chart.x.ticks):
-        at = x.place(value)
-        sheet.path([(at, bottom), (at, bottom + 5)], "base")
-        if (len(chart.x.ticks) - 1 - place) % every == 0:
-            centre = min(at, form.width - _breadth(text, form.text) / 2)
-            sheet.text(centre, bottom + form.text * 1.6, text, "tick", "middle")
-    _wrapped_label(sheet, chart.x.label, x.start, x.end, form)
+    sheet, x, y, top, bottom = plane(chart.x, chart.y, form, headroom=bool(chart.marks))
     for mark in chart.marks:
         _mark(sheet, mark, x.place(mark.at), top, bottom, form)
     for series in reversed(chart.series):
         _series(sheet, series, x, y)
     return sheet.markup()
+
+
+def plane(
+    across: Axis, up: Axis, form: Format, *, headroom: bool
+) -> tuple[_Sheet, _Span, _Span, float, float]:
+    """Two axes with grid, ticks and labels; also where the plane begins and ends."""
+    sheet = _Sheet(form.width, form.height)
+    left, right = 5.0 + max(_breadth(t, form.text) for _, t in up.ticks), form.width - 14
+    top = form.text * (3.6 if headroom else 2.2)
+    bottom = form.height - form.text * 3.4
+    x, y = _Span(across, left + 8, right), _Span(up, bottom, top)
+    sheet.text(0, form.text, up.label, "axis-label")
+    for value, text in up.ticks:
+        at = y.place(value)
+        sheet.path([(x.start, at), (x.end, at)], "grid")
+        sheet.text(left, at + form.text * 0.35, text, "tick", "end")
+    sheet.path([(x.start, bottom), (x.end, bottom)], "base")
+    room = (x.end - x.start) / max(1, len(across.ticks) - 1)
+    every = 1 + int(max(_breadth(t, form.text) for _, t in across.ticks) * 1.25 / room)
+    for place, (value, text) in enumerate(across.ticks):
+        at = x.place(value)
+        sheet.path([(at, bottom), (at, bottom + 5)], "base")
+        if (len(across.ticks) - 1 - place) % every == 0:
+            centre = min(at, form.width - _breadth(text, form.text) / 2)
+            sheet.text(centre, bottom + form.text * 1.6, text, "tick", "middle")
+    _wrapped_label(sheet, across.label, x.start, x.end, form)
+    return sheet, x, y, top, bottom
 
 
 def _series(sheet: _Sheet, series: Series, x: _Span, y: _Span) -> None:

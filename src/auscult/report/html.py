@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from auscult.files import write_bytes
+from auscult.report.blocks import Page
 from auscult.report.view import page
 
 
@@ -34,6 +35,11 @@ def render(summary: Mapping[str, Any]) -> str:
     StoreError
         The summary is damaged or of another schema.
     """
+    return render_page(page(summary))
+
+
+def render_page(content: Page) -> str:
+    """Lay a page out; see :func:`render`."""
     from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
 
@@ -41,7 +47,6 @@ def render(summary: Mapping[str, Any]) -> str:
     from auscult.report.blocks import kind_of
     from auscult.report.words import NOT_ESTIMABLE
 
-    content = page(summary)
     style = _packaged("style.css")
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True

@@ -8,6 +8,7 @@ from typing import Any
 from auscult.report import (
     account,
     answer,
+    capacity,
     decision,
     exposure,
     groups,
@@ -17,6 +18,7 @@ from auscult.report import (
     patients,
     planted,
     precision,
+    protection,
     records,
     release,
     thresholds,
@@ -44,7 +46,6 @@ def page(summary: Mapping[str, Any]) -> Page:
         as not estimable.
     """
     part = read_summary(summary)
-    free = account.free_sections(part)
     sections = (
         decision.decision_section(part),
         thresholds.exposed_section(part),
@@ -58,7 +59,8 @@ def page(summary: Mapping[str, Any]) -> Page:
         exposure.exposure_section(part),
         release.release_section(part),
         guarantee.guarantee_section(part),
-        free.get("protection"),
+        protection.protection_section(part),
+        capacity.sweep_section(part),
         officer.officer_section(part),
         account.cohort_section(part),
         account.method_section(part),

@@ -8,6 +8,7 @@ all patients (Benjamini & Hochberg 1995).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -82,7 +83,7 @@ def exposed(
         estimate = float(tail.sum())
         error = SMOOTHING_ERROR * patients * spread[number]
         variance = float((tail * (1 - tail)).sum()) + error**2
-        low, high = _count_interval(estimate, variance, patients)
+        low, high = count_interval(estimate, variance, patients)
         p = risk.effect.take(usable).p_above(threshold)
         result.append(
             Exposed(
@@ -127,24 +128,9 @@ def _spread_of_prior(
     """
     kept = np.flatnonzero(usable)
     patients = kept.size
-    if patients > MOST_FOR_REPLICATES:
-        kept = kept[np.linspace(0, patients - 1, MOST_FOR_REPLICATES).astype(np.int64)]
-    effect, covariates = risk.effect.take(kept), risk.covariates.take(kept)
-    centre = predict_centre(effect, covariates)
+    kept = sample_for_replicates(kept)
     weights = risk.posterior.shapes
     shapes = list(weights)
-    tables = {pull: LikelihoodTable(effect, centre, pull) for pull in {s.pull for s in shapes}}
-    levels = ndtri(np.array(thresholds))
-
-    def learn(shape: Shape, rows: NDArray[np.int64] | None) -> NDArray[np.float64]:
-        table = tables[shape.pull]
-        return table.shares_above(table.fit(shape.strata, rows), levels)
-
-    settled = learn(heaviest(weights), None)
-
-    def replicate(draw: tuple[Shape, NDArray[np.int64]]) -> NDArray[np.float64]:
-        return learn(*draw)
-
     draws = [
         (
             shapes[int(rng.choice(len(shapes), p=list(weights.values())))],
@@ -152,16 +138,67 @@ def _spread_of_prior(
         )
         for _ in range(REPLICATES)
     ]
+    error = prior_errors(risk, kept, thresholds, draws, progress)
+    # A prior learned from all patients varies less than one learned from the sample.
+    return np.asarray(np.sqrt((error**2).mean(axis=0) * kept.size / patients))
+
+
+def sample_for_replicates(kept: NDArray[np.int64]) -> NDArray[np.int64]:
+    """At most so many of the patients, evenly spaced: replicates learn priors from them."""
+    if kept.size <= MOST_FOR_REPLICATES:
+        return kept
+    return kept[np.linspace(0, kept.size - 1, MOST_FOR_REPLICATES).astype(np.int64)]
+
+
+def prior_errors(
+    risk: PatientRisk,
+    kept: NDArray[np.int64],
+    thresholds: tuple[float, ...],
+    draws: Sequence[tuple[Shape, NDArray[np.int64]]],
+    progress: Progress = SILENT,
+) -> NDArray[np.float64]:
+    """How far off the share above each threshold is when the prior is learned again.
+
+    Parameters
+    ----------
+    risk : PatientRisk
+    kept : int64 array
+        Patients from whom priors are learned.
+    thresholds : tuple of float
+    draws : sequence of (Shape, int64 array)
+        Shape of the prior and places in `kept`, one pair per replicate.
+    progress : Progress
+        Advanced by one per replicate.
+
+    Returns
+    -------
+    float64 array, shape (replicates, thresholds)
+        Less what all of `kept` give in the heaviest shape.
+    """
+    effect, covariates = risk.effect.take(kept), risk.covariates.take(kept)
+    centre = predict_centre(effect, covariates)
+    settled_shape = heaviest(risk.posterior.shapes)
+    pulls = {settled_shape.pull, *(shape.pull for shape, _ in draws)}
+    tables = {pull: LikelihoodTable(effect, centre, pull) for pull in sorted(pulls)}
+    levels = ndtri(np.array(thresholds))
+
+    def learn(shape: Shape, rows: NDArray[np.int64] | None) -> NDArray[np.float64]:
+        table = tables[shape.pull]
+        return table.shares_above(table.fit(shape.strata, rows), levels)
+
+    settled = learn(settled_shape, None)
+
+    def replicate(draw: tuple[Shape, NDArray[np.int64]]) -> NDArray[np.float64]:
+        return learn(*draw)
+
     shares = []
     for share in in_order(replicate, draws):
         shares.append(share)
         progress.advance()
-    # A prior learned from all patients varies less than one learned from the sample.
-    square = ((np.stack(shares) - settled) ** 2).mean(axis=0)
-    return np.asarray(np.sqrt(square * kept.size / patients))
+    return np.asarray(np.stack(shares) - settled)
 
 
-def _count_interval(estimate: float, variance: float, patients: int) -> tuple[float, float]:
+def count_interval(estimate: float, variance: float, patients: int) -> tuple[float, float]:
     """Interval of a count from the gamma distribution that has its mean and variance.
 
     It keeps small counts above zero and is as good as normal for large ones. Above half of the

@@ -237,7 +237,15 @@ def covariates_of(layout: Layout, records: RecordRisk, effect: Effect) -> Covari
 
 def permuted(layout: Layout, rng: np.random.Generator) -> Layout:
     """Replace each patient's membership by a permutation of it over the models: nothing leaks."""
-    return replace(layout, member=rng.permuted(layout.member, axis=1))
+    if layout.used is None:
+        return replace(layout, member=rng.permuted(layout.member, axis=1))
+    # Models in use and the others are shuffled apart: as many of them stay IN.
+    keys = rng.random(layout.member.shape) + ~layout.used
+    places = np.argsort(~layout.used, axis=1, kind="stable")
+    member = np.empty_like(layout.member)
+    shuffled = np.take_along_axis(layout.member, np.argsort(keys, axis=1), axis=1)
+    np.put_along_axis(member, places, shuffled, axis=1)
+    return replace(layout, member=member)
 
 
 def null_mean(

@@ -37,7 +37,7 @@ def half_aucs(
     """
     if layout.models < 4 * FEWEST_PER_CLASS:
         return None
-    first = _first_half(layout, int(rng.integers(1 << 60)))
+    first = first_half(layout, int(rng.integers(1 << 60)))
     centring = Centring(layout)
     aucs = []
     for half in (first, ~first):
@@ -55,7 +55,7 @@ def half_aucs(
     return aucs[0], aucs[1]
 
 
-def _first_half(layout: Layout, salt: int) -> NDArray[np.bool_]:
+def first_half(layout: Layout, salt: int) -> NDArray[np.bool_]:
     """Half of each patient's IN and half of its OUT models, shape (patients, models)."""
     first = np.zeros(layout.member.shape, dtype=bool)
     for patients, _, part in layout.parts():

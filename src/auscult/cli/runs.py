@@ -1,0 +1,39 @@
+"""Commands on finished runs: compare."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from auscult.cli.common import app
+
+
+@app.command()
+def compare(
+    runs: Annotated[list[Path], typer.Argument(help="Finished run directories of one cohort.")],
+    html: Annotated[Path | None, typer.Option(help="Write the comparison to this file.")] = None,
+) -> None:
+    """Put finished runs of one cohort side by side; trains nothing."""
+    from auscult.comparing import compare as compare_runs
+    from auscult.display import progress_for
+    from auscult.report.protection import comparison_rows
+    from auscult.report.reading import Part, read_summary
+
+    found = compare_runs(runs, progress_for())
+    entries = Part({"entries": found.entries}).parts("entries")
+    for line in _columns(comparison_rows(read_summary(found.summary), entries, found.name)):
+        typer.echo(line)
+    if html is not None:
+        found.write(html)
+        typer.echo(f"Comparison: {html}")
+
+
+def _columns(rows: list[tuple[str, ...]]) -> list[str]:
+    """Rows as lines of aligned columns."""
+    widths: list[Any] = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]

@@ -1,0 +1,264 @@
+"""One set of outputs under the joint attack: what the frontier needs of each variant.
+
+The aggregate attacks are left out: they are of all records at once, and a protection is judged by
+the patients it leaves exposed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.special import ndtri
+
+from auscult.attacks.joint import auc_in_folds
+from auscult.design import Membership
+from auscult.layout import Layout, lay_out
+from auscult.parallel import in_order, let_go
+from auscult.progress import SILENT, Progress
+from auscult.protection.seen import Access, adapted_signals, served
+from auscult.randomness import Stage, generator
+from auscult.risk.effect import Effect
+from auscult.risk.exposed import (
+    REPLICATES,
+    SMOOTHING_ERROR,
+    prior_errors,
+    sample_for_replicates,
+)
+from auscult.risk.patients import PatientRisk, patient_risk, permuted
+from auscult.risk.shrinkage import Covariates, shrink
+from auscult.signals import signals_from_outputs
+from auscult.store import Outputs
+from auscult.utility import UtilityPerModel, utility_per_model
+
+THRESHOLDS = (0.8, 0.9, 0.95)
+MOST_TIED = 0.1
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Subject:
+    """Whose outputs they are.
+
+    Attributes
+    ----------
+    membership : Membership
+    patient_of_record : int64 array, shape (records,)
+    groups : DataFrame, shape (patients, attributes)
+    labels : int64 array, shape (records,) or (records, labels)
+    stratum : int64 array, shape (records,)
+        Class of each record, for centring.
+    seed, smallest_cell : int
+    queries : tuple of int, optional
+        Which answers are those to the records themselves; all when absent.
+    withheld : bool array, shape (records,), optional
+        Records that no model trains on: the patient is attacked with the others.
+    """
+
+    membership: Membership
+    patient_of_record: NDArray[np.int64]
+    groups: pd.DataFrame
+    labels: NDArray[np.int64]
+    stratum: NDArray[np.int64]
+    seed: int
+    smallest_cell: int
+    queries: tuple[int, ...] | None = None
+    withheld: NDArray[np.bool_] | None = None
+
+    def lay_out(self, signals: NDArray[np.floating]) -> Layout:
+        """Signals of all records, shape (models, records), as the attack wants them."""
+        patient, stratum = self.patient_of_record, self.stratum
+        if self.withheld is not None:
+            kept = ~self.withheld
+            signals, patient, stratum = signals[:, kept], patient[kept], stratum[kept]
+        return lay_out(signals, self.membership.reveal(), patient, stratum)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Assessment:
+    """The patients' risk and the models' utility.
+
+    Attributes
+    ----------
+    layout : Layout
+    risk : PatientRisk
+    null : dict of float to float
+        Expected number of patients above each threshold when membership is permuted.
+    null_mean : float
+    errors : float64 array, shape (replicates, thresholds)
+        How far off the share above each threshold is when the prior is learned again.
+    ranks : bool
+        Whether effects come from ranks, because outputs take few values.
+    """
+
+    layout: Layout
+    risk: PatientRisk
+    null: dict[float, float]
+    null_mean: float
+    errors: NDArray[np.float64]
+    ranks: bool
+
+
+def assess(
+    signals: NDArray[np.floating],
+    subject: Subject,
+    *,
+    ranks: bool | None = False,
+    progress: Progress = SILENT,
+) -> Assessment:
+    """Attack the patients and shrink the results.
+
+    Parameters
+    ----------
+    signals : float array, shape (models, records)
+    subject : Subject
+    ranks : bool or None
+        Take effects from ranks; None where ties are many.
+    progress : Progress
+        Advanced by two per patient.
+    """
+    return assess_layout(subject.lay_out(signals), subject.seed, ranks=ranks, progress=progress)
+
+
+def assess_layout(
+    layout: Layout, seed: int, *, ranks: bool | None = False, progress: Progress = SILENT
+) -> Assessment:
+    """The same from signals that are laid out; see :func:`assess`."""
+    risk, _ = patient_risk(layout, THRESHOLDS, progress)
+    shuffled = permuted(layout, generator(seed, Stage.NULL))
+    null, _ = patient_risk(shuffled, THRESHOLDS, progress)
+    if ranks is None:
+        ranks = share_of_ties(layout) > MOST_TIED
+    if ranks:
+        risk, null = ranked(layout, risk), ranked(shuffled, null)
+    usable = np.isfinite(null.effect.d)
+    return Assessment(
+        layout=layout,
+        risk=risk,
+        null={t: float(null.posterior.tails[t][usable].sum()) for t in THRESHOLDS},
+        null_mean=float(null.auc_raw[usable].mean()),
+        errors=_errors(risk, seed),
+        ranks=ranks,
+    )
+
+
+def _errors(risk: PatientRisk, seed: int) -> NDArray[np.float64]:
+    """Errors of the shares above each threshold from learning the prior, replicate by replicate.
+
+    Replicates of one seed and number of patients resample the same patients, whatever the risk, so
+    that errors of two assessments can be paired.
+    """
+    usable = np.flatnonzero(np.isfinite(risk.effect.d))
+    kept = sample_for_replicates(usable)
+    rng = generator(seed, Stage.PROTECTION)
+    rows = [np.sort(rng.integers(0, kept.size, kept.size)) for _ in range(REPLICATES)]
+    shapes = list(risk.posterior.shapes)
+    bounds = np.cumsum(list(risk.posterior.shapes.values()))
+    # The same places in the same order: where two assessments weigh shapes alike, they draw alike.
+    chosen = np.searchsorted(bounds, rng.random(REPLICATES), side="right")
+    draws = [
+        (shapes[c], r)
+        for c, r in zip(np.minimum(chosen, len(shapes) - 1).tolist(), rows, strict=True)
+    ]
+    scale = SMOOTHING_ERROR * np.sqrt(kept.size / usable.size)
+    return np.asarray(scale * prior_errors(risk, kept, THRESHOLDS, draws))
+
+
+def signals_of(
+    outputs: Outputs, subject: Subject, access: Access | None
+) -> tuple[Outputs, NDArray[np.float32]]:
+    """Outputs as they are handed out, and the attacker's signals from them."""
+    if access is None:
+        return outputs, signals_from_outputs(outputs, subject.labels, subject.queries)
+    handed = served(outputs, access, subject.queries)
+    return handed, adapted_signals(handed, subject.labels, access)
+
+
+def utility_of(outputs: Outputs, subject: Subject) -> UtilityPerModel | None:
+    """Utility of each model, or None where the outputs are ready signals."""
+    if outputs.kind == "signal":
+        return None
+    return utility_per_model(
+        outputs,
+        subject.labels,
+        subject.membership,
+        subject.patient_of_record,
+        subject.groups,
+        smallest_cell=subject.smallest_cell,
+        queries=subject.queries,
+        withheld=subject.withheld,
+    )
+
+
+def share_of_ties(layout: Layout, most: int = 2000) -> float:
+    """Share of the pairs of an IN and an OUT model that give a record the same signal, on average.
+
+    Taken over at most so many records, evenly spaced.
+    """
+    rows = np.unique(np.linspace(0, layout.records - 1, min(most, layout.records)).astype(int))
+    tied = []
+    for row in rows:
+        inside = layout.member[layout.patient[row]]
+        values, codes = np.unique(layout.signals[row], return_inverse=True)
+        ones = np.bincount(codes[inside], minlength=values.size)
+        zeros = np.bincount(codes[~inside], minlength=values.size)
+        pairs = ones.sum() * zeros.sum()
+        if pairs:
+            tied.append(float((ones * zeros).sum() / pairs))
+    return float(np.mean(tied)) if tied else 0.0
+
+
+def ranked(layout: Layout, risk: PatientRisk) -> PatientRisk:
+    """The same risk with effects that come from ranks.
+
+    Where outputs take few values (labels, one digit) scores are far from normal and the AUC that
+    their standardised difference means is too large. Here the effect is the AUC itself, ties
+    counting half, on the scale of normal scores.
+    """
+
+    def work(place: tuple[slice, slice, Layout]) -> Effect:
+        scores = risk.attack.score(place[2], risk.centring.apply(place[2]))
+        let_go(layout.signals)
+        return effect_of_ranks(scores.values, scores.deal.weight)
+
+    parts = list(in_order(work, layout.parts()))
+    effect = Effect(
+        d=np.concatenate([part.d for part in parts]),
+        a=np.concatenate([part.a for part in parts]),
+        b=np.concatenate([part.b for part in parts]),
+    )
+    covariates = Covariates(
+        values=risk.covariates.values, coupling=np.zeros_like(risk.covariates.coupling)
+    )
+    return replace(
+        risk,
+        effect=effect,
+        covariates=covariates,
+        posterior=shrink(effect, covariates, tuple(risk.posterior.tails)),
+    )
+
+
+def effect_of_ranks(values: NDArray[np.float64], weight: NDArray[np.float64]) -> Effect:
+    """Effect whose AUC is the Mann-Whitney AUC inside folds.
+
+    The AUC is pulled to the middle by a quarter of a model, so that perfect separation stays
+    finite; unlike a standardised difference it is not inflated, so that is taken back. The
+    sampling variance is that of a standardised difference of two normal samples of this size: the
+    Mann-Whitney AUC is nearly as precise (95% at an AUC of 0.5, Lehmann 1975), and for right and
+    wrong labels it is a little more precise.
+
+    Parameters
+    ----------
+    values, weight : float64 array, shape (patients, folds, 2, places)
+    """
+    auc = auc_in_folds(values, weight)
+    number = np.maximum(weight.sum(axis=(1, 3)), 1)  # (patients, 2)
+    fewest = number.min(axis=1)
+    free = np.maximum(number - values.shape[1], 1)
+    b = (0.25 / free).sum(axis=1) / 2
+    return Effect(
+        d=ndtri((auc * fewest + 0.25) / (fewest + 0.5)) / (1 - b / 2),
+        a=(0.5 / number).sum(axis=1),
+        b=b,
+    )

@@ -1,0 +1,202 @@
+"""Which records of a model's members it trains on, where a protection leaves some of them out.
+
+A record that is left out still belongs to its patient: it is scored, and the attacker holds it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+from numpy.typing import NDArray
+
+from auscult.cohort import Cohort
+from auscult.design import Membership
+from auscult.errors import ConfigError
+from auscult.inputs import ArrayInputs, TableInputs
+from auscult.randomness import Stage, generator
+
+MOST_FEATURES = 256
+MOST_COMPARED = 60_000
+MOST_PAIRS = 20_000_000
+ROWS_AT_ONCE = 512
+
+
+class Twins:
+    """Records that count as duplicates.
+
+    Parameters
+    ----------
+    group : int64 array, shape (records,), optional
+        Records of the same group are all identical.
+    earlier : list of int64 array, optional
+        For each record, the earlier records that it nearly duplicates.
+    """
+
+    def __init__(
+        self,
+        *,
+        group: NDArray[np.int64] | None = None,
+        earlier: list[NDArray[np.int64]] | None = None,
+    ) -> None:
+        self._group = group
+        self._earlier = earlier or []
+        self._some = np.array([found.size > 0 for found in self._earlier], dtype=bool)
+
+    def thinned(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Ascending rows without those that duplicate a row kept before them."""
+        if self._group is not None:
+            _, first = np.unique(self._group[rows], return_index=True)
+            return rows[np.sort(first)]
+        if not self._some[rows].any():
+            return rows
+        kept = np.zeros(self._some.size, dtype=bool)
+        kept[rows] = True
+        for row in rows[self._some[rows]].tolist():
+            kept[row] = not kept[self._earlier[row]].any()
+        return rows[kept[rows]]
+
+
+class Selection(Membership):
+    """A membership some of whose records are not trained on.
+
+    Parameters
+    ----------
+    membership : Membership
+    allowed : bool array, shape (records,)
+    twins : Twins, optional
+    """
+
+    def __init__(
+        self, membership: Membership, allowed: NDArray[np.bool_], twins: Twins | None = None
+    ) -> None:
+        super().__init__(membership.reveal())
+        self._allowed = allowed
+        self._twins = twins
+
+    def members(self, model: int, patient_of_record: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Rows of the records that model number `model` trains on, ascending."""
+        rows = super().members(model, patient_of_record)
+        rows = rows[self._allowed[rows]]
+        return rows if self._twins is None else self._twins.thinned(rows)
+
+
+def within_cap(patient_of_record: NDArray[np.int64], most: int, seed: int) -> NDArray[np.bool_]:
+    """At most so many records of each patient, drawn at random once for all models.
+
+    Parameters
+    ----------
+    patient_of_record : int64 array, shape (records,)
+    most : int
+    seed : int
+
+    Returns
+    -------
+    bool array, shape (records,)
+    """
+    draws = generator(seed, Stage.RECORD_CAP).random(patient_of_record.size)
+    order = np.lexsort((draws, patient_of_record))
+    ranked = patient_of_record[order]
+    first = np.searchsorted(ranked, ranked, side="left")
+    allowed = np.empty(patient_of_record.size, dtype=bool)
+    allowed[order] = np.arange(ranked.size) - first < most
+    return allowed
+
+
+def find_twins(cohort: Cohort, tolerance: float) -> Twins:
+    """Records with the same inputs, or with nearly the same.
+
+    Parameters
+    ----------
+    cohort : Cohort
+    tolerance : float
+        0 for identical inputs; otherwise the largest root mean square difference of two records'
+        features, each in units of its standard deviation over the cohort. Features are numeric
+        columns and levels of categories, or the pixels, averaged over neighbours where there are
+        more than 256.
+
+    Raises
+    ------
+    ConfigError
+        More records than can be compared with one another.
+    """
+    if tolerance == 0:
+        return _identical(cohort)
+    refuse_too_many_to_compare(cohort, tolerance, "protect.cohort")
+    x = _features(cohort)
+    size = (x**2).sum(axis=1)
+    bar = np.float32(tolerance**2 * x.shape[1])
+    earlier: list[NDArray[np.int64]] = []
+    pairs = 0
+    for start in range(0, len(x), ROWS_AT_ONCE):
+        stop = min(start + ROWS_AT_ONCE, len(x))
+        distance = size[start:stop, None] + size[None, :stop] - 2 * x[start:stop] @ x[:stop].T
+        near = np.tril(distance <= bar, start - 1)
+        pairs += int(near.sum())
+        if pairs > MOST_PAIRS:
+            raise ConfigError(
+                f"more than {MOST_PAIRS:,} pairs of records are within a tolerance of "
+                f"{tolerance:g}",
+                where="protect.cohort.deduplicate",
+                expected="a smaller tolerance",
+            )
+        earlier += [np.flatnonzero(row) for row in near]
+    return Twins(earlier=earlier)
+
+
+def refuse_too_many_to_compare(cohort: Cohort, tolerance: float | None, where: str) -> None:
+    """Raise a ConfigError when near duplicates would take too long to find."""
+    if tolerance and cohort.records > MOST_COMPARED:
+        raise ConfigError(
+            f"near duplicates compare every two of {cohort.records:,} records",
+            where=f"{where}.deduplicate",
+            expected=f'at most {MOST_COMPARED:,} records, or "exact"',
+        )
+
+
+def _identical(cohort: Cohort) -> Twins:
+    inputs = cohort.inputs
+    if isinstance(inputs, TableInputs):
+        keys = [
+            numbers.tobytes() + codes.tobytes()
+            for numbers, codes in zip(inputs.numeric, inputs.codes, strict=True)
+        ]
+    else:
+        keys = [
+            hashlib.sha256(np.ascontiguousarray(one).data).digest()
+            for start in range(0, len(inputs), ROWS_AT_ONCE)
+            for one in inputs.take(np.arange(start, min(start + ROWS_AT_ONCE, len(inputs))))
+        ]
+    numbers_of: dict[bytes, int] = {}
+    group = [numbers_of.setdefault(key, len(numbers_of)) for key in keys]
+    return Twins(group=np.array(group, dtype=np.int64))
+
+
+def _features(cohort: Cohort) -> NDArray[np.float32]:
+    """Records as rows of scaled features, float32; missing numbers are the column's mean."""
+    inputs = cohort.inputs
+    if isinstance(inputs, ArrayInputs):
+        x = _averaged(inputs)
+    else:
+        one_hot = [
+            (inputs.codes[:, j, None] == np.arange(len(names))).astype(np.float32)
+            for j, names in enumerate(inputs.levels)
+        ]
+        x = np.concatenate([inputs.numeric, *one_hot], axis=1)
+    mean, spread = np.nanmean(x, axis=0), np.nanstd(x, axis=0)
+    varying = spread > 0
+    scaled = (x[:, varying] - mean[varying]) / spread[varying]
+    return np.asarray(np.nan_to_num(scaled), dtype=np.float32)
+
+
+def _averaged(inputs: ArrayInputs) -> NDArray[np.float32]:
+    """Images and signals, neighbouring values averaged until few enough are left."""
+    pieces = []
+    for start in range(0, len(inputs), ROWS_AT_ONCE):
+        x = inputs.take(np.arange(start, min(start + ROWS_AT_ONCE, len(inputs))))
+        x = x.astype(np.float32)
+        while x[0].size > MOST_FEATURES and max(x.shape[1:]) > 1:
+            axis = 1 + int(np.argmax(x.shape[1:]))
+            x = np.add.reduceat(x, np.arange(0, x.shape[axis], 2), axis=axis) / 2
+        pieces.append(x.reshape(len(x), -1))
+    return np.concatenate(pieces)

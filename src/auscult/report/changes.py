@@ -1,0 +1,80 @@
+"""Changes and estimates as the sections on protections write them."""
+
+from __future__ import annotations
+
+import math
+
+from auscult.report.answer import main_row
+from auscult.report.axes import round_axis
+from auscult.report.blocks import (
+    Axis,
+    Number,
+    Point,
+)
+from auscult.report.reading import Part
+from auscult.report.words import (
+    MINUS,
+    NOT_ESTIMABLE,
+    count_interval,
+    expected,
+    metric_name,
+    signed,
+    signed_interval,
+    with_interval,
+)
+
+NOTHING = "\N{EN DASH}"
+
+
+def utility_name(summary: Part) -> str:
+    """Name of the metric of utility."""
+    return metric_name(summary.part("models").part("utility").text("metric") or "auroc")
+
+
+def point_of(part: Part) -> Point:
+    """An estimate with its interval, as a point."""
+    return Point(value=part.number("estimate"), low=part.number("low"), high=part.number("high"))
+
+
+def axis_of(label: str, points: list[Point], floor: Number = None) -> Axis:
+    """An axis that holds points with their intervals, from `floor` where it is given."""
+    values = [v for p in points for v in (p.value, p.low, p.high) if v is not None]
+    low, high = min(values), max(values)
+    return round_axis(label, low if floor is None else floor, max(high, low + 1e-3))
+
+
+def signed_estimate(part: Part) -> str:
+    """A difference with its sign and interval."""
+    return with_interval(
+        signed(part.number("estimate")), signed_interval(part.number("low"), part.number("high"))
+    )
+
+
+def signed_count(part: Part) -> str:
+    """A change of a count with its interval, rounded outwards."""
+    low, high = part.number("low"), part.number("high")
+    if low is None or high is None:
+        return NOT_ESTIMABLE
+    ends = f"{signed_whole(math.floor(low + 1e-9))} to {signed_whole(math.ceil(high - 1e-9))}"
+    return with_interval(signed_whole(part.number("estimate") or 0.0), ends)
+
+
+def signed_whole(value: float) -> str:
+    """A change of a count with its sign and thousands separators."""
+    whole_number = math.floor(abs(value) + 0.5)
+    sign = "" if whole_number == 0 else MINUS if value < 0 else "+"
+    return f"{sign}{whole_number:,}"
+
+
+def base_row(summary: Part, base: str) -> tuple[str, ...]:
+    """Counts of the unprotected recipe, or of the first run."""
+    row = main_row(summary)
+    if row is None:
+        return (f"0: {base}", NOT_ESTIMABLE, NOT_ESTIMABLE, NOTHING, NOTHING)
+    return (
+        f"0: {base}",
+        with_interval(expected(row.estimate), count_interval(row.low, row.high)),
+        expected(row.null),
+        NOTHING,
+        NOTHING,
+    )

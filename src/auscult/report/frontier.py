@@ -1,0 +1,293 @@
+"""The picture and the tables of protections: exposed patients, mean AUC, utility."""
+
+from __future__ import annotations
+
+from auscult.report.answer import assessed, main_row
+from auscult.report.blocks import (
+    Block,
+    Figure,
+    Key,
+    Point,
+    ScatterChart,
+    Spot,
+    Table,
+)
+from auscult.report.changes import (
+    NOTHING,
+    axis_of,
+    base_row,
+    point_of,
+    signed_count,
+    signed_estimate,
+)
+from auscult.report.reading import Part
+from auscult.report.scatter import drawable
+from auscult.report.words import (
+    MINUS,
+    NOT_ESTIMABLE,
+    count_interval,
+    counted,
+    decimal,
+    expected,
+    interval,
+    listed,
+    quoted,
+    sentence,
+    share,
+    with_interval,
+)
+
+
+def frontier_figure(
+    summary: Part, entries: tuple[Part, ...], metric: str, base: str
+) -> Figure | None:
+    """One point per protection in the plane of utility and exposed patients."""
+    row, utility = main_row(summary), summary.part("models").part("utility")
+    spots = [
+        Spot(
+            mark="0",
+            x=Point(
+                value=utility.number("mean"), low=utility.number("low"), high=utility.number("high")
+            ),
+            y=Point(
+                value=row.estimate if row else None,
+                low=row.low if row else None,
+                high=row.high if row else None,
+            ),
+            style="main",
+            title=base,
+        )
+    ]
+    for number, part in enumerate(entries, start=1):
+        exposed, own = part.part("exposed").part("0.9"), part.part("utility")
+        spots.append(
+            Spot(
+                mark=str(number),
+                x=point_of(own),
+                y=point_of(exposed),
+                style="best" if part.truth("recommended") else "first",
+                title=part.text("name"),
+            )
+        )
+    drawn = tuple(spot for spot in spots if drawable(spot))
+    if len(drawn) < 2:
+        return None
+    names = listed(
+        [f"{spot.mark}: {quoted(spot.title)}" for spot in drawn if spot.mark != "0"], most=99
+    )
+    legend = [Key(name=f"0: {base}", style="main", shape="point")]
+    if any(spot.style == "best" for spot in drawn):
+        legend.append(Key(name="Try first", style="best", shape="point"))
+    if any(spot.style == "first" for spot in drawn):
+        legend.append(Key(name="Other protections", style="first", shape="point"))
+    models = counted(summary.part("models").number("count"), "model")
+    return Figure(
+        key="frontier",
+        name="Plane of utility and exposed patients, one point per protection",
+        plot=ScatterChart(
+            x=axis_of(f"{metric} on patients the models never saw", [s.x for s in drawn]),
+            y=axis_of("Exposed patients (AUC above 0.9)", [s.y for s in drawn], floor=0.0),
+            spots=drawn,
+        ),
+        legend=tuple(legend),
+        sentence="The lower, the fewer patients are exposed; the further right, the better the "
+        "predictions.",
+        small_print=f"{names}. n = {counted(assessed(summary), 'patient')} and {models} each. "
+        "Lines: 95% intervals of each alone; intervals of the differences, which are narrower, "
+        "are in the table.",
+        table=Table(
+            caption="Where the points lie",
+            columns=("Protection", metric, "Exposed patients"),
+            rows=tuple(
+                (
+                    f"{spot.mark}: {spot.title}",
+                    with_interval(decimal(spot.x.value), interval(spot.x.low, spot.x.high)),
+                    with_interval(expected(spot.y.value), count_interval(spot.y.low, spot.y.high)),
+                )
+                for spot in drawn
+            ),
+            key="frontier",
+        ),
+    )
+
+
+def protection_tables(
+    summary: Part, entries: tuple[Part, ...], metric: str, base: str
+) -> list[Block]:
+    """Counts, averages, utility: one wide table would not fit a sheet of paper."""
+    utility, auc = summary.part("models").part("utility"), summary.part("patients").part("auc")
+    risk: list[tuple[str, ...]] = [base_row(summary, base)]
+    average: list[tuple[str, ...]] = [
+        (
+            f"0: {base}",
+            with_interval(
+                decimal(auc.number("mean")),
+                interval(auc.number("mean_low"), auc.number("mean_high")),
+            ),
+            NOTHING,
+            NOTHING,
+            NOTHING,
+        )
+    ]
+    price: list[tuple[str, ...]] = [
+        (
+            f"0: {base}",
+            with_interval(
+                decimal(utility.number("mean")),
+                interval(utility.number("low"), utility.number("high")),
+            ),
+            NOTHING,
+            NOTHING,
+            NOTHING,
+        )
+    ]
+    for number, part in enumerate(entries, start=1):
+        exposed, own = part.part("exposed").part("0.9"), part.part("utility")
+        loses, name = part.part("worst_group_utility_change"), f"{number}: {part.text('name')}"
+        removed = part.part("removed")
+        risk.append(
+            (
+                name,
+                with_interval(
+                    expected(exposed.number("estimate")),
+                    count_interval(exposed.number("low"), exposed.number("high")),
+                ),
+                expected(exposed.number("null")),
+                signed_count(part.part("exposed_change")),
+                _removed(removed),
+            )
+        )
+        mean, group = part.part("mean_auc"), part.part("worst_group")
+        average.append(
+            (
+                name,
+                with_interval(
+                    decimal(mean.number("estimate")),
+                    interval(mean.number("low"), mean.number("high")),
+                ),
+                signed_estimate(part.part("mean_auc_change")),
+                quoted(group.text("group")) if group else NOTHING,
+                signed_estimate(group.part("change")) if group else NOTHING,
+            )
+        )
+        price.append(
+            (
+                name,
+                with_interval(
+                    decimal(own.number("estimate")), interval(own.number("low"), own.number("high"))
+                ),
+                signed_estimate(part.part("utility_change")),
+                quoted(loses.text("group")) if loses else NOTHING,
+                signed_estimate(loses) if loses else NOTHING,
+            )
+        )
+    return [
+        Table(
+            caption="Patients exposed with each protection",
+            columns=(
+                "Protection",
+                "Exposed (95% interval)",
+                "By chance",
+                "Change",
+                "Removed",
+            ),
+            rows=tuple(risk),
+            notes=_risk_notes(entries),
+            key="protection",
+        ),
+        Table(
+            caption="Mean AUC of the attack with each protection",
+            columns=(
+                "Protection",
+                "Mean AUC (95% interval)",
+                "Change",
+                "Group most at risk",
+                "Its change",
+            ),
+            rows=tuple(average),
+            notes=tuple(
+                sentence(method)
+                for method in dict.fromkeys(p.part("worst_group").text("method") for p in entries)
+                if method
+            ),
+            text_columns=frozenset({0, 3}),
+            key="averages",
+        ),
+        Table(
+            caption="What each protection costs in utility",
+            columns=(
+                "Protection",
+                f"{metric} (95% interval)",
+                "Change",
+                "Group that loses most",
+                "Its change",
+            ),
+            rows=tuple(price),
+            notes=_price_notes(entries),
+            text_columns=frozenset({0, 3}),
+            key="price",
+        ),
+    ]
+
+
+def _risk_notes(entries: tuple[Part, ...]) -> tuple[str, ...]:
+    notes = [
+        (
+            "Exposed: expected number of patients with an AUC above 0.9. By chance: the same with "
+            "each patient's membership shuffled. Changes are against the unprotected recipe, "
+            "with 95% intervals of the paired difference, each on its own."
+        ),
+        *_methods(entries),
+    ]
+    different = [
+        f"{number}: {expected(before.number('estimate'))} "
+        f"({count_interval(before.number('low'), before.number('high'))})"
+        for number, part in enumerate(entries, start=1)
+        if " ranks" in part.text("method")
+        and (before := part.part("exposed_before").part("0.9")).number("estimate") is not None
+    ]
+    if different:
+        notes.append(
+            "Where ranks are used, exposed patients without protection are counted the same way: "
+            f"{'; '.join(different)}."
+        )
+    return tuple(note for note in notes if note)
+
+
+def _methods(entries: tuple[Part, ...]) -> list[str]:
+    """What all methods have in common, once, and what each adds."""
+    said: dict[str, list[str]] = {}
+    for number, part in enumerate(entries, start=1):
+        if part.text("method"):
+            said.setdefault(part.text("method"), []).append(str(number))
+    if not said:
+        return []
+    common = min(said, key=len)
+    notes = [sentence(common)]
+    for method, numbers in said.items():
+        more = method.removeprefix(common).strip()
+        if more and more != method:
+            notes.append(f"{listed(numbers, most=99)}: {sentence(more)}")
+        elif method != common:
+            notes.append(f"{listed(numbers, most=99)}: {sentence(method)}")
+    return notes
+
+
+def _price_notes(entries: tuple[Part, ...]) -> tuple[str, ...]:
+    methods = (
+        *dict.fromkeys(part.part("utility_change").text("method") for part in entries),
+        *dict.fromkeys(part.part("worst_group_utility_change").text("method") for part in entries),
+    )
+    return tuple(sentence(method) for method in methods if method)
+
+
+def _removed(part: Part) -> str:
+    low, high = part.number("low"), part.number("high")
+    if low is None or high is None:
+        return NOT_ESTIMABLE
+    value = part.number("estimate") or 0.0
+    return with_interval(_signed_share(value), f"{_signed_share(low)} to {_signed_share(high)}")
+
+
+def _signed_share(value: float) -> str:
+    return f"{MINUS}{share(-value)}" if value < 0 else share(value)
