@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 from auscult.report.answer import assessed
 from auscult.report.blocks import Block, Heading, Items, Paragraph, Section, Table
 from auscult.report.reading import Part
