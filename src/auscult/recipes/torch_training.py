@@ -25,6 +25,7 @@ from auscult.recipes.augmentation import Augmentation
 from auscult.recipes.base import Assignment
 from auscult.recipes.torch_augment import augmented_step
 from auscult.recipes.torch_backbone import train_mode
+from auscult.recipes.torch_chain import chain_of, chain_outputs
 from auscult.recipes.torch_data import Encoded
 from auscult.recipes.torch_optim import FusedOptimizer
 from auscult.recipes.torch_schedule import WeightAverage, learning_rate_at
@@ -137,6 +138,17 @@ def record_losses(outputs: Tensor, labels: Tensor, kind: str, smoothing: float =
     return each.mean(dim=1)
 
 
+def chain_losses(outputs: Tensor, labels: Tensor, weights: Tensor, plan: Plan) -> Tensor:
+    """As :func:`loss_of` of each of K models, shape (models,), from (models, records, columns)."""
+    each = record_losses(
+        outputs.to(weights.dtype).flatten(0, 1),
+        labels.flatten(0, 1),
+        plan.loss,
+        plan.label_smoothing,
+    )
+    return (each.reshape(weights.shape) * weights).sum(dim=1) / weights.sum(dim=1)
+
+
 def batches(assignment: Assignment, plan: Plan) -> Iterator[NDArray[np.int64]]:
     """Rows of each step of one model, epoch after epoch."""
     rng = np.random.default_rng(assignment.seed)
@@ -195,6 +207,8 @@ def train_stacked(
     base = modules[0]
     device, dtype = labels.device, next(iter(leaves.values())).dtype
 
+    layers = chain_of(base)
+
     def one(
         p: dict[str, Tensor],
         f: dict[str, Tensor],
@@ -218,14 +232,11 @@ def train_stacked(
         optimizer.zero_grad()
         x = augmented_step(encoded.batch(places, picked), rows, assignments, step, plan.augment)
         with plan.precision(device):
-            losses = losses_of(
-                leaves,
-                held,
-                buffers,
-                x,
-                labels[picked],
-                torch.from_numpy(weights).to(device, dtype),
-            )
+            y, w = labels[picked], torch.from_numpy(weights).to(device, dtype)
+            if layers is None:
+                losses = losses_of(leaves, held, buffers, x, y, w)
+            else:
+                losses = chain_losses(chain_outputs(layers, leaves, x), y, w, plan)
         torch.autograd.backward(losses.sum())
         optimizer.rate = plan.rate(step)
         optimizer.step()
