@@ -37,6 +37,8 @@ def release_section(summary: Part) -> Section | None:
     if not release:
         return None
     blocks: list[Block] = [Paragraph(text=_what(release)), Paragraph(text=_who(release))]
+    if release.part("blind").part("auc").number("mean") is not None:
+        blocks.append(Paragraph(text=blind_sentence(release)))
     if release.reason():
         because = sentence(release.reason())
         blocks.append(
@@ -107,6 +109,26 @@ def _who(release: Part) -> str:
         else ""
     )
     return f"Of the cohort's patients, {listed(parts)}.{more}"
+
+
+def blind_sentence(release: Part) -> str:
+    """Whether members can be told from others without the model; empty where not tried."""
+    blind = release.part("blind")
+    auc = blind.part("auc")
+    if auc.number("mean") is None:
+        return ""
+    figure = with_interval(
+        decimal(auc.number("mean")), interval(auc.number("low"), auc.number("high"))
+    )
+    if blind.truth("above_chance"):
+        return (
+            "Without any model, the records alone tell its members from the others (AUC "
+            f"{figure}): that it separates them is not evidence that it remembers anybody."
+        )
+    return (
+        "Without any model, the records alone do not tell its members from the others (AUC "
+        f"{figure})."
+    )
 
 
 def _likeness(likeness: Part) -> list[Block]:
