@@ -17,6 +17,7 @@ from auscult.report.changes import (
     axis_of,
     base_row,
     point_of,
+    share_of,
     signed_count,
     signed_estimate,
 )
@@ -34,7 +35,6 @@ from auscult.report.words import (
     quoted,
     sentence,
     share,
-    share_interval,
     with_interval,
 )
 
@@ -239,7 +239,7 @@ def _accusations(entries: tuple[Part, ...], base: str) -> list[Block]:
         return []
 
     def row_of(name: str, rows: list[Part]) -> tuple[str, ...]:
-        return (name, *(_ppv(row) for row in rows))
+        return (name, *(share_of(row) for row in rows))
 
     def at(part: Part, prior: float | None) -> Part:
         rows = part.parts("ppv")
@@ -270,14 +270,6 @@ def _accusations(entries: tuple[Part, ...], base: str) -> list[Block]:
             key="accusations",
         )
     ]
-
-
-def _ppv(row: Part) -> str:
-    if row.number("estimate") is None:
-        return NOT_ESTIMABLE
-    return with_interval(
-        share(row.number("estimate")), share_interval(row.number("low"), row.number("high"))
-    )
 
 
 def _risk_notes(entries: tuple[Part, ...]) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from auscult.report.blocks import (
     Series,
     Table,
 )
+from auscult.report.changes import share_of
 from auscult.report.reading import Part
 from auscult.report.words import (
     NOT_ESTIMABLE,
@@ -153,13 +154,6 @@ def _count_of(part: Part) -> str:
     return with_interval(whole(value), count_interval(part.number("low"), part.number("high")))
 
 
-def _rate_of(part: Part) -> str:
-    value = part.number("estimate")
-    if value is None:
-        return NOT_ESTIMABLE
-    return with_interval(share(value), share_interval(part.number("low"), part.number("high")))
-
-
 def _reasons(rows: tuple[Part, ...]) -> tuple[str, ...]:
     found = [row.part(key).reason() for row in rows for key in ("true", "false")]
     return tuple(
@@ -182,7 +176,7 @@ def _named(release: Part) -> Table:
                 _count_of(row.part("expected_members")),
                 _count_of(row.part("true")),
                 _count_of(row.part("false")),
-                _rate_of(row.part("fpr")),
+                share_of(row.part("fpr")),
                 share(row.number("shadow_fpr")),
             )
         )
@@ -215,8 +209,8 @@ def _at_rate(release: Part, rows: tuple[Part, ...]) -> Table:
                 share(row.number("rate")),
                 whole(row.number("patients")),
                 _count_of(row.part("true")),
-                _rate_of(row.part("tpr")),
-                _rate_of(row.part("fpr")),
+                share_of(row.part("tpr")),
+                share_of(row.part("fpr")),
                 share(row.number("shadow_tpr")),
             )
         )
