@@ -395,12 +395,15 @@ class Audit:
         withheld = self._withheld()
         if withheld is None:
             return {}
-        patients = np.unique(self.cohort.patient_of_record[withheld]).size
+        patients = int(np.unique(self.cohort.patient_of_record[withheld]).size)
+        others = self.cohort.patients - patients
+        # The others are those with one record: a small band of them is not shown either.
+        told = patients >= self.smallest_cell and (others == 0 or others >= self.smallest_cell)
         return {
             "withheld": {
                 "share": self.withhold,
                 "records": int(withheld.sum()),
-                "patients": int(patients),
+                "patients": patients if told else None,
             }
         }
 

@@ -251,7 +251,7 @@ def write_results(
     }
     if asked is not None:
         summary["release"] = _release(
-            store, roster, asked, outputs, membership, seed, settings, summary, progress
+            store, roster, asked, outputs, membership, seed, settings, summary, inquiry, progress
         )
     else:
         store.secret_path(RELEASE).unlink(missing_ok=True)
@@ -353,6 +353,7 @@ def _release(
     seed: int,
     settings: AnalysisSettings,
     summary: dict[str, Any],
+    inquiry: Inquiry | None,
     progress: Progress,
 ) -> dict[str, Any]:
     """Audit the release and write its rows; the "release" object of the summary."""
@@ -369,6 +370,7 @@ def _release(
         seed=seed,
         smallest_cell=settings.smallest_cell,
         priors=tuple(declared.get("prior") or ()),
+        withheld=None if inquiry is None else inquiry.withheld,
         progress=progress,
     )
     rows = found.rows

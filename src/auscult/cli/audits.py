@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from auscult.cli.common import Out, Workers, app, finish, pairs
+from auscult.cli.common import Out, Workers, app, finish, pairs, refuse_target
 from auscult.errors import ConfigError
 
 
@@ -147,6 +147,7 @@ def report(
     from auscult.results import REPORT, read_summary_file
 
     summary = read_summary_file(run)
+    refuse_target(out if out != run / REPORT else None, "--out", run=run)
     target = out or run / REPORT
     write_report(summary, target)
     typer.echo(f"{headline(summary)}.")

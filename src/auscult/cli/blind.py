@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from auscult.cli.common import app
+from auscult.cli.common import app, refuse_target
 from auscult.errors import ConfigError
 
 
@@ -32,6 +32,7 @@ def blind(
     from auscult.files import write_json
     from auscult.readers.tables import read_table, require_columns, texts
 
+    refuse_target(out, "--out", read=[members, configuration])
     table = read_table(members)
     if column is None and table.shape[1] > 1:
         raise ConfigError(

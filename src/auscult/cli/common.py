@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,6 +17,17 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,  # its tracebacks show local variables: secrets
     rich_markup_mode=None,
+)
+
+RUN_ITSELF = (
+    "manifest.json",
+    "audit.toml",
+    "report.html",
+    ".writer.lock",
+    "outputs",
+    "protection",
+    "results",
+    "secret",
 )
 
 Out = Annotated[Path | None, typer.Option(help="Run directory; a run in it is resumed.")]
@@ -33,6 +45,37 @@ def pairs(texts: list[str], where: str) -> dict[str, str]:
             raise ConfigError(f'"{text}" is no setting', where=where, expected="name=value")
         found[name] = value
     return found
+
+
+def refuse_target(
+    target: Path | None, option: str, *, read: Sequence[Path] = (), run: Path | None = None
+) -> None:
+    """Raise a ConfigError where a file to be written is one that is read, or a run's own.
+
+    Parameters
+    ----------
+    target : Path, optional
+    option : str
+        That names it.
+    read : sequence of Path
+        Files that the command reads.
+    run : Path, optional
+        A run directory: what Auscult keeps in it is not written over.
+    """
+    if target is None:
+        return
+    place = target.resolve()
+    if target.is_dir():
+        raise ConfigError("this is a folder", where=f"{option} {target}", expected="a file")
+    if place in {one.resolve() for one in read}:
+        raise ConfigError("the command reads this file", where=f"{option} {target}")
+    inside = run is not None and place.is_relative_to(run.resolve())
+    if run is not None and inside and place.relative_to(run.resolve()).parts[0] in RUN_ITSELF:
+        raise ConfigError(
+            "the run keeps this place for itself",
+            where=f"{option} {target}",
+            expected="a file elsewhere",
+        )
 
 
 def finish(result: Any) -> None:  # noqa: ANN401

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from auscult.cli.common import app
+from auscult.cli.common import app, refuse_target
+from auscult.errors import ConfigError
 
 EXITS = {"pass": 0, "fail": 1, "inconclusive": 3}
 
@@ -26,6 +27,10 @@ def gate(
     from auscult.results import REPORT, read_summary_file
 
     limits = load_policy(policy)
+    for option, target in (("--json", json), ("--junit", junit)):
+        refuse_target(target, option, read=[policy], run=run)
+    if json is not None and junit is not None and json.resolve() == junit.resolve():
+        raise ConfigError("it is the file of --json too", where="--junit")
     decision = judge_run(run, limits)
     if json is not None:
         write_decision_json(read_summary_file(run)["decision"], json)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from auscult.cli.common import app
+from auscult.cli.common import app, refuse_target
 
 
 @app.command()
@@ -21,6 +21,8 @@ def compare(
     from auscult.report.protection import comparison_rows
     from auscult.report.reading import Part, read_summary
 
+    for one in runs:
+        refuse_target(html, "--html", run=one)
     found = compare_runs(runs, progress_for())
     entries = Part({"entries": found.entries}).parts("entries")
     for line in _columns(comparison_rows(read_summary(found.summary), entries, found.name)):

@@ -164,6 +164,7 @@ def parse(content: dict[str, Any], where: str) -> Configuration:
 
 def _first_problem(error: ValidationError, place: list[str], where: str) -> AuscultError:
     problems = error.errors(include_url=False, include_context=True)
+    problems = _of_the_form_written(problems)
     first = problems[0]
     # The name of the chosen kind of recipe is a step of pydantic's path, not of the file's.
     steps = [*place, *(str(step) for step in first["loc"])]
@@ -172,6 +173,32 @@ def _first_problem(error: ValidationError, place: list[str], where: str) -> Ausc
         del steps[kind]
     more = f" ({len(problems) - 1} more after it)" if len(problems) > 1 else ""
     return _problem(first, steps, where, more)
+
+
+def _of_the_form_written(problems: list[Any]) -> list[Any]:
+    """Problems of a key that may take several forms, as one: of a list what is said of lists.
+
+    The form that was tried is a step of pydantic's path, not of the file's.
+    """
+    first = problems[0]
+    place = next((i for i, step in enumerate(first["loc"]) if _is_form(step)), None)
+    if place is None:
+        return problems
+    key = first["loc"][:place]
+    forms = [one for one in problems if one["loc"][:place] == key]
+    lists = [one for one in forms if str(one["loc"][place]).startswith("list[")]
+    if lists and any(one["type"] != "list_type" for one in lists):
+        forms_written = lists[:1]
+    else:
+        forms_written = [one for one in forms if one not in lists] or forms
+    said = list(dict.fromkeys(str(one["msg"]) for one in forms_written))
+    said[1:] = [text[0].lower() + text[1:] for text in said[1:]]
+    whole = {**forms_written[0], "loc": key, "msg": ", or ".join(said)}
+    return [whole, *(one for one in problems if one not in forms)]
+
+
+def _is_form(step: object) -> bool:
+    return isinstance(step, str) and step.startswith(("constrained-", "literal[", "list["))
 
 
 def _problem(first: Any, steps: list[str], where: str, more: str) -> AuscultError:  # noqa: ANN401

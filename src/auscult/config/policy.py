@@ -21,8 +21,8 @@ from auscult.policy import (
 )
 from auscult.policy.description import FEWEST_MODELS, LEAST_MODELS
 
-Share = Annotated[float, Field(ge=0, le=1, strict=False)]
-Count = Annotated[float, Field(ge=0, strict=False)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Level = Literal["0.5", "0.9", "0.99"]
 Rate = Literal["0.001", "0.01", "0.1"]
 Threshold = Literal["0.6", "0.7", "0.8", "0.9", "0.95", "0.99"]
@@ -88,7 +88,7 @@ class EvidencePart(Part):
     """``[evidence]``."""
 
     models: Annotated[int, Field(ge=LEAST_MODELS)] = FEWEST_MODELS
-    interval_width: Annotated[float, Field(gt=0, le=1, strict=False)] | None = None
+    interval_width: Annotated[float, Field(gt=0, le=1)] | None = None
     null_clear: bool = True
     learned: bool = True
 
@@ -96,7 +96,7 @@ class EvidencePart(Part):
 class PolicyFile(Part):
     """A whole ``policy.toml``."""
 
-    title: str = ""
+    title: Annotated[str, Field(max_length=500)] = ""
     smallest_cell: Annotated[int, Field(ge=1)] = 10
     exposed: dict[Threshold, ExposedPart] = Field(default_factory=dict)
     groups: GroupsPart | None = None

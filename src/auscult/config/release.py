@@ -69,8 +69,8 @@ class ReleasePart(Part):
     body: dict[str, Any] | None = None
     answers: str | None = None
     headers_from: dict[str, str] | None = None
-    requests_per_second: Annotated[float, Field(gt=0, strict=False)] | None = None
-    timeout_seconds: Annotated[float, Field(gt=0, strict=False)] | None = None
+    requests_per_second: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    timeout_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     retries: Annotated[int, Field(ge=0)] | None = None
     allow_plain_http: bool | None = None
     certificates: str | None = None

@@ -13,6 +13,7 @@ from auscult.queries import PLAIN, parse_queries
 ONE_RECORD = "one record"
 OTHER_RECORDS = "other records"
 REFERENCES = (0, 1, 4, 16)
+LEAST_PRIOR = 1e-10  # one person of all mankind
 ALL = "all"
 # Shares of members that a table shows where no deployment says which one is its own.
 USUAL_PRIORS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 0.5)
@@ -76,11 +77,12 @@ class Deployment:
                     expected="a few words, for the report",
                 )
         low, high = self.range
-        if not 0 < low <= high < 1:
+        if not LEAST_PRIOR <= low <= high <= 1 - LEAST_PRIOR:
             raise ConfigError(
                 f"{_shown(self.prior)} is no share of members",
                 where="deployment.prior",
-                expected="a number between 0 and 1, or a range [low, high] of them",
+                expected="a number between 0 and 1, or a range [low, high] of them; at least one "
+                f"in {1 / LEAST_PRIOR:,.0f}",
             )
         if self.prevalence is not None and not 0 <= self.prevalence < 1:
             raise ConfigError(

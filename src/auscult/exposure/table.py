@@ -140,10 +140,16 @@ def exposure_of(
             entry["method"] += f" Patients: one of every {every}, evenly; counts are of these."
 
         usable = int(layout.estimable().sum())
-        entry["patients"] = usable
+        without = membership.patients - patients.size if every == 1 else 0
         if usable < smallest_cell:
             entry["reason"] = _too_few(usable, smallest_cell)
+        elif 0 < without < smallest_cell:
+            entry["reason"] = (
+                f"fewer than {smallest_cell} patients have no such records, and what is shown of "
+                "the others would tell of them"
+            )
         else:
+            entry["patients"] = usable
             raw = _fill(entry, cell, layout, asked.deployment, seed)
             whole = np.full(membership.patients, np.nan)
             whole[patients] = raw
@@ -305,5 +311,5 @@ def _mean(raw: NDArray[np.float64]) -> dict[str, float]:
 
 def _too_few(patients: int, smallest_cell: int) -> str:
     if patients:
-        return f"only {patients} patients: fewer than {smallest_cell} are not shown"
+        return f"fewer than {smallest_cell} patients have such records: too few to show"
     return f"no patient is IN and OUT of {FEWEST_PER_CLASS} models and has such records"

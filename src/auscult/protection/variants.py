@@ -14,6 +14,7 @@ from auscult.errors import ConfigError
 from auscult.recipes.base import Recipe
 
 LONGEST_SLUG = 40
+LONGEST_NAME = 200
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -77,6 +78,12 @@ class Variant:
 
     def check(self, where: str) -> None:
         """Raise a ConfigError when its parts cannot be."""
+        if len(self.name) > LONGEST_NAME:
+            raise ConfigError(
+                f"it has {len(self.name):,} characters",
+                where=f"{where}.name",
+                expected=f"at most {LONGEST_NAME}",
+            )
         if not (self.trains or self.access):
             raise ConfigError(
                 "it changes nothing", where=where, expected="recipe, cohort or access"

@@ -86,6 +86,7 @@ def assess_release(
     seed: int,
     smallest_cell: int = SMALLEST_CELL,
     priors: tuple[float, ...] = (),
+    withheld: NDArray[np.bool_] | None = None,
     progress: Progress = SILENT,
 ) -> ReleaseFindings:
     """Audit the release.
@@ -106,6 +107,8 @@ def assess_release(
         Fewer members or non-members than that are not counted.
     priors : tuple of float
         Further priors of membership, for example the deployment's.
+    withheld : bool array, shape (records,), optional
+        Records that no shadow model trained on: they say nothing of what the release's own say.
     progress : Progress
     """
     state = asked.roll.reveal()
@@ -127,7 +130,8 @@ def assess_release(
             summary=summary | {"estimable": 0, "reason": reason},
             rows=rows.assign(posterior=np.nan, member=_nullable(state)),
         )
-    layout = _layout(asked, outputs, membership, patient_of_record, labels, stratum)
+    kept = np.ones(outputs.records, dtype=np.bool_) if withheld is None else ~withheld
+    layout = _layout(asked, outputs, membership, patient_of_record, labels, stratum, kept)
     centred = _centred(state)
     found = ratios(layout, centred=centred, progress=progress)
     member = layout.member[:, :-1]
@@ -165,17 +169,18 @@ def _layout(
     patient_of_record: NDArray[np.int64],
     labels: NDArray[np.int64],
     stratum: NDArray[np.int64],
+    kept: NDArray[np.bool_],
 ) -> Layout:
     """Signals of the shadow models as the release would show them, and the release's own, last."""
     models = outputs.models
-    signals = np.empty((models + 1, outputs.records), dtype=np.float32)
+    signals = np.empty((models + 1, int(kept.sum())), dtype=np.float32)
     for number in range(models):
         plain = asked.view.through(outputs.model(number)[0])
-        signals[number] = log_odds_of_truth(plain, labels, outputs.kind)
-    signals[models] = log_odds_of_truth(asked.values, labels, outputs.kind)
+        signals[number] = log_odds_of_truth(plain, labels, outputs.kind)[kept]
+    signals[models] = log_odds_of_truth(asked.values, labels, outputs.kind)[kept]
     member = np.zeros((models + 1, membership.patients), dtype=np.bool_)
     member[:models] = membership.reveal()
-    return lay_out(signals, member, patient_of_record, stratum)
+    return lay_out(signals, member, patient_of_record[kept], stratum[kept])
 
 
 def _centred(state: NDArray[np.int8]) -> bool:
@@ -264,18 +269,27 @@ def _sides(
     members, outsiders = (usable & (state == side) for side in (MEMBER, OUTSIDER))
     known = np.isfinite(shadow)
     few = f"fewer than {smallest_cell} patients"
+    reason_members = reason_outsiders = ""
+    if members.sum() < smallest_cell:
+        reason_members = f"{few} are known members" if members.any() else NO_MEMBERS
+    if outsiders.sum() < smallest_cell:
+        reason_outsiders = f"{few} are known non-members" if outsiders.any() else NO_OUTSIDERS
+    # What is left of the patients beside the sides that are shown must not be a small cell.
+    everybody, sizes = int(usable.sum()), (int(members.sum()), int(outsiders.sum()))
+    if not reason_outsiders and not reason_members and 0 < everybody - sum(sizes) < smallest_cell:
+        reason_outsiders = f"not shown: {few} are neither, and could be worked out"
+    if not reason_members and 0 < everybody - sizes[0] < smallest_cell:
+        reason_members = f"not shown: {few} are no members, and could be worked out"
+    if not reason_outsiders and 0 < everybody - sizes[1] < smallest_cell:
+        reason_outsiders = f"not shown: {few} are no non-members, and could be worked out"
     return _Sides(
         shadow_in=np.asarray(shadow[known & member], dtype=np.float64),
         shadow_out=np.asarray(shadow[known & ~member], dtype=np.float64),
         release=release,
         members=members,
         outsiders=outsiders,
-        reason_members=""
-        if members.sum() >= smallest_cell
-        else (NO_MEMBERS if not members.any() else f"{few} are known members"),
-        reason_outsiders=""
-        if outsiders.sum() >= smallest_cell
-        else (NO_OUTSIDERS if not outsiders.any() else f"{few} are known non-members"),
+        reason_members=reason_members,
+        reason_outsiders=reason_outsiders,
     )
 
 

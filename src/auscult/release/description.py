@@ -13,9 +13,11 @@ from auscult.cohort import Cohort, TrainingData
 from auscult.errors import ConfigError
 from auscult.inputs import Inputs
 from auscult.progress import SILENT, Progress
-from auscult.release.doors import Door
+from auscult.release.doors import Door, FileDoor
 from auscult.release.members import MemberColumn, MemberList, Roll
 from auscult.release.view import Output, View, shown
+
+LONGEST_NAME = 200
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -73,13 +75,23 @@ class Release:
         ------
         AuscultError
         """
+        for key, text in (("name", self.name), ("version", self.version)):
+            if len(text) > LONGEST_NAME:
+                raise ConfigError(
+                    f"it has {len(text):,} characters",
+                    where=f"release.{key}",
+                    expected=f"at most {LONGEST_NAME}",
+                )
         if self.output not in ("probabilities", "logits"):
             raise ConfigError(
                 f'"{self.output}" is no kind of output',
                 where="release.output",
                 expected='"probabilities" or "logits"',
             )
-        self.door.check(cohort.training_data())
+        data = cohort.training_data()
+        self.door.check(data)
+        if isinstance(self.door, FileDoor):  # its answers are there: no need to train first
+            shown(self.door.answers(data), self.output, data)
         self._roll(cohort)
 
     def ask(self, cohort: Cohort, cache: Path | None = None, progress: Progress = SILENT) -> Asked:

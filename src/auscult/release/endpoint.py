@@ -36,6 +36,7 @@ from auscult.release.payload import answers_of, records_of, request_body
 WHERE = "release.url"
 PASSING = (408, 425, 429, 500, 502, 503, 504)
 LONGEST_PAUSE_SECONDS = 60.0
+RANGES = {"requests_per_second": (1e-3, 1e5), "timeout_seconds": (1e-3, 86400.0)}
 MOST_REPLY_BYTES = 1 << 28
 RESUMES = "What was answered is kept: mend it and run the same command, it goes on from there"
 
@@ -102,10 +103,14 @@ class EndpointDoor(Door):
         parts = self._address()
         if self.batch < 1 or self.retries < 0:
             raise ConfigError("batch is at least 1 and retries at least 0", where="release")
-        if self.requests_per_second <= 0 or self.timeout_seconds <= 0:
-            raise ConfigError(
-                "requests_per_second and timeout_seconds are above 0", where="release"
-            )
+        for name, (least, most) in RANGES.items():
+            value = getattr(self, name)
+            if not least <= value <= most:
+                raise ConfigError(
+                    f"{value:g} cannot be",
+                    where=f"release.{name}",
+                    expected=f"{least:g} to {most:,.0f}",
+                )
         if not self.records and self.body:
             raise ConfigError(
                 "the records are the whole request, so body would be ignored", where="release.body"
@@ -171,7 +176,11 @@ class EndpointDoor(Door):
 
     def _address(self) -> Any:  # noqa: ANN401
         parts = urlsplit(self.url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        try:
+            port = parts.port
+        except ValueError:  # it is none
+            port = 0
+        if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
             raise ConfigError("this is no address", where=WHERE, expected="https://host/path")
         if parts.username or parts.password:
             raise ConfigError(

@@ -133,7 +133,7 @@ class MemberList:
                 "a text file has no columns", where="release.members_column", expected="a table"
             )
         try:
-            return {line.strip() for line in path.read_text(encoding="utf-8").splitlines()}
+            return {line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()}
         except FileNotFoundError as error:
             raise CohortError("there is no such file", where=self._where()) from error
         except (OSError, UnicodeDecodeError) as error:

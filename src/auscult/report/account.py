@@ -44,8 +44,9 @@ def cohort_section(summary: Part) -> Section:
     withheld = cohort.part("withheld")
     if withheld:
         records = counted(withheld.number("records"), "record")
-        patients = counted(withheld.number("patients"), "patient")
-        facts.append(("Withheld from all training", f"{records} of {patients}"))
+        number = withheld.number("patients")
+        patients = "" if number is None else f" of {counted(number, 'patient')}"
+        facts.append(("Withheld from all training", f"{records}{patients}"))
     per_patient = cohort.part("records_per_patient")
     if per_patient.number("median") is not None:
         facts.append(

@@ -1,0 +1,241 @@
+"""What should not be: small cells by subtraction, outputs over inputs, numbers without an end."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.typing import NDArray
+
+from auscult import Audit, AuscultError, Cohort, SklearnRecipe
+from auscult.config.loading import parse
+from auscult.config.policy import parse_policy
+from auscult.exposure import Deployment
+from auscult.protection.variants import Variant
+from auscult.release import EndpointDoor, FileDoor, MemberList, Release
+from auscult.release.assess import _rates, _sides
+from auscult.release.description import Asked
+from auscult.release.members import Roll
+from auscult.release.view import View
+from tests.test_cli import run as command
+
+CELL = 10
+
+
+def people(single: int, several: int) -> Cohort:
+    """Patients with one record, and with three."""
+    rng = np.random.default_rng(0)
+    rows = [
+        {"person": f"Zxq{i}", "a": rng.normal(), "b": rng.normal()}
+        for i in range(single + several)
+        for _ in range(1 if i < single else 3)
+    ]
+    frame = pd.DataFrame(rows)
+    frame["outcome"] = np.where(frame["a"] + rng.normal(size=len(frame)) > 0, "yes", "no")
+    return Cohort.from_table(frame, patient="person", label="outcome", positive=["yes"])
+
+
+def sides(members: int, others: int, unknown: int) -> dict[str, Any]:
+    state = np.array([1] * members + [0] * others + [-1] * unknown, dtype=np.int8)
+    release = np.linspace(-2, 2, state.size)
+    shadow: NDArray[np.float64] = np.tile(release, (16, 1)).T
+    asked = Asked(values=release, view=View(kind="sigmoid"), roll=Roll(state), about={})
+    inside = np.tile([True, False], 8)[None, :].repeat(state.size, axis=0)
+    return _rates(_sides(asked, shadow, inside, release, CELL), release > 0)
+
+
+@pytest.mark.parametrize(
+    ("members", "others", "unknown", "shown"),
+    [
+        (50, 50, 0, {"true", "false"}),
+        (50, 50, 20, {"true", "false"}),
+        (95, 5, 0, set()),  # 100 less 95 would tell of the five
+        (5, 95, 0, set()),
+        (50, 45, 5, {"true"}),  # so would 100 less 50 less 45
+        (50, 5, 45, {"true"}),
+        (90, 5, 5, {"true"}),
+        (93, 3, 4, set()),
+        (100, 0, 0, {"true"}),
+        (60, 0, 40, {"true"}),
+    ],
+)
+def test_no_small_side_of_a_release_can_be_worked_out(
+    members: int, others: int, unknown: int, shown: set[str]
+) -> None:
+    found = sides(members, others, unknown)
+    assert {key for key in ("true", "false") if found[key]["estimate"] is not None} == shown
+    for key in ("true", "false"):
+        assert (found[key]["estimate"] is None) == ("reason" in found[key])
+
+
+@pytest.mark.parametrize(
+    "single",
+    [4, pytest.param(0, marks=pytest.mark.slow), pytest.param(30, marks=pytest.mark.slow)],
+)
+def test_patients_without_other_records_are_no_small_cell(single: int, tmp_path: Path) -> None:
+    audit = Audit(
+        people(single, 40),
+        SklearnRecipe("logistic_regression"),
+        models=16,
+        withhold=0.3,
+        deployment=Deployment(reveals="x", population="y", prior=0.1),
+    )
+    summary = audit.run(tmp_path / "run", workers=1).summary
+    others = [cell for cell in summary["exposure"] if cell["knowledge"] == "other records"]
+    assert others
+    told = single != 4
+    assert (summary["cohort"]["withheld"]["patients"] is not None) is told
+    assert all((cell["auc"]["mean"] is not None) is told for cell in others)
+    assert all("compared" not in cell and cell["patients"] == 0 for cell in others if not told)
+    assert told or "fewer than 10 patients have no such records" in others[0]["reason"]
+
+
+@pytest.mark.slow
+def test_a_release_is_judged_by_records_that_shadow_models_trained_on(tmp_path: Path) -> None:
+    cohort = people(0, 40)
+    audit = Audit(cohort, SklearnRecipe("logistic_regression"), models=16, withhold=0.4)
+    withheld = audit._withheld()
+    assert withheld is not None
+    rng = np.random.default_rng(1)
+    answers = rng.uniform(0.2, 0.8, size=cohort.records)
+    found = []
+    for name in ("one.npy", "other.npy"):
+        np.save(tmp_path / name, answers)
+        audit.release = Release(door=FileDoor(path=tmp_path / name))
+        release = audit.run(tmp_path / "run", workers=1).summary["release"]
+        found.append({key: value for key, value in release.items() if key != "what"})
+        answers[withheld] = rng.uniform(0.0001, 0.9999, size=int(withheld.sum()))
+    assert found[0] == found[1]
+
+
+def test_answers_of_a_file_are_looked_at_before_training(tmp_path: Path) -> None:
+    cohort = people(30, 10)
+    for values in (np.full(5, 0.5), np.full(cohort.records, np.nan), np.full(cohort.records, 1.5)):
+        np.save(tmp_path / "answers.npy", values)
+        audit = Audit(
+            cohort,
+            SklearnRecipe("logistic_regression"),
+            models=16,
+            release=Release(door=FileDoor(path=tmp_path / "answers.npy")),
+        )
+        with pytest.raises(AuscultError, match="predictions"):
+            audit.check()
+        with pytest.raises(AuscultError, match="predictions"):
+            audit.run(tmp_path / "run")
+        assert not (tmp_path / "run").exists()
+
+
+def test_a_byte_order_mark_makes_nobody_a_stranger(tmp_path: Path) -> None:
+    cohort = people(30, 0)
+    ids = cohort.patient_ids.reveal()[:12]
+    (tmp_path / "members.txt").write_text("\n".join(ids), encoding="utf-8-sig")
+    roll = MemberList(source=tmp_path / "members.txt").roll(cohort)
+    assert roll.unmatched == 0
+    assert (roll.reveal() == 1).sum() == 12
+
+
+@pytest.mark.parametrize(
+    ("changed", "where"),
+    [
+        ({"url": "https://localhost:99999/x"}, "release.url"),
+        ({"timeout_seconds": float("inf")}, "timeout_seconds"),
+        ({"timeout_seconds": float("nan")}, "timeout_seconds"),
+        ({"requests_per_second": float("inf")}, "requests_per_second"),
+        ({"requests_per_second": 1e-300}, "requests_per_second"),
+    ],
+)
+def test_endpoints_that_cannot_be(changed: dict[str, Any], where: str) -> None:
+    door = EndpointDoor(**{"url": "https://localhost/x", **changed})
+    with pytest.raises(AuscultError, match=where):
+        door.check(people(30, 0).training_data())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[exposed."0.9"]\npatients = inf',
+        '[exposed."0.9"]\npatients = "1"',
+        '[exposed."0.9"]\npatients = true',
+        '[exposed."0.9"]\nshare = true',
+        '[deployment]\nnamed = { "0.9" = inf }',
+        f'title = "{"a" * 10_000}"\n[exposed."0.9"]\npatients = 1',
+    ],
+)
+def test_limits_are_finite_numbers(text: str) -> None:
+    with pytest.raises(AuscultError) as raised:
+        parse_policy(tomllib.loads(text), text, "policy.toml")
+    assert len(str(raised.value)) < 300
+    assert "constrained" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("[0, 0.5]", "deployment.prior: input should be greater than 0."),
+        ("[0.1]", "deployment.prior: list should have at least 2 items"),
+        ("0", "deployment.prior: input should be greater than 0."),
+        ('"x"', "deployment.prior: input should be a valid number."),
+        ('0.1\nreferences = "x"', "deployment.references: input should be a valid integer, or"),
+    ],
+)
+def test_a_key_of_several_forms_gets_one_message(written: str, said: str) -> None:
+    text = (
+        '[cohort]\ntable="t.csv"\npatient="p"\nlabel="y"\n[recipe]\nkind="sklearn"\n'
+        f'[deployment]\nreveals="a"\npopulation="b"\nprior={written}\n'
+    )
+    with pytest.raises(AuscultError) as raised:
+        parse(tomllib.loads(text), "audit.toml")
+    assert said in str(raised.value)
+    assert "more after it" not in str(raised.value)
+
+
+@pytest.mark.parametrize("prior", [1e-320, 1e-11, 1 - 1e-12, (1e-300, 0.5)])
+def test_priors_without_end_are_refused(prior: Any) -> None:  # noqa: ANN401
+    deployment = Deployment(reveals="x", population="y", prior=prior)
+    with pytest.raises(AuscultError, match="no share of members"):
+        deployment.check((), 0.0, 16)
+
+
+def test_names_have_an_end() -> None:
+    with pytest.raises(AuscultError, match="characters"):
+        Variant(name="a" * 10_000, max_records=1).check("protect[0]")
+    release = Release(door=FileDoor(path="none.npy"), name="a" * 10_000)
+    with pytest.raises(AuscultError, match="characters"):
+        release.check(people(30, 0))
+
+
+def test_the_gate_writes_over_nothing_that_it_reads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    (run / "results").mkdir(parents=True)
+    summary = run / "results" / "summary.json"
+    summary.write_text(json.dumps({"schema": "auscult.summary/1"}), encoding="utf-8")
+    policy = tmp_path / "policy.toml"
+    policy.write_text('[exposed."0.9"]\npatients = 1\n', encoding="utf-8")
+    before = summary.read_bytes(), policy.read_bytes()
+    same = tmp_path / "decision"
+    for more in (
+        ("--json", summary),
+        ("--junit", run / "report.html"),
+        ("--json", run / "secret" / "x.json"),
+        ("--json", policy),
+        ("--json", tmp_path),
+        ("--json", same, "--junit", same),
+    ):
+        code, _, said = command(monkeypatch, "gate", run, "--policy", policy, *more)
+        assert code == 2, said
+        assert "--j" in said
+    code, _, said = command(monkeypatch, "compare", run, tmp_path, "--html", summary)
+    assert code == 2
+    assert "--html" in said
+    code, _, said = command(monkeypatch, "report", run, "--out", summary)
+    assert code == 2
+    assert "--out" in said
+    assert (summary.read_bytes(), policy.read_bytes()) == before
+    assert not same.exists()
