@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from auscult import Audit, AuscultError, Cohort, SklearnRecipe
 from auscult.config.loading import parse
 from auscult.config.policy import parse_policy
+from auscult.disparity import pool_small_cells
 from auscult.exposure import Deployment
 from auscult.protection.variants import Variant
 from auscult.release import EndpointDoor, FileDoor, MemberList, Release
@@ -239,3 +240,51 @@ def test_the_gate_writes_over_nothing_that_it_reads(
     assert "--out" in said
     assert (summary.read_bytes(), policy.read_bytes()) == before
     assert not same.exists()
+
+
+def small_cells_that_follow(
+    counts: NDArray[np.int64], shown: set[tuple[int, int]], rows: NDArray[np.int64]
+) -> list[tuple[int, int]]:
+    """Small cells that the shown cells and the sums of rows and columns determine."""
+    cells = [(i, j) for i, j in np.ndindex(*counts.shape) if counts[i, j]]
+    place = {cell: k for k, cell in enumerate(cells)}
+    told = [np.ones(len(cells))]
+    told += [np.array([rows[c[0]] == r for c in cells], dtype=float) for r in np.unique(rows)]
+    told += [np.array([c[1] == j for c in cells], dtype=float) for j in range(counts.shape[1])]
+    told += [np.eye(len(cells))[place[cell]] for cell in shown]
+    table = np.array(told)
+    rank = np.linalg.matrix_rank(table)
+    return [
+        cell
+        for cell in cells
+        if counts[cell] < CELL
+        and np.linalg.matrix_rank(np.vstack([table, np.eye(len(cells))[place[cell]]])) == rank
+    ]
+
+
+def test_margins_do_not_tell_of_small_crossed_groups() -> None:
+    rng = np.random.default_rng(0)
+    leaked_without = 0
+    for _ in range(60):
+        counts = rng.choice([0, 2, 5, 9, 12, 30, 60], size=(3, 4))
+        counts[:, 0] += CELL
+        counts[0] += CELL
+        labels = np.array(
+            [(f"a{i}", f"b{j}") for i, j in np.ndindex(3, 4) for _ in range(counts[i, j])]
+        )
+        crossed = np.array([f"{a} & {b}" for a, b in labels], dtype=object)
+        margins = [pool_small_cells(labels[:, k], CELL)[0] for k in (0, 1)]
+        if any(len(np.unique(one)) < size for one, size in zip(margins, (3, 4), strict=True)):
+            continue
+        for given in ((), margins):
+            pooled, names, number = pool_small_cells(crossed, CELL, given)
+            sizes = {name: int((pooled == name).sum()) for name in names}
+            assert all(size >= CELL for size in sizes.values())
+            shown = {(int(n[1]), int(n[6])) for n in names if n in set(crossed) and len(n) == 7}
+            found = small_cells_that_follow(counts, shown, np.arange(3))
+            if given:
+                assert not found, (counts, names)
+                assert number + len(shown) == (counts > 0).sum()
+            else:
+                leaked_without += bool(found)
+    assert leaked_without > 5

@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from auscult.cohort import SMALLEST_CELL
 from auscult.cost import Trial, VariantTrial, expected, expected_of_variants, in_bytes
 from auscult.crews import default_workers
+from auscult.disparity import pool_small_cells
 from auscult.display import duration
 from auscult.errors import CohortError
 from auscult.parallel import available_memory
+from auscult.report.words import visible
 from auscult.risk.stability import models_needed, planning_without_pilot
 
 if TYPE_CHECKING:
@@ -171,9 +174,9 @@ def _likely_identifiers(frame: object, known: set[str]) -> list[str]:
     ]
 
 
-def describe_cohort(cohort: Cohort) -> str:
-    """The cohort as counts, for a terminal."""
-    summary = cohort.summary()
+def describe_cohort(cohort: Cohort, cell: int = SMALLEST_CELL) -> str:
+    """The cohort as counts, for a terminal; groups under `cell` patients are pooled."""
+    summary = cohort.summary(cell)
     lines = [
         f"Cohort   {summary['source']}: {cohort.records:,} records of {cohort.patients:,} patients",
         f"Task     {cohort.task}: "
@@ -185,10 +188,11 @@ def describe_cohort(cohort: Cohort) -> str:
         ),
     ]
     for name in cohort.groups.columns:
-        counts = cohort.groups[name].value_counts()
-        shown = ", ".join(f"{value} {count:,}" for value, count in counts.head(8).items())
+        labels, groups, _ = pool_small_cells(cohort.groups[name].astype(str).to_numpy(), cell)
+        counts = {group: int((labels == group).sum()) for group in groups}
+        shown = ", ".join(f"{visible(group)} {counts[group]:,}" for group in groups[:8])
         more = f", {len(counts) - 8} more" if len(counts) > 8 else ""
-        lines.append(f"Group    {name}: {shown}{more}")
+        lines.append(f"Group    {visible(name)}: {shown or f'all under {cell} patients'}{more}")
     lines += [f"Left out {one.records:,} records: {one.reason}" for one in cohort.left_out]
     lines += [f"Note     {note}" for note in cohort.notes]
     return "\n".join(lines)
@@ -263,12 +267,12 @@ def describe_variants(
     lines = []
     for one in variants:
         if one.trial is None:
-            lines.append(f"Variant  {one.name}: no models of its own")
+            lines.append(f"Variant  {visible(one.name)}: no models of its own")
         else:
             each = duration_of(one.trial.seconds / one.trial.models)
             cost = expected(one.trial, **size)
             lines.append(
-                f"Variant  {one.name}: a model takes {each}, training "
+                f"Variant  {visible(one.name)}: a model takes {each}, training "
                 f"{duration_of(cost.training_seconds)}"
             )
     training = own.training_seconds + all_of_them.training_seconds

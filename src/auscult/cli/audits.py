@@ -77,7 +77,7 @@ def check(
     found = None if pilot is None else read_summary_file(pilot)
     audit = loaded.audit(progress=progress_for())
     audit.check()
-    typer.echo(describe_cohort(audit.cohort))
+    typer.echo(describe_cohort(audit.cohort, audit.smallest_cell))
     if audit.release is not None:
         typer.echo(f"Release  {audit.release.plan(audit.cohort.training_data())}")
     trial = audit.trial(progress_for())

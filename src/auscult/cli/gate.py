@@ -24,6 +24,7 @@ def gate(
     from auscult.config.policy import load_policy
     from auscult.policy import judge_run
     from auscult.policy.gate import write_decision_json, write_junit
+    from auscult.report.words import visible
     from auscult.results import REPORT, read_summary_file
 
     limits = load_policy(policy)
@@ -38,7 +39,7 @@ def gate(
         write_junit(decision, junit, limits.title)
     for one in decision.checks:
         if one.verdict != "pass":
-            typer.echo(f"{one.verdict}: {one.reason}")
+            typer.echo(f"{one.verdict}: {visible(one.reason)}")
     passed = sum(one.verdict == "pass" for one in decision.checks)
     typer.echo(f"{decision.verdict.upper()}: {passed} of {len(decision.checks)} checks passed.")
     typer.echo(f"Report: {run / REPORT}")
