@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from auscult.config.loading import parse
 from auscult.config.policy import parse_policy
 from auscult.disparity import pool_small_cells
 from auscult.exposure import Deployment
+from auscult.protection.paired import Moments, counts_from
 from auscult.protection.variants import Variant
 from auscult.release import EndpointDoor, FileDoor, MemberList, Release
 from auscult.release.assess import _rates, _sides
@@ -288,3 +290,12 @@ def test_margins_do_not_tell_of_small_crossed_groups() -> None:
             else:
                 leaked_without += bool(found)
     assert leaked_without > 5
+
+
+def test_where_nobody_may_be_exposed_nothing_surely_changed() -> None:
+    few = Moments(before=0.4, after=1e-6, variance_before=0.3, variance_after=1e-6, covariance=0.0)
+    change = counts_from(few, 400, seed=1).change
+    assert change.low < change.estimate < 0
+    assert change.high == 0
+    many = replace(few, before=40.0, variance_before=30.0)
+    assert counts_from(many, 400, seed=1).change.high < -20

@@ -209,6 +209,11 @@ def counts_from(one: Moments, patients: int, *, seed: int, compared: int = 1) ->
     before = _count_quantiles(one.before, first, patients, ndtr(z[0]))
     after = _count_quantiles(one.after, second, patients, ndtr(z[1]))
     low, high = np.quantile(after - before, [0.025, 0.975])
+    if all(
+        _interval(count, variance, patients).low == 0
+        for count, variance in ((one.before, first), (one.after, second))
+    ):
+        low, high = min(low, 0.0), max(high, 0.0)  # there may be nobody, before and after
     change = one.after - one.before
     removed = bound = None
     if one.before >= 1:
