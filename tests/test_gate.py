@@ -273,6 +273,20 @@ def test_the_declared_deployment_is_judged() -> None:
     assert "too few models" in judge(policy("[deployment]\nppv = 0.5\n"), summary).missing[0]
 
 
+def test_priors_that_were_not_declared_decide_nothing() -> None:
+    summary = simulated()
+    own, beyond = cell(0.3, 0.4), cell(0.9, 0.95)
+    beyond["by_prior"][0]["prior"] = 0.5
+    summary["exposure"] = [own | {"by_prior": own["by_prior"] + beyond["by_prior"]}]
+    summary["deployment"] = {"prior": [0.01, 0.1]}
+    assert verdict("[deployment]\nppv = 0.5\n", summary) == "pass"
+    assert "35% (30% to 40%)" in officer_markdown(summary)
+    assert "95%)" not in officer_markdown(summary)
+    summary["deployment"] = {"prior": [0.01, 0.6]}
+    assert verdict("[deployment]\nppv = 0.5\n", summary) == "fail"
+    assert "90% to 95%" in officer_markdown(summary)
+
+
 def test_evidence_is_asked_for() -> None:
     summary = simulated()
     text = '[exposed."0.9"]\nshare = 1.0\n'

@@ -17,6 +17,7 @@ from scipy.stats import multivariate_normal, norm
 
 from auscult.audit import Audit
 from auscult.cohort import Cohort
+from auscult.config.loading import load
 from auscult.design import Membership
 from auscult.errors import AnalysisError, AuscultError, ConfigError
 from auscult.layout import lay_out
@@ -640,3 +641,17 @@ def test_the_report_shows_frontier_and_capacity(finished: Path) -> None:
     html = (finished / "report.html").read_text(encoding="utf-8")
     for text in ('id="protection"', 'id="figure-frontier"', 'id="sweep"', "who is exposed then"):
         assert text in html
+
+
+def test_a_recipe_that_cannot_be_is_found_in_the_file(tmp_path: Path) -> None:
+    (tmp_path / "visits.csv").write_text(
+        "patient,x,y\n" + "".join(f"{i},{i % 7},{i % 2}\n" for i in range(40))
+    )
+    path = tmp_path / "audit.toml"
+    path.write_text(
+        '[cohort]\ntable = "visits.csv"\npatient = "patient"\nlabel = "y"\n'
+        '[recipe]\nkind = "torch"\n[[protect]]\nrecipe.epochs = 2\n'
+        '[[protect]]\nrecipe.dp = { unit = "record", epsilon = 8 }\n'
+    )
+    with pytest.raises(ConfigError, match=r"^protect\[1\]\.recipe\.dp\.clip: "):
+        load(path).audit()

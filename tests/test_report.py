@@ -97,7 +97,7 @@ def test_headline_reads_as_promised() -> None:
     ("values", "lead", "aside"),
     [
         ({"estimate": 0, "low": 0, "high": 2.3, "null": 0}, "0 of 6,000", "0 to 3); by chance"),
-        ({"estimate": 0.2, "low": 0, "high": 1}, "fewer than 1 of 6,000", "0 to 1)"),
+        ({"estimate": 0.2, "low": 0, "high": 1}, "Fewer than 1 of 6,000", "0 to 1)"),
         ({"estimate": 1234.5, "low": 1199.6, "high": 1250.2}, "1,235 of", "1,199 to 1,251)"),
         ({"estimate": 6000, "low": 6000, "high": 6000}, "6,000 of 6,000", "6,000 to 6,000)"),
         ({"null": 0.03}, "21 of", "by chance alone: <0.1"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from auscult.report.axes import percent, rate, share_axis
 from auscult.report.blocks import (
@@ -87,7 +88,7 @@ def _assumed(deployment: Part, mine: Part | None) -> list[Block]:
                 "cohort makes up 1% or 10% of the people whom an attacker has in mind."
             )
         ]
-    low, high = (_usual_priors(deployment) * 2)[:2]
+    low, high = (declared_priors(deployment) * 2)[:2]
     prior = percent(low) if low == high else f"{percent(low)} to {percent(high)}"
     items = [
         ("Membership reveals:", quoted(deployment.text("reveals")) + "."),
@@ -109,11 +110,6 @@ def _assumed(deployment: Part, mine: Part | None) -> list[Block]:
     ]
 
 
-def _usual_priors(deployment: Part) -> tuple[float, ...]:
-    known = tuple(p for p in deployment.numbers("prior") if p is not None)
-    return known or _USUAL
-
-
 def _means(cell: Part) -> str:
     said = cell.content().get("references")
     if said == "all":
@@ -132,7 +128,7 @@ def _answer(mine: Part, deployment: Part) -> list[Block]:
                 style="absent",
             )
         ]
-    priors = _usual_priors(deployment)
+    priors = declared_priors(deployment)
     rows = [row for row in mine.parts("by_prior") if row.number("prior") in priors]
     texts = []
     exposed = mine.part("exposed").part("0.9")
@@ -186,11 +182,30 @@ def _row_at(cell: Part, prior: float) -> Part:
     return found[0] if found else Part(None)
 
 
+def by_knowledge(cells: tuple[Part, ...]) -> list[Part]:
+    """Cells, those of the same knowledge one after the other."""
+    order = list(dict.fromkeys(cell.text("knowledge") for cell in cells))
+    return sorted(cells, key=lambda one: order.index(one.text("knowledge")))
+
+
+def same_together(rows: Sequence[tuple[str, ...]]) -> tuple[tuple[str, ...], ...]:
+    """One row for all accesses (the first column) that give the same in every other column."""
+    found: dict[tuple[str, ...], list[str]] = {}
+    for access, *others in rows:
+        found.setdefault(tuple(others), []).append(access)
+    return tuple((listed(accesses), *others) for others, accesses in found.items())
+
+
+def declared_priors(deployment: Part) -> tuple[float, ...]:
+    """The ends of the declared range; 1% and 10% where nothing is declared."""
+    known = tuple(p for p in deployment.numbers("prior") if p is not None)
+    return known or _USUAL
+
+
 def _table(cells: tuple[Part, ...], priors: tuple[float, ...]) -> Table:
     """Every access with every knowledge."""
-    order = list(dict.fromkeys(cell.text("knowledge") for cell in cells))
     rows = []
-    for cell in sorted(cells, key=lambda one: order.index(one.text("knowledge"))):
+    for cell in by_knowledge(cells):
         auc, exposed = cell.part("auc"), cell.part("exposed").part("0.9")
         mark = " (declared)" if cell.truth("declared") else ""
         rows.append(
@@ -215,7 +230,7 @@ def _table(cells: tuple[Part, ...], priors: tuple[float, ...]) -> Table:
             "By chance",
             "Patients",
         ),
-        rows=tuple(rows),
+        rows=same_together(rows),
         notes=tuple(_notes(cells)),
         text_columns=frozenset({0, 1}),
         key="exposure",
@@ -356,7 +371,7 @@ def _prior_axis(grid: tuple[float, ...]) -> Axis:
 
 def _by_prior(mine: Part, deployment: Part) -> Table:
     """What the declared attacker's findings mean, prior by prior."""
-    declared = set(_usual_priors(deployment))
+    declared = set(declared_priors(deployment))
     with_belief = any(row.part("belief") for row in mine.parts("by_prior"))
     rows = []
     for row in mine.parts("by_prior"):
