@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from auscult import AuscultError
+from auscult.cli.gate import reasons
 from auscult.config.policy import load_policy, parse_policy
 from auscult.policy import Policy, judge
 from auscult.policy.limits import Limit
@@ -372,3 +373,18 @@ def test_policies_are_read_from_files(tmp_path: Path) -> None:
     (tmp_path / "policy.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(AuscultError, match="UTF-8"):
         load_policy(tmp_path / "policy.toml")
+
+
+def test_many_open_limits_of_groups_do_not_hide_what_is_broken() -> None:
+    summary = simulated()
+    row = {"patients": 50, "exposed_0.9": 0.2, "exposed_0.9_low": 0.05, "exposed_0.9_high": 0.4}
+    summary["disparities"] = {"ward": {"groups": {f"w{place}": row for place in range(30)}}}
+    summary["exposure"] = [cell(0.3, 0.4)]
+    decision = judge(policy("[groups]\nexposed_share = 0.1\n[deployment]\nppv = 0.2\n"), summary)
+    assert sum(one.key.startswith("groups.") for one in decision.checks) == 30
+    lines = list(reasons(decision))
+    assert lines[0].startswith("fail: Probability")
+    assert sum("Share of ward" in line for line in lines) == 5
+    assert lines[-1] == "inconclusive: 25 more limits of groups; see the report"
+    summary["decision"] = decision.as_dict()
+    assert "more stand in the table" in render(summary)

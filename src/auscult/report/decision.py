@@ -16,6 +16,7 @@ from auscult.report.words import (
 )
 
 NOTHING = "\N{EN DASH}"
+MOST_REASONS = 12
 
 VERDICTS = {
     "pass": "Pass: every limit is kept by its upper bound, on the evidence that the policy asks "
@@ -44,8 +45,11 @@ def decision_section(summary: Part) -> Section | None:
     broken = [one.text("reason") for one in checks if one.text("verdict") == "fail"]
     for heading, reasons in (("Broken", broken), ("Open or missing", missing)):
         if reasons:
+            shown = [("", sentence(reason)) for reason in reasons[:MOST_REASONS]]
+            if len(reasons) > MOST_REASONS:
+                shown.append(("", f"{len(reasons) - MOST_REASONS} more stand in the table."))
             blocks.append(Heading(text=heading))
-            blocks.append(Items(items=tuple(("", sentence(reason)) for reason in reasons)))
+            blocks.append(Items(items=tuple(shown)))
     if checks:
         blocks.append(_table(checks, by))
     blocks += _policy(decision)

@@ -146,7 +146,8 @@ def group_items(summary: Part) -> list[Block]:
         Paragraph(
             text=f"{counted(float(looked_at), 'group')} of {names} were compared with everybody "
             f"else; {counted(float(len(found)), 'group')} "
-            f"{'lies' if len(found) == 1 else 'lie'} above, beyond chance (5% false discoveries)."
+            f"{'lies' if len(found) == 1 else 'lie'} above, beyond chance "
+            "among patients with equally many records (5% false discoveries)."
             + (f" {counted(hidden, 'group')} too small to show were pooled." if hidden else "")
         )
     ]
