@@ -387,4 +387,6 @@ def test_many_open_limits_of_groups_do_not_hide_what_is_broken() -> None:
     assert sum("Share of ward" in line for line in lines) == 5
     assert lines[-1] == "inconclusive: 25 more limits of groups; see the report"
     summary["decision"] = decision.as_dict()
-    assert "more stand in the table" in render(summary)
+    page = render(summary)
+    assert "18 more are counted in the table below" in page
+    assert "30 groups of ward" in page

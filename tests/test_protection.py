@@ -41,7 +41,7 @@ from auscult.protection.paired import (
     shared_noise,
 )
 from auscult.protection.seen import Access, adapted_signals, seen_through, served
-from auscult.protection.selection import Selection, find_twins, within_cap
+from auscult.protection.selection import Selection, Twins, find_twins, within_cap
 from auscult.protection.variants import Variant
 from auscult.recipes import SklearnRecipe, TorchRecipe
 from auscult.risk.effect import Effect
@@ -641,6 +641,21 @@ def test_the_report_shows_frontier_and_capacity(finished: Path) -> None:
     html = (finished / "report.html").read_text(encoding="utf-8")
     for text in ('id="protection"', 'id="figure-frontier"', 'id="sweep"', "who is exposed then"):
         assert text in html
+
+
+def test_withheld_records_take_nobodys_place() -> None:
+    patient = np.repeat(np.arange(40), 3)
+    withheld = np.zeros(patient.size, dtype=bool)
+    withheld[::3] = True
+    allowed = within_cap(patient, 1, 5, withheld)
+    assert not (allowed & withheld).any()
+    np.testing.assert_array_equal(np.bincount(patient[allowed]), np.ones(40))
+    # The second record repeats the first, which no model trains on: the second is then kept.
+    twins = Twins(group=np.array([0, 0, 1]))
+    one = Selection(Membership(np.array([[True]])), np.ones(3, dtype=bool), twins)
+    hidden = np.array([True, False, False])
+    assert one.records(0, np.zeros(3, dtype=np.int64), hidden).tolist() == [1, 2]
+    assert one.members(0, np.zeros(3, dtype=np.int64)).tolist() == [0, 2]
 
 
 def test_a_recipe_that_cannot_be_is_found_in_the_file(tmp_path: Path) -> None:
