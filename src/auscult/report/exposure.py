@@ -62,7 +62,7 @@ def exposure_section(summary: Part) -> Section | None:
         if figure is not None:
             blocks.append(figure)
     if mine is not None and mine.parts("by_prior"):
-        blocks.append(_by_prior(mine, deployment))
+        blocks += _by_prior(mine, deployment)
     if few:
         blocks += _by_means(few, full, shown)
     return Section(
@@ -369,19 +369,19 @@ def _prior_axis(grid: tuple[float, ...]) -> Axis:
     )
 
 
-def _by_prior(mine: Part, deployment: Part) -> Table:
+def _by_prior(mine: Part, deployment: Part) -> list[Block]:
     """What the declared attacker's findings mean, prior by prior."""
     declared = set(declared_priors(deployment))
     with_belief = any(row.part("belief") for row in mine.parts("by_prior"))
-    rows = []
+    rows, believed = [], []
     for row in mine.parts("by_prior"):
         named = row.part("named")
         belief = row.part("belief")
         mark = " (declared)" if row.number("prior") in declared else ""
+        prior = percent(row.number("prior") or 0.0) + mark
         rows.append(
             (
-                percent(row.number("prior") or 0.0) + mark,
-                _share(row.part("ppv")),
+                prior,
                 *(
                     cell
                     for q in _POSTERIORS
@@ -390,20 +390,19 @@ def _by_prior(mine: Part, deployment: Part) -> Table:
                         _count(named.part(q).part("false")),
                     )
                 ),
-                *([share(belief.number("from")), _share(belief.part("to"))] if with_belief else []),
             )
         )
-    return Table(
-        caption="The declared attacker: who is named, and what is believed",
+        known = [share(belief.number("from")), _share(belief.part("to"))] if with_belief else []
+        believed.append((prior, _share(row.part("ppv")), *known))
+    who = Table(
+        caption="The declared attacker: who is named",
         columns=(
             "Prior",
-            "PPV (95% interval)",
             *(
                 column
                 for q in _POSTERIORS
                 for column in (f"Named at {q} (95% interval)", f"Falsely at {q} (95% interval)")
             ),
-            *(["Belief before", "Belief after (95% interval)"] if with_belief else []),
         ),
         rows=tuple(rows),
         notes=(
@@ -413,6 +412,18 @@ def _by_prior(mine: Part, deployment: Part) -> Table:
                 "members and are named with them. 0 with an interval above it: none was counted "
                 "among the models at hand."
             ),
+        ),
+        key="exposure-priors",
+    )
+    what = Table(
+        caption="The declared attacker: what is believed of the accused",
+        columns=(
+            "Prior",
+            "PPV (95% interval)",
+            *(["Belief before", "Belief after (95% interval)"] if with_belief else []),
+        ),
+        rows=tuple(believed),
+        notes=(
             *(
                 [
                     (
@@ -425,8 +436,9 @@ def _by_prior(mine: Part, deployment: Part) -> Table:
                 else []
             ),
         ),
-        key="exposure-priors",
+        key="exposure-beliefs",
     )
+    return [who, what]
 
 
 def _by_means(
