@@ -17,6 +17,7 @@ import pytest
 
 from auscult.errors import StoreError
 from auscult.report import groups_csv, headline, render, words, write_report
+from auscult.report.exposure import same_together
 from tests import report_summaries as summaries
 from tests.report_simulation import Summary
 
@@ -449,3 +450,21 @@ def test_damage_is_named(path: str, value: Any) -> None:  # noqa: ANN401
 )
 def test_numbers_and_words(text: str, wanted: str) -> None:
     assert text == wanted
+
+
+def test_equal_accesses_share_a_row() -> None:
+    rows = [("logits", "x", "1"), ("label", "x", "2"), ("probabilities (declared)", "x", "1")]
+    assert same_together(rows) == (
+        ("logits and probabilities (declared)", "x", "1"),
+        ("label", "x", "2"),
+    )
+
+
+def test_nothing_is_promised_without_noise() -> None:
+    summary = summaries.ALL["later parts"]()
+    one = summary["protection"][0]
+    rows = [{"records": "1", "auc": 0.6, "bound": 1.0}]
+    one["guarantee"] = {"dp": {"epsilon": "inf"}, "patients": rows}
+    assert "It promises nothing: no noise is added." in render(summary)
+    one["guarantee"] = {"dp": {"epsilon": 8.0}, "patients": rows}
+    assert "1 record: 0.600 of at most" in render(summary)
