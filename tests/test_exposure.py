@@ -17,12 +17,13 @@ from auscult import Audit, Cohort, Deployment, SklearnRecipe
 from auscult.access import NAMES, access_signals, parse_access
 from auscult.attacks.joint import auc_in_folds, joint_scores
 from auscult.errors import AuscultError, ConfigError
-from auscult.exposure.attack import Evidence, How, attack, effect_of_ranks, evidence_of, null_of
-from auscult.exposure.calibration import calibrate, calibration_error, terms_of
+from auscult.exposure.attack import Evidence, How, attack, evidence_of, null_of
+from auscult.exposure.calibration import calibrate, terms_of
 from auscult.exposure.meaning import meaning
 from auscult.exposure.table import Inquiry, cells
 from auscult.layout import Centring, Layout, lay_out
 from auscult.results import Result
+from auscult.risk.calibration import calibration_error
 from auscult.signals import log_odds_of_truth
 from auscult.store import Outputs
 from tests.cohorts import visits, write_audit
@@ -313,23 +314,6 @@ def test_more_reference_models_tell_more() -> None:
     found = [attack(layout, how(n)).evidence.auc() for n in (0, 1, 4, 16, "all")]
     assert all(after > before - 0.01 for before, after in itertools.pairwise(found))
     assert found[0] < found[2] < found[4]
-
-
-def test_effect_of_ranks_is_the_auc_with_an_honest_error() -> None:
-    rng = np.random.default_rng(1)
-    p1, p0, estimates, errors = 0.9, 0.5, [], []
-    for _ in range(400):
-        values = np.stack([rng.random((1, 4, 8)) < p0, rng.random((1, 4, 8)) < p1], axis=2)
-        found = effect_of_ranks(values.astype(float), np.ones((1, 4, 2, 8)))
-        estimates.append(found.d[0])
-        errors.append(np.sqrt(found.variance[0]))
-    true_auc = p1 * (1 - p0) + 0.5 * (p1 * p0 + (1 - p1) * (1 - p0))
-    assert abs(np.mean(estimates) - _quantile(true_auc)) < 0.05
-    assert 0.8 < np.mean(errors) / np.std(estimates) < 1.3
-    sure = np.stack([np.zeros((1, 4, 8)), np.ones((1, 4, 8))], axis=2)
-    found = effect_of_ranks(sure, np.ones((1, 4, 2, 8)))
-    assert np.isfinite([found.d[0], found.variance[0]]).all()
-    assert found.d[0] > 2
 
 
 # Declared deployments

@@ -12,7 +12,8 @@ import pytest
 from numpy.typing import NDArray
 
 from auscult.errors import AuscultError, CohortError
-from auscult.importing import import_scores, read_model_folders, read_npz
+from auscult.importing import import_scores
+from auscult.scores import read_model_folders, read_npz
 
 MODELS, PATIENTS = 12, 40
 

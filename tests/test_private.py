@@ -16,6 +16,7 @@ from auscult.cohort import TrainingData
 from auscult.errors import ConfigError, RecipeError
 from auscult.inputs import ArrayInputs, TableInputs
 from auscult.recipes import TorchRecipe
+from auscult.recipes import torch_chain as chain
 from auscult.recipes import torch_clipping as clipping
 from auscult.recipes import torch_private as private
 from auscult.recipes.base import Assignment
@@ -127,7 +128,7 @@ def test_clipped_sums_are_those_of_a_loop_over_units(
         for name, _ in modules[0].named_parameters()
     }
     names = list(stacked)
-    layers = clipping.chain_of(modules[0])
+    layers = chain.chain_of(modules[0])
     assert layers is not None
     together = clipping.chain_gradient(
         layers, stacked, names, "softmax", settings, x, y, used, owners
@@ -212,7 +213,7 @@ def test_opacus_gives_the_same_clipped_noisy_gradients() -> None:
     settings = private.Privacy(
         noise=1.3, clip=0.7, rate=0.3, expected=12.0, unit_of_record=np.arange(16), single=True
     )
-    layers = clipping.chain_of(module)
+    layers = chain.chain_of(module)
     assert layers is not None
     values = {name: p.detach()[None] for name, p in module.named_parameters()}
     sums = clipping.chain_gradient(

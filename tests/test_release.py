@@ -29,9 +29,10 @@ from auscult.release import (
     OnnxDoor,
     Release,
 )
-from auscult.release.assess import _delong, clopper_pearson
+from auscult.release.assess import _blind, _delong, clopper_pearson
 from auscult.release.attack import AsTheyCome, _played, ratios
 from auscult.release.calibration import fit_calibrator, held_out_log_odds, reliability
+from auscult.release.members import Roll
 from auscult.release.view import View, shown
 from auscult.results import Result
 from tests.released import Network, cohort, predicting, recipe, serving, table
@@ -291,6 +292,34 @@ def test_members_and_others(people: Cohort, members: NDArray[np.bool_], tmp_path
 
 
 @pytest.mark.slow
+def test_members_told_from_others_without_the_model_are_no_evidence(
+    people: Cohort, members: NDArray[np.bool_], network: Network, trained: Path, tmp_path: Path
+) -> None:
+    np.save(tmp_path / "outputs.npy", network(people.inputs.frame()))
+    door = FileDoor(path=tmp_path / "outputs.npy")
+    fair = audited(people, trained, Release(door=door, members=listed(people, members)))
+    blind = fair.summary["release"]["blind"]
+    assert blind["auc"]["low"] < 0.5 < blind["auc"]["high"]
+    assert (blind["members"], blind["others"]) == (members.sum(), (~members).sum())
+    said = "is not evidence that it remembers anybody"
+    files = [trained / "report.html", trained / "results" / "officer.md"]
+    assert not any(said in file.read_text(encoding="utf-8") for file in files)
+    # Members of another kind: their first measurement is higher.
+    level = np.bincount(people.patient_of_record, people.inputs.frame()["x0"])
+    count = np.bincount(people.patient_of_record)
+    other = level / count > np.median(level / count)
+    odd = audited(people, trained, Release(door=door, members=listed(people, other)))
+    assert odd.summary["release"]["blind"]["auc"]["low"] > 0.9
+    assert all(said in file.read_text(encoding="utf-8") for file in files)
+    # Some unknown: they are left out, and too few of them are given away by no count.
+    roll = np.where(members, 1, 0).astype(np.int8)
+    roll[:3] = -1
+    asked = replace(Release(door=door).ask(people), roll=Roll(roll))
+    told = _blind(asked, people.patient_of_record, people.labels, 3, 10, SILENT)
+    assert told["auc"]["mean"] is not None
+    assert not {"members", "others", "records"} & set(told)
+
+
 def test_without_outsiders_the_false_rate_is_not_estimable(
     people: Cohort, network: Network, trained: Path, tmp_path: Path
 ) -> None:
@@ -306,6 +335,7 @@ def test_without_outsiders_the_false_rate_is_not_estimable(
             assert "no patient of the cohort is known to be a non-member" in row["fpr"]["reason"]
             assert row["true"]["of"] == people.patients
     assert summary["auc"]["estimate"] is None
+    assert "no patient of the cohort is known to be a non-member" in summary["blind"]["reason"]
     assert summary["centred"] is False
     assert "not estimable" in (trained / "report.html").read_text(encoding="utf-8")
     nobody = audited(people, trained, Release(door=door)).summary["release"]

@@ -17,7 +17,7 @@ import pytest
 
 from auscult.errors import StoreError
 from auscult.report import groups_csv, headline, render, words, write_report
-from auscult.report.exposure import same_together
+from auscult.report.exposure_tables import same_together
 from tests import report_summaries as summaries
 from tests.report_simulation import Summary
 

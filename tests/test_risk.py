@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 from scipy.special import ndtr, ndtri
 
-from auscult.risk.effect import Effect, effect_in_folds, effect_of_samples
+from auscult.risk.effect import Effect, effect_in_folds, effect_of_ranks, effect_of_samples
 from auscult.risk.exposed import adjusted, benjamini_hochberg, exposed
 from auscult.risk.patients import patient_risk, permuted, record_risk
 from auscult.risk.prior import LikelihoodTable, Prior, Shape, weigh_shapes
@@ -112,6 +112,62 @@ def test_constant_scores_have_no_effect() -> None:
     values = np.zeros((1, 4, 2, 4))
     values[:, :, 1] = 1.0
     assert ndtr(effect_in_folds(values, np.ones_like(values)).d[0]) > 0.999
+
+
+def right_answers(auc: np.ndarray, models: int, rng: np.random.Generator) -> np.ndarray:
+    """Right and wrong labels, members right with probability AUC and others with 1 - AUC."""
+    share = np.stack([1 - auc, auc], axis=1)[:, None, :, None]
+    return (rng.random((auc.size, 4, 2, models // 8)) < share).astype(np.float64)
+
+
+def test_effect_of_ranks_of_one_patient_by_hand() -> None:
+    # Two folds of two IN and two OUT models; of the 8 pairs 4 are won, 3 are tied, 1 is lost.
+    values = np.array([[[[0.0, 1.0], [1.0, 1.0]], [[0.0, 1.0], [0.0, 2.0]]]])
+    effect = effect_of_ranks(values, np.ones_like(values))
+    auc = (4 + 3 / 2) / 8
+    wanted = ndtri((4 * auc + 0.25) / 4.5)  # 4 models of each class, a quarter to either side
+    b = 0.25 / 2
+    assert effect.middle[0] == pytest.approx(wanted, abs=1e-12)
+    assert effect.a[0] == pytest.approx(0.5 / 4 + 0.5 / 4)
+    assert effect.b[0] == pytest.approx(b)
+    sure = np.stack([np.zeros((1, 4, 8)), np.ones((1, 4, 8))], axis=2)
+    effect = effect_of_ranks(sure, np.ones_like(sure))
+    assert effect.middle[0] > 2
+    assert np.isfinite(effect.variance[0])
+
+
+@pytest.mark.parametrize("models", [16, 32, 64])
+@pytest.mark.parametrize("auc", [0.5, 0.7, 0.9])
+def test_interval_of_ranks_covers_where_scores_are_tied(models: int, auc: float) -> None:
+    rng = np.random.default_rng(int(models + 1000 * auc))
+    values = right_answers(np.full(3000, auc), models, rng)
+    effect = effect_of_ranks(values, np.ones_like(values))
+    low, high = effect.interval()
+    assert np.mean((low <= auc) & (auc <= high)) >= 0.925
+    assert np.mean(ndtr(effect.middle)) == pytest.approx(auc, abs=0.4 / models)
+
+
+@pytest.mark.parametrize("models", [16, 32, 64])
+@pytest.mark.parametrize("auc", [0.5, 0.7, 0.9])
+def test_posterior_of_ranks_covers_where_scores_are_tied(models: int, auc: float) -> None:
+    rng = np.random.default_rng(int(models + 1000 * auc) + 1)
+    true = np.where(np.arange(1500) % 5, 0.5, auc)  # a fifth has the AUC, the others 0.5
+    values = right_answers(true, models, rng)
+    effect = effect_of_ranks(values, np.ones_like(values))
+    found = shrink(effect, no_covariates(true.size), (0.95,))
+    assert ((found.low <= true) & (true <= found.high)).mean() >= 0.93
+    assert np.mean(found.mean - true) == pytest.approx(0, abs=0.015)
+    assert found.tails[0.95].mean() < 0.02
+
+
+def test_ranks_of_nothing_expose_nobody() -> None:
+    rng = np.random.default_rng(3)
+    values = right_answers(np.full(2000, 0.5), 32, rng)
+    effect = effect_of_ranks(values, np.ones_like(values))
+    assert np.mean(effect.p_above(0.5) < 0.05) < 0.06
+    found = shrink(effect, no_covariates(2000), (0.7,))
+    assert found.tails[0.7].sum() < 1
+    assert found.mean == pytest.approx(0.5, abs=0.03)
 
 
 def test_posterior_under_a_known_normal_prior_is_the_textbook_one() -> None:

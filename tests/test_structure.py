@@ -22,6 +22,7 @@ ROOMS = (
     "recipes",
     "store",
     "store_blocks",
+    "store_lock",
     "worker",
     "crews",
     "engine",
@@ -34,15 +35,16 @@ ROOMS = (
     "risk",
     "disparity",
     "utility",
+    "exposure",
     "protection",
     "analysis",
-    "exposure",
     "release",
     "report",
     "results",
     "policy",
     "comparing",
     "audit",
+    "scores",
     "importing",
     "config",
     "display",
@@ -54,7 +56,8 @@ ROOMS = (
 ALLOWED = {
     ("cohort", "readers"),  # Cohort.from_table: the reader is loaded when it is called
     ("recipes", "protection"),  # the accountant knows numbers only: private training asks for noise
-    ("store", "store_blocks"),  # one room in two files
+    ("store", "store_blocks"),  # one room in three files
+    ("store", "store_lock"),
 }
 
 

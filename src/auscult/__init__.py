@@ -12,7 +12,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 _EXPORTS = {
-    "Access": "auscult.protection.seen",
+    "Access": "auscult.access",
     "Audit": "auscult.audit",
     "AuscultError": "auscult.errors",
     "Cohort": "auscult.cohort",

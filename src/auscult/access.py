@@ -1,44 +1,61 @@
-"""What an interface lets through: the stored outputs, seen as an attacker would see them.
+"""What an interface hands out of a model's answers, and what an informed attacker makes of it.
 
-Logits, probabilities, probabilities rounded to some digits, the top label with its confidence, the
-label alone. No model is asked again: each access is a view of the same outputs, turned into one
-signal per record, higher for a better fit. An attacker sees every class's number where the
-interface shows numbers, and what cannot be seen (a probability shown as 0) stands half a step from
-it.
+Logits, probabilities, probabilities that are rounded or softened by a temperature, the top label
+with its confidence, labels alone. No model is asked again: each access is a view of the stored
+outputs. A deployment is looked at through every access, and a protection may be an access of its
+own. The attacker knows which it is, so the attack adapts: a known temperature is undone, every
+class's number is read where it is shown, a probability that is shown as 0 or 1 stands half a step
+from it, and of a label it is read whether it is right.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit, log_softmax
+from scipy.special import expit, log_softmax, logsumexp
 
-from auscult.errors import ConfigError
-from auscult.signals import RECORDS_AT_ONCE, log_odds_of_truth
+from auscult.errors import AnalysisError, ConfigError
+from auscult.queries import parse_queries, places
+from auscult.signals import RECORDS_AT_ONCE, OutputKind, log_odds_of_truth
 from auscult.store import Outputs
 
 NAMES = ("logits", "probabilities", "rounded", "top", "label")
 DIGITS = 2
-MOST_DIGITS = 6
+MOST_DIGITS = 7
 WHERE = "deployment.access"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Access:
-    """One way to look at a model's outputs.
+    """What the interface returns.
 
     Attributes
     ----------
-    name : {"logits", "probabilities", "rounded", "top", "label"}
-    digits : int
-        Of "rounded": digits after the point.
+    digits : int, optional
+        Probabilities are rounded to so many decimals.
+    temperature : float, optional
+        Logits are divided by it before they become probabilities.
+    label_only : bool
+        The most probable class alone (of several labels: each label's yes or no).
+    shows : {"probabilities", "logits", "top"}
+        What is shown otherwise; "top" is the most probable class with its probability.
     """
 
-    name: str
-    digits: int = DIGITS
+    digits: int | None = None
+    temperature: float | None = None
+    label_only: bool = False
+    shows: Literal["probabilities", "logits", "top"] = "probabilities"
+
+    @property
+    def name(self) -> str:
+        """One of the names that a deployment may declare."""
+        if self.label_only:
+            return "label"
+        return self.shows if self.digits is None else "rounded"
 
     @property
     def label(self) -> str:
@@ -57,14 +74,95 @@ class Access:
         """Whether signals are fine enough to be taken as normal."""
         return self.name not in ("rounded", "label")
 
-    def signal(
-        self, values: NDArray[np.floating], labels: NDArray[np.integer], kind: str
-    ) -> NDArray[np.float64]:
-        """Signal of each answer.
+    def check(self, where: str) -> None:
+        """Raise a ConfigError when, as a protection, its parts cannot be or change nothing."""
+        if self.digits is not None and not 1 <= self.digits <= MOST_DIGITS:
+            raise ConfigError(
+                f"{self.digits} digits", where=f"{where}.digits", expected=f"1 to {MOST_DIGITS}"
+            )
+        if self.temperature is not None and not 0 < self.temperature < float("inf"):
+            raise ConfigError(
+                f"{self.temperature:g} is no temperature",
+                where=f"{where}.temperature",
+                expected="more than 0",
+            )
+        if self.label_only and (self.digits is not None or self.temperature is not None):
+            raise ConfigError(
+                "a label has neither digits nor a temperature: they would be ignored", where=where
+            )
+        changes = self.label_only or self.digits is not None or self.temperature is not None
+        if not changes or self.shows != "probabilities":
+            raise ConfigError(
+                "it changes nothing" if not changes else f'"{self.shows}" is no protection',
+                where=where,
+                expected="digits, temperature or label_only",
+            )
+
+    def describe(self) -> dict[str, Any]:
+        """The change that it is as a protection, for the summary."""
+        change: dict[str, Any] = {}
+        if self.label_only:
+            change["label_only"] = True
+        if self.digits is not None:
+            change["digits"] = self.digits
+        if self.temperature is not None:
+            change["temperature"] = self.temperature
+        return change
+
+    def handed_out(self, values: NDArray[np.floating], kind: OutputKind) -> NDArray[np.float64]:
+        """Outputs as a user gets them, in the form and shape that the outputs have.
 
         Parameters
         ----------
-        values : float array, shape (..., records, columns)
+        values : float array, shape (..., outputs)
+            As a recipe returns them: logits or log-odds.
+        kind : {"softmax", "sigmoid", "multilabel", "signal"}
+
+        Returns
+        -------
+        float64 array
+            Log-odds or log-probabilities. Labels are 1 and -1, and 1 and 0 where one of several
+            classes is named; classes below the top one share what it leaves.
+
+        Raises
+        ------
+        AnalysisError
+            Ready signals are no predictions that could be rounded.
+        """
+        if kind == "signal":
+            raise AnalysisError(
+                "the recipe returns ready signals, which no interface can round",
+                where="protect.access",
+                expected="a recipe that returns predictions",
+            )
+        z = np.asarray(values, dtype=np.float64)
+        if self.name == "logits":
+            return z
+        if self.name == "label":
+            if kind == "softmax":
+                best = z.argmax(axis=-1)[..., None]
+                return np.asarray(np.arange(z.shape[-1]) == best).astype(float)
+            return np.where(z > 0, 1.0, -1.0)
+        if self.temperature is not None:
+            z = z / self.temperature
+        if kind == "softmax":
+            logs = np.asarray(log_softmax(z, axis=-1))
+            if self.name == "top":
+                return _only_top(logs)
+            return np.log(self._shown(np.exp(logs)))
+        if self.name == "top":
+            return z  # one number says all of two classes
+        both = self._shown(expit(z)), self._shown(expit(-z))
+        return np.asarray(np.log(both[0]) - np.log(both[1]))
+
+    def signal(
+        self, values: NDArray[np.floating], labels: NDArray[np.integer], kind: OutputKind
+    ) -> NDArray[np.float64]:
+        """The attacker's signal of each answer, higher for a better fit.
+
+        Parameters
+        ----------
+        values : float array, shape (..., records, outputs)
             Outputs of kind "sigmoid", "softmax" or "multilabel".
         labels : int array, shape (records,) or (records, labels)
         kind : str
@@ -75,46 +173,25 @@ class Access:
             Log-odds of the truth as far as it can be seen; for "label", the share of labels that
             are the truth.
         """
-        z = np.asarray(values, dtype=np.float64)
-        if self.name == "logits":
-            return log_odds_of_truth(z, labels, kind)  # type: ignore[arg-type]
         if self.name == "label":
-            return _right(z, labels, kind)
-        if kind == "multilabel":
-            truth = np.where(labels == 1, z, -z)
-            if self.name == "probabilities":
-                return log_odds_of_truth(_shown(z), labels, "multilabel")
-            if self.name == "top":
-                top = z.argmax(axis=-1)[..., None]
-                return np.asarray(np.take_along_axis(truth, top, axis=-1)[..., 0])
-            steps = self._rounded(expit(z))
-            return log_odds_of_truth(np.log(steps) - np.log1p(-steps), labels, "multilabel")
-        if kind == "sigmoid":
-            z = np.concatenate([np.zeros_like(z), z], axis=-1)
-        log_p = log_softmax(z, axis=-1)
-        truth = labels.reshape((1,) * (z.ndim - 2) + (-1, 1)).astype(np.int64)
-        truth = np.broadcast_to(truth, (*z.shape[:-1], 1))
-        if self.name == "probabilities":
-            # Every class's probability in 32 bits: those of the others add up without loss.
-            shown = np.maximum(np.exp(log_p).astype(np.float32), np.finfo(np.float32).tiny)
-            wide = shown.astype(np.float64)
-            mine = np.take_along_axis(wide, truth, axis=-1)[..., 0]
-            np.put_along_axis(wide, truth, 0.0, axis=-1)
-            return np.asarray(np.log(mine) - np.log(wide.sum(axis=-1)))
-        p = np.exp(log_p)
-        if self.name == "rounded":
-            seen = self._rounded(np.take_along_axis(p, truth, axis=-1)[..., 0])
-            return np.asarray(np.log(seen) - np.log1p(-seen))
-        best = log_p.argmax(axis=-1)[..., None]
-        confidence = np.take_along_axis(log_p, best, axis=-1)[..., 0]
-        rest = np.delete(np.sort(log_p, axis=-1), -1, axis=-1)
-        others = np.log(np.exp(rest - rest[..., -1:]).sum(axis=-1)) + rest[..., -1]
-        # Where the top label is wrong, the truth shares what is left with the other classes.
-        left = others - np.log(z.shape[-1] - 1)
-        wrong = left - np.log1p(-np.minimum(np.exp(left), 1 - 1e-12))
-        return np.asarray(np.where(best[..., 0] == truth[..., 0], confidence - others, wrong))
+            return _right(np.asarray(values), labels, kind)
+        if self.name == "top" and kind == "multilabel":
+            z = np.asarray(values, dtype=np.float64)
+            top = z.argmax(axis=-1)[..., None]
+            return np.asarray(np.take_along_axis(np.where(labels == 1, z, -z), top, -1)[..., 0])
+        seen = self.handed_out(values, kind)
+        if self.temperature is not None:
+            seen = seen * self.temperature
+        elif self.digits is not None and kind == "softmax":
+            # The truth's own number tells best what the others add up to: each was rounded.
+            log_p = seen[..., np.arange(seen.shape[-2]), labels]
+            return np.asarray(log_p - np.log1p(-np.exp(log_p)))
+        return log_odds_of_truth(seen, labels, kind)
 
-    def _rounded(self, p: NDArray[np.float64]) -> NDArray[np.float64]:
+    def _shown(self, p: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Probabilities in the digits that are shown: 32 bits, unless they are rounded."""
+        if self.digits is None:
+            return np.maximum(p.astype(np.float32), np.finfo(np.float32).tiny).astype(np.float64)
         half = 0.5 * 10.0**-self.digits
         return np.clip(np.round(p, self.digits), half, 1 - half)
 
@@ -129,14 +206,41 @@ def parse_access(text: str) -> Access:
     """
     name, colon, rest = text.partition(":")
     if name in NAMES and not colon:
-        return Access(name=name)
+        return {
+            "logits": Access(shows="logits"),
+            "probabilities": Access(),
+            "rounded": Access(digits=DIGITS),
+            "top": Access(shows="top"),
+            "label": Access(label_only=True),
+        }[name]
     if name == "rounded" and rest.isdecimal() and 0 < int(rest) <= MOST_DIGITS:
-        return Access(name=name, digits=int(rest))
+        return Access(digits=int(rest))
     raise ConfigError(
         f'there is no access "{text}"',
         where=WHERE,
         expected=", ".join(NAMES) + f"; rounded:3 for 3 digits (1 to {MOST_DIGITS})",
     )
+
+
+def answers_seen(access: Access, known: Sequence[int], queries: Sequence[str]) -> tuple[int, ...]:
+    """Places of the answers that are looked at: a label alone needs several questions.
+
+    Parameters
+    ----------
+    access : Access
+    known : sequence of int
+        Places of the answers to what the attacker holds.
+    queries : sequence of str
+        As declared; augmented views of the very records, where models were asked about them, are
+        what an attacker makes up for a label with.
+    """
+    seen = list(known)
+    if access.name == "label" and seen == [0]:
+        where = places(queries)
+        for query in parse_queries(queries):
+            if query.kind == "augmented":
+                seen += where[query.text]
+    return tuple(seen)
 
 
 def access_signals(
@@ -168,14 +272,27 @@ def access_signals(
     return signals
 
 
-def _shown(z: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Log-odds from both probabilities of each label in 32 bits."""
-    tiny = np.finfo(np.float32).tiny
-    positive, negative = (
-        np.log(np.maximum(expit(side).astype(np.float32), tiny).astype(np.float64))
-        for side in (z, -z)
+def served(outputs: Outputs, access: Access, queries: Sequence[int] | None = None) -> Outputs:
+    """All models' outputs as the interface hands them out, to some of the queries or all."""
+    asked = list(range(outputs.queries) if queries is None else queries)
+    values = np.empty(
+        (outputs.models, len(asked), outputs.records, outputs.columns), dtype=np.float32
     )
-    return np.asarray(positive - negative)
+    for start in range(0, outputs.records, RECORDS_AT_ONCE):
+        stop = min(start + RECORDS_AT_ONCE, outputs.records)
+        values[:, :, start:stop] = access.handed_out(
+            outputs.read(start, stop)[:, asked], outputs.kind
+        )
+    return Outputs.in_memory(values, outputs.kind)
+
+
+def _only_top(log_p: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The top class's log-probability; the others share what it leaves."""
+    best = log_p.argmax(axis=-1)[..., None]
+    below = log_p.copy()
+    np.put_along_axis(below, best, -np.inf, axis=-1)
+    left = logsumexp(below, axis=-1, keepdims=True) - np.log(log_p.shape[-1] - 1)
+    return np.where(np.arange(log_p.shape[-1]) == best, log_p, left)
 
 
 def _right(z: NDArray[np.float64], labels: NDArray[np.integer], kind: str) -> NDArray[np.float64]:

@@ -421,6 +421,8 @@ class Audit:
             smallest_cell=self.smallest_cell,
             queries=None if self._inquiry() is None else (0,),
             withheld=self._withheld(),
+            asked=self.queries,
+            priors=() if self.deployment is None else self.deployment.priors,
         )
 
     def _design(self) -> Design:

@@ -7,14 +7,11 @@ lock; reading needs no lock.
 
 from __future__ import annotations
 
-import fcntl
 import io
 import json
 import os
 import platform
 import re
-import socket
-import time
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -39,11 +36,10 @@ from auscult.store_blocks import (
     read_outputs,
     write_block_values,
 )
+from auscult.store_lock import LOCK, lock_holder, take_lock
 
 MANIFEST = "manifest.json"
 MANIFEST_SCHEMA = "auscult.manifest/1"
-LOCK = ".writer.lock"
-LOCK_PATIENCE_SECONDS = 1.0
 VERSIONED_PACKAGES = ("numpy", "scipy", "pandas", "scikit-learn", "torch")
 
 __all__ = [
@@ -160,7 +156,7 @@ class RunStore:
             raise StoreError(
                 f"the run directory cannot be made ({error.strerror})", where=str(path)
             ) from error
-        lock = _take_lock(path)
+        lock = take_lock(path)
         try:
             # Read again: another process may have made or finished the run before we got the lock.
             existing = _read_manifest(path) if (path / MANIFEST).exists() else None
@@ -212,7 +208,7 @@ class RunStore:
             It is not a run directory, or another process writes to it.
         """
         store = cls.open(path)
-        return cls(store.path, store._manifest, _take_lock(store.path))
+        return cls(store.path, store._manifest, take_lock(store.path))
 
     def close(self) -> None:
         """Release the lock."""
@@ -381,7 +377,7 @@ class RunStore:
             blocks_total=len(plan),
             models_done=sum(len(block.models) for block in done),
             models_total=sum(len(block.models) for block in plan),
-            writer=_lock_holder(self.path),
+            writer=lock_holder(self.path),
             results=(self.path / "results" / "summary.json").is_file(),
             report=(self.path / "report.html").is_file(),
         )
@@ -469,56 +465,3 @@ def _check_fingerprint(path: Path, manifest: Mapping[str, Any], parts: Mapping[s
             where=str(path),
             next_step="Use another run directory, or restore the configuration to resume this one",
         )
-
-
-def _take_lock(path: Path) -> int:
-    descriptor = os.open(path / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
-    patience = time.monotonic() + LOCK_PATIENCE_SECONDS
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            break
-        except BlockingIOError as error:
-            if time.monotonic() > patience:  # `status` holds it for an instant; a writer for long
-                holder = _read_holder(path)
-                os.close(descriptor)
-                raise StoreError(
-                    f"{holder} is writing to this run",
-                    where=str(path),
-                    next_step="Wait until it has finished, or stop it; `auscult status` shows it",
-                ) from error
-            time.sleep(0.05)
-        except OSError as error:
-            os.close(descriptor)
-            raise StoreError(
-                f"the file system cannot lock files ({error.strerror})",
-                where=str(path),
-                next_step="Put the run on a local disk",
-            ) from error
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, f"{os.getpid()} {socket.gethostname()}\n".encode(), 0)
-    return descriptor
-
-
-def _read_holder(path: Path) -> str:
-    try:
-        process, host = (path / LOCK).read_text(encoding="utf-8").split(maxsplit=1)
-    except (OSError, ValueError):
-        return "another process"
-    return f"process {process} on {host.strip()}"
-
-
-def _lock_holder(path: Path) -> str | None:
-    try:
-        descriptor = os.open(path / LOCK, os.O_RDONLY)
-    except OSError:
-        return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return _read_holder(path)
-    except OSError:
-        return None
-    finally:
-        os.close(descriptor)
-    return None

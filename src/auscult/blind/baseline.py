@@ -20,6 +20,7 @@ from auscult.attacks.roc import exact_auc
 from auscult.blind.features import embedded, features, one_hot, refuse_shared, resembling
 from auscult.errors import AnalysisError
 from auscult.inputs import Inputs
+from auscult.progress import SILENT, Progress
 from auscult.randomness import Stage, generator
 
 FOLDS = 5
@@ -104,6 +105,8 @@ def blind_baseline(
     folds: int = FOLDS,
     seed: int = 0,
     max_patients: int = MOST_PATIENTS,
+    records: NDArray[np.int64] | None = None,
+    progress: Progress = SILENT,
 ) -> BlindBaseline:
     """Try to tell members from non-members by their inputs.
 
@@ -122,6 +125,11 @@ def blind_baseline(
     seed : int
     max_patients : int
         Of each side; more are drawn at random, which costs precision and not correctness.
+    records : int64 array, optional
+        Which of the inputs are looked at, in place of all; whoever is neither known to be a member
+        nor not is left out so. The other arguments are still of all records.
+    progress : Progress
+        Advanced once for what the classifier sees, and once per fold.
 
     Returns
     -------
@@ -132,21 +140,24 @@ def blind_baseline(
     AnalysisError
         A patient or a record is on both sides, or a side has too few patients.
     """
-    records, member = len(inputs), np.asarray(member)
-    codes, side = _sides(np.asarray(patient), member, records, folds)
-    refuse_shared(inputs, member)
+    count, member = len(inputs), np.asarray(member)
+    here = np.arange(count) if records is None else np.asarray(records)
+    codes, side = _sides(np.asarray(patient), member, here, count, folds)
     notes = []
     drawn = _draw(side, max_patients, seed)
     if not drawn.all():
         notes.append(f"patients drawn at random, at most {max_patients:,} of each side")
-    kept = np.flatnonzero(drawn[codes])
+    kept, whose = here[drawn[codes]], codes[drawn[codes]]
+    progress.start("Blind baseline", 1 + folds)
+    refuse_shared(inputs, member, here)
     seen, pixels = features(inputs, kept)
     notes += resembling(seen[:, :pixels], member[kept])
     if labels is not None:
-        seen = np.column_stack([seen, one_hot(np.asarray(labels), records)[kept]])
+        seen = np.column_stack([seen, one_hot(np.asarray(labels), count)[kept]])
     numbered = np.cumsum(drawn) - 1
     side = side[drawn]
-    place = embedded(seen, numbered[codes[kept]], len(side), seed)
+    place = embedded(seen, numbered[whose], len(side), seed)
+    progress.advance()
     fold = _deal(side, folds, seed)
     null_labels = _permuted(side, fold, folds, seed)
     scores, weights, null = np.zeros(len(side)), np.zeros(folds), np.zeros(PERMUTATIONS)
@@ -156,6 +167,8 @@ def blind_baseline(
         scores[test] = hat @ side[~test]
         weights[k] = float(side[test].sum() * (~side[test]).sum())
         null += weights[k] * _aucs(hat @ null_labels[~test], null_labels[test])
+        progress.advance()
+    progress.finish()
     null /= weights.sum()
     auc, low, high = auc_inside_folds(scores, side, fold, spread=float(null.std()))
     return BlindBaseline(
@@ -235,14 +248,20 @@ def _edge(inside: float, outside: float, contradicted: Any) -> float:  # noqa: A
 
 
 def _sides(
-    patient: NDArray[Any], member: NDArray[np.bool_], records: int, folds: int
+    patient: NDArray[Any],
+    member: NDArray[np.bool_],
+    here: NDArray[np.int64],
+    records: int,
+    folds: int,
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Patient of each record that is looked at, numbered anew, and each patient's side."""
     if patient.shape != (records,) or member.shape != (records,) or member.dtype != np.bool_:
         raise AnalysisError(
             f"patient has shape {patient.shape}, member {member.shape} of {member.dtype}",
             where="blind baseline",
             expected=f"one value per record, ({records},), member of bool",
         )
+    patient, member = patient[here], member[here]
     _, codes = np.unique(patient, return_inverse=True)
     codes = codes.reshape(-1).astype(np.int64)
     inside = np.bincount(codes, weights=member)

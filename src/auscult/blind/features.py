@@ -130,13 +130,15 @@ def resembling(pixels: NDArray[np.float32], member: NDArray[np.bool_]) -> list[s
     return notes
 
 
-def refuse_shared(inputs: Inputs | NDArray[Any], member: NDArray[np.bool_]) -> None:
+def refuse_shared(
+    inputs: Inputs | NDArray[Any], member: NDArray[np.bool_], records: NDArray[np.int64]
+) -> None:
     """Raise where the same record is on both sides: a copy under another name."""
     if isinstance(inputs, TableInputs):
         return  # rows of few columns may be equal without being the same
     names: dict[bytes, bool] = {}
     shared = set()
-    for record, inside in enumerate(member.tolist()):
+    for record, inside in zip(records.tolist(), member[records].tolist(), strict=True):
         piece = _rows(inputs, np.array([record]))
         name = hashlib.sha256(np.ascontiguousarray(piece).data).digest()
         if names.setdefault(name, inside) != inside:

@@ -26,8 +26,9 @@ def import_(
     """Analyse and report scores that were made elsewhere; trains nothing."""
     from auscult.analysis import AnalysisSettings
     from auscult.display import progress_for
-    from auscult.importing import import_scores, read_model_folders, read_npz
+    from auscult.importing import import_scores
     from auscult.readers.tables import read_table
+    from auscult.scores import read_model_folders, read_npz
 
     if (table is None) != (patient is None):
         raise ConfigError("--table and --patient go together", where="import")

@@ -8,9 +8,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter, model_validator
 
+from auscult.access import Access
 from auscult.config.part import Part
 from auscult.config.recipe import RecipePart
-from auscult.protection.seen import Access
 from auscult.protection.variants import Variant
 
 _RECIPE: TypeAdapter[Any] = TypeAdapter(RecipePart)

@@ -10,18 +10,19 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit, ndtri
+from scipy.special import expit
 
 from auscult.attacks.joint import JointAttack, PatientScores, auc_in_folds, tuned
 from auscult.attacks.roc import exact_auc
 from auscult.cohort import record_bands
-from auscult.exposure.calibration import GROUPS, calibrate, calibration_error, terms_of
+from auscult.exposure.calibration import GROUPS, calibrate, terms_of
 from auscult.exposure.deployment import ALL
 from auscult.exposure.references import few_references
 from auscult.layout import Centring, Deal, Layout
 from auscult.parallel import in_order
 from auscult.randomness import Stage, generator
-from auscult.risk.effect import Effect, effect_in_folds
+from auscult.risk.calibration import calibration_error
+from auscult.risk.effect import effect_in_folds, effect_of_ranks
 from auscult.risk.exposed import exposed
 from auscult.risk.patients import (
     PatientRisk,
@@ -251,37 +252,6 @@ def halves(models: int, seed: int) -> NDArray[np.int64]:
     place = np.empty(models, dtype=np.int64)
     place[generator(seed, Stage.EXPOSURE).permutation(models)] = np.arange(models) % 2
     return place
-
-
-def effect_of_ranks(values: NDArray[np.float64], weight: NDArray[np.float64]) -> Effect:
-    """Effect from the AUC itself, for scores with many ties: ``d`` with ``Phi(d) = AUC``.
-
-    Variance of the AUC after DeLong et al. (1988) within folds, at least that of a proportion over
-    the smaller class; one more pair that counts half keeps an AUC of 1 finite.
-
-    Parameters
-    ----------
-    values, weight : float64 array, shape (patients, folds, 2, places)
-    """
-    auc = auc_in_folds(values, weight)
-    inside, outside = values[:, :, 1, :, None], values[:, :, 0, None, :]
-    wins = 0.5 * ((inside > outside).astype(np.float64) + (inside >= outside))
-    w1, w0 = weight[:, :, 1], weight[:, :, 0]
-    n1, n0 = w1.sum(axis=2), w0.sum(axis=2)
-    of_in = (wins * w0[:, :, None, :]).sum(axis=3) / np.maximum(n0, 1)[:, :, None]
-    of_out = (wins * w1[:, :, :, None]).sum(axis=2) / np.maximum(n1, 1)[:, :, None]
-    variance = np.zeros(len(values))
-    for placed, w in ((of_in, w1), (of_out, w0)):
-        total = w.sum(axis=(1, 2))
-        mean = (placed * w).sum(axis=(1, 2)) / total
-        scatter = (w * (placed - mean[:, None, None]) ** 2).sum(axis=(1, 2))
-        variance += scatter / np.maximum(total - 1, 1) / total
-    fewest = np.minimum(w1.sum(axis=(1, 2)), w0.sum(axis=(1, 2)))
-    kept = (auc * fewest + 0.5) / (fewest + 1)
-    variance = np.maximum(variance, kept * (1 - kept) / (2 * (fewest + 1)))
-    d = ndtri(kept)
-    slope = np.exp(-0.5 * d * d) / np.sqrt(2 * np.pi)
-    return Effect(d=d, a=variance / slope**2, b=np.zeros_like(d))
 
 
 def exposed_patients(

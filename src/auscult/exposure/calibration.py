@@ -17,13 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
+from auscult.risk.calibration import monotone_log_odds
+
 RIDGE = 3.0
 STEPS = 25
 LARGEST = 8.0
 GROUPS = 20
 FEWEST_POINTS = 40  # in a step of the monotone function
 STEPS_OF_RATIO = 80
-BINS = 10
 
 
 def terms_of(score: NDArray[np.float64], effect: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -100,25 +101,6 @@ def calibrate(
     return Calibration(middle=middle, scale=scale, weights=weights, steps=steps)
 
 
-def calibration_error(
-    posterior: NDArray[np.float64], member: NDArray[np.bool_]
-) -> tuple[float, float]:
-    """Expected calibration error over ten equal bins of the posterior, and the Brier score.
-
-    Parameters
-    ----------
-    posterior : float64 array, shape (n,)
-        At the prior that `member` has.
-    member : bool array, shape (n,)
-    """
-    place = np.minimum((posterior * BINS).astype(np.int64), BINS - 1)
-    said = np.bincount(place, weights=posterior, minlength=BINS)
-    happened = np.bincount(place, weights=member, minlength=BINS)
-    return float(np.abs(said - happened).sum() / len(member)), float(
-        ((posterior - member) ** 2).mean()
-    )
-
-
 def _logistic(
     x: NDArray[np.float64],
     member: NDArray[np.bool_],
@@ -184,17 +166,7 @@ def _monotone(
 def _pooled(
     inside: NDArray[np.float64], total: NDArray[np.float64], place: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Pool adjacent runs whose shares of members fall; log likelihood ratios of what is left."""
-    blocks: list[list[float]] = []
-    for one in zip(inside.tolist(), total.tolist(), place.tolist(), strict=True):
-        if one[1] <= 0:
-            continue
-        blocks.append(list(one))
-        while len(blocks) > 1 and blocks[-2][0] * blocks[-1][1] >= blocks[-1][0] * blocks[-2][1]:
-            last = blocks.pop()
-            blocks[-1] = [a + b for a, b in zip(blocks[-1], last, strict=True)]
-    table = np.array(blocks)
-    # Half a point on each side: a run without one class does not claim certainty.
-    odds = np.log(table[:, 0] + 0.5) - np.log(table[:, 1] - table[:, 0] + 0.5)
+    """Log likelihood ratios of pooled runs: the odds, less those of everybody."""
+    where, odds = monotone_log_odds(inside, total, place)
     share = inside.sum() / total.sum()
-    return table[:, 2] / table[:, 1], np.maximum.accumulate(odds - np.log(share / (1 - share)))
+    return where, odds - np.log(share / (1 - share))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from auscult.access import NAMES, Access, access_signals, parse_access
+from auscult.access import NAMES, Access, access_signals, answers_seen, parse_access
 from auscult.design import Membership
 from auscult.exposure.attack import How, attack, exposed_patients, null_of
 from auscult.exposure.deployment import (
@@ -124,7 +124,7 @@ def exposure_of(
             entries.append(entry)
             progress.advance()
             continue
-        key = (cell.access, _asked_through(cell, asked))
+        key = (cell.access, answers_seen(cell.access, cell.known.queries, asked.queries))
         if key not in signals:
             signals = {k: v for k, v in signals.items() if k[0] == cell.access}
             signals[key] = access_signals(outputs, labels, cell.access, key[1])
@@ -173,7 +173,7 @@ def cells(asked: Inquiry, patient_of_record: NDArray[np.int64], seed: int) -> li
     """
     deployment = asked.deployment
     mine = parse_access(deployment.access if deployment else "probabilities")
-    accesses = [mine if name == mine.name else Access(name=name) for name in NAMES]
+    accesses = [mine if name == mine.name else parse_access(name) for name in NAMES]
     knowledge = list(_knowledge(asked, patient_of_record, seed))
     held = deployment.knowledge if deployment else PLAIN
     means = deployment.references if deployment else None
@@ -226,17 +226,6 @@ def _knowledge(asked: Inquiry, patient_of_record: NDArray[np.int64], seed: int) 
     for query in parse_queries(asked.queries):
         if query.kind != "augmented":
             yield Known(name=query.text, label=query.label, records=kept, queries=where[query.text])
-
-
-def _asked_through(cell: Cell, asked: Inquiry) -> tuple[int, ...]:
-    """Answers that are looked at: a label alone needs several questions, where they were put."""
-    seen = list(cell.known.queries)
-    if cell.access.name == "label" and seen == [0]:
-        where = places(asked.queries)
-        for query in parse_queries(asked.queries):
-            if query.kind == "augmented":
-                seen += where[query.text]
-    return tuple(seen)
 
 
 def _layout(

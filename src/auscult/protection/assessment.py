@@ -11,16 +11,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.special import ndtri
 
-from auscult.attacks.joint import auc_in_folds
+from auscult.access import Access, access_signals, answers_seen, served
 from auscult.design import Membership
 from auscult.layout import Layout, lay_out
 from auscult.parallel import in_order, let_go
 from auscult.progress import SILENT, Progress
-from auscult.protection.seen import Access, adapted_signals, served
 from auscult.randomness import Stage, generator
-from auscult.risk.effect import Effect
+from auscult.risk.effect import Effect, effect_of_ranks, joined
 from auscult.risk.exposed import (
     REPLICATES,
     SMOOTHING_ERROR,
@@ -54,6 +52,10 @@ class Subject:
         Which answers are those to the records themselves; all when absent.
     withheld : bool array, shape (records,), optional
         Records that no model trains on: the patient is attacked with the others.
+    asked : tuple of str
+        Queries that the audit's own models answered besides; variants that train are not asked.
+    priors : tuple of float
+        Of membership, that the deployment declares; empty without one.
     """
 
     membership: Membership
@@ -65,6 +67,12 @@ class Subject:
     smallest_cell: int
     queries: tuple[int, ...] | None = None
     withheld: NDArray[np.bool_] | None = None
+    asked: tuple[str, ...] = ()
+    priors: tuple[float, ...] = ()
+
+    def plain(self, outputs: Outputs) -> tuple[int, ...]:
+        """Places of the answers to the records themselves."""
+        return tuple(range(outputs.queries)) if self.queries is None else self.queries
 
     def lay_out(self, signals: NDArray[np.floating]) -> Layout:
         """Signals of all records, shape (models, records), as the attack wants them."""
@@ -171,8 +179,19 @@ def signals_of(
     """Outputs as they are handed out, and the attacker's signals from them."""
     if access is None:
         return outputs, signals_from_outputs(outputs, subject.labels, subject.queries)
-    handed = served(outputs, access, subject.queries)
-    return handed, adapted_signals(handed, subject.labels, access)
+    return (
+        served(outputs, access, subject.plain(outputs)),
+        access_signals(outputs, subject.labels, access, answers_to(outputs, subject, access)),
+    )
+
+
+def answers_to(outputs: Outputs, subject: Subject, access: Access) -> tuple[int, ...]:
+    """Places of the answers that an attacker through an access uses.
+
+    Augmented views count where the models answered them, which those of a variant did not.
+    """
+    plain = subject.plain(outputs)
+    return answers_seen(access, plain, subject.asked if outputs.queries > len(plain) else ())
 
 
 def utility_of(outputs: Outputs, subject: Subject) -> UtilityPerModel | None:
@@ -222,12 +241,7 @@ def ranked(layout: Layout, risk: PatientRisk) -> PatientRisk:
         let_go(layout.signals)
         return effect_of_ranks(scores.values, scores.deal.weight)
 
-    parts = list(in_order(work, layout.parts()))
-    effect = Effect(
-        d=np.concatenate([part.d for part in parts]),
-        a=np.concatenate([part.a for part in parts]),
-        b=np.concatenate([part.b for part in parts]),
-    )
+    effect = joined(list(in_order(work, layout.parts())))
     covariates = Covariates(
         values=risk.covariates.values, coupling=np.zeros_like(risk.covariates.coupling)
     )
@@ -236,29 +250,4 @@ def ranked(layout: Layout, risk: PatientRisk) -> PatientRisk:
         effect=effect,
         covariates=covariates,
         posterior=shrink(effect, covariates, tuple(risk.posterior.tails)),
-    )
-
-
-def effect_of_ranks(values: NDArray[np.float64], weight: NDArray[np.float64]) -> Effect:
-    """Effect whose AUC is the Mann-Whitney AUC inside folds.
-
-    The AUC is pulled to the middle by a quarter of a model, so that perfect separation stays
-    finite; unlike a standardised difference it is not inflated, so that is taken back. The
-    sampling variance is that of a standardised difference of two normal samples of this size: the
-    Mann-Whitney AUC is nearly as precise (95% at an AUC of 0.5, Lehmann 1975), and for right and
-    wrong labels it is a little more precise.
-
-    Parameters
-    ----------
-    values, weight : float64 array, shape (patients, folds, 2, places)
-    """
-    auc = auc_in_folds(values, weight)
-    number = np.maximum(weight.sum(axis=(1, 3)), 1)  # (patients, 2)
-    fewest = number.min(axis=1)
-    free = np.maximum(number - values.shape[1], 1)
-    b = (0.25 / free).sum(axis=1) / 2
-    return Effect(
-        d=ndtri((auc * fewest + 0.25) / (fewest + 0.5)) / (1 - b / 2),
-        a=(0.5 / number).sum(axis=1),
-        b=b,
     )

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from auscult.disparity import pool_small_cells
+from auscult.protection.accusations import accusations
 from auscult.protection.assessment import Assessment, Subject
 from auscult.protection.paired import (
     Counts,
@@ -114,6 +115,7 @@ def entry(
         "patients": int(np.isfinite(after.risk.risk.auc_raw).sum()),
         "models": after.models,
         **counted(counts, after.risk),
+        "ppv": accusations(before.risk, after.risk, subject.priors, subject.seed),
         "mean_auc": mean_auc(after.risk),
         "mean_auc_change": None if auc is None else auc[0].as_dict() | {"n": auc[1]},
         "worst_group": worst_group(noise, subject),

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from auscult.layout import Layout, take_patients
+from auscult.protection.accusations import accusations
 from auscult.protection.assessment import Subject, assess_layout
 from auscult.protection.frontier import METHOD, Side, counted, mean_auc, utilities
 from auscult.protection.paired import (
@@ -141,6 +142,7 @@ def layers(
         "patients": int(removed.size),
         "models": int(signals.shape[0]),
         **counted(everybody, stay[1]),
+        "ppv": accusations(stay[0], stay[1], subject.priors, subject.seed),
         "mean_auc": mean_auc(stay[1]),
         "mean_auc_change": None if auc is None else auc[0].as_dict() | {"n": auc[1]},
         "worst_group": None,

@@ -28,6 +28,7 @@ from auscult.progress import Progress
 from auscult.protection.assessment import (
     Assessment,
     Subject,
+    answers_to,
     assess,
     signals_of,
     utility_of,
@@ -302,7 +303,7 @@ def audit_variants(
             if plan.variant.trains and not is_base(plan, recipe):
                 own = stack.enter_context(opened(store, plan, cohort, models, subject)).outputs()
             handed, seen = signals_of(own, subject, plan.variant.access)
-            notes = _notes(plan, own)
+            notes = _notes(plan, own, subject)
             if plan.variant.removes:
                 removed = ~_patients_kept(_allowed(store, plan.variant, cohort, subject), cohort)
                 one = layers(
@@ -377,12 +378,15 @@ def _compared(found: Sequence[Plan]) -> int:
     return max(1, sum(not plan.sweep for plan in found))
 
 
-def _notes(plan: Plan, outputs: Outputs) -> list[str]:
+def _notes(plan: Plan, outputs: Outputs, subject: Subject) -> list[str]:
     notes = [f"{what}: {count:,}" for what, count in sorted(outputs.notes.items())]
     access = plan.variant.access
     if access is not None and access.label_only:
+        views = len(answers_to(outputs, subject, access)) - len(subject.plain(outputs))
         notes.append(
-            "only the queries of the recipe itself are asked: an attacker who may ask for "
+            f"the attacker asks about {views} augmented views of each record as well"
+            if views
+            else "only the queries of the recipe itself are asked: an attacker who may ask for "
             "perturbed copies of a record learns more than this"
         )
     if access is not None and access.temperature is not None and access.digits is None:

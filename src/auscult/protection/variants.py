@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from auscult.access import Access
 from auscult.errors import ConfigError
-from auscult.protection.seen import Access
 from auscult.recipes.base import Recipe
 
 LONGEST_SLUG = 40

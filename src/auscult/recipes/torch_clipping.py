@@ -22,22 +22,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
+from auscult.recipes.torch_chain import chain_outputs
 from auscult.recipes.torch_training import record_losses, shaped
 
-ELEMENT_WISE = (
-    nn.ReLU,
-    nn.ReLU6,
-    nn.LeakyReLU,
-    nn.ELU,
-    nn.SELU,
-    nn.GELU,
-    nn.SiLU,
-    nn.Tanh,
-    nn.Sigmoid,
-    nn.Softplus,
-    nn.Identity,
-    nn.Dropout,
-)
 GRADIENT_BYTES = 1 << 27
 PAIRS_PER_RECORD = 2
 
@@ -64,29 +51,6 @@ class Clipping:
         if math.isinf(self.norm):
             return torch.ones_like(squared)
         return self.norm / squared.clamp(min=0).sqrt().clamp(min=self.norm)
-
-
-def chain_of(module: nn.Module) -> list[tuple[str, nn.Module]] | None:
-    """Named parts of a chain of linear layers and element-wise functions; None for others."""
-    if not isinstance(module, nn.Sequential) or not all(
-        p.requires_grad for p in module.parameters()
-    ):
-        return None
-    parts = [
-        (name, part)
-        for name, part in module.named_modules(remove_duplicate=False)
-        if not isinstance(part, nn.Sequential)
-    ]
-    linear = [part for _, part in parts if type(part) is nn.Linear]
-    owned = sum(p.numel() for part in linear for p in part.parameters())
-    whole = len({id(part) for part in linear}) == len(linear) and bool(linear)
-    whole &= owned == sum(p.numel() for p in module.parameters())
-    flat = [type(part) is nn.Flatten and part.start_dim == 1 for _, part in parts]
-    known = all(
-        type(part) is nn.Linear or isinstance(part, ELEMENT_WISE) or flattens
-        for (_, part), flattens in zip(parts, flat, strict=True)
-    )
-    return parts if whole and known else None
 
 
 def chain_gradient(
@@ -119,19 +83,14 @@ def chain_gradient(
     models, records = used.shape
     inputs: list[tuple[str, Tensor]] = []
     outputs: list[Tensor] = []
-    for name, part in layers:
-        if isinstance(part, nn.Linear):
-            weight = values[f"{name}.weight"].mT
-            inputs.append((name, x.detach()))
-            bias = values.get(f"{name}.bias")
-            x = x @ weight if bias is None else torch.baddbmm(bias[:, None], x, weight)
-            if not outputs:
-                x.requires_grad_()
-            outputs.append(x)
-        elif isinstance(part, nn.Flatten):
-            x = x.flatten(2)
-        else:
-            x = part(x.clone() if getattr(part, "inplace", False) else x)
+
+    def keep(name: str, a: Tensor, z: Tensor) -> None:
+        if not outputs:
+            z.requires_grad_()
+        inputs.append((name, a.detach()))
+        outputs.append(z)
+
+    x = chain_outputs(layers, values, x, keep)
     each = record_losses(
         x.reshape(models * records, -1), y.reshape(models * records, *y.shape[2:]), loss
     )

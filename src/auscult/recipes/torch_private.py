@@ -26,11 +26,11 @@ from auscult.recipes.failures import explained
 from auscult.recipes.privacy import Guarantee
 from auscult.recipes.torch_augment import augmented_step
 from auscult.recipes.torch_backbone import train_mode
+from auscult.recipes.torch_chain import chain_of
 from auscult.recipes.torch_clipping import (
     Clipping,
     Gradient,
     chain_gradient,
-    chain_of,
     general_gradient,
 )
 from auscult.recipes.torch_data import Encoded

@@ -358,48 +358,11 @@ class TorchRecipe(Recipe):
     ) -> str | None:
         """Train in place; returns why the models were not stacked, if they were not."""
         del data
-        torch = _torch()
-        from auscult.recipes.torch_training import (
-            models_at_once,
-            train_alone,
-            train_stacked,
-            why_not_stacked,
-        )
+        from auscult.recipes.torch_together import train_openly
 
-        first, device = assignments[0].model, labels.device
-        reason = (
-            "as configured (stack = never)"
-            if self.stack == "never"
-            else why_not_stacked(modules[0], encoded, device)
+        return train_openly(
+            modules, encoded, labels, assignments, plan, advance, stack=self.stack, speed=speed
         )
-        if reason is not None and self.stack == "always":
-            reason = None if "faster" in reason else reason
-            if reason is not None:
-                raise RecipeError(
-                    f"the module cannot be stacked: {reason}",
-                    where="recipe.stack",
-                    next_step='Use stack = "auto"',
-                )
-        if reason is None:
-            with explained(first, "training"):
-                together = speed["models_at_once"] = models_at_once(modules)
-                for start in range(0, len(modules), together):
-                    group = slice(start, start + together)
-                    train_stacked(
-                        modules[group],
-                        encoded,
-                        labels,
-                        assignments[group],
-                        plan,
-                        advance,
-                        first_place=start,
-                    )
-        else:
-            for place, one in enumerate(assignments):
-                with explained(one.model, "training"), torch.random.fork_rng():
-                    torch.manual_seed(one.seed)
-                    train_alone(modules[place], place, encoded, labels, one, plan, advance)
-        return reason
 
     def _train_privately(
         self,
@@ -414,7 +377,7 @@ class TorchRecipe(Recipe):
     ) -> str | None:
         """As :meth:`_train_openly`, with differential privacy."""
         from auscult.recipes.torch_private import Privacy, train_privately
-        from auscult.recipes.torch_training import models_at_once
+        from auscult.recipes.torch_together import models_at_once
 
         def together(_: Callable[..., None]) -> int:
             speed["models_at_once"] = models_at_once(modules)

@@ -25,6 +25,7 @@ from auscult.recipes.augmentation import Augmentation
 from auscult.recipes.base import Assignment
 from auscult.recipes.torch_augment import augmented_step
 from auscult.recipes.torch_backbone import train_mode
+from auscult.recipes.torch_chain import chain_of, chain_outputs
 from auscult.recipes.torch_data import Encoded
 from auscult.recipes.torch_optim import FusedOptimizer
 from auscult.recipes.torch_schedule import WeightAverage, learning_rate_at
@@ -32,8 +33,6 @@ from auscult.recipes.torch_schedule import WeightAverage, learning_rate_at
 PREDICT_AT_ONCE = 512
 # Measured on a CPU: wide networks take 3 ms per small image in batches of 64, 5 in batches of 512.
 PREDICT_NUMBERS = 2**18
-STACK_BYTES = 8 << 20
-BYTES_PER_WEIGHT = 16  # weight, gradient and two moments in 32 bits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,25 +136,22 @@ def record_losses(outputs: Tensor, labels: Tensor, kind: str, smoothing: float =
     return each.mean(dim=1)
 
 
+def chain_losses(outputs: Tensor, labels: Tensor, weights: Tensor, plan: Plan) -> Tensor:
+    """As :func:`loss_of` of each of K models, shape (models,), from (models, records, columns)."""
+    each = record_losses(
+        outputs.to(weights.dtype).flatten(0, 1),
+        labels.flatten(0, 1),
+        plan.loss,
+        plan.label_smoothing,
+    )
+    return (each.reshape(weights.shape) * weights).sum(dim=1) / weights.sum(dim=1)
+
+
 def batches(assignment: Assignment, plan: Plan) -> Iterator[NDArray[np.int64]]:
     """Rows of each step of one model, epoch after epoch."""
     rng = np.random.default_rng(assignment.seed)
     for _ in range(plan.epochs):
         yield from np.array_split(rng.permutation(assignment.members), plan.steps)
-
-
-def models_at_once(modules: Sequence[nn.Module]) -> int:
-    """How many models to train in one step: as many as the cache holds, a power of two.
-
-    Small networks gain much from company, wide ones lose by leaving the cache. The number must
-    follow from the networks alone: products of larger stacks round differently, so a choice by
-    measured time gave other last digits on a busy machine, and a resumed run other results.
-    """
-    weights = sum(p.numel() for p in modules[0].parameters())
-    if next(modules[0].parameters()).device.type != "cpu":
-        return len(modules)
-    room = max(1, STACK_BYTES // (BYTES_PER_WEIGHT * weights))
-    return int(min(len(modules), 1 << (room.bit_length() - 1)))
 
 
 def train_stacked(
@@ -195,6 +191,8 @@ def train_stacked(
     base = modules[0]
     device, dtype = labels.device, next(iter(leaves.values())).dtype
 
+    layers = chain_of(base)
+
     def one(
         p: dict[str, Tensor],
         f: dict[str, Tensor],
@@ -218,14 +216,11 @@ def train_stacked(
         optimizer.zero_grad()
         x = augmented_step(encoded.batch(places, picked), rows, assignments, step, plan.augment)
         with plan.precision(device):
-            losses = losses_of(
-                leaves,
-                held,
-                buffers,
-                x,
-                labels[picked],
-                torch.from_numpy(weights).to(device, dtype),
-            )
+            y, w = labels[picked], torch.from_numpy(weights).to(device, dtype)
+            if layers is None:
+                losses = losses_of(leaves, held, buffers, x, y, w)
+            else:
+                losses = chain_losses(chain_outputs(layers, leaves, x), y, w, plan)
         torch.autograd.backward(losses.sum())
         optimizer.rate = plan.rate(step)
         optimizer.step()
@@ -318,37 +313,6 @@ def predict(module: nn.Module, place: int, encoded: Encoded, records: int) -> Te
         x = _channels_last(encoded.batch([place], rows[None])[0])
         outputs.append(shaped(module(x)).double().cpu())
     return torch.cat(outputs)
-
-
-def why_not_stacked(module: nn.Module, encoded: Encoded, device: torch.device) -> str | None:
-    """Why models of this kind are trained one after the other, or None when they can be stacked."""
-    train_mode(module)
-    for part in module.modules():
-        if not part.training:
-            continue
-        if isinstance(part, nn.modules.dropout._DropoutNd) and part.p > 0:
-            return "dropout draws its own random numbers for each model"
-        if isinstance(part, nn.modules.batchnorm._NormBase) and part.track_running_stats:
-            return "batch norm keeps running statistics, which cannot be stacked"
-    if device.type == "cpu" and any(
-        isinstance(part, nn.modules.conv._ConvNd) for part in module.modules()
-    ):
-        return "convolutions are faster one model at a time on a CPU"
-    return _vmap_failure(module, encoded)
-
-
-def _vmap_failure(module: nn.Module, encoded: Encoded) -> str | None:
-    """Try two stacked copies on two records."""
-    parameters, buffers = stack_module_state([module, module])
-    rows = torch.zeros((2, 2), dtype=torch.int64, device=next(module.parameters()).device)
-    try:
-        with torch.no_grad():
-            vmap(lambda p, b, x: functional_call(module, (p, b), (x,)))(
-                parameters, buffers, encoded.batch([0, 0], rows)
-            )
-    except Exception as error:  # whatever a module does that vmap cannot follow
-        return f"torch.func cannot stack this module ({type(error).__name__})"
-    return None
 
 
 def check_shape(module: nn.Module, encoded: Encoded, columns: int) -> None:

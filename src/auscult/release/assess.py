@@ -12,8 +12,10 @@ from scipy.special import expit, logit
 from scipy.stats import beta
 
 from auscult.attacks.roc import exact_auc
+from auscult.blind import blind_baseline
 from auscult.cohort import SMALLEST_CELL
 from auscult.design import Membership
+from auscult.errors import AnalysisError
 from auscult.layout import Layout, lay_out
 from auscult.progress import SILENT, Progress
 from auscult.randomness import Stage, generator
@@ -41,6 +43,7 @@ NO_OUTSIDERS = (
     "cannot be counted; the shadow models' own rate stands beside it"
 )
 NO_MEMBERS = "it is not known who trained the model"
+BLIND_PATIENTS = 1000  # of each side, for the blind baseline
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -111,6 +114,7 @@ def assess_release(
         "patients": int(state.size),
         "models": membership.models,
         "members": _counts(asked, smallest_cell),
+        "blind": _blind(asked, patient_of_record, labels, seed, smallest_cell, progress),
         "method": METHOD,
     }
     if membership.models < FEWEST_MODELS:
@@ -205,6 +209,47 @@ def _counts(asked: Asked, smallest_cell: int) -> dict[str, Any]:
         }
     share = counts["members"] / state.size if known and not counts["unknown"] else None
     return {**counts, "known": known, "share": share, "unmatched": asked.roll.unmatched}
+
+
+def _blind(
+    asked: Asked,
+    patient_of_record: NDArray[np.int64],
+    labels: NDArray[np.int64],
+    seed: int,
+    smallest_cell: int,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Whether members can be told from the others without the model; "reason" where not tried."""
+    state = asked.roll.reveal()
+    nothing: dict[str, Any] = {"auc": {"mean": None, "low": None, "high": None}}
+    if asked.inputs is None:
+        return nothing | {"reason": "the records themselves are not at hand"}
+    for side, reason in ((MEMBER, NO_MEMBERS), (OUTSIDER, NO_OUTSIDERS)):
+        count = int((state == side).sum())
+        if count < smallest_cell:
+            what = "members" if side == MEMBER else "non-members"
+            few = f"fewer than {smallest_cell} patients are known {what}"
+            return nothing | {"reason": few if count else reason}
+    of_record = state[patient_of_record]
+    try:
+        found = blind_baseline(
+            asked.inputs,
+            patient_of_record,
+            of_record == MEMBER,
+            labels=labels,
+            seed=seed,
+            max_patients=BLIND_PATIENTS,
+            records=np.flatnonzero(of_record >= 0),
+            progress=progress,
+        )
+    except AnalysisError as error:
+        return nothing | {"reason": error.what}
+    told = found.summary()
+    del told["verdict"]
+    if "reason" in _counts(asked, smallest_cell):
+        # Both sides and all patients would give the number of unknown ones away.
+        del told["members"], told["others"], told["records"]
+    return told
 
 
 def _sides(

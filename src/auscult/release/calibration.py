@@ -1,8 +1,9 @@
 """From log-likelihood ratios to probabilities that mean what they say, and the proof of it.
 
-The map is the observed share of members among shadow models that played the release: monotone
-(Zadrozny & Elkan 2002), fitted on pairs of a patient and a model, and evaluated on the models of
-the other folds. It never claims more than was counted: beyond its last block it is flat.
+The map is the observed share of members among shadow models that played the release: monotone,
+fitted on pairs of a patient and a model, and evaluated on the models of the other folds. It never
+claims more than was counted: beyond its last block it is flat. The attack is one number here, so
+nothing has to order the pairs first, as the regression of a deployment's cells does.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
+from auscult.risk.calibration import BINS, bin_of, monotone_log_odds
+
 PAIRS_PER_BLOCK = 100
 MOST_BLOCKS = 400
-BINS = 10
 REPLICATES = 200
 MOST_UNITS = 2000
 
@@ -55,8 +57,6 @@ def fit_calibrator(ratios: NDArray[np.floating], member: NDArray[np.bool_]) -> C
     ratios : float array, shape (pairs,)
     member : bool array, shape (pairs,)
     """
-    from scipy.optimize import isotonic_regression
-
     order = np.argsort(ratios, kind="stable")
     x, y = ratios[order].astype(np.float64), member[order].astype(np.float64)
     blocks = int(np.clip(x.size // PAIRS_PER_BLOCK, 1, MOST_BLOCKS))
@@ -65,10 +65,8 @@ def fit_calibrator(ratios: NDArray[np.floating], member: NDArray[np.bool_]) -> C
     edges = np.unique(np.searchsorted(x, x[edges], side="left"))
     count = np.diff(np.append(edges, x.size)).astype(np.float64)
     total, inside = np.add.reduceat(x, edges), np.add.reduceat(y, edges)
-    pooled = isotonic_regression(inside / count, weights=count).blocks[:-1]
-    count, total, inside = (np.add.reduceat(part, pooled) for part in (count, total, inside))
-    log_odds = np.log((inside + 0.5) / (count - inside + 0.5))
-    return Calibrator(ratio=total / count, log_odds=np.maximum.accumulate(log_odds))
+    ratio, log_odds = monotone_log_odds(inside, count, total)
+    return Calibrator(ratio=ratio, log_odds=log_odds)
 
 
 def held_out_log_odds(
@@ -105,7 +103,9 @@ def reliability(
     """
     p = expit(log_odds)
     known = np.isfinite(p)
-    bins = np.clip((np.nan_to_num(p) * BINS).astype(np.int64), 0, BINS - 1)
+    # The same error and score as of a deployment's cells, from a table of patients by bins, so that
+    # a bootstrap over patients is one product.
+    bins = bin_of(np.nan_to_num(p))
     patients = p.shape[0]
     units = min(patients, MOST_UNITS)
     key = (np.arange(patients) % units)[:, None] * BINS + bins

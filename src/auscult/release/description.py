@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from auscult.cohort import Cohort, TrainingData
 from auscult.errors import ConfigError
+from auscult.inputs import Inputs
 from auscult.progress import SILENT, Progress
 from auscult.release.doors import Door
 from auscult.release.members import MemberColumn, MemberList, Roll
@@ -30,12 +31,15 @@ class Asked:
     roll : Roll
     about : dict
         What the summary may say.
+    inputs : TableInputs or ArrayInputs, optional
+        What it was asked about, to see whether members can be told from others without it.
     """
 
     values: NDArray[np.float64] = field(repr=False)
     view: View
     roll: Roll
     about: dict[str, Any]
+    inputs: Inputs | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -103,6 +107,7 @@ class Release:
                 "decimals": view.decimals,
                 "zeros_replaced": zeros,
             },
+            inputs=cohort.inputs,
         )
 
     def plan(self, data: TrainingData) -> str:

@@ -18,6 +18,8 @@ from auscult.report.words import (
     count_interval,
     expected,
     metric_name,
+    share,
+    share_interval,
     signed,
     signed_interval,
     with_interval,
@@ -47,6 +49,13 @@ def signed_estimate(part: Part) -> str:
     """A difference with its sign and interval."""
     return with_interval(
         signed(part.number("estimate")), signed_interval(part.number("low"), part.number("high"))
+    )
+
+
+def share_of(part: Part) -> str:
+    """A share with its interval."""
+    return with_interval(
+        share(part.number("estimate")), share_interval(part.number("low"), part.number("high"))
     )
 
 

@@ -17,6 +17,7 @@ from auscult.report.changes import (
     axis_of,
     base_row,
     point_of,
+    share_of,
     signed_count,
     signed_estimate,
 )
@@ -181,7 +182,7 @@ def protection_tables(
                 signed_estimate(loses) if loses else NOTHING,
             )
         )
-    return [
+    exposed_patients, averages, costs = (
         Table(
             caption="Patients exposed with each protection",
             columns=(
@@ -227,6 +228,47 @@ def protection_tables(
             text_columns=frozenset({0, 3}),
             key="price",
         ),
+    )
+    return [exposed_patients, *_accusations(entries, base), averages, costs]
+
+
+def _accusations(entries: tuple[Part, ...], base: str) -> list[Block]:
+    """What an accusation is worth with each protection; nothing where no deployment is declared."""
+    priors = list(dict.fromkeys(row.number("prior") for e in entries for row in e.parts("ppv")))
+    if not priors:
+        return []
+
+    def row_of(name: str, rows: list[Part]) -> tuple[str, ...]:
+        return (name, *(share_of(row) for row in rows))
+
+    def at(part: Part, prior: float | None) -> Part:
+        rows = part.parts("ppv")
+        return next((row for row in rows if row.number("prior") == prior), Part(None))
+
+    told = [(number, part) for number, part in enumerate(entries, start=1) if part.parts("ppv")]
+    rates = sorted({row.number("fpr") or 0.0 for _, part in told for row in part.parts("ppv")})
+    without = [at(told[0][1], prior).part("before") for prior in priors]
+    rows = [row_of(f"0: {base}", without)]
+    rows += [
+        row_of(f"{number}: {part.text('name')}", [at(part, prior) for prior in priors])
+        for number, part in told
+    ]
+    reasons = dict.fromkeys(row.reason() for _, part in told for row in part.parts("ppv"))
+    notes = [
+        sentence(told[0][1].parts("ppv")[0].text("method")),
+        f"False positive rates: {listed([share(rate) for rate in rates if rate], most=99)}."
+        if any(rates)
+        else "",
+        *(sentence(f"{NOT_ESTIMABLE}: {reason}") for reason in reasons if reason),
+    ]
+    return [
+        Table(
+            caption="Accusations that would be right, with each protection",
+            columns=("Protection", *(f"Prior {share(prior)}" for prior in priors)),
+            rows=tuple(rows),
+            notes=tuple(note for note in notes if note),
+            key="accusations",
+        )
     ]
 
 

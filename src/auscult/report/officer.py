@@ -15,6 +15,7 @@ from auscult.report.blocks import Block, Heading, Items, Paragraph, Section
 from auscult.report.markdown import markdown
 from auscult.report.officer_tables import exposure_table, group_items, named_sentence, worst_table
 from auscult.report.reading import Part, read_summary
+from auscult.report.release import blind_sentence
 from auscult.report.words import (
     count_interval,
     counted,
@@ -210,7 +211,8 @@ def _release(summary: Part) -> str:
         )
     if release.reason():
         return f"The release audit is not estimable: {release.reason()}."
-    return named_sentence(release)
+    blind = blind_sentence(release) if release.part("blind").truth("above_chance") else ""
+    return f"{named_sentence(release)} {blind}".rstrip()
 
 
 def _protections(summary: Part) -> list[Block]:

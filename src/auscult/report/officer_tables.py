@@ -5,7 +5,7 @@ from __future__ import annotations
 from auscult.report import answer
 from auscult.report.axes import percent
 from auscult.report.blocks import Block, Items, Paragraph, Table
-from auscult.report.exposure import by_knowledge, declared_priors, same_together
+from auscult.report.exposure_tables import by_knowledge, same_together, usual_priors
 from auscult.report.reading import Part
 from auscult.report.words import (
     count_interval,
@@ -57,7 +57,7 @@ def worst_table(summary: Part) -> Table | None:
 def exposure_table(summary: Part) -> Table | None:
     """Attackers, one row each; None where no deployment was analysed."""
     cells = summary.parts("exposure")
-    declared = declared_priors(summary.part("deployment"))
+    declared = usual_priors(summary.part("deployment"))
     rows = []
     for cell in by_knowledge(cells):
         if not cell.text("access"):

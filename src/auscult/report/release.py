@@ -14,6 +14,7 @@ from auscult.report.blocks import (
     Series,
     Table,
 )
+from auscult.report.changes import share_of
 from auscult.report.reading import Part
 from auscult.report.words import (
     NOT_ESTIMABLE,
@@ -37,6 +38,8 @@ def release_section(summary: Part) -> Section | None:
     if not release:
         return None
     blocks: list[Block] = [Paragraph(text=_what(release)), Paragraph(text=_who(release))]
+    if release.part("blind").part("auc").number("mean") is not None:
+        blocks.append(Paragraph(text=blind_sentence(release)))
     if release.reason():
         because = sentence(release.reason())
         blocks.append(
@@ -109,6 +112,26 @@ def _who(release: Part) -> str:
     return f"Of the cohort's patients, {listed(parts)}.{more}"
 
 
+def blind_sentence(release: Part) -> str:
+    """Whether members can be told from others without the model; empty where not tried."""
+    blind = release.part("blind")
+    auc = blind.part("auc")
+    if auc.number("mean") is None:
+        return ""
+    figure = with_interval(
+        decimal(auc.number("mean")), interval(auc.number("low"), auc.number("high"))
+    )
+    if blind.truth("above_chance"):
+        return (
+            "Without any model, the records alone tell its members from the others (AUC "
+            f"{figure}): that it separates them is not evidence that it remembers anybody."
+        )
+    return (
+        "Without any model, the records alone do not tell its members from the others (AUC "
+        f"{figure})."
+    )
+
+
 def _likeness(likeness: Part) -> list[Block]:
     blocks: list[Block] = []
     if likeness.truth("verdict") is False:
@@ -129,13 +152,6 @@ def _count_of(part: Part) -> str:
     if value is None:
         return NOT_ESTIMABLE
     return with_interval(whole(value), count_interval(part.number("low"), part.number("high")))
-
-
-def _rate_of(part: Part) -> str:
-    value = part.number("estimate")
-    if value is None:
-        return NOT_ESTIMABLE
-    return with_interval(share(value), share_interval(part.number("low"), part.number("high")))
 
 
 def _reasons(rows: tuple[Part, ...]) -> tuple[str, ...]:
@@ -160,7 +176,7 @@ def _named(release: Part) -> Table:
                 _count_of(row.part("expected_members")),
                 _count_of(row.part("true")),
                 _count_of(row.part("false")),
-                _rate_of(row.part("fpr")),
+                share_of(row.part("fpr")),
                 share(row.number("shadow_fpr")),
             )
         )
@@ -193,8 +209,8 @@ def _at_rate(release: Part, rows: tuple[Part, ...]) -> Table:
                 share(row.number("rate")),
                 whole(row.number("patients")),
                 _count_of(row.part("true")),
-                _rate_of(row.part("tpr")),
-                _rate_of(row.part("fpr")),
+                share_of(row.part("tpr")),
+                share_of(row.part("fpr")),
                 share(row.number("shadow_tpr")),
             )
         )

@@ -19,6 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
+from auscult.attacks.joint import auc_in_folds
+
 LARGEST = 12.0
 
 
@@ -159,4 +161,31 @@ def effect_in_folds(values: NDArray[np.float64], weight: NDArray[np.float64]) ->
         models_in=models[:, 1],
         models_out=models[:, 0],
         lost=int(values.shape[1]),
+    )
+
+
+def effect_of_ranks(values: NDArray[np.float64], weight: NDArray[np.float64]) -> Effect:
+    """Effect whose AUC is the Mann-Whitney AUC inside folds, for scores with many ties.
+
+    The AUC is pulled to the middle by a quarter of a model, so that perfect separation stays
+    finite; unlike a standardised difference it is not inflated, so that is taken back. The
+    sampling variance is that of a standardised difference of two normal samples of this size: the
+    Mann-Whitney AUC is nearly as precise (95% at an AUC of 0.5, Lehmann 1975), and for right and
+    wrong labels it is a little more precise. DeLong's variance (1988) would be learned from the
+    same few tied scores as the AUC, smaller the farther the AUC happens to lie from the middle:
+    shrinking with it pulled high AUCs down by twice as much.
+
+    Parameters
+    ----------
+    values, weight : float64 array, shape (patients, folds, 2, places)
+    """
+    auc = auc_in_folds(values, weight)
+    number = np.maximum(weight.sum(axis=(1, 3)), 1)  # (patients, 2)
+    fewest = number.min(axis=1)
+    free = np.maximum(number - values.shape[1], 1)
+    b = (0.25 / free).sum(axis=1) / 2
+    return Effect(
+        d=ndtri((auc * fewest + 0.25) / (fewest + 0.5)) / (1 - b / 2),
+        a=(0.5 / number).sum(axis=1),
+        b=b,
     )
