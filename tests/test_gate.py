@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from auscult import AuscultError
+from auscult.cli.gate import reasons
 from auscult.config.policy import load_policy, parse_policy
 from auscult.policy import Policy, judge
 from auscult.policy.limits import Limit
@@ -273,6 +274,20 @@ def test_the_declared_deployment_is_judged() -> None:
     assert "too few models" in judge(policy("[deployment]\nppv = 0.5\n"), summary).missing[0]
 
 
+def test_priors_that_were_not_declared_decide_nothing() -> None:
+    summary = simulated()
+    own, beyond = cell(0.3, 0.4), cell(0.9, 0.95)
+    beyond["by_prior"][0]["prior"] = 0.5
+    summary["exposure"] = [own | {"by_prior": own["by_prior"] + beyond["by_prior"]}]
+    summary["deployment"] = {"prior": [0.01, 0.1]}
+    assert verdict("[deployment]\nppv = 0.5\n", summary) == "pass"
+    assert "35% (30% to 40%)" in officer_markdown(summary)
+    assert "95%)" not in officer_markdown(summary)
+    summary["deployment"] = {"prior": [0.01, 0.6]}
+    assert verdict("[deployment]\nppv = 0.5\n", summary) == "fail"
+    assert "90% to 95%" in officer_markdown(summary)
+
+
 def test_evidence_is_asked_for() -> None:
     summary = simulated()
     text = '[exposed."0.9"]\nshare = 1.0\n'
@@ -358,3 +373,20 @@ def test_policies_are_read_from_files(tmp_path: Path) -> None:
     (tmp_path / "policy.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(AuscultError, match="UTF-8"):
         load_policy(tmp_path / "policy.toml")
+
+
+def test_many_open_limits_of_groups_do_not_hide_what_is_broken() -> None:
+    summary = simulated()
+    row = {"patients": 50, "exposed_0.9": 0.2, "exposed_0.9_low": 0.05, "exposed_0.9_high": 0.4}
+    summary["disparities"] = {"ward": {"groups": {f"w{place}": row for place in range(30)}}}
+    summary["exposure"] = [cell(0.3, 0.4)]
+    decision = judge(policy("[groups]\nexposed_share = 0.1\n[deployment]\nppv = 0.2\n"), summary)
+    assert sum(one.key.startswith("groups.") for one in decision.checks) == 30
+    lines = list(reasons(decision))
+    assert lines[0].startswith("fail: Probability")
+    assert sum("Share of ward" in line for line in lines) == 5
+    assert lines[-1] == "inconclusive: 25 more limits of groups; see the report"
+    summary["decision"] = decision.as_dict()
+    page = render(summary)
+    assert "18 more are counted in the table below" in page
+    assert "30 groups of ward" in page

@@ -18,6 +18,7 @@ from scipy.stats import multivariate_normal, norm
 from auscult.access import Access, access_signals, served
 from auscult.audit import Audit
 from auscult.cohort import Cohort
+from auscult.config.loading import load
 from auscult.design import Membership
 from auscult.errors import AnalysisError, AuscultError, ConfigError
 from auscult.exposure import Deployment
@@ -41,7 +42,7 @@ from auscult.protection.paired import (
     posterior_correlation,
     shared_noise,
 )
-from auscult.protection.selection import Selection, find_twins, within_cap
+from auscult.protection.selection import Selection, Twins, find_twins, within_cap
 from auscult.protection.variants import Variant
 from auscult.recipes import SklearnRecipe, TorchRecipe
 from auscult.risk.effect import Effect
@@ -687,3 +688,32 @@ def test_the_report_shows_frontier_and_capacity(finished: Path) -> None:
     html = (finished / "report.html").read_text(encoding="utf-8")
     for text in ('id="protection"', 'id="figure-frontier"', 'id="sweep"', "who is exposed then"):
         assert text in html
+
+
+def test_withheld_records_take_nobodys_place() -> None:
+    patient = np.repeat(np.arange(40), 3)
+    withheld = np.zeros(patient.size, dtype=bool)
+    withheld[::3] = True
+    allowed = within_cap(patient, 1, 5, withheld)
+    assert not (allowed & withheld).any()
+    np.testing.assert_array_equal(np.bincount(patient[allowed]), np.ones(40))
+    # The second record repeats the first, which no model trains on: the second is then kept.
+    twins = Twins(group=np.array([0, 0, 1]))
+    one = Selection(Membership(np.array([[True]])), np.ones(3, dtype=bool), twins)
+    hidden = np.array([True, False, False])
+    assert one.records(0, np.zeros(3, dtype=np.int64), hidden).tolist() == [1, 2]
+    assert one.members(0, np.zeros(3, dtype=np.int64)).tolist() == [0, 2]
+
+
+def test_a_recipe_that_cannot_be_is_found_in_the_file(tmp_path: Path) -> None:
+    (tmp_path / "visits.csv").write_text(
+        "patient,x,y\n" + "".join(f"{i},{i % 7},{i % 2}\n" for i in range(40))
+    )
+    path = tmp_path / "audit.toml"
+    path.write_text(
+        '[cohort]\ntable = "visits.csv"\npatient = "patient"\nlabel = "y"\n'
+        '[recipe]\nkind = "torch"\n[[protect]]\nrecipe.epochs = 2\n'
+        '[[protect]]\nrecipe.dp = { unit = "record", epsilon = 8 }\n'
+    )
+    with pytest.raises(ConfigError, match=r"^protect\[1\]\.recipe\.dp\.clip: "):
+        load(path).audit()

@@ -17,6 +17,7 @@ import pytest
 
 from auscult.errors import StoreError
 from auscult.report import groups_csv, headline, render, words, write_report
+from auscult.report.exposure_tables import same_together
 from tests import report_summaries as summaries
 from tests.report_simulation import Summary
 
@@ -97,7 +98,7 @@ def test_headline_reads_as_promised() -> None:
     ("values", "lead", "aside"),
     [
         ({"estimate": 0, "low": 0, "high": 2.3, "null": 0}, "0 of 6,000", "0 to 3); by chance"),
-        ({"estimate": 0.2, "low": 0, "high": 1}, "fewer than 1 of 6,000", "0 to 1)"),
+        ({"estimate": 0.2, "low": 0, "high": 1}, "Fewer than 1 of 6,000", "0 to 1)"),
         ({"estimate": 1234.5, "low": 1199.6, "high": 1250.2}, "1,235 of", "1,199 to 1,251)"),
         ({"estimate": 6000, "low": 6000, "high": 6000}, "6,000 of 6,000", "6,000 to 6,000)"),
         ({"null": 0.03}, "21 of", "by chance alone: <0.1"),
@@ -449,3 +450,21 @@ def test_damage_is_named(path: str, value: Any) -> None:  # noqa: ANN401
 )
 def test_numbers_and_words(text: str, wanted: str) -> None:
     assert text == wanted
+
+
+def test_equal_accesses_share_a_row() -> None:
+    rows = [("logits", "x", "1"), ("label", "x", "2"), ("probabilities (declared)", "x", "1")]
+    assert same_together(rows) == (
+        ("logits and probabilities (declared)", "x", "1"),
+        ("label", "x", "2"),
+    )
+
+
+def test_nothing_is_promised_without_noise() -> None:
+    summary = summaries.ALL["later parts"]()
+    one = summary["protection"][0]
+    rows = [{"records": "1", "auc": 0.6, "bound": 1.0}]
+    one["guarantee"] = {"dp": {"epsilon": "inf"}, "patients": rows}
+    assert "It promises nothing: no noise is added." in render(summary)
+    one["guarantee"] = {"dp": {"epsilon": 8.0}, "patients": rows}
+    assert "1 record: 0.600 of at most" in render(summary)

@@ -65,7 +65,7 @@ class Access:
             "logits": "logits",
             "probabilities": "probabilities",
             "rounded": f"rounded to {self.digits} {plural}",
-            "top": "top label, confidence",
+            "top": "top label with confidence",
             "label": "label only",
         }[self.name]
 

@@ -2,15 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from auscult.cli.common import app, refuse_target
 from auscult.errors import ConfigError
 
+if TYPE_CHECKING:
+    from auscult.policy import Decision
+
+MOST_GROUPS = 5
 EXITS = {"pass": 0, "fail": 1, "inconclusive": 3}
+
+
+def reasons(decision: Decision) -> Iterator[str]:
+    """What is broken first, then what is open; of many open limits of groups, some."""
+    for one in decision.checks:
+        if one.verdict == "fail":
+            yield f"fail: {one.reason}"
+    groups = 0
+    for one in decision.checks:
+        if one.verdict == "inconclusive":
+            groups += one.key.startswith("groups.")
+            if groups <= MOST_GROUPS or not one.key.startswith("groups."):
+                yield f"inconclusive: {one.reason}"
+    if groups > MOST_GROUPS:
+        yield f"inconclusive: {groups - MOST_GROUPS} more limits of groups; see the report"
 
 
 @app.command()
@@ -37,9 +57,8 @@ def gate(
         write_decision_json(read_summary_file(run)["decision"], json)
     if junit is not None:
         write_junit(decision, junit, limits.title)
-    for one in decision.checks:
-        if one.verdict != "pass":
-            typer.echo(f"{one.verdict}: {visible(one.reason)}")
+    for line in reasons(decision):
+        typer.echo(visible(line))
     passed = sum(one.verdict == "pass" for one in decision.checks)
     typer.echo(f"{decision.verdict.upper()}: {passed} of {len(decision.checks)} checks passed.")
     typer.echo(f"Report: {run / REPORT}")

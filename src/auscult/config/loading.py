@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,7 +26,7 @@ from auscult.config.protect import (
 )
 from auscult.config.recipe import RECIPE_PARTS, DpPart, RecipePart
 from auscult.config.release import ReleasePart
-from auscult.errors import AuscultError, ConfigError
+from auscult.errors import AuscultError, ConfigError, RecipeError
 from auscult.files import toml_text
 from auscult.progress import SILENT, Progress
 
@@ -84,11 +85,19 @@ class LoadedConfiguration:
         cohort = self.cohort(progress) if cohort is None else cohort
         part = self.content.release
         base, sweep = self.content.recipe.given(), self.content.sweep
+        protect = []
+        for place, one in enumerate(self.content.protect):
+            with _within(f"protect[{place}]"):
+                protect.append(one.variant(base, self.folder))
+        sizes = []
+        if sweep is not None:
+            with _within("sweep"):
+                sizes = sweep.variants(base, self.folder)
         return Audit(
             cohort,
             self.content.recipe.recipe(self.folder),
-            protect=[part.variant(base, self.folder) for part in self.content.protect],
-            sweep=[] if sweep is None else sweep.variants(base, self.folder),
+            protect=protect,
+            sweep=sizes,
             **self.content.audit.settings(),
             deployment=None if deployment is None else deployment.deployment(),
             release=None
@@ -107,6 +116,20 @@ class LoadedConfiguration:
             if content["release"] is not None and content["release"][key] is not None:
                 content["release"][key] = str((self.folder / content["release"][key]).resolve())
         return toml_text(content)
+
+
+@contextmanager
+def _within(place: str) -> Iterator[None]:
+    """Say in which table of the file it was that a recipe cannot be."""
+    try:
+        yield
+    except (ConfigError, RecipeError) as error:
+        raise type(error)(
+            error.what,
+            where=f"{place}.{error.where}" if error.where else place,
+            expected=error.expected,
+            next_step=error.next_step,
+        ) from error
 
 
 def load(path: Path) -> LoadedConfiguration:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -10,6 +10,7 @@ from auscult.policy.description import Policy
 
 SIGNIFICANT = 0.05
 FARTHEST_RATE = 1e-9
+ROUNDING = 1e-12
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,6 +203,7 @@ def deployment_limits(policy: Policy, summary: Mapping[str, Any]) -> Iterator[Li
     if limits is None:
         return
     cells = [cell for cell in summary.get("exposure") or [] if cell.get("declared")]
+    declared = (summary.get("deployment") or {}).get("prior") or []
     wanted: list[tuple[str, str, float]] = []
     if limits.ppv is not None:
         wanted.append(("ppv", "Probability that a named patient is a member", limits.ppv))
@@ -214,19 +216,21 @@ def deployment_limits(policy: Policy, summary: Mapping[str, Any]) -> Iterator[Li
             key=f"deployment.{key}",
             what=what,
             most=most,
-            figure=_worst(cells, key),
+            figure=_worst(cells, declared, key),
         )
 
 
-def _worst(cells: list[Mapping[str, Any]], key: str) -> Mapping[str, Any]:
+def _worst(
+    cells: list[Mapping[str, Any]], declared: Sequence[float], key: str
+) -> Mapping[str, Any]:
     """The figure with the highest upper bound over declared cells and priors."""
     if not cells:
         return {"reason": "no deployment is declared: [deployment] in audit.toml"}
     figures: list[Mapping[str, Any]] = []
     for cell in cells:
-        rows = cell.get("by_prior") or []
+        rows = [row for row in cell.get("by_prior") or [] if _within(row["prior"], declared)]
         if not rows:
-            return {"reason": cell.get("reason") or "the declared cell holds no prior"}
+            return {"reason": cell.get("reason") or "the declared cell holds no declared prior"}
         for row in rows:
             figure = _figure(row, key)
             if figure.get("high") is None or figure.get("low") is None:
@@ -236,6 +240,11 @@ def _worst(cells: list[Mapping[str, Any]], key: str) -> Mapping[str, Any]:
     highest = max(figures, key=lambda one: one["high"])
     # The worst prior decides either way: a limit that one prior breaks for sure is broken.
     return {**highest, "low": max(one["low"] for one in figures)}
+
+
+def _within(prior: float, declared: Sequence[float]) -> bool:
+    """Whether a prior lies in the declared range: a run shows others beside it."""
+    return not declared or min(declared) - ROUNDING <= prior <= max(declared) + ROUNDING
 
 
 def _figure(row: Mapping[str, Any], key: str) -> Mapping[str, Any]:

@@ -402,7 +402,9 @@ def _allowed(
     """Records that may be trained on, or why nothing can be left out."""
     allowed = np.ones(cohort.records, dtype=bool)
     if variant.max_records is not None:
-        allowed &= within_cap(cohort.patient_of_record, variant.max_records, subject.seed)
+        allowed &= within_cap(
+            cohort.patient_of_record, variant.max_records, subject.seed, subject.withheld
+        )
     if variant.removes:
         _, signals = signals_of(store.outputs(), subject, None)
         removed = chosen_on_half(

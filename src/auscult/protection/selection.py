@@ -76,31 +76,53 @@ class Selection(Membership):
 
     def members(self, model: int, patient_of_record: NDArray[np.int64]) -> NDArray[np.int64]:
         """Rows of the records that model number `model` trains on, ascending."""
+        return self.records(model, patient_of_record, None)
+
+    def records(
+        self,
+        model: int,
+        patient_of_record: NDArray[np.int64],
+        withheld: NDArray[np.bool_] | None,
+    ) -> NDArray[np.int64]:
+        """As :meth:`members`, without withheld records: those are nobody's earlier duplicate."""
         rows = super().members(model, patient_of_record)
         rows = rows[self._allowed[rows]]
+        if withheld is not None:
+            rows = rows[~withheld[rows]]
         return rows if self._twins is None else self._twins.thinned(rows)
 
 
-def within_cap(patient_of_record: NDArray[np.int64], most: int, seed: int) -> NDArray[np.bool_]:
+def within_cap(
+    patient_of_record: NDArray[np.int64],
+    most: int,
+    seed: int,
+    withheld: NDArray[np.bool_] | None = None,
+) -> NDArray[np.bool_]:
     """At most so many records of each patient, drawn at random once for all models.
+
+    Withheld records are never among them: a patient whose one record was drawn from these would
+    train no model, and look protected.
 
     Parameters
     ----------
     patient_of_record : int64 array, shape (records,)
     most : int
     seed : int
+    withheld : bool array, shape (records,), optional
 
     Returns
     -------
     bool array, shape (records,)
     """
     draws = generator(seed, Stage.RECORD_CAP).random(patient_of_record.size)
+    if withheld is not None:
+        draws[withheld] = np.inf
     order = np.lexsort((draws, patient_of_record))
     ranked = patient_of_record[order]
     first = np.searchsorted(ranked, ranked, side="left")
     allowed = np.empty(patient_of_record.size, dtype=bool)
     allowed[order] = np.arange(ranked.size) - first < most
-    return allowed
+    return allowed if withheld is None else allowed & ~withheld
 
 
 def find_twins(cohort: Cohort, tolerance: float) -> Twins:

@@ -23,6 +23,8 @@ from auscult.recipes.failures import explained
 from auscult.recipes.python import function_name, plain_inputs
 from auscult.recipes.resolve import resolve
 
+NAMES = {"onnx": "ONNX graph"}
+
 
 class ReleaseError(AuscultError):
     """The model that is to go out cannot be asked, or its answers cannot be read."""
@@ -67,7 +69,7 @@ class Door(ABC):
 
     def plan(self, data: TrainingData) -> str:
         """What asking will do, one line for `auscult check`."""
-        return f"{len(data.labels):,} records through its {self.kind}"
+        return f"{len(data.labels):,} records through its {NAMES.get(self.kind, self.kind)}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -123,8 +123,9 @@ def count_sentence(summary: Part) -> Headline:
             aside=f"({why_not(summary)})",
             tone="open",
         )
+    lead = f"{whole(row.estimate)} of {counted(assessed(summary), 'patient')}"
     return Headline(
-        lead=f"{whole(row.estimate)} of {counted(assessed(summary), 'patient')}",
+        lead=lead[0].upper() + lead[1:],
         rest=f"can be identified as members with an AUC above {row.name}",
         aside=f"(95% interval {count_interval(row.low, row.high)}); "
         f"by chance alone: {expected(row.null)}",
@@ -199,7 +200,8 @@ def _worth(summary: Part, row: Exposed) -> str:
 
 
 def _found(null: Number) -> str:
-    return "none" if null is not None and null == 0 else f"{expected(null)} in their place"
+    found = expected(null)
+    return "none" if found == "0" else f"{found} in their place"
 
 
 def _unassessed(summary: Part) -> tuple[str, ...]:

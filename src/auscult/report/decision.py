@@ -16,6 +16,7 @@ from auscult.report.words import (
 )
 
 NOTHING = "\N{EN DASH}"
+MOST_REASONS = 12
 
 VERDICTS = {
     "pass": "Pass: every limit is kept by its upper bound, on the evidence that the policy asks "
@@ -44,8 +45,12 @@ def decision_section(summary: Part) -> Section | None:
     broken = [one.text("reason") for one in checks if one.text("verdict") == "fail"]
     for heading, reasons in (("Broken", broken), ("Open or missing", missing)):
         if reasons:
+            shown = [("", sentence(reason)) for reason in reasons[:MOST_REASONS]]
+            if len(reasons) > MOST_REASONS:
+                more = f"{len(reasons) - MOST_REASONS} more are counted in the table below."
+                shown.append(("", f"{more} The decision in summary.json holds each."))
             blocks.append(Heading(text=heading))
-            blocks.append(Items(items=tuple(("", sentence(reason)) for reason in reasons)))
+            blocks.append(Items(items=tuple(shown)))
     if checks:
         blocks.append(_table(checks, by))
     blocks += _policy(decision)
@@ -78,11 +83,11 @@ def _table(checks: tuple[Part, ...], by: str) -> Table:
 
 
 def _folded(checks: tuple[Part, ...]) -> list[list[Part]]:
-    """Checks in order; limits of several groups that are all kept go together."""
+    """Checks in order; limits of several groups that are all kept, or all open, go together."""
     folded: list[list[Part]] = []
     for one in checks:
-        kept = one.text("verdict") == "pass" and one.text("key").startswith("groups.")
-        same = [group for group in folded if kept and _alike(group[0], one)]
+        whole = one.text("verdict") != "fail" and one.text("key").startswith("groups.")
+        same = [group for group in folded if whole and _alike(group[0], one)]
         if same:
             same[0].append(one)
         else:

@@ -15,7 +15,7 @@ from auscult.report.exposure_tables import (
     cells_table,
     means_blocks,
     prior_figure,
-    priors_table,
+    priors_tables,
     usual_priors,
 )
 from auscult.report.reading import Part
@@ -49,7 +49,7 @@ def exposure_section(summary: Part) -> Section | None:
         if figure is not None:
             blocks.append(figure)
     if mine is not None and mine.parts("by_prior"):
-        blocks.append(priors_table(mine, deployment))
+        blocks += priors_tables(mine, deployment)
     if few:
         blocks += means_blocks(few, full, shown)
     return Section(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from auscult.report.axes import percent, rate, share_axis
 from auscult.report.blocks import (
@@ -55,11 +56,24 @@ def row_at(cell: Part, prior: float) -> Part:
     return found[0] if found else Part(None)
 
 
+def by_knowledge(cells: tuple[Part, ...]) -> list[Part]:
+    """Cells, those of the same knowledge one after the other."""
+    order = list(dict.fromkeys(cell.text("knowledge") for cell in cells))
+    return sorted(cells, key=lambda one: order.index(one.text("knowledge")))
+
+
+def same_together(rows: Sequence[tuple[str, ...]]) -> tuple[tuple[str, ...], ...]:
+    """One row for all accesses (the first column) that give the same in every other column."""
+    found: dict[tuple[str, ...], list[str]] = {}
+    for access, *others in rows:
+        found.setdefault(tuple(others), []).append(access)
+    return tuple((listed(accesses), *others) for others, accesses in found.items())
+
+
 def cells_table(cells: tuple[Part, ...], priors: tuple[float, ...]) -> Table:
     """Every access with every knowledge."""
-    order = list(dict.fromkeys(cell.text("knowledge") for cell in cells))
     rows = []
-    for cell in sorted(cells, key=lambda one: order.index(one.text("knowledge"))):
+    for cell in by_knowledge(cells):
         auc, exposed = cell.part("auc"), cell.part("exposed").part("0.9")
         mark = " (declared)" if cell.truth("declared") else ""
         rows.append(
@@ -84,7 +98,7 @@ def cells_table(cells: tuple[Part, ...], priors: tuple[float, ...]) -> Table:
             "By chance",
             "Patients",
         ),
-        rows=tuple(rows),
+        rows=same_together(rows),
         notes=tuple(_notes(cells)),
         text_columns=frozenset({0, 1}),
         key="exposure",
@@ -223,19 +237,19 @@ def _prior_axis(grid: tuple[float, ...]) -> Axis:
     )
 
 
-def priors_table(mine: Part, deployment: Part) -> Table:
+def priors_tables(mine: Part, deployment: Part) -> list[Table]:
     """What the declared attacker's findings mean, prior by prior."""
     declared = set(usual_priors(deployment))
     with_belief = any(row.part("belief") for row in mine.parts("by_prior"))
-    rows = []
+    rows, believed = [], []
     for row in mine.parts("by_prior"):
         named = row.part("named")
         belief = row.part("belief")
         mark = " (declared)" if row.number("prior") in declared else ""
+        prior = percent(row.number("prior") or 0.0) + mark
         rows.append(
             (
-                percent(row.number("prior") or 0.0) + mark,
-                share_of(row.part("ppv")),
+                prior,
                 *(
                     cell
                     for q in _POSTERIORS
@@ -244,24 +258,19 @@ def priors_table(mine: Part, deployment: Part) -> Table:
                         _count(named.part(q).part("false")),
                     )
                 ),
-                *(
-                    [share(belief.number("from")), share_of(belief.part("to"))]
-                    if with_belief
-                    else []
-                ),
             )
         )
-    return Table(
-        caption="The declared attacker: who is named, and what is believed",
+        known = [share(belief.number("from")), share_of(belief.part("to"))] if with_belief else []
+        believed.append((prior, share_of(row.part("ppv")), *known))
+    who = Table(
+        caption="The declared attacker: who is named",
         columns=(
             "Prior",
-            "PPV (95% interval)",
             *(
                 column
                 for q in _POSTERIORS
                 for column in (f"Named at {q} (95% interval)", f"Falsely at {q} (95% interval)")
             ),
-            *(["Belief before", "Belief after (95% interval)"] if with_belief else []),
         ),
         rows=tuple(rows),
         notes=(
@@ -271,6 +280,18 @@ def priors_table(mine: Part, deployment: Part) -> Table:
                 "members and are named with them. 0 with an interval above it: none was counted "
                 "among the models at hand."
             ),
+        ),
+        key="exposure-priors",
+    )
+    what = Table(
+        caption="The declared attacker: what is believed of the accused",
+        columns=(
+            "Prior",
+            "PPV (95% interval)",
+            *(["Belief before", "Belief after (95% interval)"] if with_belief else []),
+        ),
+        rows=tuple(believed),
+        notes=(
             *(
                 [
                     (
@@ -283,8 +304,9 @@ def priors_table(mine: Part, deployment: Part) -> Table:
                 else []
             ),
         ),
-        key="exposure-priors",
+        key="exposure-beliefs",
     )
+    return [who, what]
 
 
 def means_blocks(

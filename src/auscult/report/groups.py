@@ -179,7 +179,7 @@ def _figure(place: int, name: str, part: Part, groups: Groups, mean: Number, hid
         small_print=f"n = {counted(patients, 'patient')}. Whiskers: 95% interval. Method: "
         "as at the head of this section.",
         table=_table(place, name, groups, part, hidden),
-        table_open=True,
+        table_open=" & " not in name,
     )
 
 

@@ -24,6 +24,7 @@ from auscult.report.words import (
     listed,
     quoted,
     sentence,
+    share,
 )
 
 LEAD = (
@@ -110,6 +111,13 @@ def _model(summary: Part) -> str:
     left_out = sum(part.number("records") or 0.0 for part in cohort.parts("left_out"))
     if left_out:
         text += f" {counted(left_out, 'record')} were left out, each with a reason (see Cohort)."
+    withheld = cohort.part("withheld")
+    if withheld:
+        text += (
+            f" {counted(withheld.number('records'), 'record')} of "
+            f"{counted(withheld.number('patients'), 'patient')} were kept out of every training, "
+            "to attack with them; the other figures are of the remaining records."
+        )
     utility = summary.part("models").part("utility")
     if utility.number("mean") is not None:
         bounds = interval(utility.number("low"), utility.number("high"), 2)
@@ -136,7 +144,10 @@ def _reveals(summary: Part) -> str:
     priors = deployment.numbers("prior")
     if priors:
         shown = " to ".join(f"{100 * p:.3g}%" for p in dict.fromkeys(priors) if p is not None)
-        text += f" Before any attack a person of this population is a member with {shown}."
+        text += (
+            " Before any attack a person of this population is a member with a probability of "
+            f"{shown}."
+        )
     if deployment.number("prevalence") is not None:
         share = 100 * (deployment.number("prevalence") or 0.0)
         text += f" The condition's prevalence outside the cohort is taken as {share:.3g}%."
@@ -220,10 +231,20 @@ def _protections(summary: Part) -> list[Block]:
     ]
     return [
         Paragraph(
-            text=f"{counted(float(len(tried)), 'variant')} tried: {listed(names)}. What each "
-            "changes and costs stands under Protection."
+            text=f"{counted(float(len(tried)), 'variant')} tried: {listed(names)}. "
+            + _recommended(tried)
+            + " What each changes and costs stands in the report under Protection."
         )
     ]
+
+
+def _recommended(tried: tuple[Part, ...]) -> str:
+    best = next((part for part in tried if part.truth("recommended")), None)
+    if best is None:
+        return "None surely removes exposed patients at a small price."
+    name = quoted(best.text("label") or best.text("name"))
+    removed = share(best.number("removed_at_least"))
+    return f"To try first: {name}, which removes at least {removed} of the exposed patients."
 
 
 def _uncertainty(summary: Part) -> list[tuple[str, str]]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from auscult.report import answer
+from auscult.report.axes import percent
 from auscult.report.blocks import Block, Items, Paragraph, Table
+from auscult.report.exposure_tables import by_knowledge, same_together, usual_priors
 from auscult.report.reading import Part
 from auscult.report.words import (
     count_interval,
@@ -55,8 +57,9 @@ def worst_table(summary: Part) -> Table | None:
 def exposure_table(summary: Part) -> Table | None:
     """Attackers, one row each; None where no deployment was analysed."""
     cells = summary.parts("exposure")
+    declared = usual_priors(summary.part("deployment"))
     rows = []
-    for cell in cells[:MOST_ROWS]:
+    for cell in by_knowledge(cells):
         if not cell.text("access"):
             continue
         reference = cell.content().get("references")
@@ -64,7 +67,12 @@ def exposure_table(summary: Part) -> Table | None:
         exposed = cell.part("exposed").part("0.9")
         priors = cell.parts("by_prior")
         ppv = max(
-            (row.part("ppv") for row in priors if row.part("ppv").number("high") is not None),
+            (
+                row.part("ppv")
+                for row in priors
+                if min(declared) <= (row.number("prior") or 0.0) <= max(declared)
+                and row.part("ppv").number("high") is not None
+            ),
             key=lambda one: one.number("high") or 0.0,
             default=Part(None),
         )
@@ -86,7 +94,8 @@ def exposure_table(summary: Part) -> Table | None:
         )
     if not rows:
         return None
-    more = len(cells) - MOST_ROWS
+    together = same_together(rows)
+    more = len(together) - MOST_ROWS
     return Table(
         caption="Attackers, and what each reaches",
         columns=(
@@ -96,14 +105,21 @@ def exposure_table(summary: Part) -> Table | None:
             "Patients above 0.9 (95% interval)",
             "A named patient is a member (95% interval)",
         ),
-        rows=tuple(rows),
+        rows=together[:MOST_ROWS],
         notes=(
-            "The last column is at the least favourable prior that was declared.",
+            f"The last column is at the least favourable prior {_prior_words(summary, declared)}.",
             *((f"{more} more attackers stand under Deployment.",) if more > 0 else ()),
         ),
         text_columns=frozenset({0, 1}),
         key="officer-exposure",
     )
+
+
+def _prior_words(summary: Part, priors: tuple[float, ...]) -> str:
+    shown = " to ".join(percent(prior) for prior in dict.fromkeys(priors))
+    if summary.part("deployment"):
+        return f"that was declared ({shown})"
+    return f"of {shown}; none was declared"
 
 
 def group_items(summary: Part) -> list[Block]:
@@ -130,7 +146,8 @@ def group_items(summary: Part) -> list[Block]:
         Paragraph(
             text=f"{counted(float(looked_at), 'group')} of {names} were compared with everybody "
             f"else; {counted(float(len(found)), 'group')} "
-            f"{'lies' if len(found) == 1 else 'lie'} above, beyond chance (5% false discoveries)."
+            f"{'lies' if len(found) == 1 else 'lie'} above, beyond chance "
+            "among patients with equally many records (5% false discoveries)."
             + (f" {counted(hidden, 'group')} too small to show were pooled." if hidden else "")
         )
     ]

@@ -183,9 +183,11 @@ def _promise(part: Part) -> str:
     defects = guarantee.texts("defects")
     if defects:
         return " ".join(sentence(defect) for defect in defects)
+    if guarantee.part("dp").text("epsilon") == "inf":
+        return "It promises nothing: no noise is added."
     rows = [
-        f"{row.text('records')} records: {decimal(row.number('auc'))} of at most "
-        f"{decimal(row.number('bound'))}"
+        f"{row.text('records')} {'record' if row.text('records') == '1' else 'records'}: "
+        f"{decimal(row.number('auc'))} of at most {decimal(row.number('bound'))}"
         for row in guarantee.parts("patients")
     ]
     return f"Mean AUC within what is promised ({'; '.join(rows)})." if rows else ""

@@ -37,6 +37,7 @@ def records_section(summary: Part) -> Section | None:
         Paragraph(
             text="The patient is the unit: the attacker uses all of a patient's records at once. "
             "More records are more evidence, so the number of records is shown on its own."
+            + _withheld(summary)
         )
     ]
     known = tuple(band for band in bands if band.number("exposed_0.9") is not None)
@@ -54,6 +55,16 @@ def records_section(summary: Part) -> Section | None:
         heading="Do more records mean more risk?",
         short="Records",
         blocks=tuple(blocks),
+    )
+
+
+def _withheld(summary: Part) -> str:
+    withheld = summary.part("cohort").part("withheld")
+    if not withheld:
+        return ""
+    return (
+        f" The {counted(withheld.number('records'), 'record')} that were kept out of every "
+        "training do not count here."
     )
 
 
