@@ -390,3 +390,11 @@ def test_many_open_limits_of_groups_do_not_hide_what_is_broken() -> None:
     page = render(summary)
     assert "18 more are counted in the table below" in page
     assert "30 groups of ward" in page
+
+
+def test_withheld_records_of_too_few_patients_are_told_without_their_number() -> None:
+    summary = simulated()
+    summary["cohort"]["withheld"] = {"share": 0.2, "records": 40, "patients": 31}
+    assert "40 records of 31 patients were kept out" in officer_markdown(summary)
+    summary["cohort"]["withheld"]["patients"] = None
+    assert " 40 records were kept out" in officer_markdown(summary)

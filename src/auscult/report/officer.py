@@ -113,10 +113,11 @@ def _model(summary: Part) -> str:
         text += f" {counted(left_out, 'record')} were left out, each with a reason (see Cohort)."
     withheld = cohort.part("withheld")
     if withheld:
+        patients = withheld.number("patients")
+        whose = "" if patients is None else f" of {counted(patients, 'patient')}"
         text += (
-            f" {counted(withheld.number('records'), 'record')} of "
-            f"{counted(withheld.number('patients'), 'patient')} were kept out of every training, "
-            "to attack with them; the other figures are of the remaining records."
+            f" {counted(withheld.number('records'), 'record')}{whose} were kept out of every "
+            "training, to attack with them; the other figures are of the remaining records."
         )
     utility = summary.part("models").part("utility")
     if utility.number("mean") is not None:
