@@ -161,6 +161,12 @@ def _reasons(rows: tuple[Part, ...]) -> tuple[str, ...]:
     )
 
 
+_OWN_SHARE = (
+    "Members expected: if the share of members in the population were the prior shown. Members and "
+    "others named are counted among this cohort's patients, whatever the prior."
+)
+
+
 def _named(release: Part) -> Table:
     rows = release.parts("named")
     priors = len({row.number("prior") for row in rows}) > 1
@@ -193,7 +199,11 @@ def _named(release: Part) -> Table:
             "The same, shadow models",
         ),
         rows=tuple(cells),
-        notes=(f"n = {estimable}. {sentence(release.text('method'))}", *_reasons(rows)),
+        notes=(
+            f"n = {estimable}. {sentence(release.text('method'))}",
+            *((_OWN_SHARE,) if priors else ()),
+            *_reasons(rows),
+        ),
         key="release-named",
     )
 
