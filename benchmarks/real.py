@@ -95,7 +95,7 @@ batch_size = 256
     "support2": """
 [cohort]
 table = "support2/support2.csv"
-patient = "id"
+patient = "sno"
 label = "hospdead"
 groups = ["sex"]
 exclude = ["death", "d.time", "surv2m", "surv6m", "prg2m", "prg6m", "dnr", "dnrday", "sfdm2"]

@@ -480,7 +480,13 @@ def cost(work: Path) -> None:
         from auscult.cost import expected
 
         trial = audit.trial()
-        said = expected(trial, models=models, records=audit.cohort.records, workers=CORES)
+        said = expected(
+            trial,
+            models=models,
+            records=audit.cohort.records,
+            patients=audit.cohort.patients,
+            workers=CORES,
+        )
         with tempfile.TemporaryDirectory(dir=work) as folder:
             start = time.perf_counter()
             audit.run(Path(folder) / "run", workers=CORES)
@@ -494,8 +500,8 @@ def cost(work: Path) -> None:
                 f"{told:.0f} s",
                 f"{took:.0f} s",
                 f"{100 * (told / took - 1):+.0f}%",
-                f"{said.disk_bytes / 1e6:.0f} MB",
-                f"{size / 1e6:.0f} MB",
+                f"{said.disk_bytes / 1e6:.1f} MB",
+                f"{size / 1e6:.1f} MB",
             ]
         )
     text = "Two workers. The prediction trains one block.\n\n" + table(

@@ -23,9 +23,11 @@ TRIAL = Trial(
 
 def test_blocks_are_trained_in_rounds() -> None:
     for workers, rounds in ((1, 8), (2, 4), (3, 3), (8, 1)):
-        found = expected(TRIAL, models=64, records=1000, workers=workers)
+        found = expected(TRIAL, models=64, records=1000, patients=500, workers=workers)
         assert found.training_seconds == pytest.approx(3.0 + 4.0 * rounds)
-    small, large = (expected(TRIAL, models=64, records=n, workers=2) for n in (10**4, 10**7))
+    small, large = (
+        expected(TRIAL, models=64, records=n, patients=n // 2, workers=2) for n in (10**4, 10**7)
+    )
     assert large.analysis_seconds > 10 * small.analysis_seconds
     assert large.memory_bytes > small.memory_bytes >= 2 * TRIAL.worker_bytes
 

@@ -22,7 +22,10 @@ CELL_SECONDS = 0.3  # one access with one knowledge, its null included
 CELL_SECONDS_PER_SIGNAL = 1.5e-6
 VARIANT_ANALYSIS_SECONDS = 2.0
 TASK_BYTES = 400_000_000  # an interpreter with its libraries
-SPARE_DISK = 50_000_000  # secrets, results and report
+SPARE_DISK = 50_000_000  # what must stay free besides the outputs
+# Measured: report, summary and groups; a row of each patient and record; a membership bit, packed.
+RESULT_BYTES = 450_000
+PATIENT_BYTES, RECORD_BYTES, MEMBERSHIP_BYTES = 52, 43, 0.16
 ANALYSIS_COPIES = 4  # signals, signals by record, scores, and room for pieces
 
 
@@ -88,13 +91,15 @@ class Cost:
     disk_bytes: int
 
 
-def expected(trial: Trial, *, models: int, records: int, workers: int, cells: int = 0) -> Cost:
+def expected(
+    trial: Trial, *, models: int, records: int, patients: int, workers: int, cells: int = 0
+) -> Cost:
     """Cost of an audit from a trial.
 
     Parameters
     ----------
     trial : Trial
-    models, records : int
+    models, records, patients : int
         Of the audit.
     workers : int
     cells : int
@@ -112,19 +117,23 @@ def expected(trial: Trial, *, models: int, records: int, workers: int, cells: in
         memory_bytes=max(
             workers * trial.worker_bytes + TASK_BYTES, TASK_BYTES + 4 * ANALYSIS_COPIES * signals
         ),
-        disk_bytes=trial.output_bytes + SPARE_DISK,
+        disk_bytes=trial.output_bytes
+        + int(MEMBERSHIP_BYTES * models * patients)
+        + PATIENT_BYTES * patients
+        + RECORD_BYTES * records
+        + RESULT_BYTES,
     )
 
 
 def expected_of_variants(
-    variants: Sequence[VariantTrial], *, models: int, records: int, workers: int
+    variants: Sequence[VariantTrial], *, models: int, records: int, patients: int, workers: int
 ) -> Cost:
     """Cost of all variants together, beside that of the audit.
 
     A variant's analysis leaves out the attacks over all records and takes about half of one.
     """
     costs = [
-        expected(one.trial, models=models, records=records, workers=workers)
+        expected(one.trial, models=models, records=records, patients=patients, workers=workers)
         for one in variants
         if one.trial is not None
     ]
@@ -133,7 +142,11 @@ def expected_of_variants(
         training_seconds=sum(cost.training_seconds for cost in costs),
         analysis_seconds=each * (len(variants) + 1) if variants else 0.0,
         memory_bytes=max((cost.memory_bytes for cost in costs), default=0),
-        disk_bytes=sum(cost.disk_bytes - SPARE_DISK for cost in costs),
+        disk_bytes=sum(
+            one.trial.output_bytes + int(MEMBERSHIP_BYTES * models * patients)
+            for one in variants
+            if one.trial is not None
+        ),
     )
 
 

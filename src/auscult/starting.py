@@ -205,6 +205,7 @@ def describe_trial(audit: Audit, trial: Trial, workers: int | None) -> str:
         trial,
         models=audit.models,
         records=audit.cohort.records,
+        patients=audit.cohort.patients,
         workers=count,
         cells=audit.exposure_cells,
     )
@@ -261,7 +262,12 @@ def describe_variants(
 ) -> str:
     """What the variants will take, each and with the audit."""
     count = min(workers or default_workers(), math.ceil(audit.models / trial.models))
-    size = {"models": audit.models, "records": audit.cohort.records, "workers": count}
+    size = {
+        "models": audit.models,
+        "records": audit.cohort.records,
+        "patients": audit.cohort.patients,
+        "workers": count,
+    }
     own = expected(trial, **size)
     all_of_them = expected_of_variants(variants, **size)
     lines = []
