@@ -143,9 +143,10 @@ def _notes(cells: tuple[Part, ...]) -> list[str]:
         value for cell in cells if (value := cell.part("calibration").number("error")) is not None
     ]
     if errors:
+        most = math.ceil(1000 * max(errors)) / 1000  # "at most" is never rounded down
         notes.append(
             "Posteriors were checked on models that did not calibrate them: expected calibration "
-            f"error at most {decimal(max(errors))}."
+            f"error at most {decimal(most)}."
         )
     reasons = dict.fromkeys(
         f"{cell.text('access_label')}, {cell.text('knowledge_label')}: {cell.reason()}"
