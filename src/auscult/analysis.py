@@ -21,11 +21,19 @@ from auscult.design import Membership
 from auscult.disparity import crossings, disparities, share_interval, top_composition
 from auscult.errors import AnalysisError
 from auscult.layout import FEWEST_PER_CLASS, Layout, lay_out
+from auscult.parallel import let_go
 from auscult.progress import SILENT, Progress
 from auscult.protection.promise import promise
 from auscult.randomness import Stage, generator
 from auscult.risk.exposed import REPLICATES, exposed
-from auscult.risk.patients import PatientRisk, RecordRisk, null_mean, patient_risk, permuted
+from auscult.risk.patients import (
+    Null,
+    PatientRisk,
+    RecordRisk,
+    null_mean,
+    null_risk,
+    patient_risk,
+)
 from auscult.risk.shrinkage import Covariates, shrink
 from auscult.risk.stability import half_aucs, planning, stability
 
@@ -151,9 +159,8 @@ def analyse(
         )
     wanted = tuple(sorted({*THRESHOLDS, *SURVIVAL_GRID}))
     progress.start("Patients", 2.5 * layout.patients)
-    risk, records = patient_risk(layout, wanted, progress)
-    null_layout = permuted(layout, generator(seed, Stage.NULL))
-    null, _ = patient_risk(null_layout, wanted, progress)
+    risk, records = patient_risk(layout, (0.9,), progress, counted=wanted)
+    null = null_risk(layout, wanted, generator(seed, Stage.NULL), progress)
     halves = half_aucs(layout, generator(seed, Stage.SPLIT_HALF))
     progress.finish()
     aggregate = _aggregate(layout, seed, progress)
@@ -182,11 +189,9 @@ def analyse(
         summary["guarantee"] = promise(
             layout, risk, evidence.dp, seed=seed, smallest_cell=settings.smallest_cell
         )
-    return Findings(
-        summary=summary,
-        patients=_patient_rows(layout, risk),
-        records=_record_rows(layout, records),
-    )
+    patient_rows = _patient_rows(layout, risk)
+    del risk, null, halves
+    return Findings(summary=summary, patients=patient_rows, records=_record_rows(layout, records))
 
 
 def _check(evidence: Evidence) -> None:
@@ -256,7 +261,7 @@ def _roc(roc: AggregateRoc) -> dict[str, Any]:
 def _patients_summary(
     layout: Layout,
     risk: PatientRisk,
-    null: PatientRisk,
+    null: Null,
     seed: int,
     smallest_cell: int,
     progress: Progress,
@@ -273,7 +278,7 @@ def _patients_summary(
     counts = exposed(risk, tuple(sorted({*THRESHOLDS, *SURVIVAL_GRID})), rng, progress)
     progress.finish()
     by_threshold = {c.threshold: c for c in counts}
-    null_share = {t: float(null.posterior.tails[t][shown].sum()) for t in by_threshold}
+    null_share = {t: null.above[t].mean for t in by_threshold}
     left_out = int((~usable).sum())
     reason = f"IN or OUT of fewer than {FEWEST_PER_CLASS} models"
     return {
@@ -323,7 +328,7 @@ def _quantiles(x: NDArray[np.float64]) -> dict[str, float]:
 
 def _survival(
     risk: PatientRisk,
-    null: PatientRisk,
+    null: Null,
     counts: dict[float, Any],
     null_share: dict[float, float],
 ) -> dict[str, list[float]]:
@@ -343,7 +348,7 @@ def _survival(
 
 
 def _by_records(
-    layout: Layout, risk: PatientRisk, null: PatientRisk, seed: int, smallest_cell: int
+    layout: Layout, risk: PatientRisk, null: Null, seed: int, smallest_cell: int
 ) -> list[dict[str, Any]]:
     """Risk by record count, in the bands of the cohort's table."""
     rows = []
@@ -421,19 +426,22 @@ def _patient_rows(layout: Layout, risk: PatientRisk) -> pd.DataFrame:
 def _record_rows(layout: Layout, records: RecordRisk) -> pd.DataFrame:
     """Shrunken AUC of every record on its own, in the cohort's order."""
     effect = records.effect
-    coupling = np.zeros((layout.records, 2))
-    coupling[:, 1] = -2 * effect.b * effect.middle
     covariates = Covariates(
-        values=np.column_stack([records.level, records.log_variance]), coupling=coupling
+        values=records.covariates,
+        coupled=1,
+        coupling=-2 * effect.b * effect.middle,
     )
     posterior = shrink(effect, covariates)
-    back = np.empty(layout.records, dtype=np.int64)
-    back[layout.order] = np.arange(layout.records)
-    return pd.DataFrame(
-        {
-            "patient": layout.patient[back],
-            "auc": posterior.mean[back],
-            "auc_low": posterior.low[back],
-            "auc_high": posterior.high[back],
-        }
-    )
+    let_go(records.covariates)
+    columns = {
+        "patient": layout.patient,
+        "auc": posterior.mean,
+        "auc_low": posterior.low,
+        "auc_high": posterior.high,
+    }
+    del posterior
+    for name in columns:
+        back = np.empty_like(columns[name])
+        back[layout.order] = columns[name]
+        columns[name] = back
+    return pd.DataFrame(columns, copy=False)

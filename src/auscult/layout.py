@@ -275,6 +275,11 @@ def lay_out(
 
     for _ in in_order(turn, range(0, records, rows)):
         pass
+    turned_member = scratch((patients, models), bool)
+    for start in range(0, patients, rows):
+        turned_member[start : start + rows] = member[:, start : start + rows].T
+        let_go(turned_member)
+        let_go(member)
     strata = np.zeros(records, dtype=np.int64) if stratum is None else stratum
     return Layout(
         signals=turned,
@@ -282,7 +287,7 @@ def lay_out(
         patient=patient_of_record[order],
         first=np.concatenate([[0], np.cumsum(count)[:-1]]).astype(np.int64),
         count=count.astype(np.int64),
-        member=np.ascontiguousarray(member.T),
+        member=turned_member,
         stratum=strata[order],
         number=np.arange(patients),
     )

@@ -26,6 +26,7 @@ from auscult import __version__
 from auscult.design import Membership
 from auscult.errors import StoreError
 from auscult.files import write_bytes, write_json
+from auscult.parallel import let_go, scratch
 from auscult.recipes.base import BlockOutputs
 from auscult.store_blocks import (
     BlockPlan,
@@ -335,7 +336,7 @@ class RunStore:
         path = self.path / "secret" / "membership.npz"
         try:
             with np.load(path, allow_pickle=False) as content:
-                matrix = content["membership"]
+                stored = content["membership"]
         except FileNotFoundError as error:
             raise StoreError("the run holds no membership", where=str(path)) from error
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
@@ -344,12 +345,15 @@ class RunStore:
                 where=str(path),
                 next_step="Delete it and run again: it is drawn anew from the seed",
             ) from error
-        if matrix.ndim != 2 or matrix.dtype != np.bool_:
+        if stored.ndim != 2 or stored.dtype != np.bool_:
             raise StoreError(
-                f"it holds {matrix.dtype} of shape {matrix.shape}",
+                f"it holds {stored.dtype} of shape {stored.shape}",
                 where=str(path),
                 expected="bool of shape (models, patients)",
             )
+        matrix = scratch(stored.shape, np.bool_)
+        matrix[:] = stored
+        let_go(matrix)
         return Membership(matrix)
 
     # Manifest and status

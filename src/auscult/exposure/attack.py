@@ -26,9 +26,7 @@ from auscult.risk.effect import effect_in_folds, effect_of_ranks
 from auscult.risk.exposed import exposed
 from auscult.risk.patients import (
     PatientRisk,
-    RecordRisk,
     covariates_of,
-    joined_records,
     permuted,
     record_risk,
 )
@@ -122,7 +120,7 @@ class _Scored:
     joint: JointAttack
     centring: Centring
     scores: PatientScores
-    records: RecordRisk
+    average: NDArray[np.float64]  # of the records' covariates, (patients, 2)
 
 
 def attack(layout: Layout, how: How) -> Attacked:
@@ -156,18 +154,18 @@ def _scored(layout: Layout, how: How) -> _Scored:
     if not isinstance(how.references, str):
         few = few_references(layout, centring.apply(layout), how.references, how.seed)
 
-    def score(place: tuple[slice, slice, Layout]) -> tuple[PatientScores, RecordRisk]:
+    def score(place: tuple[slice, slice, Layout]) -> tuple[PatientScores, NDArray[np.float64]]:
         here, _, part = place
         signals = centring.apply(part)
         scores = joint.score(part, signals) if few is None else _taken(few, here)
-        return scores, record_risk(part, signals)
+        return scores, record_risk(part, signals).averages(part)
 
     found = list(in_order(score, layout.parts()))
     return _Scored(
         joint=joint,
         centring=centring,
         scores=_joined_scores([one[0] for one in found]),
-        records=joined_records([one[1] for one in found]),
+        average=np.concatenate([one[1] for one in found]),
     )
 
 
@@ -179,7 +177,7 @@ def _risk(layout: Layout, how: How, scored: _Scored, evidence: Evidence | None) 
         values[_points(scored.scores)] = evidence.order[0]
     ranked = how.signed or (how.discrete and _tied(values, weight) > MOST_TIED)
     effect = (effect_of_ranks if ranked else effect_in_folds)(values, weight)
-    covariates = covariates_of(layout, scored.records, effect)
+    covariates = covariates_of(layout, scored.average, effect)
     raw = auc_in_folds(values, weight)
     return PatientRisk(
         attack=scored.joint,
@@ -259,13 +257,12 @@ def exposed_patients(
 ) -> dict[str, dict[str, float]]:
     """Patients above each AUC, with interval and null."""
     rng = generator(seed, Stage.BOOTSTRAP_PATIENTS)
-    shown = np.isfinite(null.auc_raw)
     return {
         str(one.threshold): {
             "estimate": one.estimate,
             "low": one.low,
             "high": one.high,
-            "null": float(null.posterior.tails[one.threshold][shown].sum()),
+            "null": null.posterior.above[one.threshold].mean,
         }
         for one in exposed(risk, EXPOSED, rng)
     }

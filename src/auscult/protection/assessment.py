@@ -26,7 +26,7 @@ from auscult.risk.exposed import (
     sample_for_replicates,
 )
 from auscult.risk.patients import PatientRisk, patient_risk, permuted
-from auscult.risk.shrinkage import Covariates, shrink
+from auscult.risk.shrinkage import shrink
 from auscult.signals import signals_from_outputs
 from auscult.store import Outputs
 from auscult.utility import UtilityPerModel, utility_per_model
@@ -144,7 +144,7 @@ def assess_layout(
     return Assessment(
         layout=layout,
         risk=risk,
-        null={t: float(null.posterior.tails[t][usable].sum()) for t in THRESHOLDS},
+        null={t: null.posterior.above[t].mean for t in THRESHOLDS},
         null_mean=float(null.auc_raw[usable].mean()),
         errors=_errors(risk, seed),
         ranks=ranks,
@@ -242,9 +242,7 @@ def ranked(layout: Layout, risk: PatientRisk) -> PatientRisk:
         return effect_of_ranks(scores.values, scores.deal.weight)
 
     effect = joined(list(in_order(work, layout.parts())))
-    covariates = Covariates(
-        values=risk.covariates.values, coupling=np.zeros_like(risk.covariates.coupling)
-    )
+    covariates = replace(risk.covariates, coupling=np.zeros_like(risk.covariates.coupling))
     return replace(
         risk,
         effect=effect,

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,9 +41,18 @@ class Effect:
     a: NDArray[np.float64]
     b: NDArray[np.float64]
 
-    def take(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> Effect:
+    @classmethod
+    def empty(cls, n: int) -> Self:
+        """Room for `n` effects, to be put in part by part."""
+        return cls(d=np.empty(n), a=np.empty(n), b=np.empty(n))
+
+    def take(self, rows: NDArray[np.int64] | NDArray[np.bool_] | slice) -> Effect:
         """Effects of some of the rows."""
         return Effect(d=self.d[rows], a=self.a[rows], b=self.b[rows])
+
+    def put(self, rows: slice, part: Effect) -> None:
+        """Put effects in their place."""
+        self.d[rows], self.a[rows], self.b[rows] = part.d, part.a, part.b
 
     @property
     def variance(self) -> NDArray[np.float64]:

@@ -23,9 +23,9 @@ from auscult.risk.shrinkage import predict_centre
 
 FALSE_DISCOVERY_RATE = 0.05
 REPLICATES = 40
-# Resampling patients does not show what smoothing the prior costs: without this factor intervals of
-# 32 models covered 87 to 96% in simulation, with it 91 to 98%.
-SMOOTHING_ERROR = 1.25
+# Resampling patients does not show what smoothing the prior costs: without this factor the
+# intervals' coverage was 1% smaller in simulation.
+SMOOTHING_ERROR = 1.1
 MOST_FOR_REPLICATES = 3000
 
 
@@ -67,7 +67,7 @@ def exposed(
     Parameters
     ----------
     risk : PatientRisk
-        With tail probabilities for all `thresholds`.
+        Whose posterior knows all `thresholds`.
     thresholds : tuple of float
     rng : numpy.random.Generator
         For the bootstrap over patients.
@@ -79,10 +79,10 @@ def exposed(
     spread = _spread_of_prior(risk, usable, thresholds, rng, progress)
     result = []
     for number, threshold in enumerate(thresholds):
-        tail = risk.posterior.tails[threshold][usable]
-        estimate = float(tail.sum())
+        above = risk.posterior.above[threshold]
+        estimate = above.mean
         error = SMOOTHING_ERROR * patients * spread[number]
-        variance = float((tail * (1 - tail)).sum()) + error**2
+        variance = above.variance + error**2
         low, high = count_interval(estimate, variance, patients)
         p = risk.effect.take(usable).p_above(threshold)
         result.append(
@@ -184,7 +184,7 @@ def prior_errors(
 
     def learn(shape: Shape, rows: NDArray[np.int64] | None) -> NDArray[np.float64]:
         table = tables[shape.pull]
-        return table.shares_above(table.fit(shape.strata, rows), levels)
+        return table.shares_above(table.fit(shape, rows), levels)
 
     settled = learn(settled_shape, None)
 
@@ -201,20 +201,23 @@ def prior_errors(
 def count_interval(estimate: float, variance: float, patients: int) -> tuple[float, float]:
     """Interval of a count from the gamma distribution that has its mean and variance.
 
-    It keeps small counts above zero and is as good as normal for large ones. Above half of the
-    patients, those who are not exposed are counted. Bounds are whole patients, rounded outwards.
+    It keeps small counts above zero and is as good as normal for large ones. Of few patients, who
+    may all have been missed, half a patient more is counted for the upper bound. Above half of the
+    patients, those who are not exposed are counted. Bounds are whole patients.
     """
     if estimate > patients / 2:
         low, high = _gamma_interval(patients - estimate, variance)
         low, high = patients - high, patients - low
     else:
         low, high = _gamma_interval(estimate, variance)
-    return max(float(np.floor(low)), 0.0), min(float(np.ceil(high)), float(patients))
+    low, high = min(np.round(low), np.floor(estimate)), max(np.round(high), np.ceil(estimate))
+    return max(float(low), 0.0), min(float(high), float(patients))
 
 
 def _gamma_interval(mean: float, variance: float) -> tuple[float, float]:
     if mean <= 0 or variance <= 0:
         return mean, mean
     shape, scale = mean**2 / variance, variance / mean
-    low, high = (scale * gammaincinv(shape, q) for q in (0.025, 0.975))
+    low = scale * gammaincinv(shape, 0.025)
+    high = scale * gammaincinv(shape + 0.5 * mean / (mean + 1), 0.975)
     return float(low), max(float(high), mean)

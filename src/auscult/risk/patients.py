@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,10 +11,10 @@ from scipy.special import ndtr
 
 from auscult.attacks.joint import JointAttack, auc_in_folds, joint_scores, tuned
 from auscult.layout import Centring, Layout, take_patients
-from auscult.parallel import in_order, let_go
+from auscult.parallel import in_order, let_go, scratch
 from auscult.progress import SILENT, Progress
-from auscult.risk.effect import Effect, effect_in_folds, effect_of_samples, joined
-from auscult.risk.shrinkage import Covariates, Posterior, shrink
+from auscult.risk.effect import Effect, effect_in_folds, effect_of_samples
+from auscult.risk.shrinkage import Above, Covariates, Posterior, shrink
 
 MOST_CLASSES = 5
 PATIENT_FPR = (0.01, 0.1)
@@ -27,13 +28,28 @@ class RecordRisk:
     ----------
     effect : Effect
         Shape (records,), rows in the layout's order.
-    level, log_variance : float64 array, shape (records,)
+    covariates : float64 array, shape (records, 2)
         Mean of the IN and OUT means, and log of the within-class variance.
     """
 
     effect: Effect
-    level: NDArray[np.float64]
-    log_variance: NDArray[np.float64]
+    covariates: NDArray[np.float64]
+
+    @classmethod
+    def empty(cls, n: int) -> Self:
+        """Room for `n` records, to be put in part by part."""
+        room = scratch((5, n), np.float64)
+        return cls(effect=Effect(d=room[0], a=room[1], b=room[2]), covariates=room[3:].T)
+
+    def put(self, rows: slice, part: RecordRisk) -> None:
+        """Put risks in their place."""
+        self.effect.put(rows, part.effect)
+        self.covariates[rows] = part.covariates
+        let_go(self.covariates)
+
+    def averages(self, layout: Layout) -> NDArray[np.float64]:
+        """Mean of the covariates over each patient's records, shape (patients, 2)."""
+        return np.asarray(np.add.reduceat(self.covariates, layout.first) / layout.count[:, None])
 
     @property
     def study_auc(self) -> NDArray[np.float64]:
@@ -76,14 +92,19 @@ class PatientRisk:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Part:
-    """What is kept of a part of the patients."""
+class Null:
+    """The same pipeline where nothing leaks: what is shown beside the figures of the patients.
+
+    Attributes
+    ----------
+    auc_raw, study_max_auc : float64 array, shape (patients,)
+    above : dict of float to Above
+        Of each threshold.
+    """
 
     auc_raw: NDArray[np.float64]
-    tpr_raw: NDArray[np.float64]  # (rates, patients)
-    effect: Effect
     study_max_auc: NDArray[np.float64]
-    on_centred: RecordRisk
+    above: dict[float, Above]
 
 
 def record_risk(layout: Layout, signals: NDArray[np.floating]) -> RecordRisk:
@@ -112,8 +133,12 @@ def record_risk(layout: Layout, signals: NDArray[np.floating]) -> RecordRisk:
     )
     return RecordRisk(
         effect=effect,
-        level=(mean[0] + mean[1]) / 2,
-        log_variance=np.log(np.maximum(variance[0] + variance[1], 1e-12)),
+        covariates=np.column_stack(
+            [
+                (mean[0] + mean[1]) / 2,
+                np.log(np.maximum(variance[0] + variance[1], 1e-12)),
+            ]
+        ),
     )
 
 
@@ -122,6 +147,8 @@ def patient_risk(
     thresholds: tuple[float, ...],
     progress: Progress = SILENT,
     *,
+    counted: tuple[float, ...] = (),
+    by_record: bool = True,
     centring: Centring | None = None,
 ) -> tuple[PatientRisk, RecordRisk]:
     """Run the joint attack and shrink its results.
@@ -133,47 +160,55 @@ def patient_risk(
         AUCs for which each patient's tail probability is wanted.
     progress : Progress
         Advanced by one per patient.
+    counted : tuple of float
+        AUCs for which only the number of patients above is wanted.
+    by_record : bool
+        Whether each record's own risk is kept; no record is returned otherwise.
     centring : Centring, optional
         Made from the layout when absent.
     """
     centring = centring or Centring(layout)
     attack = tuned(layout, centring)
 
-    def assess(place: tuple[slice, slice, Layout]) -> _Part:
-        part = place[2]
+    n = layout.patients
+    raw, largest, tpr = np.empty(n), np.empty(n), np.empty((len(PATIENT_FPR), n))
+    effect = Effect.empty(n)
+    average = np.empty((n, 2))
+    records = RecordRisk.empty(layout.records if by_record else 0)
+
+    def assess(place: tuple[slice, slice, Layout]) -> int:
+        here, rows, part = place
         signals = centring.apply(part)
         scores = attack.score(part, signals)
         # The study's figures are of the signals as they come, not centred.
         study = record_risk(part, part.signals).study_auc
-        largest = np.maximum.reduceat(np.where(np.isnan(study), -np.inf, study), part.first)
+        most = np.maximum.reduceat(np.where(np.isnan(study), -np.inf, study), part.first)
+        largest[here] = np.where(np.isinf(most), np.nan, most)
         values, weight = scores.values, scores.deal.weight
-        found = _Part(
-            auc_raw=auc_in_folds(values, weight),
-            tpr_raw=np.stack([tpr_of_patients(values, weight, rate) for rate in PATIENT_FPR]),
-            effect=effect_in_folds(values, weight),
-            study_max_auc=np.where(np.isinf(largest), np.nan, largest),
-            on_centred=record_risk(part, signals),
-        )
+        raw[here] = auc_in_folds(values, weight)
+        for place_of_rate, rate in enumerate(PATIENT_FPR):
+            tpr[place_of_rate, here] = tpr_of_patients(values, weight, rate)
+        effect.put(here, effect_in_folds(values, weight))
+        alone = record_risk(part, signals)
+        average[here] = alone.averages(part)
+        if by_record:
+            records.put(rows, alone)
         let_go(layout.signals)
-        return found
+        let_go(layout.member)
+        return part.patients
 
-    parts = []
-    for part in in_order(assess, layout.parts()):
-        parts.append(part)
-        progress.advance(part.auc_raw.size)
-    records = joined_records([part.on_centred for part in parts])
-    effect = joined([part.effect for part in parts])
-    tpr = np.concatenate([part.tpr_raw for part in parts], axis=1)
-    covariates = covariates_of(layout, records, effect)
+    for number in in_order(assess, layout.parts()):
+        progress.advance(number)
+    covariates = covariates_of(layout, average, effect)
     risk = PatientRisk(
         attack=attack,
         centring=centring,
-        auc_raw=np.concatenate([part.auc_raw for part in parts]),
+        auc_raw=raw,
         tpr_raw=dict(zip(PATIENT_FPR, tpr, strict=True)),
         effect=effect,
         covariates=covariates,
-        posterior=shrink(effect, covariates, thresholds),
-        study_max_auc=np.concatenate([part.study_max_auc for part in parts]),
+        posterior=shrink(effect, covariates, thresholds, counted=counted),
+        study_max_auc=largest,
     )
     return risk, records
 
@@ -207,38 +242,53 @@ def tpr_of_patients(
     return np.where(number >= 2 / fpr, tpr, np.nan)
 
 
-def joined_records(parts: list[RecordRisk]) -> RecordRisk:
-    """Risks of consecutive parts as one."""
-    return RecordRisk(
-        effect=joined([part.effect for part in parts]),
-        level=np.concatenate([part.level for part in parts]),
-        log_variance=np.concatenate([part.log_variance for part in parts]),
-    )
-
-
-def covariates_of(layout: Layout, records: RecordRisk, effect: Effect) -> Covariates:
+def covariates_of(layout: Layout, average: NDArray[np.float64], effect: Effect) -> Covariates:
     """What predicts a patient's effect: level and spread of the signals, record count, classes.
 
     The error of a log variance is ``-2 b d`` coupled with the error of an effect that is divided by
     the same deviation; with k independent records only a k-th of it.
+
+    Parameters
+    ----------
+    layout : Layout
+    average : float64 array, shape (patients, 2)
+        See :meth:`RecordRisk.averages`.
+    effect : Effect
+        Shape (patients,).
     """
-
-    def average(values: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.asarray(np.add.reduceat(values, layout.first) / layout.count)
-
     classes, sizes = np.unique(layout.stratum, return_counts=True)
     largest = classes[np.argsort(-sizes, kind="stable")][1:MOST_CLASSES]
-    shares = [average((layout.stratum == c).astype(np.float64)) for c in largest]
-    values = [average(records.level), average(records.log_variance), np.log(layout.count), *shares]
-    coupling = np.zeros((layout.patients, len(values)))
-    coupling[:, 1] = -2 * effect.b * effect.middle / layout.count
-    return Covariates(values=np.column_stack(values), coupling=coupling)
+    values = np.empty((layout.patients, 3 + largest.size))
+    values[:, :2] = average
+    values[:, 2] = np.log(layout.count)
+    for place, one in enumerate(largest):
+        here = (layout.stratum == one).astype(np.float64)
+        values[:, 3 + place] = np.add.reduceat(here, layout.first) / layout.count
+    return Covariates(
+        values=values, coupled=1, coupling=-2 * effect.b * effect.middle / layout.count
+    )
+
+
+def null_risk(
+    layout: Layout,
+    counted: tuple[float, ...],
+    rng: np.random.Generator,
+    progress: Progress = SILENT,
+) -> Null:
+    """Run the joint attack with each patient's membership permuted over the models."""
+    risk, _ = patient_risk(permuted(layout, rng), (), progress, counted=counted, by_record=False)
+    return Null(auc_raw=risk.auc_raw, study_max_auc=risk.study_max_auc, above=risk.posterior.above)
 
 
 def permuted(layout: Layout, rng: np.random.Generator) -> Layout:
     """Replace each patient's membership by a permutation of it over the models: nothing leaks."""
     if layout.used is None:
-        return replace(layout, member=rng.permuted(layout.member, axis=1))
+        member = scratch(layout.member.shape, bool)
+        for here, _, part in layout.parts():
+            member[here] = rng.permuted(part.member, axis=1)
+            let_go(member)
+            let_go(layout.member)
+        return replace(layout, member=member)
     # Models in use and the others are shuffled apart: as many of them stay IN.
     keys = rng.random(layout.member.shape) + ~layout.used
     places = np.argsort(~layout.used, axis=1, kind="stable")

@@ -1,8 +1,8 @@
 """The distribution of true effects over patients, learned from all of them (Stephens 2017).
 
 A mixture of narrow normals on a grid, fitted by EM to the likelihood of every estimate. What the
-covariates say of a patient, its centre, may shift one shape or pick one of several: held-out
-likelihood decides.
+covariates say of a patient, its centre, may shift one shape, pick one of several, or weigh one
+shape as a second, independent measurement of the effect would: held-out likelihood decides.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from auscult.risk.effect import Effect
 GRID = 241
 COMPONENTS = 61
 ITERATIONS = 200
-PSEUDO_COUNT = 4.0
+# Pseudo-patients in all strata together. More of them smooth the prior: with 30 numbers of exposed
+# patients have less variance, and a bias that is larger than their error [simulated].
+PSEUDO_COUNT = 12.0
 MOST_FOR_PRIOR = 20_000
 MOST_FOR_CHOICE = 6000
 FEWEST_PER_STRATUM = 100
@@ -39,10 +41,56 @@ class Shape:
         Patients are split into so many equal parts by their centre, each with a shape of its own.
     pull : float
         Share of the way from the common mean to the predicted centre by which a shape is shifted.
+    weighed : bool
+        Whether the shape is weighed by how likely each effect makes the centre.
     """
 
     strata: int
     pull: float
+    weighed: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """The centre as a measurement of the effect: normal around a line in it.
+
+    A shift supposes that all patients differ alike from what is predicted. Where some patients leak
+    much and others little, the prediction moves the odds between the two instead; taken for a shift
+    it makes the little ones too many [simulated: 3% too many above 0.7 with 64 models].
+
+    Attributes
+    ----------
+    intercept, slope, variance : float
+        Mean ``intercept + slope * effect`` and variance of the centre.
+    """
+
+    intercept: float
+    slope: float
+    variance: float
+
+    @classmethod
+    def of(cls, effect: Effect, centre: NDArray[np.float64]) -> Self:
+        """From moments, the estimates' own noise taken out."""
+        x = effect.middle
+        total = float(np.var(x))
+        spread = max(total - float(effect.variance.mean()), 0.05 * total, 1e-9)
+        slope = max(float(np.mean((centre - centre.mean()) * x)) / spread, 0.0)
+        around = float(np.var(centre))
+        return cls(
+            intercept=float(centre.mean()) - slope * float(x.mean()),
+            slope=slope,
+            variance=max(around - slope**2 * spread, 0.05 * around, 1e-12),
+        )
+
+    def likelihood(
+        self, centre: NDArray[np.float64], effects: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Of each effect, rows scaled to a largest value of 1, shape (n, points)."""
+        exponent = (centre - self.intercept)[:, None] - self.slope * effects
+        exponent *= exponent
+        exponent *= -0.5 / self.variance
+        exponent -= exponent.max(axis=1, keepdims=True)
+        return np.exp(exponent, out=exponent)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -59,6 +107,8 @@ class Prior:
         Centres that part the strata.
     mean, pull : float
         A patient's location is ``mean + pull * (centre - mean)``.
+    measurement : Measurement, optional
+        By which the shape is weighed.
     """
 
     grid: NDArray[np.float64]
@@ -66,6 +116,7 @@ class Prior:
     cuts: NDArray[np.float64]
     mean: float
     pull: float
+    measurement: Measurement | None = None
 
     def location(self, centre: NDArray[np.float64]) -> NDArray[np.float64]:
         """Where the shape of each patient lies, shape (n,)."""
@@ -74,6 +125,13 @@ class Prior:
     def stratum(self, centre: NDArray[np.float64]) -> NDArray[np.int64]:
         """Row of `mass` for each patient, shape (n,)."""
         return np.searchsorted(self.cuts, centre, side="right")
+
+    def masses(self, centre: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Prior of each patient on the grid, shape (n, points)."""
+        mass = self.mass[self.stratum(centre)]
+        if self.measurement is None:
+            return mass
+        return normalised(mass * self.measurement.likelihood(centre, self.mean + self.grid))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -98,7 +156,7 @@ class Cells:
         """Posterior of patients under a prior."""
         location = prior.location(centre)
         likelihood, _ = _likelihood(effect, location, prior.grid)
-        mass = normalised(likelihood * prior.mass[prior.stratum(centre)])
+        mass = normalised(likelihood * prior.masses(centre))
         return cls(location=location, grid=prior.grid, mass=mass)
 
     @property
@@ -157,6 +215,7 @@ class LikelihoodTable:
         self.centre, self.pull = centre, pull
         self.mean = float(np.average(effect.middle, weights=weight))
         self._location = self.mean + pull * (centre - self.mean)
+        self._effect = effect
         self._residual, self._variance = effect.middle - self._location, effect.variance
         noise = float(np.sqrt(np.median(effect.variance)))
         low, high = self._residual.min() - noise, self._residual.max() + noise
@@ -171,7 +230,7 @@ class LikelihoodTable:
 
         def work(begin: int) -> None:
             rows = slice(begin, min(begin + ROWS_AT_ONCE, n))
-            part = effect.take(np.arange(n)[rows])
+            part = effect.take(rows)
             self._likelihood[rows], self._peak[rows] = _likelihood(
                 part, self._location[rows], self.grid
             )
@@ -180,36 +239,50 @@ class LikelihoodTable:
         for _ in in_order(work, range(0, n, ROWS_AT_ONCE)):
             pass
 
-    def fit(self, strata: int, rows: NDArray[np.int64] | None = None) -> Prior:
+    def fit(self, shape: Shape, rows: NDArray[np.int64] | None = None) -> Prior:
         """Fit a prior to all patients or to some, who may be repeated."""
         chosen = np.arange(self.centre.size) if rows is None else rows
+        strata = shape.strata
         cuts = np.quantile(self.centre[chosen], np.arange(1, strata) / strata)
         stratum = np.searchsorted(cuts, self.centre[chosen], side="right")
-        weights = np.stack([self._mixture(chosen[stratum == s]) for s in range(strata)])
+        measurement, evidence = None, self._evidence
+        if shape.weighed:
+            centre = self.centre[chosen]
+            measurement = Measurement.of(self._effect.take(chosen), centre)
+            weights = measurement.likelihood(self.centre, self.mean + self.grid)
+            weights *= self._likelihood
+            evidence = weights @ self._shapes.T
+            del weights
+        mixtures = np.stack(
+            [self._mixture(chosen[stratum == s], evidence, strata) for s in range(strata)]
+        )
         return Prior(
             grid=self.grid,
-            mass=normalised(weights @ self._shapes),
+            mass=normalised(mixtures @ self._shapes),
             cuts=cuts,
             mean=self.mean,
             pull=self.pull,
+            measurement=measurement,
         )
 
     def log_evidence(self, prior: Prior, rows: NDArray[np.int64]) -> float:
         """Log probability of some patients' estimates, up to a constant of the estimates."""
-        mass = prior.mass[prior.stratum(self.centre[rows])]
-        inside = np.einsum("np,np->n", self._likelihood[rows], mass)
+        inside = np.einsum("np,np->n", self._likelihood[rows], prior.masses(self.centre[rows]))
         return float((np.log(np.maximum(inside, 1e-300)) + self._peak[rows]).sum())
 
     def shares_above(self, prior: Prior, effects: NDArray[np.float64]) -> NDArray[np.float64]:
         """Mean over all patients of the posterior probability above each effect."""
-        mass = normalised(self._likelihood * prior.mass[prior.stratum(self.centre)])
+        mass = normalised(self._likelihood * prior.masses(self.centre))
         cells = Cells(location=self._location, grid=self.grid, mass=mass)
         return np.array([float(cells.above(float(e)).mean()) for e in effects])
 
-    def _mixture(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+    def _mixture(
+        self, rows: NDArray[np.int64], evidence: NDArray[np.float64], strata: int
+    ) -> NDArray[np.float64]:
         """Weights of the components by EM, shape (components,)."""
         n = rows.size
-        residual, evidence = self._residual[rows], self._evidence[rows]
+        pseudo = PSEUDO_COUNT / strata
+        residual, evidence = self._residual[rows], evidence[rows]
         spread = max(float(np.var(residual) - self._variance[rows].mean()), 0.0) if n else 0.0
         place = float(residual.mean()) if n else 0.0
         start = np.exp(-0.5 * (self._middle - place) ** 2 / (spread + self._width**2))
@@ -218,7 +291,7 @@ class LikelihoodTable:
         for _ in range(ITERATIONS if n else 0):
             # Expected membership of the components, summed over rows without writing it out.
             expected = weight * ((1 / (evidence @ weight)) @ evidence)
-            weight = (expected + PSEUDO_COUNT * start) / (n + PSEUDO_COUNT)
+            weight = (expected + pseudo * start) / (n + pseudo)
         return np.asarray(weight)
 
 
@@ -233,7 +306,7 @@ def learned_prior(effect: Effect, centre: NDArray[np.float64], shape: Shape) -> 
     shape : Shape
     """
     effect, centre = spaced(effect, centre, MOST_FOR_PRIOR)
-    return LikelihoodTable(effect, centre, shape.pull).fit(shape.strata)
+    return LikelihoodTable(effect, centre, shape.pull).fit(shape)
 
 
 def weigh_shapes(effect: Effect, centre: NDArray[np.float64]) -> dict[Shape, float]:
@@ -261,11 +334,12 @@ def weigh_shapes(effect: Effect, centre: NDArray[np.float64]) -> dict[Shape, flo
         for table in tables
         if strata == 1 or n >= 2 * strata * FEWEST_PER_STRATUM
     ]
+    shapes.append((Shape(strata=1, pull=PULLS[0], weighed=True), tables[0]))
 
     def judge(candidate: tuple[Shape, LikelihoodTable]) -> float:
         shape, table = candidate
         return sum(
-            table.log_evidence(table.fit(shape.strata, fitted), judged)
+            table.log_evidence(table.fit(shape, fitted), judged)
             for fitted, judged in (halves, halves[::-1])
         )
 

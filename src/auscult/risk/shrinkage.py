@@ -12,7 +12,7 @@ the probability of lying above a threshold.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ from auscult.risk.effect import Effect
 from auscult.risk.prior import Cells, Prior, Shape, heaviest, learned_prior, weigh_shapes
 
 ROWS_AT_ONCE = 2048
+TERMS_AT_ONCE = 1 << 16
 FEWEST_FOR_CENTRE = 60
 
 
@@ -33,18 +34,35 @@ class Covariates:
     Attributes
     ----------
     values : float64 array, shape (n, covariates)
-    coupling : float64 array, shape (n, covariates)
-        Sampling covariance of each predictor's error with the estimate's error. A spread that was
-        overestimated makes the effect look small, so regressing one on the other would find a slope
-        where there is none; this covariance is taken out of the regression.
+    coupled : int
+        The predictor whose error goes with the estimate's, by its column.
+    coupling : float64 array, shape (n,)
+        Sampling covariance of its error with the estimate's error. A spread that was overestimated
+        makes the effect look small, so regressing one on the other would find a slope where there
+        is none; this covariance is taken out of the regression.
     """
 
     values: NDArray[np.float64]
+    coupled: int
     coupling: NDArray[np.float64]
 
     def take(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> Covariates:
         """Covariates of some of the rows."""
-        return Covariates(values=self.values[rows], coupling=self.coupling[rows])
+        return replace(self, values=self.values[rows], coupling=self.coupling[rows])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Above:
+    """How many patients lie above a threshold, given the prior: a sum of independent coins.
+
+    Attributes
+    ----------
+    mean, variance : float
+        Of the number of patients.
+    """
+
+    mean: float
+    variance: float
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -57,6 +75,8 @@ class Posterior:
         Posterior mean and central 95% interval of the AUC.
     tails : dict of float to float64 array, shape (n,)
         Probability that the AUC lies above each threshold.
+    above : dict of float to Above
+        Of these thresholds, and of those for which only the number was wanted.
     shapes : dict of Shape to float
         Weights of the shapes between which the prior was chosen; empty where it was given.
     """
@@ -65,6 +85,7 @@ class Posterior:
     low: NDArray[np.float64]
     high: NDArray[np.float64]
     tails: dict[float, NDArray[np.float64]]
+    above: dict[float, Above]
     shapes: dict[Shape, float]
 
 
@@ -73,6 +94,7 @@ def shrink(
     covariates: Covariates,
     thresholds: tuple[float, ...] = (),
     *,
+    counted: tuple[float, ...] = (),
     level: float = 0.95,
 ) -> Posterior:
     """Posterior of every AUC from the estimates of all.
@@ -85,15 +107,20 @@ def shrink(
         Shape (n, covariates).
     thresholds : tuple of float
         AUCs for which tail probabilities are wanted.
+    counted : tuple of float
+        AUCs for which the number of patients above is wanted and nothing by patient.
     level : float
         Coverage of the interval.
     """
     usable = np.isfinite(effect.d)
-    kept = effect.take(usable)
-    centre = predict_centre(kept, covariates.take(usable))
+    everybody = bool(usable.all())
+    kept = effect if everybody else effect.take(usable)
+    centre = predict_centre(kept, covariates if everybody else covariates.take(usable))
     shapes = weigh_shapes(kept, centre)
     prior = learned_prior(kept, centre, heaviest(shapes))
-    part = posterior(kept, centre, prior, thresholds, level=level)
+    part = posterior(kept, centre, prior, thresholds, counted=counted, level=level)
+    if everybody:
+        return replace(part, shapes=shapes)
 
     def spread(values: NDArray[np.float64]) -> NDArray[np.float64]:
         full = np.full(usable.shape, np.nan)
@@ -105,6 +132,7 @@ def shrink(
         low=spread(part.low),
         high=spread(part.high),
         tails={t: spread(v) for t, v in part.tails.items()},
+        above=part.above,
         shapes=shapes,
     )
 
@@ -124,16 +152,28 @@ def predict_centre(effect: Effect, covariates: Covariates) -> NDArray[np.float64
     weight = 1 / (effect.variance + between + 1e-6)
     if n < FEWEST_FOR_CENTRE:
         return np.full(n, float(np.average(effect.middle, weights=weight)))
-    terms, coupling = _terms(covariates, products=n >= 10 * FEWEST_FOR_CENTRE)
-    moment = (terms * effect.middle[:, None] - coupling) * weight[:, None]
-    group = np.arange(n) % 5
-    centre = np.empty(n)
+    terms = _Terms(covariates, products=n >= 10 * FEWEST_FOR_CENTRE)
+    wide = terms.columns
+    gram, moment = np.zeros((5, wide, wide)), np.zeros((5, wide))
+    for rows in _pieces(n):
+        x, coupling = terms.at(rows)
+        weighted = x * weight[rows, None]
+        pulled = weighted * effect.middle[rows, None] - coupling * weight[rows, None]
+        group = np.arange(rows.start, rows.stop) % 5
+        for g in range(5):
+            fit = group != g
+            gram[g] += weighted[fit].T @ x[fit]
+            moment[g] += pulled[fit].sum(axis=0)
+    slope = np.empty((5, wide))
     for g in range(5):
-        fit, rest = group != g, group == g
-        x, w = terms[fit], weight[fit]
-        gram = (x * w[:, None]).T @ x
-        gram[np.diag_indices_from(gram)] += np.r_[0.0, np.full(x.shape[1] - 1, 3.0 * w.mean())]
-        centre[rest] = terms[rest] @ np.linalg.solve(gram, moment[fit].sum(axis=0))
+        others = weight[np.arange(n) % 5 != g]
+        gram[g][np.diag_indices(wide)] += np.r_[0.0, np.full(wide - 1, 3.0 * others.mean())]
+        slope[g] = np.linalg.solve(gram[g], moment[g])
+    centre = np.empty(n)
+    for rows in _pieces(n):
+        x, _ = terms.at(rows)
+        own = slope[np.arange(rows.start, rows.stop) % 5]
+        centre[rows] = np.einsum("nt,nt->n", x, own)
     low, high = np.quantile(effect.middle, [0.01, 0.99])
     return np.clip(centre, low, high)
 
@@ -144,40 +184,69 @@ def posterior(
     prior: Prior,
     thresholds: tuple[float, ...],
     *,
+    counted: tuple[float, ...] = (),
     level: float = 0.95,
 ) -> Posterior:
-    """Posterior mean, interval and tail probabilities under a given prior."""
+    """Posterior mean, interval and tail probabilities under a given prior; see :func:`shrink`."""
     n = effect.d.shape[0]
     mean, low, high = np.empty(n), np.empty(n), np.empty(n)
     tails = {t: np.empty(n) for t in thresholds}
 
-    def work(begin: int) -> None:
+    every = sorted({*thresholds, *counted})
+    sums = np.zeros((2, len(every)))
+
+    def work(begin: int) -> NDArray[np.float64]:
         rows = slice(begin, min(begin + ROWS_AT_ONCE, n))
-        part = Cells.of(effect.take(np.arange(n)[rows]), centre[rows], prior)
+        part = Cells.of(effect.take(rows), centre[rows], prior)
         mean[rows] = part.mean_auc()
         low[rows] = ndtr(part.quantile((1 - level) / 2))
         high[rows] = ndtr(part.quantile((1 + level) / 2))
-        for t in thresholds:
-            tails[t][rows] = part.above(float(ndtri(t)))
+        found = np.empty((2, len(every)))
+        for place, t in enumerate(every):
+            tail = part.above(float(ndtri(t)))
+            found[:, place] = tail.sum(), (tail * (1 - tail)).sum()
+            if t in tails:
+                tails[t][rows] = tail
+        return found
 
-    for _ in in_order(work, range(0, n, ROWS_AT_ONCE)):
-        pass
-    return Posterior(mean=mean, low=low, high=high, tails=tails, shapes={})
+    for found in in_order(work, range(0, n, ROWS_AT_ONCE)):
+        sums += found
+    above = {
+        t: Above(mean=float(m), variance=float(v)) for t, m, v in zip(every, *sums, strict=True)
+    }
+    return Posterior(mean=mean, low=low, high=high, tails=tails, above=above, shapes={})
 
 
-def _terms(
-    covariates: Covariates, *, products: bool
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Intercept, standardised covariates within three deviations, their products; couplings."""
-    varying = covariates.values.std(axis=0) > 1e-9
-    values, coupling = covariates.values[:, varying], covariates.coupling[:, varying]
-    spread = values.std(axis=0)
-    x = np.clip((values - values.mean(axis=0)) / spread, -3, 3)
-    columns = [np.ones((x.shape[0], 1)), x]
-    if products:
-        first, second = np.triu_indices(x.shape[1])
-        columns.append(x[:, first] * x[:, second])
-    terms = np.concatenate(columns, axis=1)
-    couplings = np.zeros_like(terms)
-    couplings[:, 1 : 1 + x.shape[1]] = coupling / spread
-    return terms, couplings
+class _Terms:
+    """Intercept, standardised covariates within three deviations and their products, in pieces."""
+
+    def __init__(self, covariates: Covariates, *, products: bool) -> None:
+        values = covariates.values
+        self._covariates = covariates
+        self._varying = np.flatnonzero(values.std(axis=0) > 1e-9)
+        self._mean = values.mean(axis=0)[self._varying]
+        self._spread = values.std(axis=0)[self._varying]
+        first, second = np.triu_indices(self._varying.size)
+        self._first, self._second = (first, second) if products else (first[:0], second[:0])
+
+    @property
+    def columns(self) -> int:
+        """Number of terms."""
+        return 1 + self._varying.size + self._first.size
+
+    def at(self, rows: slice) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Terms of some rows and their couplings, shape (rows, columns) each."""
+        values = self._covariates.values[rows][:, self._varying]
+        x = np.clip((values - self._mean) / self._spread, -3, 3)
+        terms = np.concatenate(
+            [np.ones((x.shape[0], 1)), x, x[:, self._first] * x[:, self._second]], axis=1
+        )
+        couplings = np.zeros_like(terms)
+        for place in np.flatnonzero(self._varying == self._covariates.coupled):
+            couplings[:, 1 + place] = self._covariates.coupling[rows] / self._spread[place]
+        return terms, couplings
+
+
+def _pieces(n: int) -> list[slice]:
+    """Rows in pieces of a few megabytes of terms."""
+    return [slice(a, min(a + TERMS_AT_ONCE, n)) for a in range(0, n, TERMS_AT_ONCE)]
