@@ -288,7 +288,7 @@ def simulated_evidence(records: int, models: int) -> Any:  # noqa: ANN401
     """Evidence of simulated patients with two records each."""
     from auscult.analysis import Evidence
     from auscult.design import Design
-    from auscult.parallel import scratch
+    from auscult.parallel import let_go, scratch
 
     patients = records // 2
     rng = np.random.default_rng(0)
@@ -301,6 +301,8 @@ def simulated_evidence(records: int, models: int) -> Any:  # noqa: ANN401
     for model in range(models):
         signals[model] = rng.standard_normal(records, dtype=np.float32) + level
         signals[model] += np.where(member[model], shift, 0)[patient]
+        let_go(signals)
+        let_go(member)
     return Evidence(
         signals=signals,
         membership=membership,
@@ -399,6 +401,7 @@ def measure_disk(records: int, models: int, work: Path) -> None:
     """Write simulated blocks to a run directory, then make its results; prints times and memory."""
     from auscult.analysis import AnalysisSettings
     from auscult.cohort import PatientIds, records_per_patient
+    from auscult.parallel import let_go
     from auscult.recipes.base import BlockOutputs
     from auscult.results import Roster, write_results
     from auscult.store import RunStore, plan_blocks
@@ -416,6 +419,7 @@ def measure_disk(records: int, models: int, work: Path) -> None:
         store.write_membership(evidence.membership)
         for block in store.blocks:
             values = np.asarray(evidence.signals[list(block.models)])[:, None, :, None]
+            let_go(evidence.signals)
             store.write_block(block, BlockOutputs(values=values, kind="signal"))
         groups, patient = evidence.groups, evidence.patient_of_record
         del evidence, values

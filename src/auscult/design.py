@@ -12,10 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from auscult.errors import AuscultError
+from auscult.parallel import let_go, scratch
 from auscult.randomness import Stage, generator
 
 MINIMUM_MODELS = 8
 MINIMUM_PATIENTS = 20
+PATIENTS_AT_ONCE = 1 << 16
 
 
 class Membership:
@@ -99,9 +101,15 @@ class Design:
     def membership(self) -> Membership:
         """Draw the matrix: each patient IN exactly half of the models (METHOD 1)."""
         self.check()
-        draws = generator(self.seed, Stage.MEMBERSHIP).random((self.patients, self.models))
-        ranks = draws.argsort(axis=1).argsort(axis=1)
-        return Membership(np.ascontiguousarray((ranks < self.models // 2).T))
+        rng = generator(self.seed, Stage.MEMBERSHIP)
+        matrix = scratch((self.models, self.patients), np.bool_)
+        for start in range(0, self.patients, PATIENTS_AT_ONCE):
+            here = slice(start, min(start + PATIENTS_AT_ONCE, self.patients))
+            draws = rng.random((here.stop - start, self.models))
+            ranks = draws.argsort(axis=1).argsort(axis=1)
+            matrix[:, here] = (ranks < self.models // 2).T
+            let_go(matrix)
+        return Membership(matrix)
 
 
 def withheld_records(

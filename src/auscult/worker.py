@@ -47,11 +47,11 @@ _identity: str | None = None
 _folder: Path | None = None
 
 
-def begin(payload: bytes, folder: str, parent: int) -> None:
+def begin(payload: bytes, folder: str) -> None:
     """Start a worker process of this machine: one thread, the work in memory, no orphan's life."""
     global _work, _folder
 
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     _one_thread()
     _folder = Path(folder)
     _work = _unpacked(payload)
@@ -162,7 +162,15 @@ def _one_thread() -> None:
         sys.modules["torch"].set_num_threads(1)
 
 
-def _end_with(parent: int) -> None:
+def _end_with_parent() -> None:
+    """Exit when the process ends that hired this one; a server between them may live on."""
+    import multiprocessing
+
+    hirer = multiprocessing.parent_process()
+    if hirer is not None:
+        hirer.join()
+        os._exit(1)
+    parent = os.getppid()
     while os.getppid() == parent:
         time.sleep(1.0)
     os._exit(1)

@@ -105,6 +105,7 @@ class RecordAttack:
     def of_target(self, scores: Scores, layout: Layout, model: int) -> Scores:
         """Finished scores of all records under one target, shape (records,)."""
         column = np.array(scores[model])
+        let_go(scores)
         if self.finish is None:
             return column
         usable = np.isfinite(column)

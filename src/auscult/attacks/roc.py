@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from auscult.attacks.record import RecordAttack
 from auscult.layout import Layout
-from auscult.parallel import in_order
+from auscult.parallel import in_order, let_go
 from auscult.progress import SILENT, Progress
 
 FPR_GRID = tuple(float(f"{x:.4g}") for x in np.logspace(-5, 0, 61))
@@ -101,7 +101,8 @@ def aggregate_roc(
         column = scores(model)
         kept = np.isfinite(column)
         column = column[kept]
-        inside = layout.member[layout.patient[kept], model]
+        inside = layout.member[:, model][layout.patient[kept]]
+        let_go(layout.member)
         auc = exact_auc(column[inside], column[~inside])
         return auc, _counts(column, inside, group[kept], groups, grid)
 

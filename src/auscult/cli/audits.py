@@ -20,6 +20,8 @@ def demo(
     workers: Workers = None,
 ) -> None:
     """Audit a simulated clinic whose truth is known: the whole way, in about a minute."""
+    from auscult.config.recipe import SklearnPart
+    from auscult.crews import Engine, warm_up
     from auscult.demo import simulated_audit, wisconsin_audit
     from auscult.display import progress_for
 
@@ -27,6 +29,7 @@ def demo(
         raise ConfigError(
             f'there is no cohort "{cohort}"', where="--cohort", expected="simulated or wisconsin"
         )
+    warm_up(Engine(), SklearnPart.imports)
     planted = None
     if cohort == "simulated":
         audit, planted = simulated_audit()
@@ -64,6 +67,7 @@ def check(
 ) -> None:
     """Validate everything, show the cohort, train one model, estimate time, disk and precision."""
     from auscult.config import load
+    from auscult.crews import Engine, warm_up
     from auscult.display import progress_for
     from auscult.results import read_summary_file
     from auscult.starting import (
@@ -74,6 +78,7 @@ def check(
     )
 
     loaded = load(configuration)
+    warm_up(Engine(), loaded.content.recipe.imports)
     found = None if pilot is None else read_summary_file(pilot)
     audit = loaded.audit(progress=progress_for())
     audit.check()
@@ -104,7 +109,7 @@ def run(
 ) -> None:
     """Train, analyse, report. Resumes where it was stopped."""
     from auscult.config import load
-    from auscult.crews import Engine
+    from auscult.crews import Engine, warm_up
     from auscult.display import progress_for
 
     crew = Engine(
@@ -112,6 +117,7 @@ def run(
     )
     crew.check()
     loaded = load(configuration)
+    warm_up(crew, loaded.content.recipe.imports)
     audit = loaded.audit(progress=progress_for())
     target = out or Path("runs") / configuration.resolve().stem
     finish(audit.run(target, engine=crew, progress=progress_for(), configuration=loaded.resolved()))

@@ -31,7 +31,7 @@ from auscult.protection.paired import (
 )
 from auscult.randomness import Stage, generator
 from auscult.risk.patients import patient_risk
-from auscult.risk.stability import first_half
+from auscult.risk.stability import both_halves
 from auscult.utility import UtilityPerModel
 
 HALVES = (
@@ -76,7 +76,8 @@ def chosen_on_half(
 
 def _choosing(layout: Layout, seed: int) -> NDArray[np.bool_]:
     """The half of each patient's models that chooses, shape (patients, models)."""
-    return first_half(layout, int(generator(seed, Stage.PROTECTION, 2).integers(1 << 60)))
+    first, _ = both_halves(layout, int(generator(seed, Stage.PROTECTION, 2).integers(1 << 60)))
+    return first
 
 
 def layers(

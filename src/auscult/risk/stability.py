@@ -16,7 +16,7 @@ from scipy.special import ndtr, ndtri
 
 from auscult.attacks.joint import JointAttack, auc_in_folds, tuned
 from auscult.layout import FEWEST_PER_CLASS, Centring, Layout, deal
-from auscult.parallel import in_order, let_go
+from auscult.parallel import in_order, let_go, scratch
 from auscult.risk.patients import PatientRisk
 
 TOP_SHARE = 0.01
@@ -37,10 +37,10 @@ def half_aucs(
     """
     if layout.models < 4 * FEWEST_PER_CLASS:
         return None
-    first = first_half(layout, int(rng.integers(1 << 60)))
+    halves = both_halves(layout, int(rng.integers(1 << 60)))
     centring = Centring(layout)
     aucs = []
-    for half in (first, ~first):
+    for half in halves:
         halved = replace(layout, used=half)
         attack = tuned(halved, centring)
 
@@ -49,20 +49,29 @@ def half_aucs(
         ) -> NDArray[np.float64]:
             scores = attack.score(place[2], centring.apply(place[2]))
             let_go(layout.signals)
+            let_go(halves[0])
             return auc_in_folds(scores.values, scores.deal.weight)
 
         aucs.append(np.concatenate(list(in_order(assess, halved.parts()))))
     return aucs[0], aucs[1]
 
 
-def first_half(layout: Layout, salt: int) -> NDArray[np.bool_]:
-    """Half of each patient's IN and half of its OUT models, shape (patients, models)."""
-    first = np.zeros(layout.member.shape, dtype=bool)
+def both_halves(layout: Layout, salt: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Half of each patient's IN and half of its OUT models, and the rest.
+
+    Returns
+    -------
+    pair of bool arrays, shape (patients, models)
+    """
+    halves = scratch((2, *layout.member.shape), np.bool_)
     for patients, _, part in layout.parts():
         dealt = deal(part.member, 2, number=part.number, salt=salt)
         row, label, place = np.nonzero(dealt.weight[:, 0])
-        first[patients][row, dealt.model[row, 0, label, place]] = True
-    return first
+        first = np.zeros(part.member.shape, dtype=bool)
+        first[row, dealt.model[row, 0, label, place]] = True
+        halves[0, patients], halves[1, patients] = first, ~first
+        let_go(halves)
+    return halves[0], halves[1]
 
 
 def stability(
