@@ -33,6 +33,7 @@ from tests.simulation import simulate
 COMMAND = "python -m benchmarks.statistics"
 MODELS = (32, 64, 200)
 THRESHOLDS = (0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
+PERMUTED = 6000
 BANDS = (("1", 1, 1), ("2", 2, 2), ("3-5", 3, 5), ("6+", 6, 10**9))
 
 
@@ -304,8 +305,8 @@ def attacks(work: Path) -> None:
     rows = []
     for name, models, layout in cases:
         found = compared(layout)
-        again = permuted(layout, rng)
-        nothing = auc_of(again, Centring(again))
+        repeats = -(-PERMUTED // layout.patients)
+        nothing = np.stack([permuted_auc(layout, rng) for _ in range(repeats)])
         for band, low, high in BANDS:
             here = (layout.count >= low) & (layout.count <= high)
             if here.sum() < 10:
@@ -314,12 +315,14 @@ def attacks(work: Path) -> None:
                 f"{100 * np.nanmean(auc[here] > 0.9):.1f}% ({np.nanmean(auc[here]):.3f})"
                 for auc in found.values()
             ]
-            error = np.nanstd(nothing[here]) / np.sqrt(here.sum())
-            rows.append([*row, f"{np.nanmean(nothing[here]):.4f} ± {error:.4f}"])
+            chance = nothing[:, here]
+            error = np.nanstd(chance) / np.sqrt(chance.size)
+            rows.append([*row, f"{np.nanmean(chance):.4f} ± {error:.4f}"])
     text = (
         "Share of patients with a cross-fitted AUC above 0.9 (mean AUC), all rules evaluated on "
         "models that they were not fitted on. The last column is the mean AUC of the same attack "
-        "when memberships are permuted, with its standard error over patients.\n\n"
+        f"when memberships are permuted, until {PERMUTED:,} patients were, with its standard "
+        "error over patients.\n\n"
         + table(
             ["cohort", "models", "records", "patients", *found, "null of the joint attack"], rows
         )
@@ -333,6 +336,12 @@ def auc_of(
     """Cross-fitted AUC of every patient under one choice of weights."""
     scores = joint_scores(layout, centring, strengths=strengths)
     return auc_in_folds(scores.values, scores.deal.weight)
+
+
+def permuted_auc(layout: Layout, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Cross-fitted AUC of every patient where memberships are permuted."""
+    again = permuted(layout, rng)
+    return auc_of(again, Centring(again))
 
 
 def compared(layout: Layout) -> dict[str, NDArray[np.float64]]:

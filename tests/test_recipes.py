@@ -16,6 +16,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
+from torch import nn
 
 from auscult.cohort import Task, TrainingData
 from auscult.errors import AuscultError, ConfigError, RecipeError
@@ -23,6 +24,7 @@ from auscult.inputs import ArrayInputs, TableInputs
 from auscult.recipes import PythonRecipe, SklearnRecipe, TorchRecipe
 from auscult.recipes.base import Assignment, Recipe
 from auscult.recipes.outputs import from_logits, from_probabilities
+from auscult.recipes.torch_chain import Rectified, chain_of, chain_outputs
 
 Inputs = pd.DataFrame | NDArray[np.uint8]
 Predict = Callable[[Inputs], NDArray[np.float64]]
@@ -441,3 +443,42 @@ def test_log_odds_come_from_the_decision_function_only_where_it_is_them() -> Non
     calibrated = SklearnRecipe("sklearn.svm:SVC", arguments={"kernel": "linear"})
     outputs = calibrated.train_block(table(), job, lambda _: None)
     assert outputs.facts["outputs"] == "decision function, taken as log-odds"
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        [nn.Linear(6, 4), nn.ReLU(), nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)],
+        [nn.Linear(6, 2)],
+        [nn.Flatten(), nn.Linear(6, 5, bias=False), nn.Identity(), nn.Linear(5, 2)],
+        [nn.ReLU(), nn.Linear(6, 5), nn.ReLU(), nn.ReLU(), nn.Linear(5, 2), nn.ReLU()],
+    ],
+)
+def test_chains_by_hand_have_the_gradients_of_autograd(layers: list[nn.Module]) -> None:
+    module = nn.Sequential(*layers).double()
+    chain = chain_of(module)
+    assert chain is not None
+    assert Rectified.suits(chain)
+    torch.manual_seed(3)
+    values = {
+        name: torch.randn(3, *value.shape, dtype=torch.float64).requires_grad_()
+        for name, value in module.named_parameters()
+    }
+    x = torch.randn(3, 7, 2, 3) if isinstance(layers[0], nn.Flatten) else torch.randn(3, 7, 6)
+    x, direction = x.double(), torch.randn(3, 7, 2, dtype=torch.float64)
+    kept = x.clone()
+    expected = chain_outputs(chain, values, x)
+    gradients = torch.autograd.grad((expected * direction).sum(), list(values.values()))
+    by_hand = Rectified(chain, values)
+    for _ in range(2):  # gradients are overwritten, not added to
+        torch.testing.assert_close(by_hand.forward(x), expected, rtol=0, atol=1e-12)
+        by_hand.backward(direction)
+    for value, gradient in zip(values.values(), gradients, strict=True):
+        assert value.grad is not None
+        torch.testing.assert_close(value.grad, gradient, rtol=0, atol=1e-12)
+    assert torch.equal(x, kept)
+
+
+def test_other_chains_are_left_to_autograd() -> None:
+    assert not Rectified.suits(chain_of(nn.Sequential(nn.Linear(6, 4), nn.GELU())))
+    assert not Rectified.suits(None)

@@ -21,7 +21,7 @@ from auscult.design import Membership
 from auscult.disparity import crossings, disparities, share_interval, top_composition
 from auscult.errors import AnalysisError
 from auscult.layout import FEWEST_PER_CLASS, Layout, lay_out
-from auscult.parallel import let_go
+from auscult.parallel import in_order, let_go
 from auscult.progress import SILENT, Progress
 from auscult.protection.promise import promise
 from auscult.randomness import Stage, generator
@@ -351,8 +351,9 @@ def _by_records(
     layout: Layout, risk: PatientRisk, null: Null, seed: int, smallest_cell: int
 ) -> list[dict[str, Any]]:
     """Risk by record count, in the bands of the cohort's table."""
-    rows = []
-    for number, (name, band) in enumerate(record_bands(layout.count, smallest_cell)):
+
+    def describe(place: tuple[int, tuple[str, NDArray[np.bool_]]]) -> dict[str, Any]:
+        number, (name, band) = place
         here = band & np.isfinite(risk.auc_raw)
         there = band & np.isfinite(null.auc_raw)
         row: dict[str, Any] = {"records": name, "patients": int(here.sum())}
@@ -378,8 +379,9 @@ def _by_records(
                     layout, risk.centring, np.flatnonzero(here), again, rng
                 )
                 row["null_permutations"] = again
-        rows.append(row)
-    return rows
+        return row
+
+    return list(in_order(describe, enumerate(record_bands(layout.count, smallest_cell))))
 
 
 def _patient_tpr(risk: PatientRisk, usable: NDArray[np.bool_]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -247,7 +248,7 @@ def _local(payload: bytes, workers: int) -> Iterator[Crew]:
         pool = loky.ProcessPoolExecutor(
             max_workers=workers,
             timeout=None,
-            initializer=begin,
+            initializer=partial(begin, forked=_server is not None),
             initargs=(payload, str(folder)),
             context=_server,
             env=dict.fromkeys(THREAD_VARIABLES, "1") if _server is None else None,

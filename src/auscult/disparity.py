@@ -19,6 +19,7 @@ from scipy.special import betaincinv, chdtrc, ndtr
 
 from auscult.cohort import SMALLEST_CELL
 from auscult.layout import Layout
+from auscult.parallel import in_order
 from auscult.progress import SILENT, Progress
 from auscult.randomness import Stage, generator
 from auscult.risk.exposed import adjusted
@@ -103,13 +104,17 @@ def disparities(
         margins[f"{first}{JOIN}{second}"] = [alone[first], alone[second]]
     result: dict[str, Any] = {}
     tests: list[tuple[str, str, float]] = []
-    for number, (name, labels) in enumerate(tables.items()):
-        rng = generator(seed, Stage.BOOTSTRAP_PATIENTS, number)
+
+    def compare(place: int) -> dict[str, Any]:
+        name = list(tables)[place]
+        rng = generator(seed, Stage.BOOTSTRAP_PATIENTS, place)
         pooled, shown, number_pooled = pool_small_cells(
-            labels[usable], smallest_cell, margins.get(name, ())
+            tables[name][usable], smallest_cell, margins.get(name, ())
         )
-        entry = _attribute(pooled, shown, values, rng)
-        entry["suppressed"] = {"groups": number_pooled, "smallest_cell": smallest_cell}
+        suppressed = {"groups": number_pooled, "smallest_cell": smallest_cell}
+        return _attribute(pooled, shown, values, rng) | {"suppressed": suppressed}
+
+    for name, entry in zip(tables, in_order(compare, range(len(tables))), strict=True):
         for group, row in entry["groups"].items():
             tests.append((name, group, row["p"]))
             if utility and group in utility.get(name, {}):

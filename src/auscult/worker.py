@@ -47,11 +47,22 @@ _identity: str | None = None
 _folder: Path | None = None
 
 
-def begin(payload: bytes, folder: str) -> None:
-    """Start a worker process of this machine: one thread, the work in memory, no orphan's life."""
+def begin(payload: bytes, folder: str, *, forked: bool) -> None:
+    """Start a worker process of this machine: one thread, the work in memory, no orphan's life.
+
+    Parameters
+    ----------
+    payload : bytes
+        The work.
+    folder : str
+        Where progress is told.
+    forked : bool
+        Whether it was forked from a server and not started by the process that hires it.
+    """
     global _work, _folder
 
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end = _end_with_hirer if forked else _end_with_parent
+    threading.Thread(target=end, daemon=True).start()
     _one_thread()
     _folder = Path(folder)
     _work = _unpacked(payload)
@@ -162,14 +173,17 @@ def _one_thread() -> None:
         sys.modules["torch"].set_num_threads(1)
 
 
-def _end_with_parent() -> None:
-    """Exit when the process ends that hired this one; a server between them may live on."""
+def _end_with_hirer() -> None:
+    """Exit when the process ends that hired this one: the server between them may live on."""
     import multiprocessing
 
     hirer = multiprocessing.parent_process()
     if hirer is not None:
         hirer.join()
         os._exit(1)
+
+
+def _end_with_parent() -> None:
     parent = os.getppid()
     while os.getppid() == parent:
         time.sleep(1.0)

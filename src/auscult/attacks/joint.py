@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from auscult.layout import BYTES_AT_ONCE, Centring, Deal, Layout, take_patients
+from auscult.parallel import in_order
 
 DIAGONAL_SHRINKAGE = 0.3
 STRENGTHS = (0.0, 3.0, 10.0, 30.0, 100.0, 1000.0, np.inf)
@@ -131,17 +132,20 @@ def tuned(
         Candidates for how strongly weights are pulled towards equal ones, ascending; a single one
         is used as it is: ``(0,)`` for shrunken linear discriminant weights, ``(inf,)`` for equal.
     """
-    chosen: dict[str, list[float]] = {}
-    effects: dict[str, list[float]] = {}
     estimable = layout.estimable()
-    for name, in_band in _bands(layout):
-        band = np.flatnonzero(estimable & in_band)
-        if band.size:
-            sample = band[:: max(1, len(band) // TUNING_PATIENTS)]
-            part, _ = take_patients(layout, sample)
-            signals = part.signals if centring is None else centring.apply(part)
-            chosen[name], effects[name] = _choose_strengths(part, signals, strengths)
-    return JointAttack(strengths=chosen, effects=effects)
+    bands = {name: np.flatnonzero(estimable & in_band) for name, in_band in _bands(layout)}
+    bands = {name: band for name, band in bands.items() if band.size}
+
+    def choose(band: NDArray[np.int64]) -> tuple[list[float], list[float]]:
+        part, _ = take_patients(layout, band[:: max(1, len(band) // TUNING_PATIENTS)])
+        signals = part.signals if centring is None else centring.apply(part)
+        return _choose_strengths(part, signals, strengths)
+
+    found = dict(zip(bands, in_order(choose, bands.values()), strict=True))
+    return JointAttack(
+        strengths={name: one[0] for name, one in found.items()},
+        effects={name: one[1] for name, one in found.items()},
+    )
 
 
 def joint_scores(

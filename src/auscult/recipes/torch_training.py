@@ -25,7 +25,7 @@ from auscult.recipes.augmentation import Augmentation
 from auscult.recipes.base import Assignment
 from auscult.recipes.torch_augment import augmented_step
 from auscult.recipes.torch_backbone import train_mode
-from auscult.recipes.torch_chain import chain_of, chain_outputs
+from auscult.recipes.torch_chain import Rectified, chain_of, chain_outputs
 from auscult.recipes.torch_data import Encoded
 from auscult.recipes.torch_optim import FusedOptimizer
 from auscult.recipes.torch_schedule import WeightAverage, learning_rate_at
@@ -192,6 +192,9 @@ def train_stacked(
     device, dtype = labels.device, next(iter(leaves.values())).dtype
 
     layers = chain_of(base)
+    rectified = None
+    if layers is not None and Rectified.suits(layers) and not plan.bfloat16:
+        rectified = Rectified(layers, leaves)
 
     def one(
         p: dict[str, Tensor],
@@ -213,15 +216,20 @@ def train_stacked(
             break
         index, weights = padded(rows)
         picked = torch.from_numpy(index).to(device)
-        optimizer.zero_grad()
         x = augmented_step(encoded.batch(places, picked), rows, assignments, step, plan.augment)
-        with plan.precision(device):
-            y, w = labels[picked], torch.from_numpy(weights).to(device, dtype)
-            if layers is None:
-                losses = losses_of(leaves, held, buffers, x, y, w)
-            else:
-                losses = chain_losses(chain_outputs(layers, leaves, x), y, w, plan)
-        torch.autograd.backward(losses.sum())
+        y, w = labels[picked], torch.from_numpy(weights).to(device, dtype)
+        if rectified is not None:
+            outputs = rectified.forward(x).requires_grad_()
+            losses = chain_losses(outputs, y, w, plan)
+            rectified.backward(torch.autograd.grad(losses.sum(), outputs)[0])
+        else:
+            optimizer.zero_grad()
+            with plan.precision(device):
+                if layers is None:
+                    losses = losses_of(leaves, held, buffers, x, y, w)
+                else:
+                    losses = chain_losses(chain_outputs(layers, leaves, x), y, w, plan)
+            torch.autograd.backward(losses.sum())
         optimizer.rate = plan.rate(step)
         optimizer.step()
         if average is not None:

@@ -18,7 +18,7 @@ from scipy.special import gammaincinv, ndtri
 from auscult.parallel import in_order
 from auscult.progress import SILENT, Progress
 from auscult.risk.patients import PatientRisk
-from auscult.risk.prior import LikelihoodTable, Shape, heaviest
+from auscult.risk.prior import ROUGH_ITERATIONS, LikelihoodTable, Shape, heaviest
 from auscult.risk.shrinkage import predict_centre
 
 FALSE_DISCOVERY_RATE = 0.05
@@ -184,7 +184,8 @@ def prior_errors(
 
     def learn(shape: Shape, rows: NDArray[np.int64] | None) -> NDArray[np.float64]:
         table = tables[shape.pull]
-        return table.shares_above(table.fit(shape, rows), levels)
+        prior = table.fit(shape, rows, iterations=ROUGH_ITERATIONS)
+        return table.shares_above(prior, levels)
 
     settled = learn(settled_shape, None)
 
