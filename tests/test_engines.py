@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -180,15 +180,50 @@ def test_submitit_trains_a_lost_block_again(audit: Path, local: Path, tmp_path: 
     assert summary(run) == summary(local)
 
 
+def test_workers_end_with_the_run_that_is_killed(audit: Path, local: Path, tmp_path: Path) -> None:
+    log, run = audit.parent / "log", tmp_path / "run"
+    log.write_text("")
+    first = start("auscult", "run", audit, "--out", run, "--workers", 2)
+    try:
+        wait_until(lambda: len(log.read_text().splitlines()) >= 3, first)
+        os.kill(first.pid, signal.SIGKILL)
+        first.wait()
+        workers = {int(line.split()[0]) for line in log.read_text().splitlines()}
+        wait_until(lambda: not any(Path("/proc", str(pid)).exists() for pid in workers))
+    finally:
+        end(first)
+    done = auscult("run", audit, "--out", run, "--workers", 1)
+    assert done.returncode == 0, done.stderr
+    assert summary(run) == summary(local)
+
+
+def test_workers_that_start_by_themselves_give_the_same(
+    audit: Path, local: Path, tmp_path: Path
+) -> None:
+    code = (
+        "from pathlib import Path; import sys; from auscult.config import load\n"
+        "audit, run = sys.argv[1:]\n"
+        "loaded = load(Path(audit))\n"
+        "loaded.audit().run(run, workers=2, configuration=loaded.resolved())"
+    )
+    run = tmp_path / "run"
+    subprocess.run([sys.executable, "-c", code, str(audit), str(run)], check=True, timeout=300)
+    assert summary(run) == summary(local)
+
+
+def wait_until(holds: Callable[[], bool], process: subprocess.Popen[str] | None = None) -> None:
+    deadline = time.monotonic() + 60
+    while not holds():
+        assert process is None or process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 def test_a_second_run_on_one_directory_says_who_holds_it(audit: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     first = start("auscult", "run", audit, "--out", run, "--workers", 1)
     try:
-        deadline = time.monotonic() + 60
-        while not (run / "secret" / "membership.npz").exists():
-            assert first.poll() is None, first.communicate()[1]
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        wait_until((run / "secret" / "membership.npz").exists, first)
         second = auscult("run", audit, "--out", run, "--workers", 1)
     finally:
         end(first)
