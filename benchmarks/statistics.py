@@ -68,7 +68,7 @@ def _groups(groups: pd.DataFrame, risk: PatientRisk, layout: Layout, seed: int) 
     return disparities(groups, risk, layout, seed=seed)
 
 
-def null(cohorts: int = 400) -> None:
+def null(cohorts: int = 1000) -> None:
     """Nothing leaks: what does the audit say?"""
     found = spread_over_cores(null_cohort, [(s,) for s in range(cohorts)])
     rows = []
@@ -138,7 +138,7 @@ def difference_coverage(models: int, seed: int) -> tuple[bool, bool]:
     return row["difference_low"] <= 0.05 <= row["difference_high"], row["q"] >= 0.05
 
 
-def coverage(cohorts: int = 200) -> None:
+def coverage(cohorts: int = 400) -> None:
     """95% must mean 93 to 97%."""
     aucs = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
     cases = [(m, a, 17 + i) for i, (m, a) in enumerate((m, a) for m in MODELS for a in aucs)]
