@@ -9,6 +9,7 @@ from pathlib import Path
 from auscult.audit import Audit
 from auscult.config import LoadedConfiguration, parse
 from auscult.display import progress_for
+from auscult.files import toml_text
 from auscult.layout import Layout, lay_out
 from auscult.signals import signals_from_outputs
 from auscult.store import RunStore
@@ -123,6 +124,17 @@ def audit_of(name: str, models: int, **changes: object) -> Audit:
     content["recipe"] |= changes
     content["audit"] = {"models": models, "seed": 7}
     return LoadedConfiguration(parse(content, name), data_folder()).audit()
+
+
+def write_configuration(path: Path, name: str, models: int, **changes: object) -> None:
+    """Write :func:`audit_of` as an ``audit.toml`` whose paths are absolute."""
+    content = tomllib.loads(COHORTS[name])
+    content["recipe"] |= changes
+    content["audit"] = {"models": models, "seed": 7}
+    for key in ("table", "images"):
+        if key in content["cohort"]:
+            content["cohort"][key] = str(data_folder() / content["cohort"][key])
+    path.write_text(toml_text(content), encoding="utf-8")
 
 
 def layout_of(name: str, models: int, work: Path) -> Layout:

@@ -9,6 +9,7 @@ start of Python included. Real cohorts are found through AUSCULT_DATA.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import resource
@@ -17,13 +18,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from benchmarks.real import COHORTS, audit_of, data_folder
+from benchmarks.real import audit_of, write_configuration
 from benchmarks.results import record, table
 
 COMMAND = "python -m benchmarks.speed"
@@ -89,24 +91,15 @@ def training_flops(models: int, hidden: int, batch: int) -> tuple[float, int]:
     return models * (15 * step * records / 2 + 2 * weights * records), weights
 
 
-def _configuration(models: int, hidden: int, batch: int, folder: Path) -> Path:
-    text = COHORTS["diabetes130"].replace('table = "', f'table = "{data_folder()}/')
-    text = text.replace("[128, 128]", f"[{hidden}, {hidden}]").replace(
-        "batch_size = 256", f"batch_size = {batch}"
-    )
-    path = folder / "audit.toml"
-    path.write_text(text + f"[audit]\nmodels = {models}\nseed = 7\n", encoding="utf-8")
-    return path
-
-
 def audits(work: Path) -> None:
     """Whole audits against the sequential loop, and against the arithmetic."""
     peak = sgemm_peak()
     rows = []
     for models, hidden, batch in ((64, 128, 256), (256, 128, 256), (64, 32, 64)):
         with tempfile.TemporaryDirectory(dir=work) as folder:
-            path = _configuration(models, hidden, batch, Path(folder))
-            run = Path(folder) / "run"
+            path, run = Path(folder) / "audit.toml", Path(folder) / "run"
+            network = {"hidden": [hidden, hidden], "batch_size": batch}
+            write_configuration(path, "diabetes130", models, **network)
             ours, memory, _ = on_two_cores(
                 [sys.executable, "-m", "auscult", "run", str(path), "--out", str(run)]
             )
@@ -184,8 +177,9 @@ def sacro(work: Path) -> None:
                     str(batch),
                 ]
             )
-            path = _configuration(models, hidden, batch, Path(folder))
-            run = Path(folder) / "run"
+            path, run = Path(folder) / "audit.toml", Path(folder) / "run"
+            network = {"hidden": [hidden, hidden], "batch_size": batch}
+            write_configuration(path, "diabetes130", models, **network)
             ours, memory, _ = on_two_cores(
                 [sys.executable, "-m", "auscult", "run", str(path), "--out", str(run)]
             )
@@ -222,12 +216,9 @@ def images(work: Path) -> None:
     """Models per minute on brain slices, against the same network trained model by model."""
     models, epochs = 8, 3
     audit = audit_of("lgg_mri_64", models, epochs=epochs)
-    content = COHORTS["lgg_mri_64"].replace('"lgg_mri_64/', f'"{data_folder()}/lgg_mri_64/')
-    content = content.replace("epochs = 12", f"epochs = {epochs}")
     with tempfile.TemporaryDirectory(dir=work) as folder:
-        path = Path(folder) / "audit.toml"
-        path.write_text(content + f"[audit]\nmodels = {models}\nseed = 7\n", encoding="utf-8")
-        run = Path(folder) / "run"
+        path, run = Path(folder) / "audit.toml", Path(folder) / "run"
+        write_configuration(path, "lgg_mri_64", models, epochs=epochs)
         on_two_cores([sys.executable, "-m", "auscult", "run", str(path), "--out", str(run)])
         ours = json.loads((run / "manifest.json").read_text())["timings"]["training_seconds"]
     command = [sys.executable, "-m", "benchmarks.sequential", "--images", "lgg_mri_64"]
@@ -476,41 +467,72 @@ def disk(work: Path) -> None:
     record("disk", "Ten million records", f"{COMMAND} disk", text)
 
 
+def memory_of(process: int) -> int:
+    """Bytes held by a process and all that descend from it, shared pages counted once."""
+    total, waiting = 0, [str(process)]
+    while waiting:
+        one = Path("/proc", waiting.pop())
+        with contextlib.suppress(OSError):
+            for thread in (one / "task").iterdir():
+                waiting += (thread / "children").read_text().split()
+            text = (one / "smaps_rollup").read_text()
+            total += sum(int(x.split()[1]) for x in text.splitlines() if x.startswith("Pss:"))
+    return 1024 * total
+
+
+def told(configuration: Path) -> None:
+    """Print what `check` says of a configuration on two workers, as JSON."""
+    from auscult.config import load
+    from auscult.cost import expected
+    from auscult.crews import Engine, warm_up
+
+    loaded = load(configuration)
+    warm_up(Engine(), loaded.content.recipe.imports)
+    audit = loaded.audit()
+    said = expected(
+        audit.trial(),
+        models=audit.models,
+        records=audit.cohort.records,
+        patients=audit.cohort.patients,
+        workers=CORES,
+    )
+    print(json.dumps(asdict(said)))
+
+
 def cost(work: Path) -> None:
-    """What `check` says against what `run` takes."""
+    """What `check` says against what `run` takes: time, memory, disk."""
     rows = []
     for name, models in (("diabetes130", 64), ("diabetes130", 256), ("support2", 64)):
-        audit = audit_of(name, models)
-        from auscult.cost import expected
-
-        trial = audit.trial()
-        said = expected(
-            trial,
-            models=models,
-            records=audit.cohort.records,
-            patients=audit.cohort.patients,
-            workers=CORES,
-        )
         with tempfile.TemporaryDirectory(dir=work) as folder:
-            start = time.perf_counter()
-            audit.run(Path(folder) / "run", workers=CORES)
+            path, run = Path(folder) / "audit.toml", Path(folder) / "run"
+            write_configuration(path, name, models)
+            command = [sys.executable, "-m", "benchmarks.speed", "--told", str(path)]
+            said = json.loads(on_two_cores(command)[2])
+            start, memory = time.perf_counter(), 0
+            audit = subprocess.Popen(
+                [*(sys.executable, "-m", "auscult", "run", str(path)), "--out", str(run)],
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+            while audit.poll() is None:
+                memory = max(memory, memory_of(audit.pid))
+                time.sleep(0.1)
             took = time.perf_counter() - start
-            size = sum(f.stat().st_size for f in (Path(folder) / "run").rglob("*") if f.is_file())
-        told = said.training_seconds + said.analysis_seconds
-        rows.append(
-            [
-                name,
-                models,
-                f"{told:.0f} s",
-                f"{took:.0f} s",
-                f"{100 * (told / took - 1):+.0f}%",
-                f"{said.disk_bytes / 1e6:.1f} MB",
-                f"{size / 1e6:.1f} MB",
-            ]
-        )
-    text = "Two workers. The prediction trains one block.\n\n" + table(
-        ["cohort", "models", "predicted", "took", "error", "disk predicted", "disk used"], rows
-    )
+            size = sum(f.stat().st_size for f in run.rglob("*") if f.is_file())
+        rows.append([name, models])
+        for expectation, found, unit, scale in (
+            (said["training_seconds"] + said["analysis_seconds"], took, "s", 1.0),
+            (said["memory_bytes"], memory, "MB", 1e-6),
+            (said["disk_bytes"], size, "MB", 1e-6),
+        ):
+            rows[-1].append(
+                f"{scale * expectation:.3g} / {scale * found:.3g} {unit} "
+                f"({100 * (expectation / found - 1):+.0f}%)"
+            )
+    text = (
+        "Two workers. The prediction trains one block. Predicted / found; memory of all processes "
+        "together at its peak, shared pages counted once.\n\n"
+    ) + table(["cohort", "models", "time", "memory", "disk"], rows)
     record("cost", "Cost told beforehand", f"{COMMAND} cost", text)
 
 
@@ -529,10 +551,14 @@ def main() -> None:
     parser.add_argument("parts", nargs="*", choices=[*parts, []], default=[])
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()))
     parser.add_argument("--measure", nargs=2, type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--told", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--disk", nargs=2, type=int, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.measure:
         measure_analysis(*given.measure)
+        return
+    if given.told:
+        told(given.told)
         return
     if given.disk:
         measure_disk(given.disk[0], given.disk[1], given.work)

@@ -42,7 +42,7 @@ class Trial:
     start_seconds : float
         From asking for a worker to its first step.
     worker_bytes : int
-        Most memory that the worker held.
+        Most memory that the worker held for itself alone.
     output_bytes : int
         Size of all models' outputs on disk.
     facts : dict

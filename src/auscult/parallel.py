@@ -43,6 +43,16 @@ def available_memory() -> int | None:
     return None
 
 
+def shared_memory() -> int:
+    """Bytes of this process's memory that others hold as well; 0 where the system does not say."""
+    try:
+        text = Path("/proc/self/smaps_rollup").read_text(encoding="ascii")
+    except OSError:
+        return 0
+    lines = [line.split() for line in text.splitlines() if line.startswith("Shared_")]
+    return 1024 * sum(int(words[1]) for words in lines)
+
+
 def in_order(work: Callable[[Item], Outcome], items: Iterable[Item]) -> Iterator[Outcome]:
     """Results of `work` for each item, in the order of the items, computed by threads.
 

@@ -18,6 +18,7 @@ import numpy as np
 
 from auscult.cohort import TrainingData
 from auscult.errors import AuscultError, RecipeError
+from auscult.parallel import shared_memory
 from auscult.recipes.base import Assignment, BlockOutputs, Recipe
 from auscult.store_blocks import BlockPlan, WrittenBlock, write_block_values
 
@@ -151,7 +152,7 @@ def _trained(
             "memory ran out while training", where=block.name, next_step=WORKER_KILLED
         ) from None
     seconds = time.perf_counter() - start
-    peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - shared_memory()
     speed = dict(outputs.speed) | {"seconds": round(seconds, 3), "peak_bytes": peak}
     return replace(outputs, speed=speed), seconds
 

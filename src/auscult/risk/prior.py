@@ -20,8 +20,8 @@ from auscult.risk.effect import Effect
 GRID = 241
 COMPONENTS = 61
 ITERATIONS = 200
-# Enough to compare shapes and replicates: numbers of exposed patients move by less than a quarter of
-# their error from here on [diabetes130, simulated].
+# Enough to compare shapes and replicates: from here on numbers of exposed patients move by less
+# than a quarter of their error [diabetes130, simulated].
 ROUGH_ITERATIONS = 100
 # Pseudo-patients in all strata together. More of them smooth the prior: with 30 numbers of exposed
 # patients have less variance, and a bias that is larger than their error [simulated].
