@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.special import betaincinv, chdtrc, ndtr
+from scipy.special import betaincinv, chdtrc, stdtr
 
 from auscult.cohort import SMALLEST_CELL
 from auscult.layout import Layout
@@ -331,9 +331,10 @@ def _stratified(inside: NDArray[np.bool_], values: _Values) -> tuple[float | Non
     """Mean excess over patients of equal record count, and its permutation p.
 
     Exact mean and variance of the group's sum when labels are permuted within strata; the
-    permutation distribution is taken as normal.
+    permutation distribution is taken as Student's, a little wider than normal where patients are
+    few.
     """
-    excess = variance = 0.0
+    excess = variance = freedom = 0.0
     for stratum in np.unique(values.stratum[inside]):
         here = values.stratum == stratum
         n, m = int(here.sum()), int((here & inside).sum())
@@ -341,9 +342,10 @@ def _stratified(inside: NDArray[np.bool_], values: _Values) -> tuple[float | Non
         excess += float(values.auc[here & inside].sum()) - m * float(x.mean())
         if n > 1:
             variance += m * (n - m) / n * float(x.var(ddof=1))
+            freedom += n - 1
     if variance <= 0:
         return None, None
-    return excess / int(inside.sum()), float(2 * ndtr(-abs(excess) / np.sqrt(variance)))
+    return excess / int(inside.sum()), float(2 * stdtr(freedom, -abs(excess) / np.sqrt(variance)))
 
 
 def _spread(
