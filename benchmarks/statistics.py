@@ -95,7 +95,8 @@ def null(cohorts: int = 1000) -> None:
         )
         + f"\n\nNobody confirmed at any of the six thresholds in {100 * quiet:.1f}% of them; "
         f"a group with q < 0.05 in {100 * alarm:.2f}% (standard error {100 * error:.2f}) of "
-        f"{LABELLINGS} drawings of the groups each, whose mean record counts differ {ratio:.1f}-fold."
+        f"{LABELLINGS} drawings of the groups each, whose mean record counts differ "
+        f"{ratio:.1f}-fold."
     )
     record("null", "Nothing leaks", f"{COMMAND} null", text)
 
