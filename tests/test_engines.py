@@ -36,9 +36,11 @@ def train(inputs, labels, seed):
 """
 
 
-def auscult(*arguments: object) -> subprocess.CompletedProcess[str]:
+def auscult(*arguments: object, **settings: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "auscult", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300)
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=300, env=os.environ | settings
+    )
 
 
 def start(*arguments: object) -> subprocess.Popen[str]:
@@ -208,6 +210,14 @@ def test_workers_that_start_by_themselves_give_the_same(
     )
     run = tmp_path / "run"
     subprocess.run([sys.executable, "-c", code, str(audit), str(run)], check=True, timeout=300)
+    assert summary(run) == summary(local)
+
+
+def test_a_long_temporary_folder_is_no_obstacle(audit: Path, local: Path, tmp_path: Path) -> None:
+    deep, run = tmp_path / ("x" * 100), tmp_path / "run"
+    deep.mkdir()
+    done = auscult("run", audit, "--out", run, "--workers", 2, TMPDIR=str(deep))
+    assert done.returncode == 0, done.stderr
     assert summary(run) == summary(local)
 
 

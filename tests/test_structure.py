@@ -9,6 +9,7 @@ import auscult
 
 ROOMS = (
     "errors",
+    "ahead",
     "parallel",
     "randomness",
     "files",

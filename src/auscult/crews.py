@@ -9,10 +9,9 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,16 +20,15 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from auscult.ahead import THREAD_VARIABLES, server
 from auscult.errors import AuscultError, ConfigError, RecipeError
 from auscult.recipes.base import Assignment, BlockOutputs
 from auscult.store_blocks import BlockPlan, WrittenBlock
-from auscult.worker import THREAD_VARIABLES, Work, begin, run_anywhere, run_here
+from auscult.worker import Work, begin, run_anywhere, run_here
 
 ENGINES = ("local", "dask", "slurm")
 MOST_ATTEMPTS = 3
 CONNECT_SECONDS = 15
-_server: Any = None  # the context of the server that workers are forked from, once it is started
-
 SLURM_DEFAULTS = {"timeout_min": 240, "cpus_per_task": 1, "mem_gb": 8}
 
 
@@ -145,39 +143,6 @@ def hired(work: Work, engine: Engine, blocks: int, outputs: Path, records: int) 
             yield crew
 
 
-def warm_up(engine: Engine, modules: Sequence[str]) -> None:
-    """Import what local workers need in a process of its own, while the cohort is being read.
-
-    Workers are then forked from it: none of them imports anything, and memory is shared. It holds
-    no data, and ends with this process. Without it workers start by themselves, later.
-
-    Parameters
-    ----------
-    engine : Engine
-    modules : sequence of str
-        What the recipe's training imports.
-    """
-    global _server
-
-    if engine.kind != "local" or sys.platform != "linux" or _server is not None:
-        return
-    import multiprocessing
-    from multiprocessing import forkserver
-
-    _server = multiprocessing.get_context("forkserver")
-    _server.set_forkserver_preload(["auscult.worker", "loky.process_executor", *modules])
-    kept = {name: os.environ.get(name) for name in THREAD_VARIABLES}
-    os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
-    try:
-        forkserver.ensure_running()
-    finally:
-        for name, value in kept.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-
-
 def default_workers() -> int:
     """Number of cores this process may use."""
     import loky
@@ -248,10 +213,10 @@ def _local(payload: bytes, workers: int) -> Iterator[Crew]:
         pool = loky.ProcessPoolExecutor(
             max_workers=workers,
             timeout=None,
-            initializer=partial(begin, forked=_server is not None),
+            initializer=partial(begin, forked=server() is not None),
             initargs=(payload, str(folder)),
-            context=_server,
-            env=dict.fromkeys(THREAD_VARIABLES, "1") if _server is None else None,
+            context=server(),
+            env=dict.fromkeys(THREAD_VARIABLES, "1") if server() is None else None,
         )
         yield _LocalCrew(pool, folder)
     finally:

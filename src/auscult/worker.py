@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from auscult.ahead import THREAD_VARIABLES
 from auscult.cohort import TrainingData
 from auscult.errors import AuscultError, RecipeError
 from auscult.parallel import shared_memory
@@ -25,13 +26,6 @@ from auscult.store_blocks import BlockPlan, WrittenBlock, write_block_values
 WORKER_KILLED = (
     "Most often memory ran out: use fewer workers (--workers). What is finished is kept: the same "
     "command resumes"
-)
-THREAD_VARIABLES = (
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "VECLIB_MAXIMUM_THREADS",
-    "NUMEXPR_NUM_THREADS",
 )
 
 

@@ -20,16 +20,16 @@ def demo(
     workers: Workers = None,
 ) -> None:
     """Audit a simulated clinic whose truth is known: the whole way, in about a minute."""
-    from auscult.config.recipe import SklearnPart
-    from auscult.crews import Engine, warm_up
-    from auscult.demo import simulated_audit, wisconsin_audit
-    from auscult.display import progress_for
+    from auscult.ahead import warm_up
 
     if cohort not in ("simulated", "wisconsin"):
         raise ConfigError(
             f'there is no cohort "{cohort}"', where="--cohort", expected="simulated or wisconsin"
         )
-    warm_up(Engine(), SklearnPart.imports)
+    warm_up("sklearn")
+    from auscult.demo import simulated_audit, wisconsin_audit
+    from auscult.display import progress_for
+
     planted = None
     if cohort == "simulated":
         audit, planted = simulated_audit()
@@ -66,8 +66,10 @@ def check(
     ] = None,
 ) -> None:
     """Validate everything, show the cohort, train one model, estimate time, disk and precision."""
+    from auscult.ahead import warm_up_for
+
+    warm_up_for(configuration)
     from auscult.config import load
-    from auscult.crews import Engine, warm_up
     from auscult.display import progress_for
     from auscult.results import read_summary_file
     from auscult.starting import (
@@ -78,7 +80,6 @@ def check(
     )
 
     loaded = load(configuration)
-    warm_up(Engine(), loaded.content.recipe.imports)
     found = None if pilot is None else read_summary_file(pilot)
     audit = loaded.audit(progress=progress_for())
     audit.check()
@@ -108,8 +109,12 @@ def run(
     ] = None,
 ) -> None:
     """Train, analyse, report. Resumes where it was stopped."""
+    from auscult.ahead import warm_up_for
+
+    if engine == "local":
+        warm_up_for(configuration)
     from auscult.config import load
-    from auscult.crews import Engine, warm_up
+    from auscult.crews import Engine
     from auscult.display import progress_for
 
     crew = Engine(
@@ -117,7 +122,6 @@ def run(
     )
     crew.check()
     loaded = load(configuration)
-    warm_up(crew, loaded.content.recipe.imports)
     audit = loaded.audit(progress=progress_for())
     target = out or Path("runs") / configuration.resolve().stem
     finish(audit.run(target, engine=crew, progress=progress_for(), configuration=loaded.resolved()))

@@ -1,12 +1,9 @@
-"""``[recipe]``: how a model is trained, one table per kind of recipe.
-
-`imports` names the modules that training needs, for processes that load them ahead of time.
-"""
+"""``[recipe]``: how a model is trained, one table per kind of recipe."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -30,11 +27,6 @@ class DpPart(Part):
 
 class TorchPart(Part):
     """``[recipe]`` with ``kind = "torch"``."""
-
-    imports: ClassVar[tuple[str, ...]] = (
-        "auscult.recipes.torch_data",
-        "auscult.recipes.torch_together",
-    )
 
     kind: Literal["torch"]
     model: str = "mlp"
@@ -104,14 +96,6 @@ class TorchPart(Part):
 class SklearnPart(Part):
     """``[recipe]`` with ``kind = "sklearn"``."""
 
-    imports: ClassVar[tuple[str, ...]] = (
-        "auscult.recipes.sklearn",
-        "sklearn.compose",
-        "sklearn.ensemble",
-        "sklearn.impute",
-        "sklearn.preprocessing",
-    )
-
     kind: Literal["sklearn"]
     model: str = "gradient_boosting"
     preprocess: Literal["auto", "encode", "none"] = "auto"
@@ -126,8 +110,6 @@ class SklearnPart(Part):
 
 class PythonPart(Part):
     """``[recipe]`` with ``kind = "python"``."""
-
-    imports: ClassVar[tuple[str, ...]] = ("auscult.recipes.python",)
 
     kind: Literal["python"]
     train: str
