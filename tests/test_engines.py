@@ -199,6 +199,35 @@ def test_workers_end_with_the_run_that_is_killed(audit: Path, local: Path, tmp_p
     assert summary(run) == summary(local)
 
 
+def test_an_interrupted_run_says_how_to_go_on(audit: Path, local: Path, tmp_path: Path) -> None:
+    log, run = audit.parent / "log", tmp_path / "run"
+    log.write_text("")
+    # A shell that starts something in the background may have told it to ignore interrupts.
+    code = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "from auscult.cli import main; main()"
+    )
+    first = subprocess.Popen(
+        [sys.executable, "-c", code, "run", str(audit), "--out", str(run), "--workers", "2"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        wait_until(lambda: len(log.read_text().splitlines()) >= 3, first)
+        first.send_signal(signal.SIGINT)
+        said = first.communicate(timeout=60)[1]
+    finally:
+        end(first)
+    assert first.returncode == 130
+    assert "Stopped. What is finished is kept: the same command resumes." in said
+    assert "Traceback" not in said
+    done = auscult("run", audit, "--out", run, "--workers", 2)
+    assert done.returncode == 0, done.stderr
+    assert summary(run) == summary(local)
+
+
 def test_workers_that_start_by_themselves_give_the_same(
     audit: Path, local: Path, tmp_path: Path
 ) -> None:

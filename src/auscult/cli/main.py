@@ -25,6 +25,7 @@ from auscult.errors import AuscultError
 MENDABLE = 2
 INTERNAL = 1
 STOPPED = 130
+WORDS_OF_STOPPING = "\nStopped. What is finished is kept: the same command resumes."
 
 
 def main() -> None:
@@ -35,8 +36,12 @@ def main() -> None:
         _say(f"error: {error}")
         sys.exit(MENDABLE)
     except KeyboardInterrupt:
-        _say("\nStopped. What is finished is kept: the same command resumes.")
+        _say(WORDS_OF_STOPPING)
         sys.exit(STOPPED)
+    except SystemExit as end:
+        if end.code == STOPPED:  # typer's own way of saying that the user interrupted
+            _say(WORDS_OF_STOPPING)
+        raise
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(INTERNAL)
