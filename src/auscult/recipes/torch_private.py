@@ -34,7 +34,7 @@ from auscult.recipes.torch_clipping import (
     general_gradient,
 )
 from auscult.recipes.torch_data import Encoded
-from auscult.recipes.torch_training import Plan, padded, shaped
+from auscult.recipes.torch_training import Course, Plan, padded, shaped
 
 TOLERANCE = 1e-4
 
@@ -181,7 +181,6 @@ def train_stacked(
     *,
     privacy: Privacy,
     first_place: int = 0,
-    most_steps: int | None = None,
 ) -> None:
     """Train modules in place, as :func:`auscult.recipes.torch_training.train_stacked` does."""
     for module in modules:
@@ -191,8 +190,7 @@ def train_stacked(
     leaves = [stacked[name].detach() for name in names]
     for leaf in leaves:
         leaf.requires_grad_()
-    optimizer = plan.make_optimizer(leaves)
-    average = plan.average(leaves)
+    course = Course(plan, leaves, advance, models=len(modules))
     values = {name: value.detach() for name, value in stacked.items()}
     values |= {name: leaf.detach() for name, leaf in zip(names, leaves, strict=True)}
     gradient: Gradient
@@ -209,11 +207,8 @@ def train_stacked(
     sources = [privacy.noise_source(one, device) for one in assignments]
     places = list(range(first_place, first_place + len(modules)))
     rounds = plan.epochs * plan.steps
-    every = max(1, rounds // 50)
     sampled = zip(*(privacy.batches(a, rounds) for a in assignments), strict=True)
     for step, rows in enumerate(sampled):
-        if step == most_steps:
-            break
         index, weights = padded(rows)
         picked = torch.from_numpy(index).to(device)
         used = torch.from_numpy(weights).to(device, dtype)
@@ -223,16 +218,8 @@ def train_stacked(
             privacy.add_noise([total[place] for total in sums], source)
         for leaf, total in zip(leaves, sums, strict=True):
             leaf.grad = total.div_(privacy.expected)
-        optimizer.rate = plan.rate(step)
-        optimizer.step()
-        if average is not None:
-            average.update()
-        if step % every == every - 1:
-            advance(len(modules) * every / rounds)
-    else:
-        advance(len(modules) * (rounds % every) / rounds)
-    if average is not None:
-        average.put_in_place()
+        course.update(step)
+    course.finish()
     with torch.no_grad():
         for place, module in enumerate(modules):
             named = dict(module.named_parameters())

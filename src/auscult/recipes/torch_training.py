@@ -101,6 +101,54 @@ class Plan:
         return torch.autocast(device.type, torch.bfloat16) if self.bfloat16 else nullcontext()
 
 
+class Course:
+    """What follows the gradients of every step: update, average of the weights, progress.
+
+    Parameters
+    ----------
+    plan : Plan
+    parameters : sequence of tensor
+        Leaves, or stacks of several models' leaves.
+    advance : function of a number of models
+    models : int
+        How many are trained.
+    running : sequence of tensor
+        Statistics that belong to the weights and are averaged with them.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        parameters: Sequence[Tensor],
+        advance: Callable[[float], None],
+        *,
+        models: int = 1,
+        running: Sequence[Tensor] = (),
+    ) -> None:
+        self.optimizer = plan.make_optimizer(parameters)
+        self._plan, self._advance, self._models = plan, advance, models
+        self._average = plan.average([*parameters, *running])
+        self._rounds = plan.epochs * plan.steps
+        self._every = max(1, self._rounds // 50)
+
+    def update(self, step: int) -> None:
+        """Move the parameters along their gradients in a step, counted from 0."""
+        self.optimizer.rate = self._plan.rate(step)
+        self.optimizer.step()
+        if self._average is not None:
+            self._average.update()
+        done = step + 1
+        if done % self._every == 0:
+            self._advance(self._models * self._every / self._rounds)
+        elif done == self._rounds:
+            self._advance(self._models * (self._rounds % self._every) / self._rounds)
+
+    def finish(self) -> None:
+        """Put the averages in the place of the weights, where there are any."""
+        if self._average is not None:
+            self._average.put_in_place()
+
+
 def steps_per_epoch(records: int, batch_size: int) -> int:
     """Steps of every model: half of the records are members, on average."""
     return max(1, math.ceil(records / 2 / batch_size))
@@ -163,7 +211,6 @@ def train_stacked(
     advance: Callable[[float], None],
     *,
     first_place: int = 0,
-    most_steps: int | None = None,
 ) -> None:
     """Train all modules in one batched step at a time; they are changed in place.
 
@@ -179,15 +226,12 @@ def train_stacked(
     advance : callable
     first_place : int
         Place of the first module in the block.
-    most_steps : int, optional
-        Stop after so many.
     """
     for module in modules:
         train_mode(module)
     leaves, held, shared = _parameters(modules)
     buffers = stack_module_state(list(modules))[1]
-    optimizer = plan.make_optimizer(list(leaves.values()))
-    average = plan.average(list(leaves.values()))
+    course = Course(plan, list(leaves.values()), advance, models=len(modules))
     base = modules[0]
     device, dtype = labels.device, next(iter(leaves.values())).dtype
 
@@ -209,11 +253,7 @@ def train_stacked(
 
     losses_of = vmap(one, in_dims=(0, None if shared else 0, 0, 0, 0, 0))
     places = list(range(first_place, first_place + len(modules)))
-    rounds = plan.epochs * plan.steps
-    every = max(1, rounds // 50)
     for step, rows in enumerate(zip(*(batches(a, plan) for a in assignments), strict=True)):
-        if step == most_steps:
-            break
         index, weights = padded(rows)
         picked = torch.from_numpy(index).to(device)
         x = augmented_step(encoded.batch(places, picked), rows, assignments, step, plan.augment)
@@ -223,23 +263,15 @@ def train_stacked(
             losses = chain_losses(outputs, y, w, plan)
             rectified.backward(torch.autograd.grad(losses.sum(), outputs)[0])
         else:
-            optimizer.zero_grad()
+            course.optimizer.zero_grad()
             with plan.precision(device):
                 if layers is None:
                     losses = losses_of(leaves, held, buffers, x, y, w)
                 else:
                     losses = chain_losses(chain_outputs(layers, leaves, x), y, w, plan)
             torch.autograd.backward(losses.sum())
-        optimizer.rate = plan.rate(step)
-        optimizer.step()
-        if average is not None:
-            average.update()
-        if step % every == every - 1:
-            advance(len(modules) * every / rounds)
-    else:
-        advance(len(modules) * (rounds % every) / rounds)
-    if average is not None:
-        average.put_in_place()
+        course.update(step)
+    course.finish()
     with torch.no_grad():
         for place, module in enumerate(modules):
             for name, value in module.named_parameters():
@@ -278,15 +310,11 @@ def train_alone(
     module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     train_mode(module)
     parameters = [p for p in module.parameters() if p.requires_grad]
-    optimizer = plan.make_optimizer(parameters)
-    # Running statistics belong to the weights: they are averaged with them.
     running = [b for b in module.buffers() if b.is_floating_point()]
-    average = plan.average([*parameters, *running])
-    rounds = plan.epochs * plan.steps
-    every = max(1, rounds // 50)
+    course = Course(plan, parameters, advance, running=running)
     for step, rows in enumerate(batches(assignment, plan)):
         picked = torch.from_numpy(rows).to(labels.device)
-        optimizer.zero_grad()
+        course.optimizer.zero_grad()
         x = encoded.batch([place], picked[None])
         x = _channels_last(augmented_step(x, [rows], [assignment], step, plan.augment)[0])
         weights = torch.ones(len(rows), dtype=x.dtype, device=x.device)
@@ -296,15 +324,8 @@ def train_alone(
                 outputs.to(x.dtype), labels[picked], weights, plan.loss, plan.label_smoothing
             )
         torch.autograd.backward(loss)
-        optimizer.rate = plan.rate(step)
-        optimizer.step()
-        if average is not None:
-            average.update()
-        if step % every == every - 1:
-            advance(every / rounds)
-    advance((rounds % every) / rounds)
-    if average is not None:
-        average.put_in_place()
+        course.update(step)
+    course.finish()
 
 
 @torch.inference_mode()
