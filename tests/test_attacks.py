@@ -135,6 +135,12 @@ def _split(
 def test_exact_auc_counts_ties_half() -> None:
     assert exact_auc(np.array([1.0, 1.0]), np.array([1.0, 0.0])) == 0.75
     assert exact_auc(np.zeros(5), np.zeros(7)) == 0.5
+    rng = np.random.default_rng(8)
+    for members, others in ((70_000, 40_001), (3, 100_000)):  # in pieces, with ties between them
+        first, second = rng.integers(0, 500, members), rng.integers(-20, 480, others)
+        wins = stats.mannwhitneyu(first, second, method="asymptotic").statistic
+        expected = wins / (members * others)
+        assert exact_auc(first / 7, second / 7) == pytest.approx(expected, abs=1e-12)
 
 
 def test_roc_of_constant_scores_is_the_diagonal_in_any_order() -> None:

@@ -22,6 +22,7 @@ REPORTED_FPR = (0.0001, 0.001, 0.01, 0.1)
 REPLICATES = 500
 PATIENT_GROUPS = 100
 BOOTSTRAP_CELLS = 1 << 16
+SCORES_AT_ONCE = 1 << 15
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -60,10 +61,22 @@ class AggregateRoc:
 
 def exact_auc(members: NDArray[np.floating], others: NDArray[np.floating]) -> float:
     """Probability that a member's score exceeds a non-member's, ties half (Mann-Whitney)."""
-    queries, ordered = np.sort(members), np.sort(others)
-    below = np.searchsorted(ordered, queries, side="left").sum(dtype=np.int64)
-    not_above = np.searchsorted(ordered, queries, side="right").sum(dtype=np.int64)
-    return float((below + not_above) / 2 / (members.size * others.size))
+    return _auc_of_sorted(np.sort(members), np.sort(others))
+
+
+def _auc_of_sorted(members: NDArray[np.floating], others: NDArray[np.floating]) -> float:
+    """As :func:`exact_auc`, of scores in ascending order."""
+    wins = 0
+    for start in range(0, members.size, SCORES_AT_ONCE):
+        some = members[start : start + SCORES_AT_ONCE]
+        # All of these members lie above the others before `first` and below those from `last` on.
+        first = int(np.searchsorted(others, some[0], side="left"))
+        last = int(np.searchsorted(others, some[-1], side="right"))
+        near = others[first:last]
+        below = np.searchsorted(near, some, side="left").sum(dtype=np.int64)
+        not_above = np.searchsorted(near, some, side="right").sum(dtype=np.int64)
+        wins += int(below + not_above) + 2 * first * some.size
+    return wins / 2 / (members.size * others.size)
 
 
 def aggregate_roc(
@@ -98,13 +111,15 @@ def aggregate_roc(
     grid = np.array([f for f in FPR_GRID if f * median_out >= 1])
 
     def judge(model: int) -> tuple[float, NDArray[np.float64]]:
-        column = scores(model)
+        column, patient, part = scores(model), layout.patient, group
         kept = np.isfinite(column)
-        column = column[kept]
-        inside = layout.member[:, model][layout.patient[kept]]
+        if not kept.all():
+            column, patient, part = column[kept], patient[kept], part[kept]
+        inside = layout.member[:, model][patient]
         let_go(layout.member)
-        auc = exact_auc(column[inside], column[~inside])
-        return auc, _counts(column, inside, group[kept], groups, grid)
+        others = np.sort(column[~inside])
+        auc = _auc_of_sorted(np.sort(column[inside]), others)
+        return auc, _counts(column, inside, others, part, groups, grid)
 
     aucs, counts = [], []
     for auc, count in in_order(judge, targets):
@@ -158,20 +173,28 @@ def roc_of_attack(
 
 
 def _counts(
-    column: NDArray[np.float64],
+    column: NDArray[np.floating],
     inside: NDArray[np.bool_],
-    group: NDArray[np.int64],
+    others: NDArray[np.floating],
+    group: NDArray[np.integer],
     groups: int,
     grid: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """Records per group, class and score bin, shape (groups, 2, bins); bin 0 holds the highest."""
-    others = np.sort(column[~inside])[::-1]
-    last = np.minimum(np.ceil(grid * others.size).astype(np.int64), others.size) - 1
-    edges = np.unique(others[last])  # ascending
-    place = edges.size - np.searchsorted(edges, column, side="right")
+    """Records per group, class and score bin, shape (groups, 2, bins); bin 0 holds the highest.
+
+    `others` are the scores outside, ascending.
+    """
+    last = np.minimum(np.ceil(grid * others.size).astype(np.int64), others.size)
+    edges = np.unique(others[others.size - last])  # ascending
     bins = grid.size + 1
-    key = (group * 2 + inside) * bins + place
-    return np.bincount(key, minlength=groups * 2 * bins).reshape(groups, 2, bins).astype(float)
+    total = np.zeros(groups * 2 * bins, dtype=np.int64)
+    # In pieces that stay in the cache: whole columns of a large cohort cost twice as much.
+    for start in range(0, column.size, SCORES_AT_ONCE):
+        some = slice(start, start + SCORES_AT_ONCE)
+        place = edges.size - np.searchsorted(edges, column[some], side="right")
+        key = (group[some].astype(np.int64) * 2 + inside[some]) * bins + place
+        total += np.bincount(key, minlength=total.size)
+    return total.reshape(groups, 2, bins).astype(float)
 
 
 def _curves(
