@@ -9,10 +9,8 @@ start of Python included. Real cohorts are found through AUSCULT_DATA.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -20,59 +18,15 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pandas as pd
 
+from benchmarks.processes import CORES, memory_of, on_two_cores, sgemm_peak
 from benchmarks.real import audit_of, write_configuration
 from benchmarks.results import record, table
+from benchmarks.scale import analysis, disk, measure_analysis, measure_disk
 
 COMMAND = "python -m benchmarks.speed"
-CORES = 2
-
-
-def on_two_cores(command: list[str], **settings: str) -> tuple[float, float, str]:
-    """Seconds, peak memory of the largest process in MB, and standard output."""
-    cores = sorted(os.sched_getaffinity(0))[:CORES]
-    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    start = time.perf_counter()
-    done = subprocess.run(
-        command,
-        check=False,
-        capture_output=True,
-        text=True,
-        env=os.environ | settings,
-        preexec_fn=lambda: os.sched_setaffinity(0, cores),
-    )
-    seconds = time.perf_counter() - start
-    if done.returncode:
-        raise SystemExit(f"{' '.join(command)}: {done.stderr[-2000:]}")
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    return seconds, max(peak, before) / 1024, done.stdout
-
-
-def sgemm_peak() -> float:
-    """Sum over both cores of the GFLOP/s of one-thread float32 products of 1024 x 1024."""
-    code = (
-        "import torch, time; torch.set_num_threads(1)\n"
-        "a = torch.randn(1024, 1024); b = a.T.clone()\n"
-        "for _ in range(20): a @ b\n"
-        "t = time.perf_counter()\n"
-        "for _ in range(60): a @ b\n"
-        "print(60 * 2 * 1024**3 / (time.perf_counter() - t) / 1e9)"
-    )
-    cores = sorted(os.sched_getaffinity(0))[:CORES]
-    running = [
-        subprocess.Popen(
-            ["taskset", "-c", str(core), sys.executable, "-c", code],
-            stdout=subprocess.PIPE,
-            text=True,
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
-        )
-        for core in cores
-    ]
-    return sum(float(process.communicate()[0]) for process in running)
 
 
 def training_flops(models: int, hidden: int, batch: int) -> tuple[float, int]:
@@ -273,234 +227,6 @@ def peak(_: Path) -> None:
         + table(["hidden", "batch", "per model", "rate", "share of peak", "at once"], rows)
     )
     record("peak", "Share of the peak while training", f"{COMMAND} peak", text)
-
-
-def simulated_evidence(records: int, models: int) -> Any:  # noqa: ANN401
-    """Evidence of simulated patients with two records each."""
-    from auscult.analysis import Evidence
-    from auscult.design import Design
-    from auscult.parallel import let_go, scratch
-
-    patients = records // 2
-    rng = np.random.default_rng(0)
-    membership = Design(models=models, patients=patients, seed=1).membership()
-    member = membership.reveal()
-    patient = np.repeat(np.arange(patients), 2)
-    shift = rng.uniform(0, 1.5, patients).astype(np.float32)
-    level = rng.normal(size=records).astype(np.float32)
-    signals = scratch((models, records), np.float32)
-    for model in range(models):
-        signals[model] = rng.standard_normal(records, dtype=np.float32) + level
-        signals[model] += np.where(member[model], shift, 0)[patient]
-        let_go(signals)
-        let_go(member)
-    return Evidence(
-        signals=signals,
-        membership=membership,
-        patient_of_record=patient,
-        groups=pd.DataFrame(
-            {"sex": rng.choice(["f", "m"], patients), "age": rng.choice(list("abcdef"), patients)}
-        ),
-        stratum=rng.integers(0, 2, records),
-    )
-
-
-def measure_analysis(records: int, models: int) -> None:
-    """Analyse simulated signals in this process; prints times and peak memory as JSON."""
-    from auscult.analysis import analyse
-    from auscult.attacks.record import RECORD_ATTACKS
-    from auscult.attacks.roc import roc_of_attack
-    from auscult.layout import lay_out
-    from auscult.risk.patients import patient_risk
-
-    evidence = simulated_evidence(records, models)
-    said: dict[str, float] = {}
-    if records <= 1_000_000:
-        start = time.perf_counter()
-        layout = lay_out(evidence.signals, evidence.membership.reveal(), evidence.patient_of_record)
-        said["layout"] = time.perf_counter() - start
-        for attack in RECORD_ATTACKS:
-            if attack.name in ("lira", "rmia"):
-                start = time.perf_counter()
-                roc_of_attack(attack, layout, np.random.default_rng(0))
-                said[attack.name] = time.perf_counter() - start
-        start = time.perf_counter()
-        patient_risk(layout, (0.9,))
-        said["joint"] = time.perf_counter() - start
-        del layout
-    start = time.perf_counter()
-    analyse(evidence, seed=1)
-    said["all"] = time.perf_counter() - start
-    said["peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps(said))
-
-
-def analysis(_: Path) -> None:
-    """Time and memory of the analysis by number of records."""
-    rows = []
-    for records in (100_000, 400_000):
-        command = [sys.executable, "-m", "benchmarks.speed", "--measure", str(records), "200"]
-        said = json.loads(on_two_cores(command, OMP_NUM_THREADS="1")[2])
-        rows.append(
-            [
-                f"{records:,}",
-                *(f"{said[name]:.1f} s" for name in ("layout", "lira", "rmia", "joint", "all")),
-                f"{said['peak_mb']:.0f} MB",
-            ]
-        )
-    moved = 3 * 4 * 400_000 * 200  # signals read, scores written and read, in 32 bits
-    speed, most = moved / said["lira"], bandwidth()
-    text = (
-        "Simulated signals, 200 models, two records per patient, every model a target. LiRA and "
-        "RMIA with ROC and its bootstrap; joint attack with shrinkage; `all` adds the other "
-        "attacks, the null, exposed counts, stability and groups.\n\n"
-        + table(["records", "layout", "LiRA", "RMIA", "joint", "all", "peak memory"], rows)
-        + "\n\n"
-        + naive_slice()
-        + f" LiRA on 400,000 records moves at least {moved / 1e9:.1f} GB, "
-        f"{100 * speed / most:.1f}% of what two cores copy in that time ({most / 1e9:.1f} GB/s): "
-        "sorting and counting for the ROC of every target bounds it, not memory."
-    )
-    record("analysis", "Analysis", f"{COMMAND} analysis", text)
-
-
-def bandwidth() -> float:
-    """Bytes per second that two threads read and write while copying half a gigabyte each."""
-    from concurrent.futures import ThreadPoolExecutor
-
-    source = [np.ones(1 << 26) for _ in range(CORES)]
-    target = [np.empty_like(one) for one in source]
-
-    def copy(place: int) -> None:
-        for _ in range(4):
-            np.copyto(target[place], source[place])
-
-    with ThreadPoolExecutor(CORES) as pool:
-        list(pool.map(copy, range(CORES)))
-        start = time.perf_counter()
-        list(pool.map(copy, range(CORES)))
-    return 4 * 2 * sum(one.nbytes for one in source) / (time.perf_counter() - start)
-
-
-def naive_slice() -> str:
-    """LiRA and RMIA as loops on a slice, against the same slice here."""
-    from scipy.stats import norm
-
-    from auscult.attacks.record import RECORD_ATTACKS
-    from auscult.layout import lay_out
-    from auscult.progress import SILENT
-
-    evidence = simulated_evidence(2000, 200)
-    layout = lay_out(evidence.signals, evidence.membership.reveal(), evidence.patient_of_record)
-    attacks = {attack.name: attack for attack in RECORD_ATTACKS}
-    inside = layout.member[layout.patient]
-    start = time.perf_counter()
-    for row in range(layout.records):
-        x = layout.signals[row].astype(float)
-        for target in range(0, 200, 10):
-            others = np.arange(200) != target
-            a, b = x[others & inside[row]], x[others & ~inside[row]]
-            norm.logpdf(x[target], a.mean(), a.std()) - norm.logpdf(x[target], b.mean(), b.std())
-    slow = (time.perf_counter() - start) * 10
-    start = time.perf_counter()
-    attacks["lira"].score(layout, SILENT)
-    fast = time.perf_counter() - start
-    return (
-        f"LiRA on 2,000 records and 200 targets: {slow:.0f} s by loops over records and targets "
-        f"(every tenth target measured), {fast:.2f} s here: {slow / fast:.0f} times faster."
-    )
-
-
-def measure_disk(records: int, models: int, work: Path) -> None:
-    """Write simulated blocks to a run directory, then make its results; prints times and memory."""
-    from auscult.analysis import AnalysisSettings
-    from auscult.cohort import PatientIds, records_per_patient
-    from auscult.parallel import let_go
-    from auscult.recipes.base import BlockOutputs
-    from auscult.results import Roster, write_results
-    from auscult.store import RunStore, plan_blocks
-
-    evidence = simulated_evidence(records, models)
-    patients = evidence.membership.patients
-    ids = np.char.mod("%d", np.arange(patients))
-    with RunStore.create_or_resume(
-        work / "run",
-        fingerprint={"benchmark": str(records)},
-        configuration=None,
-        blocks=plan_blocks(models, 8),
-        records=records,
-    ) as store:
-        store.write_membership(evidence.membership)
-        for block in store.blocks:
-            values = np.asarray(evidence.signals[list(block.models)])[:, None, :, None]
-            let_go(evidence.signals)
-            store.write_block(block, BlockOutputs(values=values, kind="signal"))
-        groups, patient = evidence.groups, evidence.patient_of_record
-        del evidence, values
-        start = time.perf_counter()
-        roster = Roster(
-            title="simulated",
-            cohort={
-                "source": "simulated",
-                "records": records,
-                "patients": patients,
-                "task": "unknown",
-                "classes": [],
-                "records_per_patient": records_per_patient(patient),
-                "groups": list(groups.columns),
-                "left_out": [],
-                "notes": [],
-            },
-            recipe=None,
-            patient_of_record=patient,
-            patient_ids=PatientIds(ids),
-            record_rows=np.arange(records),
-            groups=groups,
-        )
-        write_results(store, roster, seed=1, settings=AnalysisSettings())
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps({"all": time.perf_counter() - start, "peak_mb": peak}))
-
-
-def disk(work: Path) -> None:
-    """Ten million records: blocks on disk to results, memory bounded, time linear in records."""
-    rows, seconds = [], []
-    sizes = (1_000_000, 2_500_000, 10_000_000)
-    for records in sizes:
-        with tempfile.TemporaryDirectory(dir=work) as folder:
-            command = [sys.executable, "-m", "benchmarks.speed", "--disk", str(records), "64"]
-            said = json.loads(
-                on_two_cores([*command, "--work", folder], OMP_NUM_THREADS="1", TMPDIR=folder)[2]
-            )
-        seconds.append(said["all"])
-        rows.append([f"{records:,}", f"{said['all']:.0f} s", f"{said['peak_mb']:.0f} MB"])
-    slope, offset = np.polyfit(sizes, seconds, 1)
-    text = (
-        "Simulated signals, 64 models, two records per patient, as blocks of a run directory: "
-        "verified, analysed and reported. Arrays beyond 256 MB lie in temporary files.\n\n"
-        + table(["records", "blocks to report", "peak memory"], rows)
-        + f"\n\nFit: {offset:.0f} s + {1e6 * slope:.1f} s per million records; it misses the "
-        "times by "
-        + ", ".join(
-            f"{100 * (offset + slope * size) / took - 100:+.0f}%"
-            for size, took in zip(sizes, seconds, strict=True)
-        )
-        + "."
-    )
-    record("disk", "Ten million records", f"{COMMAND} disk", text)
-
-
-def memory_of(process: int) -> int:
-    """Bytes held by a process and all that descend from it, shared pages counted once."""
-    total, waiting = 0, [str(process)]
-    while waiting:
-        one = Path("/proc", waiting.pop())
-        with contextlib.suppress(OSError):
-            for thread in (one / "task").iterdir():
-                waiting += (thread / "children").read_text().split()
-            text = (one / "smaps_rollup").read_text()
-            total += sum(int(x.split()[1]) for x in text.splitlines() if x.startswith("Pss:"))
-    return 1024 * total
 
 
 def told(configuration: Path) -> None:

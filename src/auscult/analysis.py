@@ -159,7 +159,7 @@ def analyse(
         )
     wanted = tuple(sorted({*THRESHOLDS, *SURVIVAL_GRID}))
     progress.start("Patients", 2.5 * layout.patients)
-    risk, records = patient_risk(layout, (0.9,), progress, counted=wanted)
+    risk, records = patient_risk(layout, (0.9,), progress, counted=wanted, by_record=True)
     null = null_risk(layout, wanted, generator(seed, Stage.NULL), progress)
     halves = half_aucs(layout, generator(seed, Stage.SPLIT_HALF))
     progress.finish()

@@ -148,7 +148,7 @@ def patient_risk(
     progress: Progress = SILENT,
     *,
     counted: tuple[float, ...] = (),
-    by_record: bool = True,
+    by_record: bool = False,
     centring: Centring | None = None,
 ) -> tuple[PatientRisk, RecordRisk]:
     """Run the joint attack and shrink its results.
@@ -276,7 +276,7 @@ def null_risk(
     progress: Progress = SILENT,
 ) -> Null:
     """Run the joint attack with each patient's membership permuted over the models."""
-    risk, _ = patient_risk(permuted(layout, rng), (), progress, counted=counted, by_record=False)
+    risk, _ = patient_risk(permuted(layout, rng), (), progress, counted=counted)
     return Null(auc_raw=risk.auc_raw, study_max_auc=risk.study_max_auc, above=risk.posterior.above)
 
 
