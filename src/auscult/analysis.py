@@ -25,16 +25,18 @@ from auscult.parallel import in_order, let_go
 from auscult.progress import SILENT, Progress
 from auscult.protection.promise import promise
 from auscult.randomness import Stage, generator
+from auscult.risk.estimate import Estimate
 from auscult.risk.exposed import REPLICATES, exposed
 from auscult.risk.patients import (
     Null,
     PatientRisk,
-    RecordRisk,
     null_mean,
     null_risk,
     patient_risk,
 )
+from auscult.risk.prior import Shape
 from auscult.risk.shrinkage import Covariates, shrink
+from auscult.risk.signs import RecordRisk
 from auscult.risk.stability import half_aucs, planning, stability
 
 THRESHOLDS = (0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
@@ -159,7 +161,7 @@ def analyse(
         )
     wanted = tuple(sorted({*THRESHOLDS, *SURVIVAL_GRID}))
     progress.start("Patients", 2.5 * layout.patients)
-    risk, records = patient_risk(layout, (0.9,), progress, counted=wanted, by_record=True)
+    risk, records = patient_risk(layout, (0.9,), progress, numbered=wanted, by_record=True)
     null = null_risk(layout, wanted, generator(seed, Stage.NULL), progress)
     halves = half_aucs(layout, generator(seed, Stage.SPLIT_HALF))
     progress.finish()
@@ -190,8 +192,11 @@ def analyse(
             layout, risk, evidence.dp, seed=seed, smallest_cell=settings.smallest_cell
         )
     patient_rows = _patient_rows(layout, risk)
+    shapes = risk.posterior.shapes
     del risk, null, halves
-    return Findings(summary=summary, patients=patient_rows, records=_record_rows(layout, records))
+    return Findings(
+        summary=summary, patients=patient_rows, records=_record_rows(layout, records, shapes)
+    )
 
 
 def _check(evidence: Evidence) -> None:
@@ -425,16 +430,15 @@ def _patient_rows(layout: Layout, risk: PatientRisk) -> pd.DataFrame:
     )
 
 
-def _record_rows(layout: Layout, records: RecordRisk) -> pd.DataFrame:
+def _record_rows(layout: Layout, records: RecordRisk, shapes: dict[Shape, float]) -> pd.DataFrame:
     """Shrunken AUC of every record on its own, in the cohort's order."""
-    effect = records.effect
-    covariates = Covariates(
-        values=records.covariates,
-        coupled=1,
-        coupling=-2 * effect.b * effect.middle,
+    signs = records.signs
+    posterior = shrink(
+        Estimate.of(records.counted),
+        Covariates(values=signs.values, coupling=signs.coupling),
+        shapes=shapes,
     )
-    posterior = shrink(effect, covariates)
-    let_go(records.covariates)
+    let_go(signs.values)
     columns = {
         "patient": layout.patient,
         "auc": posterior.mean,

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from auscult.attacks.joint import JointAttack, PatientScores, auc_in_folds, tuned
+from auscult.attacks.joint import JointAttack, PatientScores, tuned
 from auscult.attacks.roc import exact_auc
 from auscult.cohort import record_bands
 from auscult.exposure.calibration import GROUPS, calibrate, terms_of
@@ -22,20 +22,24 @@ from auscult.layout import Centring, Deal, Layout
 from auscult.parallel import in_order
 from auscult.randomness import Stage, generator
 from auscult.risk.calibration import calibration_error
-from auscult.risk.effect import effect_in_folds, effect_of_ranks
+from auscult.risk.counting import Counted, placements
+from auscult.risk.estimate import Estimate
 from auscult.risk.exposed import exposed
 from auscult.risk.patients import (
     PatientRisk,
+    chosen_for_views,
+    count_patients,
     covariates_of,
     permuted,
-    record_risk,
+    views_of,
+    worth,
 )
 from auscult.risk.shrinkage import shrink
+from auscult.risk.signs import NormalScores, Signs, Views, signs_of
 
 EXPOSED = (0.7, 0.9)
 FEWEST_OF_A_BAND = 50
 MOST_POINTS = 200_000
-MOST_TIED = 0.02
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,8 +49,6 @@ class How:
     Attributes
     ----------
     references : int or "all"
-    discrete : bool
-        Whether signals may be few and tied; the effect is then taken from ranks.
     signed : bool
         Whether membership may lower a signal (as on other records of a patient, whose truth may be
         another): the score is then the calibrated ratio, which learns the sign from other models.
@@ -55,7 +57,6 @@ class How:
     """
 
     references: int | str
-    discrete: bool
     signed: bool
     seed: int
 
@@ -120,7 +121,10 @@ class _Scored:
     joint: JointAttack
     centring: Centring
     scores: PatientScores
-    average: NDArray[np.float64]  # of the records' covariates, (patients, 2)
+    counted: Counted  # (patients,)
+    signs: Signs  # (patients, 2)
+    views: Views  # of the chosen patients
+    chosen: NDArray[np.bool_]  # (patients,)
 
 
 def attack(layout: Layout, how: How) -> Attacked:
@@ -134,7 +138,7 @@ def attack(layout: Layout, how: How) -> Attacked:
     """
     scored = _scored(layout, how)
     evidence = evidence_of(layout, scored.scores, how.seed)
-    risk = _risk(layout, how, scored, evidence if how.signed else None)
+    risk = _risk(layout, scored, evidence if how.signed else None)
     return Attacked(risk=risk, evidence=evidence)
 
 
@@ -143,7 +147,7 @@ def null_of(layout: Layout, how: How) -> PatientRisk:
     again = permuted(layout, generator(how.seed, Stage.NULL))
     scored = _scored(again, how)
     evidence = evidence_of(again, scored.scores, how.seed) if how.signed else None
-    return _risk(again, how, scored, evidence)
+    return _risk(again, scored, evidence)
 
 
 def _scored(layout: Layout, how: How) -> _Scored:
@@ -154,53 +158,56 @@ def _scored(layout: Layout, how: How) -> _Scored:
     if not isinstance(how.references, str):
         few = few_references(layout, centring.apply(layout), how.references, how.seed)
 
-    def score(place: tuple[slice, slice, Layout]) -> tuple[PatientScores, NDArray[np.float64]]:
+    normal = NormalScores(layout, centring)
+
+    chosen = chosen_for_views(layout)
+
+    def score(place: tuple[slice, slice, Layout]) -> tuple[PatientScores, Counted, Signs, Views]:
         here, _, part = place
         signals = centring.apply(part)
         scores = joint.score(part, signals) if few is None else _taken(few, here)
-        return scores, record_risk(part, signals).averages(part)
+        counted, influence = count_patients(part, signals, scores, whole=few is None)
+        normal_scores = normal.of(signals)
+        signs = signs_of(part, normal_scores, influence).averages(part)
+        return scores, counted, signs, views_of(part, normal_scores, scores, chosen[here])
 
     found = list(in_order(score, layout.parts()))
     return _Scored(
         joint=joint,
         centring=centring,
         scores=_joined_scores([one[0] for one in found]),
-        average=np.concatenate([one[1] for one in found]),
+        counted=Counted.joined([one[1] for one in found]),
+        signs=Signs.joined([one[2] for one in found]),
+        views=Views.joined([one[3] for one in found]),
+        chosen=chosen,
     )
 
 
-def _risk(layout: Layout, how: How, scored: _Scored, evidence: Evidence | None) -> PatientRisk:
+def _risk(layout: Layout, scored: _Scored, evidence: Evidence | None) -> PatientRisk:
     """Each patient's AUC, from scores or, where given, from calibrated ratios."""
-    values, weight = scored.scores.values, scored.scores.deal.weight
+    counted = scored.counted
     if evidence is not None:
-        values = values.copy()
+        values = scored.scores.values.copy()
         values[_points(scored.scores)] = evidence.order[0]
-    ranked = how.signed or (how.discrete and _tied(values, weight) > MOST_TIED)
-    effect = (effect_of_ranks if ranked else effect_in_folds)(values, weight)
-    covariates = covariates_of(layout, scored.average, effect)
-    raw = auc_in_folds(values, weight)
+        counted = placements(values, scored.scores.deal.weight).counted
+    estimate = Estimate.of(counted)
+    covariates = covariates_of(layout, scored.signs)
+    shapes = worth(layout, scored.chosen, scored.views, estimate.law)
     return PatientRisk(
         attack=scored.joint,
         centring=scored.centring,
-        auc_raw=raw,
+        auc_raw=counted.auc,
         tpr_raw={},
-        effect=effect,
+        estimate=estimate,
         covariates=covariates,
-        posterior=shrink(effect, covariates, EXPOSED),
-        study_max_auc=raw,
+        posterior=shrink(estimate, covariates, EXPOSED, shapes=shapes),
+        study_max_auc=counted.auc,
     )
 
 
 def _points(scores: PatientScores) -> NDArray[np.bool_]:
     """Which places of the scores are points of the evidence."""
     return (scores.deal.weight > 0) & np.isfinite(scores.values)
-
-
-def _tied(values: NDArray[np.float64], weight: NDArray[np.float64]) -> float:
-    """Share of pairs of an IN and an OUT model with equal scores, over all patients."""
-    pairs = weight[:, :, 1, :, None] * weight[:, :, 0, None, :]
-    same = (values[:, :, 1, :, None] == values[:, :, 0, None, :]) * pairs
-    return float(same.sum() / max(float(pairs.sum()), 1.0))
 
 
 def evidence_of(layout: Layout, scores: PatientScores, seed: int) -> Evidence:

@@ -275,7 +275,6 @@ def _fill(
     """Attack a cell, write what it finds into its entry, return the patients' AUCs."""
     how = How(
         references=cell.references,
-        discrete=not cell.access.continuous,
         signed=cell.known.name == OTHER_RECORDS,
         seed=seed,
     )

@@ -6,7 +6,7 @@ the patients it leaves exposed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -15,24 +15,21 @@ from numpy.typing import NDArray
 from auscult.access import Access, access_signals, answers_seen, served
 from auscult.design import Membership
 from auscult.layout import Layout, lay_out
-from auscult.parallel import in_order, let_go
 from auscult.progress import SILENT, Progress
 from auscult.randomness import Stage, generator
-from auscult.risk.effect import Effect, effect_of_ranks, joined
 from auscult.risk.exposed import (
     REPLICATES,
     SMOOTHING_ERROR,
     prior_errors,
     sample_for_replicates,
+    table_of,
 )
 from auscult.risk.patients import PatientRisk, patient_risk, permuted
-from auscult.risk.shrinkage import shrink
 from auscult.signals import signals_from_outputs
 from auscult.store import Outputs
 from auscult.utility import UtilityPerModel, utility_per_model
 
 THRESHOLDS = (0.8, 0.9, 0.95)
-MOST_TIED = 0.1
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -96,8 +93,6 @@ class Assessment:
     null_mean : float
     errors : float64 array, shape (replicates, thresholds)
         How far off the share above each threshold is when the prior is learned again.
-    ranks : bool
-        Whether effects come from ranks, because outputs take few values.
     """
 
     layout: Layout
@@ -105,14 +100,12 @@ class Assessment:
     null: dict[float, float]
     null_mean: float
     errors: NDArray[np.float64]
-    ranks: bool
 
 
 def assess(
     signals: NDArray[np.floating],
     subject: Subject,
     *,
-    ranks: bool | None = False,
     progress: Progress = SILENT,
 ) -> Assessment:
     """Attack the patients and shrink the results.
@@ -121,33 +114,24 @@ def assess(
     ----------
     signals : float array, shape (models, records)
     subject : Subject
-    ranks : bool or None
-        Take effects from ranks; None where ties are many.
     progress : Progress
         Advanced by two per patient.
     """
-    return assess_layout(subject.lay_out(signals), subject.seed, ranks=ranks, progress=progress)
+    return assess_layout(subject.lay_out(signals), subject.seed, progress=progress)
 
 
-def assess_layout(
-    layout: Layout, seed: int, *, ranks: bool | None = False, progress: Progress = SILENT
-) -> Assessment:
+def assess_layout(layout: Layout, seed: int, *, progress: Progress = SILENT) -> Assessment:
     """The same from signals that are laid out; see :func:`assess`."""
     risk, _ = patient_risk(layout, THRESHOLDS, progress)
     shuffled = permuted(layout, generator(seed, Stage.NULL))
     null, _ = patient_risk(shuffled, THRESHOLDS, progress)
-    if ranks is None:
-        ranks = share_of_ties(layout) > MOST_TIED
-    if ranks:
-        risk, null = ranked(layout, risk), ranked(shuffled, null)
-    usable = np.isfinite(null.effect.d)
+    usable = null.estimate.usable
     return Assessment(
         layout=layout,
         risk=risk,
         null={t: null.posterior.above[t].mean for t in THRESHOLDS},
         null_mean=float(null.auc_raw[usable].mean()),
         errors=_errors(risk, seed),
-        ranks=ranks,
     )
 
 
@@ -157,7 +141,7 @@ def _errors(risk: PatientRisk, seed: int) -> NDArray[np.float64]:
     Replicates of one seed and number of patients resample the same patients, whatever the risk, so
     that errors of two assessments can be paired.
     """
-    usable = np.flatnonzero(np.isfinite(risk.effect.d))
+    usable = np.flatnonzero(risk.estimate.usable)
     kept = sample_for_replicates(usable)
     rng = generator(seed, Stage.PROTECTION)
     rows = [np.sort(rng.integers(0, kept.size, kept.size)) for _ in range(REPLICATES)]
@@ -170,7 +154,8 @@ def _errors(risk: PatientRisk, seed: int) -> NDArray[np.float64]:
         for c, r in zip(np.minimum(chosen, len(shapes) - 1).tolist(), rows, strict=True)
     ]
     scale = SMOOTHING_ERROR * np.sqrt(kept.size / usable.size)
-    return np.asarray(scale * prior_errors(risk, kept, THRESHOLDS, draws))
+    weights = risk.posterior.shapes
+    return np.asarray(scale * prior_errors(table_of(risk, kept), weights, THRESHOLDS, draws))
 
 
 def signals_of(
@@ -207,45 +192,4 @@ def utility_of(outputs: Outputs, subject: Subject) -> UtilityPerModel | None:
         smallest_cell=subject.smallest_cell,
         queries=subject.queries,
         withheld=subject.withheld,
-    )
-
-
-def share_of_ties(layout: Layout, most: int = 2000) -> float:
-    """Share of the pairs of an IN and an OUT model that give a record the same signal, on average.
-
-    Taken over at most so many records, evenly spaced.
-    """
-    rows = np.unique(np.linspace(0, layout.records - 1, min(most, layout.records)).astype(int))
-    tied = []
-    for row in rows:
-        inside = layout.member[layout.patient[row]]
-        values, codes = np.unique(layout.signals[row], return_inverse=True)
-        ones = np.bincount(codes[inside], minlength=values.size)
-        zeros = np.bincount(codes[~inside], minlength=values.size)
-        pairs = ones.sum() * zeros.sum()
-        if pairs:
-            tied.append(float((ones * zeros).sum() / pairs))
-    return float(np.mean(tied)) if tied else 0.0
-
-
-def ranked(layout: Layout, risk: PatientRisk) -> PatientRisk:
-    """The same risk with effects that come from ranks.
-
-    Where outputs take few values (labels, one digit) scores are far from normal and the AUC that
-    their standardised difference means is too large. Here the effect is the AUC itself, ties
-    counting half, on the scale of normal scores.
-    """
-
-    def work(place: tuple[slice, slice, Layout]) -> Effect:
-        scores = risk.attack.score(place[2], risk.centring.apply(place[2]))
-        let_go(layout.signals)
-        return effect_of_ranks(scores.values, scores.deal.weight)
-
-    effect = joined(list(in_order(work, layout.parts())))
-    covariates = replace(risk.covariates, coupling=np.zeros_like(risk.covariates.coupling))
-    return replace(
-        risk,
-        effect=effect,
-        covariates=covariates,
-        posterior=shrink(effect, covariates, tuple(risk.posterior.tails)),
     )

@@ -56,7 +56,6 @@ UNPAIRED_METHOD = (
     "independent counts, mean AUCs patient by patient."
 )
 WELCH = "Difference of the means over each run's own models, 95% interval after Welch."
-RANKS = "outputs take few values: AUCs from ranks, before as after"
 FEW_MODELS = 4
 
 
@@ -122,7 +121,7 @@ def entry(
         **utilities(before.utility, after.utility, compared),
         **promised(after, subject),
         "parameters": after.facts.get("parameters"),
-        "method": METHOD + (f" Here {RANKS}." if after.risk.ranks else ""),
+        "method": METHOD,
         "notes": notes,
         "recommended": False,
     }
@@ -146,7 +145,8 @@ def promised(after: Side, subject: Subject) -> dict[str, Any]:
 def counted(counts: dict[float, Counts], after: Assessment) -> dict[str, Any]:
     """The parts of an entry that count exposed patients."""
     main = counts[HEADLINE]
-    p = after.risk.effect.take(np.isfinite(after.risk.effect.d)).p_above(HEADLINE)
+    estimate = after.risk.estimate
+    p = estimate.take(estimate.usable).p_above(HEADLINE)
     return {
         "exposed": {
             str(t): one.after.as_dict() | {"null": after.null[t]} for t, one in counts.items()

@@ -24,7 +24,7 @@ from auscult.layout import Layout
 from auscult.parallel import in_order, let_go
 from auscult.protection.assessment import THRESHOLDS, Assessment
 from auscult.randomness import Stage, generator
-from auscult.risk.effect import Effect
+from auscult.risk import estimate as counts
 from auscult.risk.exposed import count_interval
 
 DRAWS = 4000
@@ -138,7 +138,7 @@ def exposed_counts(
     compared : int
         Number of protections that a reader chooses from.
     """
-    patients = int(np.isfinite(before.risk.effect.d).sum())
+    patients = int(before.risk.estimate.usable.sum())
     return {
         t: counts_from(one, patients, seed=seed, compared=compared)
         for t, one in moments(before, after, noise).items()
@@ -159,9 +159,9 @@ class Moments:
 def moments(before: Assessment, after: Assessment, noise: float) -> dict[float, Moments]:
     """Numbers of exposed patients and their errors, at each threshold; see the module."""
     first, second = before.risk, after.risk
-    usable = np.isfinite(first.effect.d) & np.isfinite(second.effect.d)
+    usable = first.estimate.usable & second.estimate.usable
     n = int(usable.sum())
-    correlation = posterior_correlation(first.effect, second.effect, usable, noise)
+    correlation = posterior_correlation(first.estimate, second.estimate, usable, noise)
     found = {}
     for place, threshold in enumerate(THRESHOLDS):
         p, q = (side.posterior.tails[threshold][usable] for side in (first, second))
@@ -179,7 +179,7 @@ def moments(before: Assessment, after: Assessment, noise: float) -> dict[float, 
 
 def exposed_alone(side: Assessment) -> dict[float, Estimate]:
     """Exposed patients under one recipe, at each threshold."""
-    patients = int(np.isfinite(side.risk.effect.d).sum())
+    patients = int(side.risk.estimate.usable.sum())
     return {
         t: _interval(one.before, one.variance_before, patients)
         for t, one in moments(side, side, 0.0).items()
@@ -240,7 +240,7 @@ def counts_from(one: Moments, patients: int, *, seed: int, compared: int = 1) ->
 
 
 def posterior_correlation(
-    before: Effect, after: Effect, usable: NDArray[np.bool_], noise: float
+    before: counts.Estimate, after: counts.Estimate, usable: NDArray[np.bool_], noise: float
 ) -> NDArray[np.float64]:
     """Correlation of a patient's two true effects given both estimates, shape (usable patients,).
 
@@ -248,7 +248,7 @@ def posterior_correlation(
     effects is that of the estimates less that of the noise.
     """
     first, second = before.take(usable), after.take(usable)
-    x, y = first.middle, second.middle
+    x, y = first.d, second.d
     noise = float(np.clip(noise, -LARGEST, LARGEST))
     s11, s22 = first.variance, second.variance
     s12 = noise * np.sqrt(s11 * s22)

@@ -191,9 +191,7 @@ def _above(risk: PatientRisk, here: NDArray[np.bool_], bound: float, patients: i
     """Patients whose own AUC is above the bound, with an error shared by all of them."""
     if bound >= 1 - 1e-9:
         return 0
-    # The binormal AUC and the counted one must both be above: signals need not be normal.
-    sure = risk.effect.p_above(bound)[here] < DEFECT_ERROR / patients
-    return int((sure & (risk.auc_raw[here] > bound)).sum())
+    return int((risk.estimate.p_above(bound)[here] < DEFECT_ERROR / patients).sum())
 
 
 def _shown(epsilon: object) -> str:

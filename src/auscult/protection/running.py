@@ -12,7 +12,7 @@ import json
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,6 @@ from auscult.errors import ConfigError, RecipeError, StoreError
 from auscult.files import write_bytes
 from auscult.progress import Progress
 from auscult.protection.assessment import (
-    Assessment,
     Subject,
     answers_to,
     assess,
@@ -284,7 +283,6 @@ def audit_variants(
         facts=outputs.facts,
         models=models,
     )
-    by_ranks: list[Assessment] = []
     entries: list[dict[str, Any]] = []
     points: list[dict[str, Any]] = []
     for plan in found:
@@ -322,26 +320,16 @@ def audit_variants(
                 progress.advance(2 * cohort.patients)
             else:
                 side = Side(
-                    risk=assess(
-                        seen,
-                        subject,
-                        ranks=None if plan.variant.access else False,
-                        progress=progress,
-                    ),
+                    risk=assess(seen, subject, progress=progress),
                     utility=utility_of(handed, subject),
                     facts=own.facts,
                     models=models,
                 )
-                before = base
-                if side.risk.ranks:
-                    if not by_ranks:
-                        by_ranks.append(assess(signals, subject, ranks=True))
-                    before = replace(base, risk=by_ranks[0])
                 one = entry(
                     name=plan.name,
                     kind=plan.variant.kind,
                     change=plan.change,
-                    before=before,
+                    before=base,
                     after=side,
                     subject=subject,
                     compared=_compared(found),

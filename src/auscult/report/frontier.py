@@ -281,18 +281,6 @@ def _risk_notes(entries: tuple[Part, ...]) -> tuple[str, ...]:
         ),
         *_methods(entries),
     ]
-    different = [
-        f"{number}: {expected(before.number('estimate'))} "
-        f"({count_interval(before.number('low'), before.number('high'))})"
-        for number, part in enumerate(entries, start=1)
-        if " ranks" in part.text("method")
-        and (before := part.part("exposed_before").part("0.9")).number("estimate") is not None
-    ]
-    if different:
-        notes.append(
-            "Where ranks are used, exposed patients without protection are counted the same way: "
-            f"{'; '.join(different)}."
-        )
     return tuple(note for note in notes if note)
 
 

@@ -18,8 +18,8 @@ from scipy.special import gammaincinv, ndtri
 from auscult.parallel import in_order
 from auscult.progress import SILENT, Progress
 from auscult.risk.patients import PatientRisk
-from auscult.risk.prior import ROUGH_ITERATIONS, LikelihoodTable, Shape, heaviest
-from auscult.risk.shrinkage import predict_centre
+from auscult.risk.prior import ROUGH_ITERATIONS, Likelihoods, Shape
+from auscult.risk.shrinkage import sign_of
 
 FALSE_DISCOVERY_RATE = 0.05
 REPLICATES = 40
@@ -74,9 +74,9 @@ def exposed(
     progress : Progress
         Advanced by one per replicate of the bootstrap.
     """
-    usable = np.isfinite(risk.effect.d)
+    usable = risk.estimate.usable
     patients = int(usable.sum())
-    spread = _spread_of_prior(risk, usable, thresholds, rng, progress)
+    spread, plausible = _learned_again(risk, usable, thresholds, rng, progress)
     result = []
     for number, threshold in enumerate(thresholds):
         above = risk.posterior.above[threshold]
@@ -84,7 +84,9 @@ def exposed(
         error = SMOOTHING_ERROR * patients * spread[number]
         variance = above.variance + error**2
         low, high = count_interval(estimate, variance, patients)
-        p = risk.effect.take(usable).p_above(threshold)
+        also = np.round(patients * plausible[:, number])
+        low, high = min([low, *also]), max([high, *also])
+        p = risk.estimate.take(usable).p_above(threshold)
         result.append(
             Exposed(
                 threshold=threshold,
@@ -114,17 +116,23 @@ def adjusted(p: NDArray[np.float64]) -> NDArray[np.float64]:
     return q
 
 
-def _spread_of_prior(
+def _learned_again(
     risk: PatientRisk,
     usable: NDArray[np.bool_],
     thresholds: tuple[float, ...],
     rng: np.random.Generator,
     progress: Progress,
-) -> NDArray[np.float64]:
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Typical error of the share above each threshold that comes from learning the prior.
 
-    Each replicate learns it from resampled patients, in a shape drawn by its likelihood, and is
-    compared with what is reported.
+    Each replicate learns it from resampled patients, in a shape drawn by its weight, and is
+    compared with what is reported. Besides, the shares that narrower priors give which the counts
+    do not refute.
+
+    Returns
+    -------
+    error : float64 array, shape (thresholds,)
+    plausible : float64 array, shape (priors, thresholds)
     """
     kept = np.flatnonzero(usable)
     patients = kept.size
@@ -138,9 +146,18 @@ def _spread_of_prior(
         )
         for _ in range(REPLICATES)
     ]
-    error = prior_errors(risk, kept, thresholds, draws, progress)
+    table = table_of(risk, kept)
+    error = prior_errors(table, weights, thresholds, draws, progress)
+    learned = [(w, table.fit(shape, iterations=ROUGH_ITERATIONS)) for shape, w in weights.items()]
+    plausible = table.plausible_shares(learned, ndtri(np.array(thresholds)))
     # A prior learned from all patients varies less than one learned from the sample.
-    return np.asarray(np.sqrt((error**2).mean(axis=0) * kept.size / patients))
+    return np.asarray(np.sqrt((error**2).mean(axis=0) * kept.size / patients)), plausible
+
+
+def table_of(risk: PatientRisk, kept: NDArray[np.int64]) -> Likelihoods:
+    """Likelihoods of some patients, from which priors are learned."""
+    estimate = risk.estimate.take(kept)
+    return Likelihoods(estimate, sign_of(estimate, risk.covariates.take(kept)))
 
 
 def sample_for_replicates(kept: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -151,8 +168,8 @@ def sample_for_replicates(kept: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def prior_errors(
-    risk: PatientRisk,
-    kept: NDArray[np.int64],
+    table: Likelihoods,
+    weights: dict[Shape, float],
     thresholds: tuple[float, ...],
     draws: Sequence[tuple[Shape, NDArray[np.int64]]],
     progress: Progress = SILENT,
@@ -161,39 +178,29 @@ def prior_errors(
 
     Parameters
     ----------
-    risk : PatientRisk
-    kept : int64 array
-        Patients from whom priors are learned.
+    table : Likelihoods
+        Of the patients from whom priors are learned.
+    weights : dict of Shape to float
     thresholds : tuple of float
     draws : sequence of (Shape, int64 array)
-        Shape of the prior and places in `kept`, one pair per replicate.
+        Shape of the prior and rows of the table, one pair per replicate.
     progress : Progress
         Advanced by one per replicate.
 
     Returns
     -------
     float64 array, shape (replicates, thresholds)
-        Less what all of `kept` give in the heaviest shape.
+        Less what all patients give under the weighed shapes.
     """
-    effect, covariates = risk.effect.take(kept), risk.covariates.take(kept)
-    centre = predict_centre(effect, covariates)
-    settled_shape = heaviest(risk.posterior.shapes)
-    pulls = {settled_shape.pull, *(shape.pull for shape, _ in draws)}
-    tables = {pull: LikelihoodTable(effect, centre, pull) for pull in sorted(pulls)}
     levels = ndtri(np.array(thresholds))
 
-    def learn(shape: Shape, rows: NDArray[np.int64] | None) -> NDArray[np.float64]:
-        table = tables[shape.pull]
-        prior = table.fit(shape, rows, iterations=ROUGH_ITERATIONS)
-        return table.shares_above(prior, levels)
+    def learn(draw: tuple[Shape, NDArray[np.int64] | None]) -> NDArray[np.float64]:
+        prior = table.fit(*draw, iterations=ROUGH_ITERATIONS)
+        return table.shares_above([(1.0, prior)], levels)
 
-    settled = learn(settled_shape, None)
-
-    def replicate(draw: tuple[Shape, NDArray[np.int64]]) -> NDArray[np.float64]:
-        return learn(*draw)
-
+    settled = sum(weight * learn((shape, None)) for shape, weight in weights.items())
     shares = []
-    for share in in_order(replicate, draws):
+    for share in in_order(learn, draws):
         shares.append(share)
         progress.advance()
     return np.asarray(np.stack(shares) - settled)
@@ -216,7 +223,7 @@ def count_interval(estimate: float, variance: float, patients: int) -> tuple[flo
 
 
 def _gamma_interval(mean: float, variance: float) -> tuple[float, float]:
-    if mean <= 0 or variance <= 0:
+    if mean <= 1e-9 or variance <= 0:
         return mean, mean
     shape, scale = mean**2 / variance, variance / mean
     low = scale * gammaincinv(shape, 0.025)

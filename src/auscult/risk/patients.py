@@ -3,58 +3,33 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtr
 
-from auscult.attacks.joint import JointAttack, auc_in_folds, joint_scores, tuned
+from auscult.attacks.joint import JointAttack, PatientScores, auc_in_folds, joint_scores, tuned
 from auscult.layout import Centring, Layout, take_patients
 from auscult.parallel import in_order, let_go, scratch
 from auscult.progress import SILENT, Progress
-from auscult.risk.effect import Effect, effect_in_folds, effect_of_samples
-from auscult.risk.shrinkage import Above, Covariates, Posterior, shrink
+from auscult.risk.counting import Counted, placements
+from auscult.risk.estimate import Estimate, NoiseLaw
+from auscult.risk.prior import Shape
+from auscult.risk.shrinkage import Above, Covariates, Posterior, shrink, worth_of_signs
+from auscult.risk.signs import (
+    NormalScores,
+    RecordRisk,
+    Signs,
+    Views,
+    by_model,
+    record_risk,
+    signs_of,
+    study_auc,
+    whole_places,
+)
 
 MOST_CLASSES = 5
+MOST_FOR_VIEWS = 4000
 PATIENT_FPR = (0.01, 0.1)
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class RecordRisk:
-    """Each record on its own, over all models.
-
-    Attributes
-    ----------
-    effect : Effect
-        Shape (records,), rows in the layout's order.
-    covariates : float64 array, shape (records, 2)
-        Mean of the IN and OUT means, and log of the within-class variance.
-    """
-
-    effect: Effect
-    covariates: NDArray[np.float64]
-
-    @classmethod
-    def empty(cls, n: int) -> Self:
-        """Room for `n` records, to be put in part by part."""
-        room = scratch((5, n), np.float64)
-        return cls(effect=Effect(d=room[0], a=room[1], b=room[2]), covariates=room[3:].T)
-
-    def put(self, rows: slice, part: RecordRisk) -> None:
-        """Put risks in their place."""
-        self.effect.put(rows, part.effect)
-        self.covariates[rows] = part.covariates
-        let_go(self.covariates)
-
-    def averages(self, layout: Layout) -> NDArray[np.float64]:
-        """Mean of the covariates over each patient's records, shape (patients, 2)."""
-        return np.asarray(np.add.reduceat(self.covariates, layout.first) / layout.count[:, None])
-
-    @property
-    def study_auc(self) -> NDArray[np.float64]:
-        """Binormal AUC per record, as the study has it, shape (records,)."""
-        return np.asarray(ndtr(self.effect.d))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -70,7 +45,7 @@ class PatientRisk:
     tpr_raw : dict of float to float64 array, shape (patients,)
         TPR counted on held-out models at each false positive rate; NaN where a patient is OUT of
         too few models to count it.
-    effect : Effect
+    estimate : Estimate
         Shape (patients,).
     covariates : Covariates
         Shape (patients, covariates).
@@ -85,7 +60,7 @@ class PatientRisk:
     centring: Centring
     auc_raw: NDArray[np.float64]
     tpr_raw: dict[float, NDArray[np.float64]]
-    effect: Effect
+    estimate: Estimate
     covariates: Covariates
     posterior: Posterior
     study_max_auc: NDArray[np.float64]
@@ -107,47 +82,12 @@ class Null:
     above: dict[float, Above]
 
 
-def record_risk(layout: Layout, signals: NDArray[np.floating]) -> RecordRisk:
-    """Effect of every record over all models, from signals of shape (records, models)."""
-    x = signals.astype(np.float64)
-    inside = layout.member[layout.patient]
-    outside = ~inside
-    if layout.used is not None:
-        inside, outside = (mask & layout.used[layout.patient] for mask in (inside, outside))
-    mean, variance, number = [], [], []
-    for mask in (inside, outside):
-        count = mask.sum(axis=1)
-        total = np.maximum(count, 1)
-        m = np.einsum("nm,nm->n", x, mask) / total
-        number.append(count.astype(np.float64))
-        mean.append(m)
-        deviation = x - m[:, None]
-        scatter = np.einsum("nm,nm,nm->n", deviation, deviation, mask)
-        variance.append(scatter / np.maximum(count - 1, 1))
-    effect = effect_of_samples(
-        difference=mean[0] - mean[1],
-        variance_in=variance[0],
-        variance_out=variance[1],
-        models_in=np.maximum(number[0], 1),
-        models_out=np.maximum(number[1], 1),
-    )
-    return RecordRisk(
-        effect=effect,
-        covariates=np.column_stack(
-            [
-                (mean[0] + mean[1]) / 2,
-                np.log(np.maximum(variance[0] + variance[1], 1e-12)),
-            ]
-        ),
-    )
-
-
 def patient_risk(
     layout: Layout,
     thresholds: tuple[float, ...],
     progress: Progress = SILENT,
     *,
-    counted: tuple[float, ...] = (),
+    numbered: tuple[float, ...] = (),
     by_record: bool = False,
     centring: Centring | None = None,
 ) -> tuple[PatientRisk, RecordRisk]:
@@ -160,7 +100,7 @@ def patient_risk(
         AUCs for which each patient's tail probability is wanted.
     progress : Progress
         Advanced by one per patient.
-    counted : tuple of float
+    numbered : tuple of float
         AUCs for which only the number of patients above is wanted.
     by_record : bool
         Whether each record's own risk is kept; no record is returned otherwise.
@@ -171,43 +111,51 @@ def patient_risk(
     attack = tuned(layout, centring)
 
     n = layout.patients
-    raw, largest, tpr = np.empty(n), np.empty(n), np.empty((len(PATIENT_FPR), n))
-    effect = Effect.empty(n)
-    average = np.empty((n, 2))
+    normal = NormalScores(layout, centring)
+    largest, tpr = np.empty(n), np.empty((len(PATIENT_FPR), n))
+    counted = Counted.empty(n)
+    signs = Signs(values=np.empty((n, 2)), coupling=np.empty((n, 2)))
     records = RecordRisk.empty(layout.records if by_record else 0)
 
-    def assess(place: tuple[slice, slice, Layout]) -> int:
+    chosen = chosen_for_views(layout)
+
+    def assess(place: tuple[slice, slice, Layout]) -> tuple[int, Views]:
         here, rows, part = place
         signals = centring.apply(part)
         scores = attack.score(part, signals)
         # The study's figures are of the signals as they come, not centred.
-        study = record_risk(part, part.signals).study_auc
+        study = study_auc(part, part.signals)
         most = np.maximum.reduceat(np.where(np.isnan(study), -np.inf, study), part.first)
         largest[here] = np.where(np.isinf(most), np.nan, most)
         values, weight = scores.values, scores.deal.weight
-        raw[here] = auc_in_folds(values, weight)
+        number, influence = count_patients(part, signals, scores)
+        counted.put(here, number)
         for place_of_rate, rate in enumerate(PATIENT_FPR):
             tpr[place_of_rate, here] = tpr_of_patients(values, weight, rate)
-        effect.put(here, effect_in_folds(values, weight))
-        alone = record_risk(part, signals)
-        average[here] = alone.averages(part)
+        normal_scores = normal.of(signals)
+        average = signs_of(part, normal_scores, influence).averages(part)
+        signs.values[here], signs.coupling[here] = average.values, average.coupling
         if by_record:
-            records.put(rows, alone)
+            records.put(rows, record_risk(part, signals, normal))
         let_go(layout.signals)
         let_go(layout.member)
-        return part.patients
+        return part.patients, views_of(part, normal_scores, scores, chosen[here])
 
-    for number in in_order(assess, layout.parts()):
-        progress.advance(number)
-    covariates = covariates_of(layout, average, effect)
+    views = []
+    for view in in_order(assess, layout.parts()):
+        views.append(view[1])
+        progress.advance(view[0])
+    estimate = Estimate.of(counted)
+    covariates = covariates_of(layout, signs)
+    shapes = worth(layout, chosen, Views.joined(views), estimate.law)
     risk = PatientRisk(
         attack=attack,
         centring=centring,
-        auc_raw=raw,
+        auc_raw=counted.auc,
         tpr_raw=dict(zip(PATIENT_FPR, tpr, strict=True)),
-        effect=effect,
+        estimate=estimate,
         covariates=covariates,
-        posterior=shrink(effect, covariates, thresholds, counted=counted),
+        posterior=shrink(estimate, covariates, thresholds, shapes=shapes, counted=numbered),
         study_max_auc=largest,
     )
     return risk, records
@@ -242,41 +190,114 @@ def tpr_of_patients(
     return np.where(number >= 2 / fpr, tpr, np.nan)
 
 
-def covariates_of(layout: Layout, average: NDArray[np.float64], effect: Effect) -> Covariates:
-    """What predicts a patient's effect: level and spread of the signals, record count, classes.
+def count_patients(
+    part: Layout, signals: NDArray[np.floating], scores: PatientScores, *, whole: bool = True
+) -> tuple[Counted, NDArray[np.float64]]:
+    """Each patient's counted AUC, and the influence of every model on it.
 
-    The error of a log variance is ``-2 b d`` coupled with the error of an effect that is divided by
-    the same deviation; with k independent records only a k-th of it.
+    Scores are compared inside folds, because each fold's weights were fitted without it. A patient
+    with one record needs no weights: its signal is its score, and all models are compared.
+
+    Parameters
+    ----------
+    part : Layout
+    signals : float array, shape (records, models)
+        As they were scored.
+    scores : PatientScores
+    whole : bool
+        Whether the scores of one-record patients are their signals; not where they compare a model
+        with a few others only.
+
+    Returns
+    -------
+    counted : Counted
+        Shape (patients,).
+    influence : float64 array, shape (patients, models)
+    """
+    found = placements(scores.values, scores.deal.weight)
+    influence = by_model(found, scores.deal, part.models)
+    single = np.flatnonzero((part.count == 1) & np.isfinite(found.counted.auc))
+    if whole and single.size:
+        dealt, values = whole_places(part, signals, single)
+        alone = placements(values, dealt.weight)
+        found.counted.put(single, alone.counted)
+        influence[single] = by_model(alone, dealt, part.models)
+    return found.counted, influence
+
+
+def chosen_for_views(layout: Layout) -> NDArray[np.bool_]:
+    """At most 4,000 patients, evenly spaced, by whom the signs are judged, shape (patients,)."""
+    chosen = np.zeros(layout.patients, dtype=bool)
+    able = np.flatnonzero(layout.estimable())
+    if able.size > MOST_FOR_VIEWS:
+        able = able[np.linspace(0, able.size - 1, MOST_FOR_VIEWS).astype(np.int64)]
+    chosen[able] = True
+    return chosen
+
+
+def views_of(
+    part: Layout,
+    normal: NDArray[np.float64],
+    scores: PatientScores,
+    chosen: NDArray[np.bool_],
+) -> Views:
+    """Views of the chosen patients of a part."""
+    mine = np.flatnonzero(chosen)
+    some, rows = take_patients(part, mine)
+    kept = replace(
+        scores,
+        values=scores.values[mine],
+        deal=scores.deal.take(mine),
+        effect=scores.effect[mine],
+        unit=scores.unit[mine],
+    )
+    return Views.of(some, normal[rows], kept)
+
+
+def worth(
+    layout: Layout, chosen: NDArray[np.bool_], views: Views, law: NoiseLaw
+) -> dict[Shape, float]:
+    """How much the signs of the chosen patients say of their AUCs."""
+    some, _ = take_patients(layout, np.flatnonzero(chosen))
+    return worth_of_signs(
+        [
+            (Estimate.of(counted, law), covariates_of(some, signs))
+            for counted, signs in zip(views.counted, views.signs, strict=True)
+        ]
+    )
+
+
+def covariates_of(layout: Layout, signs: Signs) -> Covariates:
+    """What predicts a patient's AUC: level and spread of the signals, record count, classes.
 
     Parameters
     ----------
     layout : Layout
-    average : float64 array, shape (patients, 2)
-        See :meth:`RecordRisk.averages`.
-    effect : Effect
-        Shape (patients,).
+    signs : Signs
+        Averages over each patient's records.
     """
     classes, sizes = np.unique(layout.stratum, return_counts=True)
     largest = classes[np.argsort(-sizes, kind="stable")][1:MOST_CLASSES]
-    values = np.empty((layout.patients, 3 + largest.size))
-    values[:, :2] = average
-    values[:, 2] = np.log(layout.count)
+    own = signs.values.shape[1]
+    values = np.zeros((layout.patients, own + 1 + largest.size))
+    values[:, :own] = signs.values
+    values[:, own] = np.log(layout.count)
     for place, one in enumerate(largest):
         here = (layout.stratum == one).astype(np.float64)
-        values[:, 3 + place] = np.add.reduceat(here, layout.first) / layout.count
-    return Covariates(
-        values=values, coupled=1, coupling=-2 * effect.b * effect.middle / layout.count
-    )
+        values[:, own + 1 + place] = np.add.reduceat(here, layout.first) / layout.count
+    coupling = np.zeros_like(values)
+    coupling[:, :own] = signs.coupling
+    return Covariates(values=values, coupling=coupling)
 
 
 def null_risk(
     layout: Layout,
-    counted: tuple[float, ...],
+    numbered: tuple[float, ...],
     rng: np.random.Generator,
     progress: Progress = SILENT,
 ) -> Null:
     """Run the joint attack with each patient's membership permuted over the models."""
-    risk, _ = patient_risk(permuted(layout, rng), (), progress, counted=counted)
+    risk, _ = patient_risk(permuted(layout, rng), (), progress, numbered=numbered)
     return Null(auc_raw=risk.auc_raw, study_max_auc=risk.study_max_auc, above=risk.posterior.above)
 
 

@@ -1,13 +1,15 @@
-"""The distribution of true effects over patients, learned from all of them (Stephens 2017).
+"""The distribution of true AUCs over patients, learned from all of them (Stephens 2017).
 
-A mixture of narrow normals on a grid, fitted by EM to the likelihood of every estimate. What the
-covariates say of a patient, its centre, may shift one shape, pick one of several, or weigh one
-shape as a second, independent measurement of the effect would: held-out likelihood decides.
+A mixture of narrow normals on the scale ``d = Phi^-1(AUC)``, fitted by EM to the likelihood of each
+count. What else is known of a patient is gathered into one number, its sign, whose errors do not go
+with those of the count (:mod:`auscult.risk.signs`). It may be left out, or taken as a second
+measurement of the AUC; held-out likelihood says how much each deserves to be believed.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -15,183 +17,186 @@ from numpy.typing import NDArray
 from scipy.special import ndtr
 
 from auscult.parallel import in_order
-from auscult.risk.effect import Effect
+from auscult.risk.estimate import GRID, Estimate
 
-GRID = 241
 COMPONENTS = 61
 ITERATIONS = 200
-# Enough to compare shapes and replicates: from here on numbers of exposed patients move by less
-# than a quarter of their error [diabetes130, simulated].
-ROUGH_ITERATIONS = 100
-# Pseudo-patients in all strata together. More of them smooth the prior: with 30 numbers of exposed
-# patients have less variance, and a bias that is larger than their error [simulated].
+ROUGH_ITERATIONS = 100  # enough to compare shapes and replicates
+ROUNDS = 12  # in which a measurement and the prior are learned from each other
+# Pseudo-patients, drawn from the likeliest normal: they keep a prior proper without data.
 PSEUDO_COUNT = 12.0
 MOST_FOR_PRIOR = 20_000
-MOST_FOR_CHOICE = 4000
-FEWEST_PER_STRATUM = 100
 SHAPE_BOOTSTRAPS = 200
+PARAMETERS = 4.0  # of a measurement: a cubic
+NEGLIGIBLE = 0.001  # a shape that weighs less is left out
 SHAPE_SEED = 20181001  # of the bootstraps; part of the method
-STRATA = (1, 3, 6)
-PULLS = (0.0, 0.5, 1.0)
 ROWS_AT_ONCE = 2048
+# Deviations of normals, as shares of the grid, and steps by which each is placed.
+SPREADS = np.geomspace(0.004, 0.5, 12)
+PLACE_STEPS = 4
+NARROWER = (0.0, 0.2, 0.4, 0.6, 0.8, 0.9)  # shares of a prior's width
+HALF_CHI_SQUARED = 3.0  # half of the 95% quantile with two degrees: place and spread
+# Of the measurement: pseudo-patients against each power of its mean, and of its variance.
+RIDGE = np.array([0.0, 1.0, 4.0, 9.0])
+BANDWIDTH, VARIANCE_PSEUDO = 0.75, 10.0
+SMALLEST_DEVIATION = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
 class Shape:
-    """How the predicted centre enters the prior.
+    """What the prior is made of.
 
     Attributes
     ----------
-    strata : int
-        Patients are split into so many equal parts by their centre, each with a shape of its own.
-    pull : float
-        Share of the way from the common mean to the predicted centre by which a shape is shifted.
-    weighed : bool
-        Whether the shape is weighed by how likely each effect makes the centre.
+    measured : bool
+        Whether the sign counts as a measurement of the AUC.
     """
 
-    strata: int
-    pull: float
-    weighed: bool = False
+    measured: bool
 
 
-@dataclass(frozen=True, kw_only=True)
+PLAIN, MEASURED = Shape(measured=False), Shape(measured=True)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Measurement:
-    """The centre as a measurement of the effect: normal around a line in it.
+    """The sign as a measurement: normal, with a mean and a variance that the AUC decides.
 
-    A shift supposes that all patients differ alike from what is predicted. Where some patients leak
-    much and others little, the prediction moves the odds between the two instead; taken for a shift
-    it makes the little ones too many [simulated: 3% too many above 0.7 with 64 models].
+    Where some patients leak much and others little, a sign moves the odds between the two; that is
+    no shift of everybody by what was predicted, and a shift would make the counts too large.
 
     Attributes
     ----------
-    intercept, slope, variance : float
-        Mean ``intercept + slope * effect`` and variance of the centre.
+    mean, deviation : float64 array, shape (points,)
+        Of the sign where the true AUC is that of each point of the grid.
     """
 
-    intercept: float
-    slope: float
-    variance: float
+    mean: NDArray[np.float64]
+    deviation: NDArray[np.float64]
 
-    @classmethod
-    def of(cls, effect: Effect, centre: NDArray[np.float64]) -> Self:
-        """From moments, the estimates' own noise taken out."""
-        x = effect.middle
-        total = float(np.var(x))
-        spread = max(total - float(effect.variance.mean()), 0.05 * total, 1e-9)
-        slope = max(float(np.mean((centre - centre.mean()) * x)) / spread, 0.0)
-        around = float(np.var(centre))
-        return cls(
-            intercept=float(centre.mean()) - slope * float(x.mean()),
-            slope=slope,
-            variance=max(around - slope**2 * spread, 0.05 * around, 1e-12),
+    def at(self, points: NDArray[np.float64], grid: NDArray[np.float64]) -> Measurement:
+        """The same on other points."""
+        return Measurement(
+            mean=np.interp(points, grid, self.mean),
+            deviation=np.interp(points, grid, self.deviation),
         )
 
-    def likelihood(
-        self, centre: NDArray[np.float64], effects: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
-        """Of each effect, rows scaled to a largest value of 1, shape (n, points)."""
-        exponent = (centre - self.intercept)[:, None] - self.slope * effects
-        exponent *= exponent
-        exponent *= -0.5 / self.variance
-        exponent -= exponent.max(axis=1, keepdims=True)
-        return np.exp(exponent, out=exponent)
+    def likelihood(self, sign: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Of each point given a sign, shape (n, points)."""
+        away = sign[:, None] - self.mean
+        away /= self.deviation
+        away *= away
+        away *= -0.5
+        # Nobody's sign rules a point out altogether: predictions have outliers.
+        np.maximum(away, -12.0, out=away)
+        return np.asarray(np.exp(away, out=away) / self.deviation)
+
+    @classmethod
+    def learned(
+        cls, points: NDArray[np.float64], mass: NDArray[np.float64], sign: NDArray[np.float64]
+    ) -> Self:
+        """Mean as a cubic, variance as a smooth curve, given how likely each patient is where.
+
+        Parameters
+        ----------
+        points : float64 array, shape (points,)
+        mass : float64 array, shape (n, points)
+            Rows of sum 1.
+        sign : float64 array, shape (n,)
+        """
+        weight, first, second = mass.sum(axis=0), sign @ mass, (sign**2) @ mass
+        total = weight.sum()
+        middle = float(weight @ points / total)
+        spread = max(float(np.sqrt(weight @ (points - middle) ** 2 / total)), 1e-3)
+        u = np.clip((points - middle) / spread, -4.0, 4.0)
+        basis = np.vander(u, 4, increasing=True)
+        gram = (basis * weight[:, None]).T @ basis + np.diag(RIDGE)
+        mean = basis @ np.linalg.solve(gram, basis.T @ first)
+        around = np.maximum(second - 2 * mean * first + mean**2 * weight, 0.0)
+        common = float(around.sum() / total)
+        near = np.exp(-0.5 * ((u[:, None] - u) / BANDWIDTH) ** 2)
+        variance = (near @ around + VARIANCE_PSEUDO * common) / (near @ weight + VARIANCE_PSEUDO)
+        return cls(mean=mean, deviation=np.sqrt(np.maximum(variance, SMALLEST_DEVIATION**2)))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Prior:
-    """Distribution of a true effect around its location.
+    """Distribution of true AUCs.
 
     Attributes
     ----------
-    grid : float64 array, shape (points,)
-        Distances from the location.
-    mass : float64 array, shape (strata, points)
-        Probability of each, rows of sum 1.
-    cuts : float64 array, shape (strata - 1,)
-        Centres that part the strata.
-    mean, pull : float
-        A patient's location is ``mean + pull * (centre - mean)``.
+    mass : float64 array, shape (points,)
+        Probability of each point of the grid, of sum 1.
     measurement : Measurement, optional
-        By which the shape is weighed.
+        By which the sign is read.
     """
 
-    grid: NDArray[np.float64]
     mass: NDArray[np.float64]
-    cuts: NDArray[np.float64]
-    mean: float
-    pull: float
     measurement: Measurement | None = None
 
-    def location(self, centre: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Where the shape of each patient lies, shape (n,)."""
-        return self.mean + self.pull * (centre - self.mean)
+    def narrowed(self, share: float) -> Prior:
+        """The same with every distance from the mean shortened to a share of it."""
+        middle = float(self.mass @ GRID)
+        place = (middle + share * (GRID - middle) - GRID[0]) / _step()
+        left = np.clip(np.floor(place), 0, GRID.size - 2).astype(np.int64)
+        part = np.clip(place - left, 0.0, 1.0)
+        mass = np.bincount(left, weights=self.mass * (1 - part), minlength=GRID.size)
+        mass += np.bincount(left + 1, weights=self.mass * part, minlength=GRID.size)
+        return replace(self, mass=mass)
 
-    def stratum(self, centre: NDArray[np.float64]) -> NDArray[np.int64]:
-        """Row of `mass` for each patient, shape (n,)."""
-        return np.searchsorted(self.cuts, centre, side="right")
-
-    def masses(self, centre: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Prior of each patient on the grid, shape (n, points)."""
-        mass = self.mass[self.stratum(centre)]
+    def masses(self, sign: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Prior of each patient on the grid, given its sign, shape (n, points) or (1, points)."""
         if self.measurement is None:
-            return mass
-        return normalised(mass * self.measurement.likelihood(centre, self.mean + self.grid))
+            return self.mass[None, :]
+        return normalised(self.mass * self.measurement.likelihood(sign))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Cells:
-    """Posterior of some patients on the prior's grid, each point's mass spread over its cell.
+    """Posterior of some patients on the grid, each point's mass spread over its cell.
 
     Attributes
     ----------
-    location : float64 array, shape (n,)
-    grid : float64 array, shape (points,)
-        Distances from the location, evenly spaced.
     mass : float64 array, shape (n, points)
         Rows of sum 1.
     """
 
-    location: NDArray[np.float64]
-    grid: NDArray[np.float64]
     mass: NDArray[np.float64]
 
     @classmethod
-    def of(cls, effect: Effect, centre: NDArray[np.float64], prior: Prior) -> Self:
-        """Posterior of patients under a prior."""
-        location = prior.location(centre)
-        likelihood, _ = _likelihood(effect, location, prior.grid)
-        mass = normalised(likelihood * prior.masses(centre))
-        return cls(location=location, grid=prior.grid, mass=mass)
-
-    @property
-    def step(self) -> float:
-        """Width of a cell."""
-        return float(self.grid[1] - self.grid[0])
+    def of(
+        cls,
+        likelihood: NDArray[np.float64],
+        sign: NDArray[np.float64],
+        priors: Sequence[tuple[float, Prior]],
+    ) -> Self:
+        """Posterior under several priors, each believed by its weight."""
+        mass = np.zeros_like(likelihood)
+        for weight, prior in priors:
+            mass += weight * normalised(likelihood * prior.masses(sign))
+        return cls(mass=mass)
 
     def mean_auc(self) -> NDArray[np.float64]:
         """Posterior mean of the AUC, shape (n,)."""
-        points = self.location[:, None] + self.grid
-        return np.asarray(np.einsum("np,np->n", self.mass, ndtr(points)))
+        return np.asarray(self.mass @ ndtr(GRID))
 
-    def above(self, effect: float) -> NDArray[np.float64]:
-        """Probability of a true effect above `effect`, shape (n,)."""
-        at = (effect - self.location - self.grid[0]) / self.step + 0.5
-        cell = np.clip(np.floor(at), 0, self.grid.size - 1).astype(np.int64)
-        rows = np.arange(len(cell))
-        inside = np.clip(at - cell, 0.0, 1.0) * self.mass[rows, cell]
-        below = np.where(cell > 0, self._cumulative()[rows, cell - 1], 0.0)
-        return np.asarray(np.clip(1.0 - below - inside, 0.0, 1.0))
+    def above(self, d: float) -> NDArray[np.float64]:
+        """Probability of a true AUC above Phi(d), shape (n,)."""
+        at = (d - GRID[0]) / _step() + 0.5
+        cell = int(np.clip(np.floor(at), 0, GRID.size - 1))
+        inside = float(np.clip(at - cell, 0.0, 1.0))
+        above = self.mass[:, cell + 1 :].sum(axis=1) + (1 - inside) * self.mass[:, cell]
+        return np.asarray(np.clip(above, 0.0, 1.0))
 
     def quantile(self, level: float) -> NDArray[np.float64]:
-        """Quantile of the true effect, shape (n,)."""
+        """Quantile of the true AUC on the scale of the grid, shape (n,)."""
         cumulative = self._cumulative()
         rows = np.arange(len(cumulative))
-        at = np.minimum((cumulative < level).sum(axis=1), self.grid.size - 1)
+        at = np.minimum((cumulative < level).sum(axis=1), GRID.size - 1)
         before = np.where(at > 0, cumulative[rows, np.maximum(at - 1, 0)], 0.0)
         mass = np.maximum(self.mass[rows, at], 1e-300)
         inside = np.clip((level - before) / mass, 0, 1) - 0.5
-        return np.asarray(self.location + self.grid[at] + self.step * inside)
+        return np.asarray(GRID[at] + _step() * inside)
 
     def _cumulative(self) -> NDArray[np.float64]:
         if "cumulative" not in self.__dict__:
@@ -200,46 +205,35 @@ class Cells:
         return found
 
 
-class LikelihoodTable:
-    """Likelihood of true effects on a grid for every patient: priors are fitted to it repeatedly.
+class Likelihoods:
+    """Likelihood of every true AUC for every patient: priors are fitted to it repeatedly.
 
-    The mixture is of normals a quarter of a standard error wide; a few pseudo-patients drawn from
-    the normal that has the right variance keep it proper where there are no data.
+    The mixture is of normals a quarter of a standard error wide.
 
     Parameters
     ----------
-    effect : Effect
-        Shape (n,).
-    centre : float64 array, shape (n,)
-    pull : float
-        See :class:`Prior`.
+    estimate : Estimate
+        Shape (n,), all usable.
+    sign : float64 array, shape (n,)
     """
 
-    def __init__(self, effect: Effect, centre: NDArray[np.float64], pull: float) -> None:
-        weight = 1 / (effect.variance + float(np.var(effect.middle)) + 1e-6)
-        self.centre, self.pull = centre, pull
-        self.mean = float(np.average(effect.middle, weights=weight))
-        self._location = self.mean + pull * (centre - self.mean)
-        self._effect = effect
-        self._residual, self._variance = effect.middle - self._location, effect.variance
-        noise = float(np.sqrt(np.median(effect.variance)))
-        low, high = self._residual.min() - noise, self._residual.max() + noise
-        self.grid = np.linspace(low, high, GRID)
+    def __init__(self, estimate: Estimate, sign: NDArray[np.float64]) -> None:
+        self.sign = sign
+        noise = float(np.sqrt(np.median(estimate.variance)))
+        low = max(float(estimate.d.min()) - noise, GRID[0])
+        high = min(float(estimate.d.max()) + noise, GRID[-1])
         self._middle = np.linspace(low, high, COMPONENTS)
-        self._width = max(0.25 * noise, (high - low) / COMPONENTS)
-        shapes = np.exp(-0.5 * ((self.grid - self._middle[:, None]) / self._width) ** 2)
+        width = max(0.25 * noise, (high - low) / COMPONENTS)
+        shapes = np.exp(-0.5 * ((GRID - self._middle[:, None]) / width) ** 2)
         self._shapes = normalised(shapes)
-        n = centre.size
-        self._likelihood, self._peak = np.empty((n, GRID)), np.empty(n)
+        n = estimate.size
+        self.likelihood, self._peak = np.empty((n, GRID.size)), np.empty(n)
         self._evidence = np.empty((n, COMPONENTS))
 
         def work(begin: int) -> None:
             rows = slice(begin, min(begin + ROWS_AT_ONCE, n))
-            part = effect.take(rows)
-            self._likelihood[rows], self._peak[rows] = _likelihood(
-                part, self._location[rows], self.grid
-            )
-            self._evidence[rows] = self._likelihood[rows] @ self._shapes.T
+            self.likelihood[rows], self._peak[rows] = likelihood_of(estimate.take(rows))
+            self._evidence[rows] = self.likelihood[rows] @ self._shapes.T
 
         for _ in in_order(work, range(0, n, ROWS_AT_ONCE)):
             pass
@@ -248,134 +242,167 @@ class LikelihoodTable:
         self, shape: Shape, rows: NDArray[np.int64] | None = None, *, iterations: int = ITERATIONS
     ) -> Prior:
         """Fit a prior to all patients or to some, who may be repeated, by so many steps of EM."""
-        chosen = np.arange(self.centre.size) if rows is None else rows
-        strata = shape.strata
-        cuts = np.quantile(self.centre[chosen], np.arange(1, strata) / strata)
-        stratum = np.searchsorted(cuts, self.centre[chosen], side="right")
-        measurement, evidence = None, self._evidence
-        if shape.weighed:
-            centre = self.centre[chosen]
-            measurement = Measurement.of(self._effect.take(chosen), centre)
-            weights = measurement.likelihood(self.centre, self.mean + self.grid)
-            weights *= self._likelihood
-            evidence = weights @ self._shapes.T
-            del weights
-        mixtures = np.stack(
-            [
-                self._mixture(chosen[stratum == s], evidence, PSEUDO_COUNT / strata, iterations)
-                for s in range(strata)
-            ]
-        )
-        return Prior(
-            grid=self.grid,
-            mass=normalised(mixtures @ self._shapes),
-            cuts=cuts,
-            mean=self.mean,
-            pull=self.pull,
-            measurement=measurement,
-        )
+        evidence = self._evidence if rows is None else self._evidence[rows]
+        start = self._likeliest_normal(evidence)
+        weight = _mixture(evidence, start, start, iterations)
+        if not shape.measured or not np.ptp(self.sign):
+            return Prior(mass=weight @ self._shapes)
+        sign = self.sign if rows is None else self.sign[rows]
+        measurement = Measurement.learned(self._middle, normalised(evidence * weight), sign)
+        for _ in range(ROUNDS):
+            both = evidence * measurement.likelihood(sign)
+            weight = _mixture(both, weight, start, iterations // ROUNDS)
+            measurement = Measurement.learned(self._middle, normalised(both * weight), sign)
+        return Prior(mass=weight @ self._shapes, measurement=measurement.at(GRID, self._middle))
 
     def log_evidence(self, prior: Prior, rows: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Log probability of some patients' estimates, up to a constant of each estimate."""
-        inside = np.einsum("np,np->n", self._likelihood[rows], prior.masses(self.centre[rows]))
+        """Log probability of some patients' counts given their signs, up to a constant of each."""
+        inside = (self.likelihood[rows] * prior.masses(self.sign[rows])).sum(axis=1)
         return np.asarray(np.log(np.maximum(inside, 1e-300)) + self._peak[rows])
 
-    def shares_above(self, prior: Prior, effects: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Mean over all patients of the posterior probability above each effect."""
-        mass = normalised(self._likelihood * prior.masses(self.centre))
-        cells = Cells(location=self._location, grid=self.grid, mass=mass)
-        return np.array([float(cells.above(float(e)).mean()) for e in effects])
-
-    def _mixture(
-        self, rows: NDArray[np.int64], evidence: NDArray[np.float64], pseudo: float, iterations: int
+    def shares_above(
+        self, priors: Sequence[tuple[float, Prior]], d: NDArray[np.float64]
     ) -> NDArray[np.float64]:
-        """Weights of the components by EM, shape (components,)."""
-        n = rows.size
-        residual, evidence = self._residual[rows], evidence[rows]
-        spread = max(float(np.var(residual) - self._variance[rows].mean()), 0.0) if n else 0.0
-        place = float(residual.mean()) if n else 0.0
-        start = np.exp(-0.5 * (self._middle - place) ** 2 / (spread + self._width**2))
-        start /= start.sum()
-        weight = start.copy()
-        for _ in range(iterations if n else 0):
-            # Expected membership of the components, summed over rows without writing it out.
-            expected = weight * ((1 / (evidence @ weight)) @ evidence)
-            weight = (expected + pseudo * start) / (n + pseudo)
-        return np.asarray(weight)
+        """Mean over all patients of the posterior probability above each point."""
+        cells = Cells.of(self.likelihood, self.sign, priors)
+        return np.array([float(cells.above(float(at)).mean()) for at in d])
+
+    def plausible_shares(
+        self, priors: Sequence[tuple[float, Prior]], d: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Shares above each point under narrower priors that the counts do not refute.
+
+        Where all patients are alike, noise alone makes a learned prior too wide, and resampling the
+        patients never shows a narrower one. Those within 3 nats of the learned one (a 95%
+        profile likelihood interval) are as good as it.
+
+        Returns
+        -------
+        float64 array, shape (priors that are plausible, points)
+        """
+        rows = np.arange(self.sign.size)
+        _, heaviest = max(priors, key=lambda one: one[0])
+        best = float(self.log_evidence(heaviest, rows).sum())
+        found = []
+        for share in NARROWER:
+            narrow = heaviest.narrowed(share)
+            if float(self.log_evidence(narrow, rows).sum()) >= best - HALF_CHI_SQUARED:
+                found.append(self.shares_above([(1.0, narrow)], d))
+        return np.array(found).reshape(-1, d.size)
+
+    def _likeliest_normal(self, evidence: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Weights of the components that come nearest to one normal, the likeliest of them."""
+        span = float(self._middle[-1] - self._middle[0])
+        best, likelihood = np.full(COMPONENTS, 1 / COMPONENTS), -np.inf
+        place = float(self._middle.mean())
+        for spread in span * SPREADS[::-1]:
+            for _ in range(PLACE_STEPS):
+                weight = np.exp(-0.5 * ((self._middle - place) / spread) ** 2)
+                weight /= weight.sum()
+                inside = np.maximum(evidence @ weight, 1e-300)
+                expected = weight * ((1 / inside) @ evidence)
+                place = float(expected @ self._middle / expected.sum())
+            found = float(np.log(inside).sum()) if len(evidence) else 0.0
+            if found > likelihood:
+                best, likelihood = weight, found
+        return best
 
 
-def learned_prior(effect: Effect, centre: NDArray[np.float64], shape: Shape) -> Prior:
-    """Fit a prior to at most 20,000 patients, evenly spaced.
+def _mixture(
+    evidence: NDArray[np.float64],
+    weight: NDArray[np.float64],
+    start: NDArray[np.float64],
+    iterations: int,
+) -> NDArray[np.float64]:
+    """Weights of the components by EM, pseudo-patients drawn from `start`, shape (components,)."""
+    n = len(evidence)
+    for _ in range(iterations if n else 0):
+        # Expected membership of the components, summed over rows without writing it out.
+        expected = weight * ((1 / np.maximum(evidence @ weight, 1e-300)) @ evidence)
+        weight = (expected + PSEUDO_COUNT * start) / (n + PSEUDO_COUNT)
+    return weight
+
+
+def learned_priors(
+    estimate: Estimate, sign: NDArray[np.float64], shapes: dict[Shape, float]
+) -> list[tuple[float, Prior]]:
+    """Fit a prior of each shape to at most 20,000 patients, evenly spaced.
 
     Parameters
     ----------
-    effect : Effect
+    estimate : Estimate
         Shape (n,).
-    centre : float64 array, shape (n,)
-    shape : Shape
+    sign : float64 array, shape (n,)
+    shapes : dict of Shape to float
     """
-    effect, centre = spaced(effect, centre, MOST_FOR_PRIOR)
-    return LikelihoodTable(effect, centre, shape.pull).fit(shape)
+    table = Likelihoods(*spaced(estimate, sign, MOST_FOR_PRIOR))
+    return [(weight, table.fit(shape)) for shape, weight in shapes.items()]
 
 
-def weigh_shapes(effect: Effect, centre: NDArray[np.float64]) -> dict[Shape, float]:
+def weigh_shapes(views: Sequence[tuple[Estimate, NDArray[np.float64]]]) -> dict[Shape, float]:
     """How likely held-out patients are under each shape, by two-fold cross-validation.
 
-    Strata need 100 patients each in the half that they are fitted on. At most 4,000 patients,
-    evenly spaced, are read. Other patients might have preferred another shape: weights are averaged
-    over Bayesian bootstraps of the patients (Yao et al. 2018, "pseudo-BMA+"), so that the interval
-    of a count knows of shapes that are nearly as likely.
+    Counts and signs must come from different models. From the same ones they share errors, which a
+    measurement would take for knowledge of the patient. A measurement must be worth more nats than
+    it has parameters. Other patients might have preferred another shape: weights are averaged over
+    Bayesian bootstraps of the patients (Yao et al. 2018, "pseudo-BMA+"), so that posteriors and
+    counts know of shapes that are nearly as likely.
+
+    Parameters
+    ----------
+    views : sequence of (Estimate, float64 array of shape (n,))
+        Counts and signs of the same patients, once for each half of the models.
 
     Returns
     -------
     dict of Shape to float
         Sum 1, simplest shape first.
     """
-    effect, centre = spaced(effect, centre, MOST_FOR_CHOICE)
-    n = centre.size
-    if np.ptp(centre) == 0:
-        return {Shape(strata=1, pull=0.0): 1.0}
-    # Sorting by centre and taking turns gives both halves the same spread of centres.
-    order = np.argsort(centre, kind="stable")
-    halves = [np.sort(order[np.arange(n) // 2 % 2 == half]) for half in (0, 1)]
-    tables = [LikelihoodTable(effect, centre, pull) for pull in PULLS]
-    shapes = [
-        (Shape(strata=strata, pull=table.pull), table)
-        for strata in STRATA
-        for table in tables
-        if strata == 1 or n >= 2 * strata * FEWEST_PER_STRATUM
-    ]
-    shapes.append((Shape(strata=1, pull=PULLS[0], weighed=True), tables[0]))
-
-    def judge(candidate: tuple[Shape, LikelihoodTable]) -> NDArray[np.float64]:
-        shape, table = candidate
-        evidence = [
-            table.log_evidence(table.fit(shape, fitted, iterations=ROUGH_ITERATIONS), judged)
-            for fitted, judged in (halves, halves[::-1])
-        ]
-        return np.concatenate(evidence)
-
-    evidence = np.stack(list(in_order(judge, shapes)))
+    n = views[0][1].size if views else 0
+    if not n or not any(np.ptp(sign) for _, sign in views):
+        return {PLAIN: 1.0}
+    evidence = np.mean([_held_out(estimate, sign) for estimate, sign in views], axis=0)
     share = np.random.default_rng(SHAPE_SEED).standard_exponential((SHAPE_BOOTSTRAPS, n))
     totals = (n * normalised(share)) @ evidence.T
+    totals[:, 1] -= PARAMETERS
     weights = normalised(np.exp(totals - totals.max(axis=1, keepdims=True))).mean(axis=0)
-    return {shape: float(w) for (shape, _), w in zip(shapes, weights, strict=True)}
+    weights[weights < NEGLIGIBLE] = 0.0
+    weights /= weights.sum()
+    return {s: float(w) for s, w in zip((PLAIN, MEASURED), weights, strict=True) if w > 0}
 
 
-def heaviest(weights: dict[Shape, float]) -> Shape:
-    """The shape that weighs most; of equal ones the simplest."""
-    return max(weights, key=lambda shape: weights[shape])
+def _held_out(estimate: Estimate, sign: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Log probability of each patient's count when the prior is learned from others.
+
+    Returns
+    -------
+    float64 array, shape (shapes, n)
+    """
+    n = sign.size
+    # Sorting by sign and taking turns gives both halves the same spread of signs.
+    order = np.argsort(sign, kind="stable")
+    halves = [np.sort(order[np.arange(n) // 2 % 2 == half]) for half in (0, 1)]
+    table = Likelihoods(estimate, sign)
+
+    def judge(shape: Shape) -> NDArray[np.float64]:
+        evidence = np.empty(n)
+        for fitted, judged in (halves, halves[::-1]):
+            prior = table.fit(shape, fitted, iterations=ROUGH_ITERATIONS)
+            evidence[judged] = table.log_evidence(prior, judged)
+        return evidence
+
+    return np.stack(list(in_order(judge, (PLAIN, MEASURED))))
 
 
 def spaced(
-    effect: Effect, centre: NDArray[np.float64], most: int
-) -> tuple[Effect, NDArray[np.float64]]:
+    estimate: Estimate, sign: NDArray[np.float64], most: int
+) -> tuple[Estimate, NDArray[np.float64]]:
     """At most so many patients, evenly spaced."""
-    n = centre.size
+    n = sign.size
     if n <= most:
-        return effect, centre
+        return estimate, sign
     rows = np.linspace(0, n - 1, most).astype(np.int64)
-    return effect.take(rows), centre[rows]
+    return estimate.take(rows), sign[rows]
 
 
 def normalised(mass: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -383,10 +410,13 @@ def normalised(mass: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(mass / mass.sum(axis=1, keepdims=True))
 
 
-def _likelihood(
-    effect: Effect, location: NDArray[np.float64], grid: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def likelihood_of(estimate: Estimate) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Likelihood of each grid point, rows scaled to a largest value of 1; log of the scale."""
-    exponent = effect.log_likelihood(location[:, None] + grid)
+    exponent = estimate.log_likelihood()
     peak = exponent.max(axis=1)
     return np.exp(exponent - peak[:, None]), peak
+
+
+def _step() -> float:
+    """Width of a cell."""
+    return float(GRID[1] - GRID[0])

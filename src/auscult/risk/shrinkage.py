@@ -1,49 +1,53 @@
 """Empirical Bayes: what all patients together say about each one (METHOD 5; Stephens 2017).
 
-The noise of an estimate from a few dozen models is as wide as the differences between patients, so
-the largest estimates are mostly lucky ones. The prior of the true effect is learned from all
-patients: its centre is predicted from what is nearly independent of the effect (level and spread of
-the patient's signals, number of records), its shape is a mixture on a grid fitted by EM. Whether
-the centre shifts one shape, or picks one of several, is decided by held-out likelihood: two kinds
-of patients in different proportions are not a shift, and taking them for one biases the number of
-patients above a threshold by up to 17% [simulated]. The posterior gives the mean, the interval and
-the probability of lying above a threshold.
+The noise of a count from a few dozen models is as wide as the differences between patients, so the
+largest counts are mostly lucky ones. The prior of the true AUC is learned from all patients
+(:mod:`auscult.risk.prior`). Level and spread of a patient's signals, its number of records and its
+classes may say more of it: they are gathered into one number, the sign, by regression, and read as
+a second measurement. The posterior gives the mean, the interval and the probability of lying above
+a threshold.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
+from scipy.stats import rankdata
 
 from auscult.parallel import in_order
-from auscult.risk.effect import Effect
-from auscult.risk.prior import Cells, Prior, Shape, heaviest, learned_prior, weigh_shapes
+from auscult.risk.estimate import KNOTS, Estimate, kernel_ratio
+from auscult.risk.prior import (
+    ROWS_AT_ONCE,
+    Cells,
+    Prior,
+    Shape,
+    learned_priors,
+    likelihood_of,
+    weigh_shapes,
+)
 
-ROWS_AT_ONCE = 2048
 TERMS_AT_ONCE = 1 << 16
-FEWEST_FOR_CENTRE = 60
+FEWEST_FOR_SIGN = 60
+GROUPS = 5
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Covariates:
-    """Predictors of the prior's centre.
+    """Predictors of a patient's AUC.
 
     Attributes
     ----------
     values : float64 array, shape (n, covariates)
-    coupled : int
-        The predictor whose error goes with the estimate's, by its column.
-    coupling : float64 array, shape (n,)
-        Sampling covariance of its error with the estimate's error. A spread that was overestimated
-        makes the effect look small, so regressing one on the other would find a slope where there
-        is none; this covariance is taken out of the regression.
+    coupling : float64 array, shape (n, covariates)
+        Sampling covariance of each predictor's error with the error of the counted AUC. A spread
+        that was overestimated makes the AUC look small.
     """
 
     values: NDArray[np.float64]
-    coupled: int
     coupling: NDArray[np.float64]
 
     def take(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> Covariates:
@@ -78,7 +82,7 @@ class Posterior:
     above : dict of float to Above
         Of these thresholds, and of those for which only the number was wanted.
     shapes : dict of Shape to float
-        Weights of the shapes between which the prior was chosen; empty where it was given.
+        Weights of the shapes of the prior; empty where it was given.
     """
 
     mean: NDArray[np.float64]
@@ -90,10 +94,11 @@ class Posterior:
 
 
 def shrink(
-    effect: Effect,
+    estimate: Estimate,
     covariates: Covariates,
     thresholds: tuple[float, ...] = (),
     *,
+    shapes: dict[Shape, float],
     counted: tuple[float, ...] = (),
     level: float = 0.95,
 ) -> Posterior:
@@ -101,24 +106,25 @@ def shrink(
 
     Parameters
     ----------
-    effect : Effect
+    estimate : Estimate
         Shape (n,); rows with NaN are left out of the prior and get NaN.
     covariates : Covariates
         Shape (n, covariates).
     thresholds : tuple of float
         AUCs for which tail probabilities are wanted.
+    shapes : dict of Shape to float
+        How much each shape of the prior is believed; see :func:`worth_of_signs`.
     counted : tuple of float
         AUCs for which the number of patients above is wanted and nothing by patient.
     level : float
         Coverage of the interval.
     """
-    usable = np.isfinite(effect.d)
+    usable = estimate.usable
     everybody = bool(usable.all())
-    kept = effect if everybody else effect.take(usable)
-    centre = predict_centre(kept, covariates if everybody else covariates.take(usable))
-    shapes = weigh_shapes(kept, centre)
-    prior = learned_prior(kept, centre, heaviest(shapes))
-    part = posterior(kept, centre, prior, thresholds, counted=counted, level=level)
+    kept = estimate if everybody else estimate.take(usable)
+    sign = sign_of(kept, covariates if everybody else covariates.take(usable))
+    priors = learned_priors(kept, sign, shapes)
+    part = posterior(kept, sign, priors, thresholds, counted=counted, level=level)
     if everybody:
         return replace(part, shapes=shapes)
 
@@ -137,58 +143,95 @@ def shrink(
     )
 
 
-def predict_centre(effect: Effect, covariates: Covariates) -> NDArray[np.float64]:
-    """Predict each effect from its covariates, without itself.
+def worth_of_signs(
+    views: Sequence[tuple[Estimate, Covariates]],
+) -> dict[Shape, float]:
+    """How much the covariates deserve to be believed; see :func:`auscult.risk.prior.weigh_shapes`.
 
-    Weighted ridge regression on the covariates and, with many rows, their squares and products;
-    cross-fitted in five groups of rows so that no estimate predicts itself.
+    Parameters
+    ----------
+    views : sequence of (Estimate, Covariates)
+        Counts on one half of the models, covariates from the other half, and the reverse.
+    """
+    found = []
+    for estimate, covariates in views:
+        kept = estimate.usable
+        found.append((estimate.take(kept), sign_of(estimate.take(kept), covariates.take(kept))))
+    return weigh_shapes(found)
+
+
+def sign_of(estimate: Estimate, covariates: Covariates) -> NDArray[np.float64]:
+    """One number of each patient that predicts its AUC, by ranks as normal scores.
+
+    Weighted ridge regression of the counts on the covariates and, with many rows, their squares and
+    products; cross-fitted in five groups of rows so that no count predicts itself. From each
+    covariate that part is taken away first whose error goes with the count's (see
+    :func:`_decoupled`): what is left errs independently, and only so may the two be added up.
 
     Returns
     -------
     float64 array, shape (n,)
+        All 0 with fewer than 60 rows, or where nothing varies.
     """
-    n = effect.d.shape[0]
-    between = max(float(np.var(effect.middle) - effect.variance.mean()), 0.0)
-    weight = 1 / (effect.variance + between + 1e-6)
-    if n < FEWEST_FOR_CENTRE:
-        return np.full(n, float(np.average(effect.middle, weights=weight)))
-    terms = _Terms(covariates, products=n >= 10 * FEWEST_FOR_CENTRE)
+    n = estimate.size
+    if n < FEWEST_FOR_SIGN:
+        return np.zeros(n)
+    between = max(float(np.var(estimate.auc) - estimate.noise.mean()), 0.0)
+    weight = 1 / (estimate.noise + between + 1e-6)
+    terms = _Terms(_decoupled(estimate, covariates), products=n >= 10 * FEWEST_FOR_SIGN)
     wide = terms.columns
-    gram, moment = np.zeros((5, wide, wide)), np.zeros((5, wide))
+    gram, moment = np.zeros((GROUPS, wide, wide)), np.zeros((GROUPS, wide))
     for rows in _pieces(n):
-        x, coupling = terms.at(rows)
+        x = terms.at(rows)
         weighted = x * weight[rows, None]
-        pulled = weighted * effect.middle[rows, None] - coupling * weight[rows, None]
-        group = np.arange(rows.start, rows.stop) % 5
-        for g in range(5):
+        pulled = weighted * estimate.auc[rows, None]
+        group = np.arange(rows.start, rows.stop) % GROUPS
+        for g in range(GROUPS):
             fit = group != g
             gram[g] += weighted[fit].T @ x[fit]
             moment[g] += pulled[fit].sum(axis=0)
-    slope = np.empty((5, wide))
-    for g in range(5):
-        others = weight[np.arange(n) % 5 != g]
+    slope = np.empty((GROUPS, wide))
+    for g in range(GROUPS):
+        others = weight[np.arange(n) % GROUPS != g]
         gram[g][np.diag_indices(wide)] += np.r_[0.0, np.full(wide - 1, 3.0 * others.mean())]
         slope[g] = np.linalg.solve(gram[g], moment[g])
-    centre = np.empty(n)
+    found = np.empty(n)
     for rows in _pieces(n):
-        x, _ = terms.at(rows)
-        own = slope[np.arange(rows.start, rows.stop) % 5]
-        centre[rows] = np.einsum("nt,nt->n", x, own)
-    low, high = np.quantile(effect.middle, [0.01, 0.99])
-    return np.clip(centre, low, high)
+        own = slope[np.arange(rows.start, rows.stop) % GROUPS]
+        found[rows] = np.einsum("nt,nt->n", terms.at(rows), own)
+    if np.ptp(found) < 1e-9:
+        return np.zeros(n)
+    return np.asarray(ndtri((rankdata(found) - 0.5) / n))
+
+
+def _decoupled(estimate: Estimate, covariates: Covariates) -> NDArray[np.float64]:
+    """Covariates less what their errors share with the counts', shape (n, covariates).
+
+    Near each AUC the shared part is the covariance of the errors over the variance of the count's,
+    and its integral along the AUC is taken away.
+    """
+    values = covariates.values.copy()
+    for place in np.flatnonzero(np.abs(covariates.coupling).max(axis=0) > 0):
+        slope = kernel_ratio(estimate.auc, covariates.coupling[:, place], estimate.noise)
+        steps = np.diff(KNOTS) * (slope[1:] + slope[:-1]) / 2
+        taken = np.concatenate([[0.0], np.cumsum(steps)])
+        inside = np.clip(estimate.auc, KNOTS[0], KNOTS[-1])
+        values[:, place] -= np.interp(inside, KNOTS, taken)
+        values[:, place] -= slope[0] * (estimate.auc - inside)
+    return values
 
 
 def posterior(
-    effect: Effect,
-    centre: NDArray[np.float64],
-    prior: Prior,
+    estimate: Estimate,
+    sign: NDArray[np.float64],
+    priors: list[tuple[float, Prior]],
     thresholds: tuple[float, ...],
     *,
     counted: tuple[float, ...] = (),
     level: float = 0.95,
 ) -> Posterior:
-    """Posterior mean, interval and tail probabilities under a given prior; see :func:`shrink`."""
-    n = effect.d.shape[0]
+    """Posterior mean, interval and tail probabilities under given priors; see :func:`shrink`."""
+    n = estimate.size
     mean, low, high = np.empty(n), np.empty(n), np.empty(n)
     tails = {t: np.empty(n) for t in thresholds}
 
@@ -197,7 +240,8 @@ def posterior(
 
     def work(begin: int) -> NDArray[np.float64]:
         rows = slice(begin, min(begin + ROWS_AT_ONCE, n))
-        part = Cells.of(effect.take(rows), centre[rows], prior)
+        likelihood, _ = likelihood_of(estimate.take(rows))
+        part = Cells.of(likelihood, sign[rows], priors)
         mean[rows] = part.mean_auc()
         low[rows] = ndtr(part.quantile((1 - level) / 2))
         high[rows] = ndtr(part.quantile((1 + level) / 2))
@@ -220,9 +264,8 @@ def posterior(
 class _Terms:
     """Intercept, standardised covariates within three deviations and their products, in pieces."""
 
-    def __init__(self, covariates: Covariates, *, products: bool) -> None:
-        values = covariates.values
-        self._covariates = covariates
+    def __init__(self, values: NDArray[np.float64], *, products: bool) -> None:
+        self._values = values
         self._varying = np.flatnonzero(values.std(axis=0) > 1e-9)
         self._mean = values.mean(axis=0)[self._varying]
         self._spread = values.std(axis=0)[self._varying]
@@ -234,17 +277,13 @@ class _Terms:
         """Number of terms."""
         return 1 + self._varying.size + self._first.size
 
-    def at(self, rows: slice) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Terms of some rows and their couplings, shape (rows, columns) each."""
-        values = self._covariates.values[rows][:, self._varying]
+    def at(self, rows: slice) -> NDArray[np.float64]:
+        """Terms of some rows, shape (rows, columns)."""
+        values = self._values[rows][:, self._varying]
         x = np.clip((values - self._mean) / self._spread, -3, 3)
-        terms = np.concatenate(
+        return np.concatenate(
             [np.ones((x.shape[0], 1)), x, x[:, self._first] * x[:, self._second]], axis=1
         )
-        couplings = np.zeros_like(terms)
-        for place in np.flatnonzero(self._varying == self._covariates.coupled):
-            couplings[:, 1 + place] = self._covariates.coupling[rows] / self._spread[place]
-        return terms, couplings
 
 
 def _pieces(n: int) -> list[slice]:

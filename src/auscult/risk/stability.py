@@ -17,10 +17,12 @@ from scipy.special import ndtr, ndtri
 from auscult.attacks.joint import JointAttack, auc_in_folds, tuned
 from auscult.layout import FEWEST_PER_CLASS, Centring, Layout, deal
 from auscult.parallel import in_order, let_go, scratch
+from auscult.risk.estimate import KNOTS, NoiseLaw
 from auscult.risk.patients import PatientRisk
 
 TOP_SHARE = 0.01
 PLANNED_MODELS = (16, 32, 64, 128, 256, 512)
+NORMAL_LAW = NoiseLaw(factor=np.full(KNOTS.size, 2 / 3))
 
 
 def half_aucs(
@@ -124,12 +126,12 @@ def planning(risk: PatientRisk, models: int) -> list[dict[str, Any]]:
     Noise variance falls with the number of models; the spread of true effects stays. The width is
     that of the posterior interval of a patient of median risk.
     """
-    usable = np.isfinite(risk.effect.d)
+    usable = risk.estimate.usable
     if not usable.any():
         return []
-    effect = risk.effect.take(usable)
-    typical = float(np.median(effect.middle))
-    noise = float(np.median(effect.a + effect.b * typical**2))
+    estimate = risk.estimate.take(usable)
+    typical = float(np.median(estimate.d))
+    noise = _noise(estimate.law, typical, float(np.median(estimate.reach)))
     # What is left around the predicted centre is what the posterior has to resolve.
     width_now = float(np.median((risk.posterior.high - risk.posterior.low)[usable]))
     half = _effect_half_width(typical, width_now)
@@ -153,7 +155,8 @@ def models_needed(plan: list[dict[str, Any]], width: float) -> int | None:
 def planning_without_pilot(auc: float, models: int) -> list[dict[str, Any]]:
     """Width of a patient's unshrunk 95% interval at a given AUC, before anything was trained.
 
-    With equal variances IN and OUT; a pilot's :func:`planning` knows the patients and shrinks.
+    For scores as noisy as two equal normals; a pilot's :func:`planning` knows how noisy they are,
+    and shrinks.
 
     Parameters
     ----------
@@ -165,11 +168,16 @@ def planning_without_pilot(auc: float, models: int) -> list[dict[str, Any]]:
     d = float(ndtri(auc))
     rows = []
     for number in sorted({*PLANNED_MODELS, models}):
-        noise = np.sqrt(2 / number + 0.25 * d**2 / max(number / 2 - 1, 1))
-        reach = float(ndtri(0.975)) * noise
+        reach = float(ndtri(0.975)) * np.sqrt(_noise(NORMAL_LAW, d, 2 / number))
         width = float(ndtr(d + reach) - ndtr(d - reach))
         rows.append({"models": number, "interval_width": width})
     return rows
+
+
+def _noise(law: NoiseLaw, d: float, reach: float) -> float:
+    """Sampling variance of a counted AUC on the scale of d, by the delta method."""
+    auc = float(ndtr(d))
+    return float(law.variance(np.array(auc), reach)) * 2 * np.pi * float(np.exp(d**2))
 
 
 def _effect_half_width(middle: float, width: float) -> float:
