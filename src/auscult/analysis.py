@@ -36,6 +36,7 @@ from auscult.risk.patients import (
 )
 from auscult.risk.shrinkage import Covariates, shrink
 from auscult.risk.stability import half_aucs, planning, stability
+from auscult.risk.tpr import METHOD as TPR_METHOD
 
 THRESHOLDS = (0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 SURVIVAL_GRID = (*(round(0.5 + 0.01 * i, 2) for i in range(50)), 0.995, 0.999)
@@ -387,7 +388,7 @@ def _by_records(
 def _patient_tpr(risk: PatientRisk, usable: NDArray[np.bool_]) -> dict[str, Any]:
     """Mean over patients of the TPR at a fixed FPR, as far as a patient's OUT models resolve it.
 
-    Counted on held-out scores where most patients are OUT of at least 2 / FPR models; otherwise
+    Counted where most patients are OUT of at least 2 / FPR models; otherwise
     from the binormal model with equal variances, and called extrapolated.
     """
     result: dict[str, Any] = {}
@@ -395,14 +396,15 @@ def _patient_tpr(risk: PatientRisk, usable: NDArray[np.bool_]) -> dict[str, Any]
         tpr = counted[usable & np.isfinite(counted)]
         resolved = tpr.size >= usable.sum() / 2
         if resolved:
-            method = "counted on held-out models"
+            method = TPR_METHOD
         else:
             effect = risk.effect.take(usable)
             tpr = ndtr(np.sqrt(2.0) * effect.middle + float(ndtri(fpr)))
             method = "extrapolated: binormal model, more models would be needed to count it"
         error = float(tpr.std(ddof=1) / np.sqrt(tpr.size)) if tpr.size > 1 else 0.0
         result[str(fpr)] = {
-            "mean": float(tpr.mean()),
+            # Extrapolated bars may end a little beyond 0 or 1.
+            "mean": float(np.clip(tpr.mean(), 0.0, 1.0)),
             "low": max(float(tpr.mean()) - 1.96 * error, 0.0),
             "high": min(float(tpr.mean()) + 1.96 * error, 1.0),
             "n": int(tpr.size),

@@ -15,6 +15,7 @@ from auscult.parallel import in_order, let_go, scratch
 from auscult.progress import SILENT, Progress
 from auscult.risk.effect import Effect, effect_in_folds, effect_of_samples
 from auscult.risk.shrinkage import Above, Covariates, Posterior, shrink
+from auscult.risk.tpr import tpr_of_patients
 
 MOST_CLASSES = 5
 PATIENT_FPR = (0.01, 0.1)
@@ -68,8 +69,8 @@ class PatientRisk:
     auc_raw : float64 array, shape (patients,)
         Cross-fitted, unshrunk; NaN where not estimable.
     tpr_raw : dict of float to float64 array, shape (patients,)
-        TPR counted on held-out models at each false positive rate; NaN where a patient is OUT of
-        too few models to count it.
+        TPR at each false positive rate, by :func:`auscult.risk.tpr.tpr_of_patients`; NaN where a
+        patient is OUT of too few models to count it.
     effect : Effect
         Shape (patients,).
     covariates : Covariates
@@ -186,8 +187,7 @@ def patient_risk(
         largest[here] = np.where(np.isinf(most), np.nan, most)
         values, weight = scores.values, scores.deal.weight
         raw[here] = auc_in_folds(values, weight)
-        for place_of_rate, rate in enumerate(PATIENT_FPR):
-            tpr[place_of_rate, here] = tpr_of_patients(values, weight, rate)
+        tpr[:, here] = tpr_of_patients(part, signals, PATIENT_FPR)
         effect.put(here, effect_in_folds(values, weight))
         alone = record_risk(part, signals)
         average[here] = alone.averages(part)
@@ -211,35 +211,6 @@ def patient_risk(
         study_max_auc=largest,
     )
     return risk, records
-
-
-def tpr_of_patients(
-    values: NDArray[np.float64], weight: NDArray[np.float64], fpr: float
-) -> NDArray[np.float64]:
-    """Share of each patient's IN models above all but `fpr` of its OUT models.
-
-    Parameters
-    ----------
-    values, weight : float64 array, shape (patients, folds, 2, places)
-    fpr : float
-
-    Returns
-    -------
-    float64 array, shape (patients,)
-        NaN where a patient is OUT of fewer than 2 / `fpr` models.
-    """
-    n = len(values)
-    outside, inside = (weight[:, :, label].reshape(n, -1) > 0 for label in (0, 1))
-    number = outside.sum(axis=1)
-    if not (number >= 2 / fpr).any():
-        return np.full(n, np.nan)
-    out_scores = np.where(outside, values[:, :, 0].reshape(n, -1), -np.inf)
-    ordered = -np.sort(-out_scores, axis=1)
-    allowed = np.floor(fpr * number).astype(np.int64)
-    bar = np.take_along_axis(ordered, allowed[:, None], axis=1)
-    above = (values[:, :, 1].reshape(n, -1) > bar) & inside
-    tpr = above.sum(axis=1) / np.maximum(inside.sum(axis=1), 1)
-    return np.where(number >= 2 / fpr, tpr, np.nan)
 
 
 def covariates_of(layout: Layout, average: NDArray[np.float64], effect: Effect) -> Covariates:
