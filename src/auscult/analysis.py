@@ -181,7 +181,9 @@ def analyse(
         utility=evidence.utility,
         composition=None
         if halves is None
-        else top_composition(evidence.groups, halves, smallest_cell=settings.smallest_cell),
+        else top_composition(
+            evidence.groups, halves, smallest_cell=settings.smallest_cell, count=layout.count
+        ),
         progress=progress,
     )
     progress.finish()
