@@ -227,10 +227,11 @@ def test_intervals_at_equal_counts_cover_whatever_counts_do(
         assert found.high is not None
         covered.append(found.low <= planted <= found.high)
         plain.append(found.difference)
-    # Nominal 95%, and a little more where the two errors differ; three standard errors below.
-    assert len(covered) > 200
-    assert np.mean(covered) >= 0.912
-    assert abs(np.mean(plain) - planted) < 0.004
+    # Nominal 95%, and a little more where the two errors differ; three standard errors below. Of 60
+    # patients with 1 to 100 records too few are comparable in nearly half of the cohorts.
+    assert len(covered) > (150 if n == 60 else 290)
+    assert np.mean(covered) >= 0.95 - 3 * np.sqrt(0.05 * 0.95 / len(covered))
+    assert abs(np.mean(plain) - planted) < 3.5 * np.std(plain) / np.sqrt(len(plain))
 
 
 def test_a_small_group_near_one_is_not_disparate_for_want_of_an_outlier() -> None:
@@ -297,6 +298,7 @@ def test_groups_compared_in_part_say_so_without_a_small_cell() -> None:
     assert row["groups"]["b"]["others_compared"] == 100
 
 
+@pytest.mark.slow
 def test_equal_leakage_per_record_is_no_disparity_within_a_band() -> None:
     alarms, held, apart = [], [], []
     for seed in range(12):
