@@ -248,8 +248,8 @@ def _low_error_table(summary: Part) -> list[Block]:
             notes=(
                 (
                     "True positive rate: of the models that trained on a patient, the share that "
-                    "is recognised, averaged over patients, while at most the given share of the "
-                    "other models is wrongly accused."
+                    "is recognised, averaged over patients, while on average the given share of "
+                    "the other models is wrongly accused."
                 ),
                 *(sentence(method) for method in methods),
             ),
