@@ -100,7 +100,8 @@ def naive(inside: np.ndarray, outside: np.ndarray, rate: float) -> float:
 def test_rule_agrees_with_all_halves_one_by_one(decimals: int, n: int) -> None:
     rng = np.random.default_rng([n, decimals])
     for _ in range(5):
-        scores = np.round(rng.normal(size=n + 6) + 1.0 * (np.arange(n + 6) >= n), decimals)
+        shifted = rng.normal(size=n + 6) + 1.0 * (np.arange(n + 6) >= n)
+        scores = np.asarray(np.round(shifted, decimals), dtype=np.float64)
         outside = np.arange(n + 6) < n
         found = share_passing(scores[None], outside[None], ~outside[None], (0.25,))
         assert found[0, 0] == pytest.approx(naive(scores[~outside], scores[outside], 0.25))
