@@ -1,6 +1,6 @@
 """Are the numbers right? Null, coverage, precision, power: simulated truth and real cohorts.
 
-    python -m benchmarks.statistics [null coverage groups precision attacks]
+    python -m benchmarks.statistics [null coverage groups counts tpr precision attacks]
 
 `precision` and `attacks` audit real cohorts, found through AUSCULT_DATA, in the folder --work.
 """
@@ -19,22 +19,35 @@ import numpy as np
 import pandas as pd
 from loky import get_reusable_executor
 from numpy.typing import NDArray
-from scipy.special import ndtr
+from scipy.special import ndtr, ndtri
 
 from auscult.attacks.joint import STRENGTHS, auc_in_folds, joint_scores
+from auscult.cohort import SMALLEST_CELL
 from auscult.disparity import disparities
-from auscult.layout import Centring, Layout
+from auscult.layout import Centring, Layout, lay_out
+from auscult.risk.equal_counts import at_equal_counts
 from auscult.risk.exposed import exposed
 from auscult.risk.patients import PatientRisk, patient_risk, permuted
+from auscult.risk.tpr import tpr_of_patients
 from benchmarks.real import layout_of
 from benchmarks.results import record, table
-from tests.simulation import simulate
+from tests.simulation import balanced, simulate
 
 COMMAND = "python -m benchmarks.statistics"
 MODELS = (32, 64, 200)
 THRESHOLDS = (0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 PERMUTED = 6000
 LABELLINGS = 10
+# Counts within which groups differ in nothing but the number of records: band, patients, shift of
+# a member's every record.
+COUNTS = {
+    "3-5": (range(3, 6), 500, 0.6),
+    "6-10": (range(6, 11), 500, 0.4),
+    "21-40": (range(21, 41), 500, 0.2),
+    "1-100": (range(1, 101), 200, 0.2),
+    "1-100, few": (range(1, 101), 60, 0.2),
+}
+TPR_MODELS = (40, 64, 400)
 BANDS = (("1", 1, 1), ("2", 2, 2), ("3-5", 3, 5), ("6+", 6, 10**9))
 
 
@@ -226,6 +239,140 @@ def groups(cohorts: int = 400) -> None:
     record("groups", "Group disparities", f"{COMMAND} groups", text)
 
 
+def equal_counts_cohort(band: str, seed: int) -> dict[str, Any]:
+    """Two groups, one with more records; each record leaks the same in everybody."""
+    counts, patients, shift = COUNTS[band]
+    rng = np.random.default_rng([seed, len(counts), patients])
+    group = rng.random(patients) < 0.4
+    many = np.linspace(0.1, 1, len(counts)) ** 2
+    if len(counts) > 50:  # as likely to have 3 to 4 as 30 to 40
+        many = np.linspace(0.2, 1, len(counts)) / np.asarray(counts)
+        few = np.linspace(1, 0.2, len(counts)) / np.asarray(counts)
+    else:
+        few = many[::-1]
+    records = np.where(
+        group,
+        rng.choice(counts, patients, p=many / many.sum()),
+        rng.choice(counts, patients, p=few / few.sum()),
+    )
+    auc = ndtr(shift * np.sqrt(records / 2))
+    layout = simulate(auc, 32, rng, records=records).layout()
+    raw = equal_weights_auc(layout)
+    found = at_equal_counts(raw, group, layout.count, fewest=SMALLEST_CELL)
+    return {
+        "p": found.p,
+        "difference": found.difference,
+        "held": found.low is not None and found.high is not None and found.low <= 0 <= found.high,
+        "any": float(raw[group].mean() - raw[~group].mean()),
+        "compared": (found.patients + found.others) / patients,
+    }
+
+
+def equal_weights_auc(layout: Layout) -> NDArray[np.float64]:
+    """AUC of every patient's mean centred signal: records are alike, so that this is best."""
+    total = np.add.reduceat(Centring(layout).apply(layout).astype(np.float64), layout.first)
+    dealt = layout.deal()
+    flat = np.take_along_axis(total, dealt.model.reshape(layout.patients, -1), axis=1)
+    return auc_in_folds(flat.reshape(dealt.model.shape), dealt.weight)
+
+
+def counts(cohorts: int = 400) -> None:
+    """Groups that differ in nothing but how many records their patients have."""
+    rows = []
+    for band, (_, patients, _) in COUNTS.items():
+        found = spread_over_cores(equal_counts_cohort, [(band, s) for s in range(cohorts)])
+        tested = [f for f in found if f["p"] is not None]
+        rows.append(
+            [
+                band,
+                patients,
+                f"{np.mean([f['any'] for f in found]):+.3f}",
+                f"{np.mean([f['difference'] for f in tested]):+.4f}",
+                f"{100 * np.mean([f['p'] < 0.05 for f in tested]):.1f}%",
+                f"{100 * np.mean([f['held'] for f in tested]):.1f}%",
+                f"{100 * np.mean([f['compared'] for f in tested]):.0f}%",
+                len(found) - len(tested),
+            ]
+        )
+    text = (
+        f"{cohorts} cohorts each, 40% in group B, 32 models; every record leaks the same, and B "
+        "has more of them. The difference at equal counts is 0.\n\n"
+        + table(
+            [
+                "records",
+                "patients",
+                "difference at any count",
+                "at equal counts",
+                "found at p < 0.05",
+                "interval holds 0",
+                "patients compared",
+                "not comparable",
+            ],
+            rows,
+        )
+    )
+    record("counts", "Groups with equally many records", f"{COMMAND} counts", text)
+
+
+def noise(kind: str, rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """Signals of one kind that say nothing of membership."""
+    x = rng.standard_normal(shape)
+    kinds: dict[str, Callable[[], NDArray[np.float64]]] = {
+        "normal": lambda: x,
+        "skewed": lambda: -np.exp(-x),
+        "heavy tails": lambda: rng.standard_t(3, shape),
+        "right or wrong": lambda: (x > 0).astype(np.float64),
+        "rounded": lambda: np.round(x),
+        "two modes": lambda: 0.3 * x + 3.0 * (rng.random(shape) < 0.3),
+    }
+    return np.asarray(kinds[kind](), dtype=np.float64)
+
+
+def tpr_of_noise(kind: str, models: int, records: int, seed: int) -> NDArray[np.float64]:
+    """TPR at 10% of at most 4,000 patients of whom nothing leaks."""
+    patients = max(200, min(4000, 4_000_000 // (models * records)))
+    rng = np.random.default_rng([seed, models, records])
+    signals = noise(kind, rng, (models, patients * records)).astype(np.float32)
+    member = balanced(patients, models, rng)
+    layout = lay_out(signals, member, np.repeat(np.arange(patients), records))
+    return np.asarray(tpr_of_patients(layout, Centring(layout).apply(layout), (0.1,))[0])
+
+
+def tpr(repeats: int = 20) -> None:
+    """TPR of a patient at a fixed false positive rate: 10% where nothing leaks, else the truth."""
+    kinds = ("normal", "skewed", "heavy tails", "right or wrong", "rounded", "two modes")
+    rows = []
+    for kind in kinds:
+        row: list[str] = []
+        for models in TPR_MODELS:
+            for records in (1, 5):
+                cases = [(kind, models, records, s) for s in range(repeats)]
+                every = np.concatenate(spread_over_cores(tpr_of_noise, cases))
+                error = every.std() / np.sqrt(every.size)
+                row.append(f"{100 * every.mean():.2f}% ± {100 * error:.2f}")
+        rows.append([kind, *row])
+    text = (
+        "Mean TPR at 10% of patients of whom nothing leaks, with its standard error.\n\n"
+        + table(
+            ["signals", *(f"{m} models, {r} record(s)" for m in TPR_MODELS for r in (1, 5))], rows
+        )
+    )
+    rows = []
+    for auc in (0.6, 0.7, 0.8, 0.9, 0.95):
+        true = ndtr(np.sqrt(2) * ndtri(auc) + ndtri(0.1))
+        row = [f"{100 * true:.1f}%"]
+        for models in TPR_MODELS:
+            rng = np.random.default_rng(models)
+            layout = simulate(np.full(20_000, auc), models, rng).layout()
+            every = tpr_of_patients(layout, Centring(layout).apply(layout), (0.1,))[0]
+            row.append(f"{100 * every.mean():.1f}%")
+        rows.append([f"{auc}", *row])
+    text += "\n\nMean over 20,000 patients with one record of normal signals.\n\n" + table(
+        ["AUC", "true TPR at 10%", *(f"{m} models" for m in TPR_MODELS)], rows
+    )
+    record("tpr", "TPR of a patient", f"{COMMAND} tpr", text)
+
+
 def rows_of_models(layout: Layout, models: NDArray[np.int64]) -> Layout:
     """The same cohort with some of the models."""
     return replace(layout, signals=layout.signals[:, models], member=layout.member[:, models])
@@ -369,6 +516,8 @@ def main() -> None:
         "null": lambda _: null(),
         "coverage": lambda _: coverage(),
         "groups": lambda _: groups(),
+        "counts": lambda _: counts(),
+        "tpr": lambda _: tpr(),
         "precision": precision,
         "attacks": attacks,
     }

@@ -275,15 +275,21 @@ def _attribute(
             "difference": None if alone else difference,
             "exposed_0.9_low": 0.0,
             "exposed_0.9_high": min(1.0, float((values > 0.9).mean()) + 0.01),
-            "difference_same_records": None if alone else difference / 2,
+            "difference_same_records": None if alone else difference,
             "difference_low": None if alone else difference - error,
             "difference_high": None if alone else difference + error,
+            "others": int((~inside).sum()),
+            "patients_compared": None if alone else int(inside.sum()),
+            "others_compared": None if alone else int((~inside).sum()),
+            "difference_any_records": None if alone else 2 * difference,
+            "difference_any_records_low": None if alone else 2 * difference - error,
+            "difference_any_records_high": None if alone else 2 * difference + error,
             "p": None if alone else p,
             "q": None if alone else min(1.0, p * 2),
             "utility": {"metric": "auroc", "mean": 0.62, "low": 0.59, "high": 0.65},
         }
     return {
-        "method": "bootstrap over patients; labels permuted within strata of record count",
+        "method": "bootstrap over patients; difference by regression within each record count",
         "n_patients": len(joint),
         "groups": shown,
         "suppressed": {"groups": suppressed, "smallest_cell": 10},
@@ -291,7 +297,10 @@ def _attribute(
         "composition": {
             "top_share": 0.01,
             "patients": 60,
-            "groups": {name: {"residual": 1.2 - 0.3 * k} for k, name in enumerate(shown)},
+            "groups": {
+                name: {"residual": 1.2 - 0.3 * k, "residual_same_records": 0.5}
+                for k, name in enumerate(shown)
+            },
             "chi_squared": 10.2,
             "p": 0.04,
         },

@@ -218,7 +218,7 @@ def test_group_reasons_and_suppression_are_told() -> None:
     text = Page(render(summary)).text
     assert "2 small groups are not shown by name." in text
     assert "a group of under 10 patients could point at persons" in text
-    assert "Not tested, because nobody else has as many records" in text
+    assert "Not comparable, because nobody else has as many records" in text
     assert "chi-squared not estimable: too few expected patients in a group" in text
 
 

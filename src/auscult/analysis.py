@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.special import ndtr, ndtri
 
 from auscult.attacks.record import RECORD_ATTACKS
 from auscult.attacks.roc import REPORTED_FPR, AggregateRoc, roc_of_attack
@@ -28,6 +27,7 @@ from auscult.randomness import Stage, generator
 from auscult.risk.estimate import Estimate
 from auscult.risk.exposed import REPLICATES, exposed
 from auscult.risk.patients import (
+    PATIENT_FPR,
     Null,
     PatientRisk,
     null_mean,
@@ -38,6 +38,7 @@ from auscult.risk.prior import Shape
 from auscult.risk.shrinkage import Covariates, shrink
 from auscult.risk.signs import RecordRisk
 from auscult.risk.stability import half_aucs, planning, stability
+from auscult.risk.tpr import METHOD as TPR_METHOD
 
 THRESHOLDS = (0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 SURVIVAL_GRID = (*(round(0.5 + 0.01 * i, 2) for i in range(50)), 0.995, 0.999)
@@ -161,7 +162,9 @@ def analyse(
         )
     wanted = tuple(sorted({*THRESHOLDS, *SURVIVAL_GRID}))
     progress.start("Patients", 2.5 * layout.patients)
-    risk, records = patient_risk(layout, (0.9,), progress, numbered=wanted, by_record=True)
+    risk, records = patient_risk(
+        layout, (0.9,), progress, numbered=wanted, rates=PATIENT_FPR, by_record=True
+    )
     null = null_risk(layout, wanted, generator(seed, Stage.NULL), progress)
     halves = half_aucs(layout, generator(seed, Stage.SPLIT_HALF))
     progress.finish()
@@ -182,7 +185,9 @@ def analyse(
         utility=evidence.utility,
         composition=None
         if halves is None
-        else top_composition(evidence.groups, halves, smallest_cell=settings.smallest_cell),
+        else top_composition(
+            evidence.groups, halves, smallest_cell=settings.smallest_cell, count=layout.count
+        ),
         progress=progress,
     )
     progress.finish()
@@ -392,27 +397,25 @@ def _by_records(
 def _patient_tpr(risk: PatientRisk, usable: NDArray[np.bool_]) -> dict[str, Any]:
     """Mean over patients of the TPR at a fixed FPR, as far as a patient's OUT models resolve it.
 
-    Counted on held-out scores where most patients are OUT of at least 2 / FPR models; otherwise
-    from the binormal model with equal variances, and called extrapolated.
+    Counted where most patients are OUT of at least 2 / FPR models; otherwise not estimable, because
+    only a belief in the scores' distribution could tell.
     """
     result: dict[str, Any] = {}
     for fpr, counted in risk.tpr_raw.items():
         tpr = counted[usable & np.isfinite(counted)]
-        resolved = tpr.size >= usable.sum() / 2
-        if resolved:
-            method = "counted on held-out models"
-        else:
-            effect = risk.effect.take(usable)
-            tpr = ndtr(np.sqrt(2.0) * effect.middle + float(ndtri(fpr)))
-            method = "extrapolated: binormal model, more models would be needed to count it"
+        one = {"mean": None, "low": None, "high": None, "n": 0, "extrapolated": False}
+        if tpr.size < usable.sum() / 2:
+            reason = f"counting it needs about {round(4 / fpr)} models"
+            result[str(fpr)] = one | {"reason": reason, "method": TPR_METHOD}
+            continue
         error = float(tpr.std(ddof=1) / np.sqrt(tpr.size)) if tpr.size > 1 else 0.0
-        result[str(fpr)] = {
-            "mean": float(tpr.mean()),
+        result[str(fpr)] = one | {
+            # Bars extrapolated over the number of models may end a little beyond 0 or 1.
+            "mean": float(np.clip(tpr.mean(), 0.0, 1.0)),
             "low": max(float(tpr.mean()) - 1.96 * error, 0.0),
             "high": min(float(tpr.mean()) + 1.96 * error, 1.0),
             "n": int(tpr.size),
-            "extrapolated": not resolved,
-            "method": method,
+            "method": TPR_METHOD,
         }
     return result
 

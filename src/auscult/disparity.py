@@ -15,13 +15,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.special import betaincinv, chdtrc, stdtr
+from scipy.special import betaincinv, chdtrc
 
 from auscult.cohort import SMALLEST_CELL
 from auscult.layout import Layout
 from auscult.parallel import in_order
 from auscult.progress import SILENT, Progress
 from auscult.randomness import Stage, generator
+from auscult.risk.equal_counts import at_equal_counts, strata, without_count
 from auscult.risk.exposed import adjusted
 from auscult.risk.patients import PatientRisk
 
@@ -33,9 +34,10 @@ JOIN = " & "
 POOL = "(other groups)"
 
 METHOD = (
-    "Mean raw AUC of the joint attack; 95% interval by studentised bootstrap over patients; "
-    "difference to everybody else likewise; p by permuting labels between patients of the same "
-    "record count; q after Benjamini and Hochberg over all groups shown."
+    "Mean raw AUC of the joint attack; 95% interval by studentised bootstrap over patients. "
+    "Difference, interval and p: to everybody else with equally many records, by regression on the "
+    "group within each record count; where few patients have a count, among close counts with its "
+    "effect taken out. q after Benjamini and Hochberg over all groups shown."
 )
 
 
@@ -45,7 +47,7 @@ class _Values:
 
     auc: NDArray[np.float64]
     tail: NDArray[np.float64]
-    stratum: NDArray[np.int64]
+    count: NDArray[np.int64]
 
 
 def disparities(
@@ -91,7 +93,7 @@ def disparities(
     values = _Values(
         auc=risk.auc_raw[usable],
         tail=risk.posterior.tails[0.9][usable],
-        stratum=record_strata(layout.count)[usable],
+        count=layout.count[usable],
     )
     tables = {str(name): groups[name].astype(str).to_numpy() for name in groups.columns}
     margins: dict[str, list[NDArray[Any]]] = {}
@@ -112,7 +114,7 @@ def disparities(
             tables[name][usable], smallest_cell, margins.get(name, ())
         )
         suppressed = {"groups": number_pooled, "smallest_cell": smallest_cell}
-        return _attribute(pooled, shown, values, rng) | {"suppressed": suppressed}
+        return _attribute(pooled, shown, values, rng, smallest_cell) | {"suppressed": suppressed}
 
     for name, entry in zip(tables, in_order(compare, range(len(tables))), strict=True):
         for group, row in entry["groups"].items():
@@ -132,19 +134,12 @@ def disparities(
     return result
 
 
-def record_strata(count: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Stratum of each patient by record count: 1, 2, 3-5, 6-10, 11-20, ... (bounds double)."""
-    bounds = [1, 2, 5]
-    while bounds[-1] < count.max(initial=1):
-        bounds.append(bounds[-1] * 2)
-    return np.searchsorted(bounds, count, side="left")
-
-
 def top_composition(
     groups: pd.DataFrame,
     halves: tuple[NDArray[np.float64], NDArray[np.float64]],
     *,
     smallest_cell: int = SMALLEST_CELL,
+    count: NDArray[np.int64] | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Who is among the most exposed 1%, chosen on one half of the models and counted on the other.
 
@@ -160,12 +155,17 @@ def top_composition(
     halves : pair of float64 arrays, shape (patients,)
         Raw AUC on either half of the models; NaN where not estimable.
     smallest_cell : int
+    count : int64 array, shape (patients,), optional
+        Records; without them nothing is said of equal record counts.
 
     Returns
     -------
     dict
-        Per attribute: Pearson residuals of the groups shown, chi-squared and its p. ``chi_squared``
-        is None where an expected count is under 1.
+        Per attribute: Pearson residuals of the groups shown, chi-squared and its p, as the study
+        has them. ``chi_squared`` is None where an expected count is under 1. More records place a
+        patient in the top more often: "residual_same_records" is against what the group's patients
+        of each record count would be there, each drawn from all of that count (Mantel-Haenszel);
+        None where under 1 is expected.
     """
     usable = np.isfinite(halves[0]) & np.isfinite(halves[1])
     first, second = halves[0][usable], halves[1][usable]
@@ -175,6 +175,7 @@ def top_composition(
     chosen = np.argsort(-first, kind="stable")[: 2 * wanted]
     top = np.zeros(first.size, dtype=bool)
     top[chosen[np.argsort(-second[chosen], kind="stable")[:wanted]]] = True
+    stratum = None if count is None else strata(count[usable])[0]
     result = {}
     for name in groups.columns:
         labels = groups[name].astype(str).to_numpy()[usable]
@@ -185,7 +186,12 @@ def top_composition(
             inside = labels == group
             expected = top.sum() * inside.mean()
             residual = float((top[inside].sum() - expected) / np.sqrt(expected))
-            rows[group] = {"residual": round(2 * residual) / 2}
+            rows[group] = {
+                "residual": round(2 * residual) / 2,
+                "residual_same_records": None
+                if stratum is None
+                else _residual_in_strata(inside, top, stratum),
+            }
             statistic += residual**2
             sparse |= expected < 1
         freedom = max(len(shown) - 1, 1)
@@ -198,6 +204,21 @@ def top_composition(
             "reason": "too few expected patients in a group" if sparse else "",
         }
     return result
+
+
+def _residual_in_strata(
+    inside: NDArray[np.bool_], top: NDArray[np.bool_], stratum: NDArray[np.int64]
+) -> float | None:
+    """Excess of a group in the top over its share of each stratum, in standard deviations."""
+    n = np.bincount(stratum).astype(np.float64)
+    mine, above = (np.bincount(stratum, which) for which in (inside, top))
+    expected = float((mine * above / n).sum())
+    several = np.maximum(n - 1, 1)
+    variance = float((mine * (n - mine) * above * (n - above) / (n**2 * several)).sum())
+    if expected < 1 or variance < 1:
+        return None
+    residual = (float(top[inside].sum()) - expected) / np.sqrt(variance)
+    return round(2 * float(residual)) / 2
 
 
 def pool_small_cells(
@@ -282,13 +303,17 @@ def _telling(
 
 
 def _attribute(
-    labels: NDArray[Any], shown: list[str], values: _Values, rng: np.random.Generator
+    labels: NDArray[Any],
+    shown: list[str],
+    values: _Values,
+    rng: np.random.Generator,
+    smallest_cell: int,
 ) -> dict[str, Any]:
     """Compare the shown groups of one attribute."""
     rows: dict[str, dict[str, Any]] = {}
     for group in shown:
         inside = labels == group
-        rows[group] = _group(inside, values, rng)
+        rows[group] = _group(inside, values, rng, smallest_cell)
     return {
         "method": METHOD,
         "n_patients": int(labels.size),
@@ -297,7 +322,9 @@ def _attribute(
     }
 
 
-def _group(inside: NDArray[np.bool_], values: _Values, rng: np.random.Generator) -> dict[str, Any]:
+def _group(
+    inside: NDArray[np.bool_], values: _Values, rng: np.random.Generator, smallest_cell: int
+) -> dict[str, Any]:
     mine = values.auc[inside]
     low, high = _mean_interval(mine, rng)
     tail_low, tail_high = share_interval(values.tail[inside])
@@ -312,40 +339,37 @@ def _group(inside: NDArray[np.bool_], values: _Values, rng: np.random.Generator)
         "difference": None,
         "difference_low": None,
         "difference_high": None,
+        "difference_same_records": None,
         "p": None,
         "q": None,
+        "others": int(inside.size - inside.sum()),
+        "patients_compared": None,
+        "others_compared": None,
+        "difference_any_records": None,
+        "difference_any_records_low": None,
+        "difference_any_records_high": None,
     }
     rest = values.auc[~inside]
     if rest.size < 2:
         return row | {"reason": "nobody else to compare with"}
     low, high = _difference_interval(mine, rest, rng)
-    row["difference"] = float(mine.mean() - rest.mean())
-    row["difference_low"], row["difference_high"] = low, high
-    row["difference_same_records"], row["p"] = _stratified(inside, values)
-    if row["p"] is None:
-        row["reason"] = "nobody else has as many records"
+    row["difference_any_records"] = float(mine.mean() - rest.mean())
+    row["difference_any_records_low"], row["difference_any_records_high"] = low, high
+    found = at_equal_counts(values.auc, inside, values.count, fewest=smallest_cell)
+    row["difference"] = row["difference_same_records"] = found.difference
+    row["difference_low"], row["difference_high"] = found.low, found.high
+    row["p"] = found.p
+    if found.difference is None:
+        row["reason"] = found.reason
+        return row
+    row["patients_compared"] = _but_few(found.patients, mine.size, smallest_cell)
+    row["others_compared"] = _but_few(found.others, rest.size, smallest_cell)
     return row
 
 
-def _stratified(inside: NDArray[np.bool_], values: _Values) -> tuple[float | None, float | None]:
-    """Mean excess over patients of equal record count, and its permutation p.
-
-    Exact mean and variance of the group's sum when labels are permuted within strata; the
-    permutation distribution is taken as Student's, a little wider than normal where patients are
-    few.
-    """
-    excess = variance = freedom = 0.0
-    for stratum in np.unique(values.stratum[inside]):
-        here = values.stratum == stratum
-        n, m = int(here.sum()), int((here & inside).sum())
-        x = values.auc[here]
-        excess += float(values.auc[here & inside].sum()) - m * float(x.mean())
-        if n > 1:
-            variance += m * (n - m) / n * float(x.var(ddof=1))
-            freedom += n - 1
-    if variance <= 0:
-        return None, None
-    return excess / int(inside.sum()), float(2 * stdtr(freedom, -abs(excess) / np.sqrt(variance)))
+def _but_few(number: int, of: int, smallest_cell: int) -> int | None:
+    """How many were compared; None for all but a few, whose number would be a small cell."""
+    return None if 0 < of - number < smallest_cell else number
 
 
 def _spread(
@@ -359,11 +383,10 @@ def _spread(
         return None
     kept = np.isin(labels.astype(str), shown)
     codes = pd.Categorical(labels[kept].astype(str), categories=shown).codes.astype(np.int64)
-    auc, stratum = values.auc[kept], values.stratum[kept]
     sizes = np.bincount(codes)
+    auc, stratum = without_count(values.auc[kept], values.count[kept])
     order = np.argsort(stratum, kind="stable")
     codes, auc, stratum = codes[order], auc[order], stratum[order]
-    auc = auc - (np.bincount(stratum, auc) / np.maximum(np.bincount(stratum), 1))[stratum]
     bounds = np.flatnonzero(np.diff(stratum)) + 1
 
     def width(x: NDArray[np.float64]) -> float:

@@ -268,8 +268,10 @@ def _equal_effect(training: _Training) -> NDArray[np.float64]:
     return np.asarray(np.clip(effect, -LARGEST_EFFECT, LARGEST_EFFECT))
 
 
-def _weights(training: _Training, strength: float, effect: float) -> NDArray[np.float64]:
-    """Weights of the records, shape (patients, k)."""
+def _weights(
+    training: _Training, strength: float, effect: float | NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Weights of the records, shape (patients, k); one average effect, or one per patient."""
     k = training.difference.shape[1]
     if np.isinf(strength):
         return np.ones_like(training.difference)

@@ -136,8 +136,8 @@ def _times(rate: dict[str, float], number: float) -> dict[str, float]:
 def _hits(evidence: Evidence, rate: float | None, bar: float | None) -> _Hits:
     """Count who exceeds a threshold: of a false positive rate, or a given ratio.
 
-    A rate's threshold is, for each half of the models, the smallest value that no more than `rate`
-    of the others of the other half exceed.
+    A rate's threshold is, for each half of the models, the smallest value of the other half's
+    others that no more than `rate` of fresh ones exceed on average.
     """
     member, half = evidence.member, evidence.half
     hits = np.empty((2, 1 + GROUPS))
@@ -148,7 +148,7 @@ def _hits(evidence: Evidence, rate: float | None, bar: float | None) -> _Hits:
             hit = evidence.ratios[row] > bar
         else:
             value = evidence.order[row]
-            bars = [_exceeded(value[kept & ~member & (half != side)], rate) for side in (0, 1)]
+            bars = [_bar(value[kept & ~member & (half != side)], rate) for side in (0, 1)]
             hit = value > np.array(bars, dtype=value.dtype)[half]
         for place, which in enumerate((member, ~member)):
             hits[place, row] = np.count_nonzero(hit & kept & which)
@@ -162,9 +162,15 @@ def _hits(evidence: Evidence, rate: float | None, bar: float | None) -> _Hits:
     )
 
 
-def _exceeded(values: NDArray[np.floating], rate: float | None) -> float:
-    """Smallest value that no more than `rate` of the values exceed."""
-    place = values.size - 1 - int((rate or 0.0) * values.size)
+def _bar(values: NDArray[np.floating], rate: float | None) -> float:
+    """Smallest of the values that no more than `rate` of fresh ones exceed on average.
+
+    Of n values the k-th largest is exceeded by ``k / (n + 1)`` of fresh ones.
+    """
+    allowed = int((rate or 0.0) * (values.size + 1) + 1e-9)
+    if allowed == 0:
+        return math.inf
+    place = values.size - allowed
     return float(np.partition(values, place)[place])
 
 

@@ -30,7 +30,7 @@ class ExposedLimit:
 
 @dataclass(frozen=True, kw_only=True)
 class GroupLimits:
-    """How far a group may lie above everybody else.
+    """How far a group may lie above everybody else with equally many records.
 
     Attributes
     ----------

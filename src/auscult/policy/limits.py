@@ -168,7 +168,7 @@ def _of_group(
         doubt = "" if q is not None and q <= SIGNIFICANT else _doubt(q)
         yield Limit(
             key=f"groups.difference: {attribute}",
-            what=f"Mean AUC of {attribute} = {name} above everybody else's",
+            what=f"Mean AUC of {attribute} = {name} above others' with equally many records",
             most=difference,
             figure={
                 "estimate": row.get("difference"),

@@ -107,7 +107,10 @@ def _row(same: list[Part]) -> tuple[str, ...]:
         limit, estimate = _short(one, "limit"), _short(one, "estimate")
         return (one.text("what"), verdict, limit, estimate, _bounds(one))
     name, _, attribute = one.text("key").removeprefix("groups.").partition(": ")
-    what = {"difference": "Mean AUC above everybody else's", "exposed_share": "Share above 0.9"}
+    what = {
+        "difference": "Mean AUC above others' with equally many records",
+        "exposed_share": "Share above 0.9",
+    }
     highest = max(part.number("high") or 0.0 for part in same)
     return (
         f"{what.get(name, name)}: {len(same)} groups of {attribute}",

@@ -52,9 +52,8 @@ def groups_section(summary: Part) -> Section:
     attributes = tuple(summary.items("disparities"))
     blocks: list[Block] = [
         Paragraph(
-            text="Each group is compared with everybody else. Whether a difference could be chance "
-            "is judged among patients with equally many records, so that a group with more "
-            "visits is not singled out for that reason alone."
+            text="Each group is compared with everybody else who has equally many records, so "
+            "that a group with more visits is not singled out for that reason alone."
         )
     ]
     if not attributes:
@@ -78,10 +77,11 @@ def _reading(parts: tuple[Part, ...]) -> list[Block]:
         return []
     points = [
         (
-            "Difference:",
+            "Difference at equal records:",
             (
-                "the group's mean AUC minus that of all other patients. At equal records: the same "
-                "against patients with equally many records; this is what is tested."
+                "the group's mean AUC minus that of other patients with equally many records; this "
+                "is what q belongs to. At any records: the same against all other patients, which "
+                "holds what more or fewer records do."
             ),
         ),
         (
@@ -99,7 +99,8 @@ def _reading(parts: tuple[Part, ...]) -> list[Block]:
                 (
                     "whether the group is among the most exposed patients more often than its "
                     "size explains (Pearson residual); above about +2 it is, below about "
-                    "\N{MINUS SIGN}2 it is there less often."
+                    "\N{MINUS SIGN}2 it is there less often. More records place a patient there "
+                    "more often; at equal records, that is taken out."
                 ),
             )
         )
@@ -216,19 +217,51 @@ def _finding(groups: Groups) -> str:
     if not found:
         return f"No group differs from everybody else beyond chance ({rate})."
     named = listed(
-        [f"{quoted(label)} ({signed(group.number('difference'))})" for label, group in found]
+        [f"{quoted(label)} ({signed(at_equal_records(group)[0])})" for label, group in found]
     )
     verb = "differs" if len(found) == 1 else "differ"
     return (
-        f"{len(found)} of {counted(len(compared), 'group')} {verb} from everybody else in mean AUC "
-        f"({rate}): {named}."
+        f"{len(found)} of {counted(len(compared), 'group')} {verb} in mean AUC from everybody else "
+        f"with equally many records ({rate}): {named}."
     )
+
+
+def at_equal_records(group: Part) -> tuple[Number, Number, Number]:
+    """The difference that q belongs to, with its interval.
+
+    A summary without a difference at any records is an older one: what it calls the difference, and
+    its interval, are at any records.
+    """
+    same = group.number("difference_same_records")
+    if same is not None and group.number("difference_any_records") is None:
+        return same, None, None
+    low, high = group.number("difference_low"), group.number("difference_high")
+    return group.number("difference"), low, high
+
+
+def compared_in_part(group: Part) -> str:
+    """How many of a group's patients and of all others were compared, or "" for all of them."""
+    if at_equal_records(group)[0] is None or "patients_compared" not in group.content():
+        return ""
+    here, of = group.number("patients_compared"), group.number("patients")
+    there, others = group.number("others_compared"), group.number("others")
+    if here == of and there == others:
+        return ""
+
+    def of_all(number: Number, total: Number) -> str:
+        few = "all but a few" if number is None else whole(number)
+        return f"{few} of {whole(total)}"
+
+    return f"{of_all(here, of)}, with {of_all(there, others)} others"
 
 
 def _table(place: int, name: str, groups: Groups, part: Part, hidden: str) -> Table:
     residuals = dict(part.part("composition").items("groups"))
     with_residuals = bool(residuals)
-    with_equal = any(group.number("difference_same_records") is not None for _, group in groups)
+    with_any = any(group.number("difference_any_records") is not None for _, group in groups)
+    with_top = any(
+        inner.number("residual_same_records") is not None for inner in residuals.values()
+    )
     with_utility = any(group.part("utility") for _, group in groups)
     metrics = {m for _, group in groups if (m := group.part("utility").text("metric"))}
     columns = [
@@ -236,17 +269,19 @@ def _table(place: int, name: str, groups: Groups, part: Part, hidden: str) -> Ta
         "Patients",
         "Mean AUC (95% interval)",
         "Above 0.9 (95% interval)",
-        "Difference (95% interval)",
-        *(["At equal records"] if with_equal else []),
+        *(["Difference at any records (95% interval)"] if with_any else []),
+        "Difference at equal records (95% interval)",
         "q",
     ]
     columns += ["Residual in top"] if with_residuals else []
+    columns += ["At equal records"] if with_top else []
     if with_utility:
         metric = f", {metric_name(metrics.pop())}" if len(metrics) == 1 else ""
         columns.append(f"Utility{metric} (95% interval)")
     rows = []
     raw_names = {visible(raw): raw for raw in residuals}
     for label, group in groups:
+        equal, low, high = at_equal_records(group)
         cells = [
             label,
             whole(group.number("patients")),
@@ -258,16 +293,15 @@ def _table(place: int, name: str, groups: Groups, part: Part, hidden: str) -> Ta
                 share(group.number("exposed_0.9")),
                 share_interval(group.number("exposed_0.9_low"), group.number("exposed_0.9_high")),
             ),
-            with_interval(
-                signed(group.number("difference")),
-                signed_interval(group.number("difference_low"), group.number("difference_high")),
-            ),
-            *([signed(group.number("difference_same_records"))] if with_equal else []),
+            *([_at_any_records(group)] if with_any else []),
+            with_interval(signed(equal), signed_interval(low, high)),
             probability(group.number("q")),
         ]
         if with_residuals:
             inner = residuals.get(raw_names.get(label, ""))
             cells.append(signed(inner.number("residual") if inner else None, 1))
+            if with_top:
+                cells.append(signed(inner.number("residual_same_records") if inner else None, 1))
         if with_utility:
             utility = group.part("utility")
             bounds = interval(utility.number("low"), utility.number("high"))
@@ -280,6 +314,12 @@ def _table(place: int, name: str, groups: Groups, part: Part, hidden: str) -> Ta
         notes=tuple(note for note in (*_notes(groups, part), hidden) if note),
         key=f"groups-{place}",
     )
+
+
+def _at_any_records(group: Part) -> str:
+    key = "difference_any_records"
+    ends = signed_interval(group.number(f"{key}_low"), group.number(f"{key}_high"))
+    return with_interval(signed(group.number(key)), ends)
 
 
 def _notes(groups: Groups, part: Part) -> tuple[str, ...]:
@@ -303,10 +343,17 @@ def _notes(groups: Groups, part: Part) -> tuple[str, ...]:
             else f"chi-squared {NOT_ESTIMABLE}: {composition.reason() or 'no reason is given'}"
         )
         notes.append(f"Residual in top: among {share_of}{number}; {test}.")
+    in_part = [(label, words) for label, group in groups if (words := compared_in_part(group))]
+    if in_part:
+        shares = listed([f"{quoted(label)} {words}" for label, words in in_part])
+        notes.append(
+            "Nobody on the other side has as many records as some patients, who are left out of "
+            f"the comparison at equal records. Compared: {shares}."
+        )
     untested = dict.fromkeys(reason for _, group in groups if (reason := group.reason()))
     for reason in untested:
         named = [quoted(label) for label, group in groups if group.reason() == reason]
-        notes.append(f"Not tested, because {reason}: {listed(named)}.")
+        notes.append(f"Not comparable, because {reason}: {listed(named)}.")
     return tuple(notes)
 
 

@@ -6,6 +6,7 @@ from auscult.report import answer
 from auscult.report.axes import percent
 from auscult.report.blocks import Block, Items, Paragraph, Table
 from auscult.report.exposure_tables import by_knowledge, same_together, usual_priors
+from auscult.report.groups import at_equal_records, compared_in_part
 from auscult.report.reading import Part
 from auscult.report.words import (
     count_interval,
@@ -132,22 +133,25 @@ def group_items(summary: Part) -> list[Block]:
                 "others is not known from this run."
             )
         ]
-    found, hidden, looked_at = [], 0.0, 0
+    found, hidden, looked_at, apart, in_part = [], 0.0, 0, 0, 0
     for attribute, part in attributes:
         hidden += part.part("suppressed").number("groups") or 0.0
         for name, row in part.items("groups"):
-            looked_at += 1
-            q, gap = row.number("q"), row.number("difference")
+            q, gap = row.number("q"), at_equal_records(row)[0]
+            looked_at += q is not None
+            apart += q is None
+            in_part += bool(compared_in_part(row))
             if q is not None and q <= 0.05 and gap is not None and gap > 0:
                 found.append((gap, attribute, name, row))
     found.sort(key=lambda one: -one[0])
     names = listed([quoted(name) for name, _ in attributes], most=12)
     blocks: list[Block] = [
         Paragraph(
-            text=f"{counted(float(looked_at), 'group')} of {names} were compared with everybody "
-            f"else; {counted(float(len(found)), 'group')} "
-            f"{'lies' if len(found) == 1 else 'lie'} above, beyond chance "
-            "among patients with equally many records (5% false discoveries)."
+            text=f"{counted(float(looked_at), 'group')} of {names} "
+            f"{'was' if looked_at == 1 else 'were'} compared with everybody else who has equally "
+            f"many records; {counted(float(len(found)), 'group')} "
+            f"{'lies' if len(found) == 1 else 'lie'} above, beyond chance (5% false discoveries)."
+            + (_apart(apart, in_part))
             + (f" {counted(hidden, 'group')} too small to show were pooled." if hidden else "")
         )
     ]
@@ -161,7 +165,7 @@ def group_items(summary: Part) -> list[Block]:
                             f"{counted(row.number('patients'), 'patient')}, mean AUC "
                             f"{signed(gap)} "
                             f"({_gap(row)})"
-                            " against everybody else, "
+                            f" against everybody else with equally many records{_part(row)}, "
                             f"{share(row.number('exposed_0.9'))} above 0.9."
                         ),
                     )
@@ -176,8 +180,29 @@ def group_items(summary: Part) -> list[Block]:
     return blocks
 
 
+def _apart(apart: int, in_part: int) -> str:
+    """Groups that could not be compared, or not with all of their patients."""
+    text = ""
+    if apart:
+        text += (
+            f" {counted(float(apart), 'group')} could not be compared: there is nobody else, or "
+            "too few have as many records."
+        )
+    if in_part:
+        text += (
+            f" Of {counted(float(in_part), 'group')} not all patients were compared, for want of "
+            "others with as many records; see Groups."
+        )
+    return text
+
+
+def _part(row: Part) -> str:
+    words = compared_in_part(row)
+    return f" (compared: {words})" if words else ""
+
+
 def _gap(row: Part) -> str:
-    return signed_interval(row.number("difference_low"), row.number("difference_high"))
+    return signed_interval(*at_equal_records(row)[1:])
 
 
 def named_sentence(release: Part) -> str:

@@ -237,7 +237,9 @@ def _low_error_table(summary: Part) -> list[Block]:
                 (
                     false_positive_rate(name)
                     + (" (extrapolated)" if part.truth("extrapolated") else ""),
-                    with_interval(
+                    NOT_ESTIMABLE + (f": {part.text('reason')}" if part.text("reason") else "")
+                    if part.number("mean") is None
+                    else with_interval(
                         share(part.number("mean")),
                         share_interval(part.number("low"), part.number("high")),
                     ),
@@ -248,8 +250,8 @@ def _low_error_table(summary: Part) -> list[Block]:
             notes=(
                 (
                     "True positive rate: of the models that trained on a patient, the share that "
-                    "is recognised, averaged over patients, while at most the given share of the "
-                    "other models is wrongly accused."
+                    "is recognised, averaged over patients, while on average the given share of "
+                    "the other models is wrongly accused."
                 ),
                 *(sentence(method) for method in methods),
             ),

@@ -23,6 +23,11 @@ _CSV_NUMBERS = (
     ("difference_low", "difference_low"),
     ("difference_high", "difference_high"),
     ("difference_same_records", "difference_same_records"),
+    ("difference_any_records", "difference_any_records"),
+    ("difference_any_records_low", "difference_any_records_low"),
+    ("difference_any_records_high", "difference_any_records_high"),
+    ("patients_compared", "patients_compared"),
+    ("others_compared", "others_compared"),
     ("p", "p"),
     ("q", "q"),
 )

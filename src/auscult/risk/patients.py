@@ -26,6 +26,7 @@ from auscult.risk.signs import (
     study_auc,
     whole_places,
 )
+from auscult.risk.tpr import tpr_of_patients
 
 MOST_CLASSES = 5
 MOST_FOR_VIEWS = 4000
@@ -43,8 +44,8 @@ class PatientRisk:
     auc_raw : float64 array, shape (patients,)
         Cross-fitted, unshrunk; NaN where not estimable.
     tpr_raw : dict of float to float64 array, shape (patients,)
-        TPR counted on held-out models at each false positive rate; NaN where a patient is OUT of
-        too few models to count it.
+        TPR at each false positive rate, by :func:`auscult.risk.tpr.tpr_of_patients`; NaN where a
+        patient is OUT of too few models to count it.
     estimate : Estimate
         Shape (patients,).
     covariates : Covariates
@@ -88,6 +89,7 @@ def patient_risk(
     progress: Progress = SILENT,
     *,
     numbered: tuple[float, ...] = (),
+    rates: tuple[float, ...] = (),
     by_record: bool = False,
     centring: Centring | None = None,
 ) -> tuple[PatientRisk, RecordRisk]:
@@ -102,6 +104,8 @@ def patient_risk(
         Advanced by one per patient.
     numbered : tuple of float
         AUCs for which only the number of patients above is wanted.
+    rates : tuple of float
+        False positive rates at which each patient's TPR is wanted.
     by_record : bool
         Whether each record's own risk is kept; no record is returned otherwise.
     centring : Centring, optional
@@ -112,7 +116,7 @@ def patient_risk(
 
     n = layout.patients
     normal = NormalScores(layout, centring)
-    largest, tpr = np.empty(n), np.empty((len(PATIENT_FPR), n))
+    largest, tpr = np.empty(n), np.empty((len(rates), n))
     counted = Counted.empty(n)
     signs = Signs(values=np.empty((n, 2)), coupling=np.empty((n, 2)))
     records = RecordRisk.empty(layout.records if by_record else 0)
@@ -127,11 +131,10 @@ def patient_risk(
         study = study_auc(part, part.signals)
         most = np.maximum.reduceat(np.where(np.isnan(study), -np.inf, study), part.first)
         largest[here] = np.where(np.isinf(most), np.nan, most)
-        values, weight = scores.values, scores.deal.weight
         number, influence = count_patients(part, signals, scores)
         counted.put(here, number)
-        for place_of_rate, rate in enumerate(PATIENT_FPR):
-            tpr[place_of_rate, here] = tpr_of_patients(values, weight, rate)
+        if rates:
+            tpr[:, here] = tpr_of_patients(part, signals, rates)
         normal_scores = normal.of(signals)
         average = signs_of(part, normal_scores, influence).averages(part)
         signs.values[here], signs.coupling[here] = average.values, average.coupling
@@ -152,42 +155,13 @@ def patient_risk(
         attack=attack,
         centring=centring,
         auc_raw=counted.auc,
-        tpr_raw=dict(zip(PATIENT_FPR, tpr, strict=True)),
+        tpr_raw=dict(zip(rates, tpr, strict=True)),
         estimate=estimate,
         covariates=covariates,
         posterior=shrink(estimate, covariates, thresholds, shapes=shapes, counted=numbered),
         study_max_auc=largest,
     )
     return risk, records
-
-
-def tpr_of_patients(
-    values: NDArray[np.float64], weight: NDArray[np.float64], fpr: float
-) -> NDArray[np.float64]:
-    """Share of each patient's IN models above all but `fpr` of its OUT models.
-
-    Parameters
-    ----------
-    values, weight : float64 array, shape (patients, folds, 2, places)
-    fpr : float
-
-    Returns
-    -------
-    float64 array, shape (patients,)
-        NaN where a patient is OUT of fewer than 2 / `fpr` models.
-    """
-    n = len(values)
-    outside, inside = (weight[:, :, label].reshape(n, -1) > 0 for label in (0, 1))
-    number = outside.sum(axis=1)
-    if not (number >= 2 / fpr).any():
-        return np.full(n, np.nan)
-    out_scores = np.where(outside, values[:, :, 0].reshape(n, -1), -np.inf)
-    ordered = -np.sort(-out_scores, axis=1)
-    allowed = np.floor(fpr * number).astype(np.int64)
-    bar = np.take_along_axis(ordered, allowed[:, None], axis=1)
-    above = (values[:, :, 1].reshape(n, -1) > bar) & inside
-    tpr = above.sum(axis=1) / np.maximum(inside.sum(axis=1), 1)
-    return np.where(number >= 2 / fpr, tpr, np.nan)
 
 
 def count_patients(
