@@ -13,7 +13,7 @@ from auscult.risk.patients import patient_risk, permuted, record_risk
 from auscult.risk.prior import LikelihoodTable, Measurement, Prior, Shape, weigh_shapes
 from auscult.risk.shrinkage import Covariates, posterior, shrink
 from auscult.risk.stability import (
-    half_aucs,
+    half_risks,
     models_needed,
     planning,
     planning_without_pilot,
@@ -333,6 +333,13 @@ def test_record_auc_is_binormal_and_patient_maximum_is_over_records() -> None:
     )
     assert plain.study_auc[row] == pytest.approx(ndtr(d), abs=1e-12)
     assert risk.study_max_auc[2] == pytest.approx(plain.study_auc[6:9].max(), abs=1e-12)
+
+
+def half_aucs(
+    layout: Layout, rng: np.random.Generator
+) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+    found = half_risks(layout, rng)
+    return None if found is None else found.aucs
 
 
 def test_halves_agree_when_risks_differ_and_not_under_the_null() -> None:

@@ -44,6 +44,8 @@ class Subject:
     membership : Membership
     patient_of_record : int64 array, shape (records,)
     groups : DataFrame, shape (patients, attributes)
+    label_group : str, optional
+        Column of `groups` that is the label: within a class of it there is no utility.
     labels : int64 array, shape (records,) or (records, labels)
     stratum : int64 array, shape (records,)
         Class of each record, for centring.
@@ -69,6 +71,7 @@ class Subject:
     withheld: NDArray[np.bool_] | None = None
     asked: tuple[str, ...] = ()
     priors: tuple[float, ...] = ()
+    label_group: str | None = None
 
     def plain(self, outputs: Outputs) -> tuple[int, ...]:
         """Places of the answers to the records themselves."""
@@ -203,7 +206,7 @@ def utility_of(outputs: Outputs, subject: Subject) -> UtilityPerModel | None:
         subject.labels,
         subject.membership,
         subject.patient_of_record,
-        subject.groups,
+        subject.groups.drop(columns=[] if subject.label_group is None else [subject.label_group]),
         smallest_cell=subject.smallest_cell,
         queries=subject.queries,
         withheld=subject.withheld,
