@@ -89,7 +89,8 @@ def exposed(**values: Any) -> Summary:  # noqa: ANN401
 
 def test_headline_reads_as_promised() -> None:
     assert headline(exposed(estimate=17, low=11, high=25, null=0)) == (
-        "17 of 6,000 patients can be identified as members with an AUC above 0.9 "
+        "17 of 6,000 patients are exposed: over many models, their membership is told from "
+        "non-membership with an AUC above 0.9 "
         "(95% interval 11 to 25); by chance alone: 0"
     )
 
@@ -116,7 +117,7 @@ def test_headline_rounds_counts_outwards(values: Summary, lead: str, aside: str)
 def test_one_patient_is_singular() -> None:
     summary = exposed(estimate=1, low=1, high=1)
     summary["patients"] |= {"count": 1, "estimable": 1}
-    assert headline(summary).startswith("1 of 1 patient can be identified")
+    assert headline(summary).startswith("1 of 1 patient is exposed: over many models")
     assert "n = 1 patient. " in Page(render(summary)).text
 
 

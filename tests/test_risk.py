@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from scipy import stats
 from scipy.special import ndtr, ndtri
 
+from auscult.layout import Layout
 from auscult.risk.effect import Effect, effect_in_folds, effect_of_ranks, effect_of_samples
 from auscult.risk.exposed import adjusted, benjamini_hochberg, exposed
 from auscult.risk.patients import patient_risk, permuted, record_risk

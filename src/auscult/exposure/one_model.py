@@ -32,7 +32,8 @@ METHOD = (
     "Every model in turn is the one that is attacked. Joint attack: a patient's weights are "
     "learned on models of other folds, the scale that makes patients comparable on the other half "
     "of the models. One threshold for all patients of a model, where the given share of its "
-    "non-members lies above. Mean over models; 95% interval by bootstrap over models and groups of patients."
+    "non-members lies above. Mean over models; 95% interval by bootstrap over models and groups "
+    "of patients."
 )
 EXPOSED_METHOD = (
     "Exposed: each member counts with the posterior probability of an AUC above "

@@ -125,7 +125,7 @@ def count_sentence(summary: Part) -> Headline:
     if row is None or row.estimate is None:
         return Headline(
             lead=f"{NOT_ESTIMABLE.capitalize()}:",
-            rest="for how many patients membership can be told",
+            rest="how many patients are exposed",
             aside=f"({why_not(summary)})",
             tone="open",
         )

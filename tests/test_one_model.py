@@ -1,0 +1,134 @@
+"""What one model gives away: analytic case, oracle, null, and what is not resolved."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.special import ndtr, ndtri
+
+from auscult.attacks.roc import aggregate_roc
+from auscult.exposure.one_model import comparable_scores, one_model
+from auscult.layout import Layout
+from auscult.risk.patients import patient_risk, permuted
+from auscult.risk.stability import Halves, half_risks
+from tests.simulation import simulate
+
+
+def found(layout: Layout, *, smallest_cell: int = 10, halves: bool = True) -> dict[str, Any]:
+    risk, _ = patient_risk(layout, (0.9,))
+    half = half_risks(layout, np.random.default_rng(1)) if halves else None
+    return one_model(layout, risk.attack, risk.centring, half, seed=3, smallest_cell=smallest_cell)
+
+
+@pytest.fixture(scope="module")
+def mixed() -> Layout:
+    """A tenth of 1,200 patients at an AUC of 0.97, the others near a coin flip."""
+    rng = np.random.default_rng(8)
+    auc = np.where(np.arange(1200) < 120, 0.97, 0.55)
+    return simulate(auc, 32, rng).layout()
+
+
+def test_members_found_are_those_of_two_normals() -> None:
+    rng = np.random.default_rng(4)
+    layout = simulate(np.full(1000, 0.9), 64, rng).layout()
+    one = found(layout)
+    right = float(ndtr(np.sqrt(2) * ndtri(0.9) + ndtri(0.01)))
+    row = one["at_fpr"]["0.01"]["members"]
+    # Weights and levels are estimated from 48 models, which costs an attacker a little.
+    assert right - 0.06 < row["estimate"] < right + 0.02
+    assert row["low"] < row["estimate"] < row["high"]
+    assert one["members_per_model"] + one["others_per_model"] == pytest.approx(1000, abs=2)
+
+
+def test_shuffled_membership_finds_as_many_members_as_false_positives(mixed: Layout) -> None:
+    one = found(permuted(mixed, np.random.default_rng(2)))
+    assert one["at_fpr"]["0.01"]["members"]["estimate"] == pytest.approx(0.01, abs=0.003)
+    assert one["auc"]["estimate"] == pytest.approx(0.5, abs=0.01)
+
+
+def test_rates_are_those_of_a_loop_over_models(mixed: Layout) -> None:
+    risk, _ = patient_risk(mixed, ())
+    scores = comparable_scores(mixed, risk.attack, risk.centring, 3)
+    rates = []
+    for model in range(mixed.models):
+        inside = mixed.member[:, model]
+        others = np.sort(scores[~inside, model])[::-1]
+        allowed = int(0.01 * others.size)
+        low, high = (
+            (scores[inside, model] >= others[n - 1]).mean() for n in (allowed, allowed + 1)
+        )
+        share = 0.01 * others.size - allowed
+        rates.append((1 - share) * low + share * high)
+    one = found(mixed)["at_fpr"]["0.01"]["members"]["estimate"]
+    assert one == pytest.approx(float(np.mean(rates)), abs=2e-3)
+
+
+def test_the_exposed_are_found_far_more_often_than_the_others(mixed: Layout) -> None:
+    one = found(mixed)
+    row = one["at_fpr"]["0.01"]
+    assert row["exposed"]["low"] > 3 * row["members"]["high"]
+    # All of the exposed are members of half of the models.
+    assert one["exposed_per_model"] == pytest.approx(60, rel=0.25)
+
+
+def test_who_is_exposed_is_told_by_models_other_than_the_one_attacked() -> None:
+    """Nothing leaks, but one half of the models is said to expose whoever it happens to score high.
+
+    Were the attacked model's own half asked, those patients would seem to be found more often.
+    """
+    rng = np.random.default_rng(6)
+    layout = simulate(np.full(800, 0.5), 32, rng).layout()
+    risk, _ = patient_risk(layout, ())
+    halves = half_risks(layout, rng)
+    assert halves is not None
+    lucky = tuple((auc > np.quantile(auc, 0.8)).astype(float) for auc in halves.aucs)
+    planted = Halves(first=halves.first, aucs=halves.aucs, above=(lucky[0], lucky[1]))
+    one = one_model(layout, risk.attack, risk.centring, planted, seed=3, smallest_cell=10)
+    row = one["at_fpr"]["0.01"]["exposed"]
+    assert row["estimate"] == pytest.approx(0.01, abs=0.006)
+    wrong = Halves(first=~halves.first, aucs=halves.aucs, above=(lucky[0], lucky[1]))
+    again = one_model(layout, risk.attack, risk.centring, wrong, seed=3, smallest_cell=10)
+    assert again["at_fpr"]["0.01"]["exposed"]["estimate"] > 0.013
+
+
+def test_rates_finer_than_the_patients_are_not_given(mixed: Layout) -> None:
+    row = found(mixed)["at_fpr"]["0.001"]
+    assert row["members"] is None
+    assert row["exposed"] is None
+    assert "0.1% of them is fewer than one" in row["reason"]
+
+
+def test_few_models_and_few_exposed_are_said(mixed: Layout) -> None:
+    row = found(mixed, halves=False)["at_fpr"]["0.01"]
+    assert row["exposed"] is None
+    assert row["reason"] == "fewer than 16 models"
+    one = found(mixed, smallest_cell=500)
+    assert one["exposed_per_model"] is None
+    assert "fewer than 500 of a model's members" in one["at_fpr"]["0.01"]["reason"]
+
+
+def test_weights_of_zero_and_one_leave_members_out() -> None:
+    rng = np.random.default_rng(5)
+    layout = simulate(rng.uniform(0.5, 0.99, 400), 16, rng).layout()
+    kept = rng.random(400) < 0.5
+    scores = layout.signals
+
+    def without(model: int) -> np.ndarray:
+        out = layout.member[:, model] & ~kept
+        return np.where(out, np.nan, scores[:, model])
+
+    one = aggregate_roc(
+        layout,
+        lambda m: scores[:, m],
+        np.random.default_rng(1),
+        weight=lambda _: kept.astype(float),
+    )
+    other = aggregate_roc(layout, without, np.random.default_rng(1))
+    np.testing.assert_allclose(one.tpr, other.tpr, atol=1e-12)
+    np.testing.assert_allclose(one.tpr_high, other.tpr_high, atol=1e-12)
+
+
+def test_the_same_seed_gives_the_same_figures(mixed: Layout) -> None:
+    assert found(mixed) == found(mixed)
