@@ -37,10 +37,9 @@ def one_model_sentence(summary: Part) -> str:
         found.append(f"{_figure(members, said)} at {rate}{' false positives' * (not found)}")
         if theirs.number("estimate") is not None:
             exposed.append(f"{_figure(theirs)} at {rate}")
-    opening = "With one model, and one threshold for everybody, an attacker finds"
     if not found:
-        return f"{opening} a share of its members that is {'; '.join(absent)}"
-    text = f"{opening} {listed(found)}"
+        return f"What one model alone gives away, {'; '.join(absent)}"
+    text = f"With one model, and one threshold for everybody, an attacker finds {listed(found)}"
     if exposed:
         text += f"; of the exposed among its members, {listed(exposed)}"
     return "; ".join([text, *absent])
