@@ -30,6 +30,11 @@ def mixed() -> Layout:
     return simulate(auc, 32, rng).layout()
 
 
+@pytest.fixture(scope="module")
+def usual(mixed: Layout) -> dict[str, Any]:
+    return found(mixed)
+
+
 def test_members_found_are_those_of_two_normals() -> None:
     rng = np.random.default_rng(4)
     layout = simulate(np.full(1000, 0.9), 64, rng).layout()
@@ -48,7 +53,7 @@ def test_shuffled_membership_finds_as_many_members_as_false_positives(mixed: Lay
     assert one["auc"]["estimate"] == pytest.approx(0.5, abs=0.01)
 
 
-def test_rates_are_those_of_a_loop_over_models(mixed: Layout) -> None:
+def test_rates_are_those_of_a_loop_over_models(mixed: Layout, usual: dict[str, Any]) -> None:
     risk, _ = patient_risk(mixed, ())
     scores = comparable_scores(mixed, risk.attack, risk.centring, 3)
     rates = []
@@ -61,16 +66,15 @@ def test_rates_are_those_of_a_loop_over_models(mixed: Layout) -> None:
         )
         share = 0.01 * others.size - allowed
         rates.append((1 - share) * low + share * high)
-    one = found(mixed)["at_fpr"]["0.01"]["members"]["estimate"]
+    one = usual["at_fpr"]["0.01"]["members"]["estimate"]
     assert one == pytest.approx(float(np.mean(rates)), abs=2e-3)
 
 
-def test_the_exposed_are_found_far_more_often_than_the_others(mixed: Layout) -> None:
-    one = found(mixed)
-    row = one["at_fpr"]["0.01"]
+def test_the_exposed_are_found_far_more_often_than_the_others(usual: dict[str, Any]) -> None:
+    row = usual["at_fpr"]["0.01"]
     assert row["exposed"]["low"] > 3 * row["members"]["high"]
     # All of the exposed are members of half of the models.
-    assert one["exposed_per_model"] == pytest.approx(60, rel=0.25)
+    assert usual["exposed_per_model"] == pytest.approx(60, rel=0.25)
 
 
 def test_who_is_exposed_is_told_by_the_half_without_the_attacked_model(mixed: Layout) -> None:
@@ -84,8 +88,8 @@ def test_who_is_exposed_is_told_by_the_half_without_the_attacked_model(mixed: La
         assert one["exposed_per_model"] == (mixed.member & own).sum() / mixed.models
 
 
-def test_rates_finer_than_the_patients_are_not_given(mixed: Layout) -> None:
-    row = found(mixed)["at_fpr"]["0.001"]
+def test_rates_finer_than_the_patients_are_not_given(usual: dict[str, Any]) -> None:
+    row = usual["at_fpr"]["0.001"]
     assert row["members"] is None
     assert row["exposed"] is None
     assert "0.1% of them is fewer than one" in row["reason"]
@@ -121,5 +125,5 @@ def test_weights_of_zero_and_one_leave_members_out() -> None:
     np.testing.assert_allclose(one.tpr_high, other.tpr_high, atol=1e-12)
 
 
-def test_the_same_seed_gives_the_same_figures(mixed: Layout) -> None:
-    assert found(mixed) == found(mixed)
+def test_the_same_seed_gives_the_same_figures(mixed: Layout, usual: dict[str, Any]) -> None:
+    assert found(mixed) == usual
