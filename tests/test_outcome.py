@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.linear_model import LogisticRegression
 
 from auscult import Audit, AuscultError, Cohort, SklearnRecipe
 from auscult.analysis import AnalysisSettings
+from auscult.comparing import compare
 from auscult.config.policy import parse_policy
 from auscult.disparity import crossings
 from auscult.importing import import_scores
@@ -274,3 +276,23 @@ def test_the_label_can_be_crossed_and_left_out() -> None:
     audit = Audit(cohort, SklearnRecipe(), intersections=(("died", "sex"),), label_group=False)
     with pytest.raises(AuscultError, match='"died" is no group'):
         audit.check()
+
+
+def test_a_run_compares_by_label_and_splits_no_utility_by_it(tmp_path: Path) -> None:
+    cohort = Cohort.from_table(table(), patient="id", label="died", groups=["sex"])
+    recipe = SklearnRecipe(LogisticRegression(max_iter=50))
+    result = Audit(cohort, recipe, models=8, seed=1).run(tmp_path / "run", workers=1)
+    found = result.summary["disparities"]
+    assert set(found) == {"sex", "died", "died & sex"}
+    assert all("utility" in one for one in found["sex"]["groups"].values())
+    assert not any("utility" in one for one in found["died"]["groups"].values())
+    assert result.summary["cohort"]["groups"] == ["sex"]
+    assert (result.patients["died"] == "1").sum() == 13
+    # Seen again from its files, as `compare` does: the label is still no group of utility.
+    other = Audit(cohort, recipe, models=8, seed=1, label_group=False).run(tmp_path / "other")
+    assert "died" not in other.summary["disparities"]
+    assert "died" not in other.patients
+    entry = compare([tmp_path / "run", tmp_path / "other"]).entries[0]
+    assert entry["worst_group_utility_change"] is None or (
+        entry["worst_group_utility_change"]["attribute"] == "sex"
+    )

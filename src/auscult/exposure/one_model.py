@@ -85,7 +85,10 @@ def one_model(
         )
         above = np.where(inside & np.isfinite(above), above, 0.0)
         number = float(above.sum() / found.targets)
-        reason = f"fewer than {smallest_cell} of a model's members are above {HALVED_AUC}"
+        reason = (
+            f"told by models other than it, fewer than {smallest_cell} of a model's members are "
+            f"above {HALVED_AUC}"
+        )
         if number >= smallest_cell:
             exposed = aggregate_roc(
                 people,
