@@ -24,7 +24,7 @@ from auscult.randomness import Stage, generator
 from auscult.risk.stability import HALVED_AUC, Halves
 
 ONE_MODEL_FPR = (0.01, 0.001)
-MOST_POINTS = 2_000_000  # patients times models: beyond, an even sample of the patients
+MOST_POINTS = 1_000_000  # patients times models: beyond, an even sample of the patients
 MOST_LEARNED = 50_000
 STREAM = 1000  # of the bootstraps: those of the attacks on records are numbered from 0
 
