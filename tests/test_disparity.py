@@ -18,7 +18,7 @@ from auscult.disparity import (
 )
 from auscult.risk.equal_counts import at_equal_counts
 from auscult.risk.patients import patient_risk
-from auscult.risk.stability import half_aucs
+from auscult.risk.stability import half_risks
 from tests.simulation import simulate
 
 
@@ -340,12 +340,12 @@ def test_composition_finds_the_planted_group_only() -> None:
     rng = np.random.default_rng(3)
     inside = np.arange(1500) < 150
     layout = simulate(np.where(inside, 0.97, 0.6), 64, rng).layout()
-    halves = half_aucs(layout, rng)
+    halves = half_risks(layout, rng)
     assert halves is not None
     groups = pd.DataFrame(
         {"planted": np.where(inside, "yes", "no"), "other": rng.choice(["u", "v"], 1500)}
     )
-    found = top_composition(groups, halves)
+    found = top_composition(groups, halves.aucs)
     assert found["planted"]["groups"]["yes"]["residual"] > 5
     assert found["planted"]["p"] < 1e-6
     assert abs(found["other"]["groups"]["u"]["residual"]) < 3

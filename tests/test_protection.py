@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from auscult.risk.effect import Effect
 from numpy.typing import NDArray
 from scipy.stats import multivariate_normal, norm
 
@@ -45,7 +46,6 @@ from auscult.protection.paired import (
 from auscult.protection.selection import Selection, Twins, find_twins, within_cap
 from auscult.protection.variants import Variant
 from auscult.recipes import SklearnRecipe, TorchRecipe
-from auscult.risk.effect import Effect
 from auscult.risk.patients import permuted
 from auscult.signals import log_odds_of_truth
 from auscult.store import Outputs

@@ -16,7 +16,16 @@ from typing import Any
 import pytest
 
 from auscult.errors import StoreError
-from auscult.report import groups_csv, headline, render, words, write_report
+from auscult.report import (
+    answer,
+    groups_csv,
+    headline,
+    officer_markdown,
+    opening,
+    render,
+    words,
+    write_report,
+)
 from auscult.report.exposure_tables import same_together
 from tests import report_summaries as summaries
 from tests.report_simulation import Summary
@@ -89,7 +98,8 @@ def exposed(**values: Any) -> Summary:  # noqa: ANN401
 
 def test_headline_reads_as_promised() -> None:
     assert headline(exposed(estimate=17, low=11, high=25, null=0)) == (
-        "17 of 6,000 patients can be identified as members with an AUC above 0.9 "
+        "17 of 6,000 patients are exposed: over many models, their membership is told from "
+        "non-membership with an AUC above 0.9 "
         "(95% interval 11 to 25); by chance alone: 0"
     )
 
@@ -116,7 +126,7 @@ def test_headline_rounds_counts_outwards(values: Summary, lead: str, aside: str)
 def test_one_patient_is_singular() -> None:
     summary = exposed(estimate=1, low=1, high=1)
     summary["patients"] |= {"count": 1, "estimable": 1}
-    assert headline(summary).startswith("1 of 1 patient can be identified")
+    assert headline(summary).startswith("1 of 1 patient is exposed: over many models")
     assert "n = 1 patient. " in Page(render(summary)).text
 
 
@@ -468,3 +478,39 @@ def test_nothing_is_promised_without_noise() -> None:
     assert "It promises nothing: no noise is added." in render(summary)
     one["guarantee"] = {"dp": {"epsilon": 8.0}, "patients": rows}
     assert "1 record: 0.600 of at most" in render(summary)
+
+
+def test_the_docs_promise_no_more_than_is_measured() -> None:
+    folder = Path(__file__).parents[1]
+    said = f"patients are {answer.EXPOSED} 0.9"
+    for path in (folder / "README.md", folder / "docs" / "report.md", folder / "docs/summary.md"):
+        text = " ".join(path.read_text(encoding="utf-8").split())
+        assert "can be identified" not in text, path.name
+        assert said in text, path.name
+
+
+def test_one_model_stands_beside_the_answer() -> None:
+    summary = summaries.rare_tail()
+    assert len(opening(summary)) == 1
+    figure = {"estimate": 0.08, "low": 0.074, "high": 0.087}
+    absent = {"members": None, "exposed": None, "reason": "a model has 900 non-members"}
+    summary["patients"]["one_model"] = {
+        "patients": 6000, "members_per_model": 3000, "others_per_model": 3000,
+        "exposed_per_model": 11.0, "method": "every model in turn",
+        "at_fpr": {"0.01": {"members": figure, "exposed": figure | {"estimate": 0.71}},
+                   "0.001": absent},
+    }  # fmt: skip
+    said = (
+        "With one model, and one threshold for everybody, an attacker finds 8.0% of its members "
+        "(7.4% to 8.7%) at 1% false positives; of the exposed among its members, "
+        "71% (7.4% to 8.7%) at 1%; at 0.1%: not estimable (a model has 900 non-members)"
+    )
+    assert opening(summary)[1:] == (said,)
+    text = Page(render(summary)).text
+    assert said in text
+    assert "By chance alone an attacker finds as large a share of the members" in text
+    assert said in officer_markdown(summary)
+    summary["patients"]["one_model"]["at_fpr"] = {"0.01": absent}
+    assert opening(summary)[1] == (
+        "What one model alone gives away, at 1%: not estimable (a model has 900 non-members)"
+    )

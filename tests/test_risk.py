@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from auscult.risk.effect import Effect, effect_in_folds, effect_of_ranks, effect_of_samples
+from numpy.typing import NDArray
 from scipy import stats
 from scipy.special import ndtr, ndtri
 
-from auscult.risk.effect import Effect, effect_in_folds, effect_of_ranks, effect_of_samples
+from auscult.layout import Layout
 from auscult.risk.exposed import adjusted, benjamini_hochberg, exposed
 from auscult.risk.patients import patient_risk, permuted, record_risk
 from auscult.risk.prior import LikelihoodTable, Measurement, Prior, Shape, weigh_shapes
 from auscult.risk.shrinkage import Covariates, posterior, shrink
 from auscult.risk.stability import (
-    half_aucs,
+    half_risks,
     models_needed,
     planning,
     planning_without_pilot,
@@ -333,6 +335,13 @@ def test_record_auc_is_binormal_and_patient_maximum_is_over_records() -> None:
     )
     assert plain.study_auc[row] == pytest.approx(ndtr(d), abs=1e-12)
     assert risk.study_max_auc[2] == pytest.approx(plain.study_auc[6:9].max(), abs=1e-12)
+
+
+def half_aucs(
+    layout: Layout, rng: np.random.Generator
+) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+    found = half_risks(layout, rng)
+    return None if found is None else found.aucs
 
 
 def test_halves_agree_when_risks_differ_and_not_under_the_null() -> None:

@@ -17,6 +17,7 @@ ROOMS = (
     "inputs",
     "queries",
     "cohort",
+    "outcome",
     "readers",
     "datasets",
     "design",

@@ -19,6 +19,7 @@ from auscult.cohort import SMALLEST_CELL, record_bands
 from auscult.design import Membership
 from auscult.disparity import crossings, disparities, share_interval, top_composition
 from auscult.errors import AnalysisError
+from auscult.exposure.one_model import one_model
 from auscult.layout import FEWEST_PER_CLASS, Layout, lay_out
 from auscult.parallel import in_order, let_go
 from auscult.progress import SILENT, Progress
@@ -37,7 +38,7 @@ from auscult.risk.patients import (
 from auscult.risk.prior import Shape
 from auscult.risk.shrinkage import Covariates, shrink
 from auscult.risk.signs import RecordRisk
-from auscult.risk.stability import half_aucs, planning, stability
+from auscult.risk.stability import half_risks, planning, stability
 from auscult.risk.tpr import METHOD as TPR_METHOD
 
 THRESHOLDS = (0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
@@ -78,6 +79,8 @@ class Evidence:
         Utility per attribute and group.
     dp : dict, optional
         The guarantee of private training.
+    label : str, optional
+        Which column of `groups` is the label's attribute.
     """
 
     signals: NDArray[np.floating]
@@ -87,6 +90,7 @@ class Evidence:
     stratum: NDArray[np.int64] | None = None
     utility: dict[str, dict[str, dict[str, Any]]] | None = None
     dp: dict[str, Any] | None = None
+    label: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,11 +102,15 @@ class AnalysisSettings:
     smallest_cell : int
         Groups with fewer patients are not shown.
     intersections : tuple of pairs of str, optional
-        Attributes to cross; the first three pairs when None.
+        Attributes to cross; when None the first three pairs of declared groups, and the label with
+        each of the first three.
+    label_group : bool
+        Whether the label is compared as a group.
     """
 
     smallest_cell: int = SMALLEST_CELL
     intersections: tuple[tuple[str, str], ...] | None = None
+    label_group: bool = True
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -166,14 +174,20 @@ def analyse(
         layout, (0.9,), progress, numbered=wanted, rates=PATIENT_FPR, by_record=True
     )
     null = null_risk(layout, wanted, generator(seed, Stage.NULL), progress)
-    halves = half_aucs(layout, generator(seed, Stage.SPLIT_HALF))
+    halves = half_risks(layout, generator(seed, Stage.SPLIT_HALF))
     progress.finish()
     aggregate = _aggregate(layout, seed, progress)
     patients = _patients_summary(layout, risk, null, seed, settings.smallest_cell, progress)
-    patients["stability"] = stability(halves, generator(seed, Stage.SPLIT_HALF, 1))
+    patients["one_model"] = one_model(
+        layout, risk.attack, risk.centring, halves, seed=seed, smallest_cell=settings.smallest_cell
+    )
+    aucs = None if halves is None else halves.aucs
+    patients["stability"] = stability(aucs, generator(seed, Stage.SPLIT_HALF, 1))
     patients["planning"] = planning(risk, layout.models)
     names = [str(name) for name in evidence.groups.columns]
-    pairs = crossings(names) if settings.intersections is None else settings.intersections
+    pairs = settings.intersections
+    if pairs is None:
+        pairs = crossings(names, label=evidence.label)
     progress.start("Groups", len(names) + len(pairs))
     by_group = disparities(
         evidence.groups,
@@ -184,9 +198,9 @@ def analyse(
         intersections=pairs,
         utility=evidence.utility,
         composition=None
-        if halves is None
+        if aucs is None
         else top_composition(
-            evidence.groups, halves, smallest_cell=settings.smallest_cell, count=layout.count
+            evidence.groups, aucs, smallest_cell=settings.smallest_cell, count=layout.count
         ),
         progress=progress,
     )

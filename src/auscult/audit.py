@@ -16,9 +16,10 @@ from auscult.cost import Trial, VariantTrial, refuse_what_does_not_fit
 from auscult.crews import Engine, default_workers
 from auscult.design import Design, Membership, withheld_records
 from auscult.engine import train, train_one
-from auscult.errors import ConfigError, RecipeError
+from auscult.errors import ConfigError, RecipeError, one_of
 from auscult.exposure import Deployment, Inquiry, cells
 from auscult.files import toml_text
+from auscult.outcome import Attributes, with_label
 from auscult.progress import SILENT, Progress
 from auscult.protection.assessment import Subject
 from auscult.protection.running import (
@@ -56,7 +57,8 @@ class Audit:
     smallest_cell : int
         Groups with fewer patients are not shown (complementary suppression included).
     intersections : sequence of pairs of str, optional
-        Attributes to cross; the first three pairs when None.
+        Attributes to cross; when None the first three pairs of the cohort's groups, and the label
+        with each of the first three.
     title : str, optional
         Of the report; the cohort's source by default.
     queries : sequence of str
@@ -71,6 +73,8 @@ class Audit:
         Protections to try on the same membership; see :mod:`auscult.protection`.
     sweep : sequence of Variant
         Other recipes, usually sizes of a model, on the same membership.
+    label_group : bool
+        Whether risks are compared by label as well; the report says so where it is left out.
 
     Examples
     --------
@@ -94,6 +98,7 @@ class Audit:
         release: Release | None = None,
         protect: Sequence[Variant] = (),
         sweep: Sequence[Variant] = (),
+        label_group: bool = True,
     ) -> None:
         self.cohort = cohort
         self.recipe = recipe
@@ -108,6 +113,7 @@ class Audit:
         self.release = release
         self.protect = tuple(protect)
         self.sweep = tuple(sweep)
+        self.label_group = label_group
 
     def check(self) -> None:
         """Validate everything that can be validated without training.
@@ -128,11 +134,11 @@ class Audit:
             )
         for pair in self.intersections or ():
             for name in pair:
-                if name not in self.cohort.groups.columns:
+                if name not in self.attributes().table.columns:
                     raise ConfigError(
                         f'"{name}" is no group of the cohort',
                         where="audit.intersections",
-                        expected="names from cohort.groups",
+                        expected=one_of(name, map(str, self.attributes().table.columns)),
                     )
         for query in parse_queries(self.queries):
             reason = query.supports(self.cohort.inputs)
@@ -161,6 +167,18 @@ class Audit:
         if self.release is not None:
             self.release.check(self.cohort)
         self.plans()
+
+    def attributes(self) -> Attributes:
+        """What risks are compared by: the cohort's groups and, by default, the label."""
+        cohort = self.cohort
+        return with_label(
+            cohort.groups,
+            cohort.labels,
+            cohort.classes,
+            cohort.patient_of_record,
+            name=cohort.label_name,
+            wanted=self.label_group,
+        )
 
     def plans(self) -> list[Plan]:
         """The variants as they will be run, checked."""
@@ -330,7 +348,9 @@ class Audit:
                 self._roster(recipe, planted),
                 seed=self.seed,
                 settings=AnalysisSettings(
-                    smallest_cell=self.smallest_cell, intersections=self.intersections
+                    smallest_cell=self.smallest_cell,
+                    intersections=self.intersections,
+                    label_group=self.label_group,
                 ),
                 asked=asked,
                 inquiry=inquiry,
@@ -414,10 +434,12 @@ class Audit:
         return Inquiry(queries=self.queries, withheld=self._withheld(), deployment=self.deployment)
 
     def _subject(self, membership: Membership) -> Subject:
+        attributes = self.attributes()
         return Subject(
             membership=membership,
             patient_of_record=self.cohort.patient_of_record,
-            groups=self.cohort.groups,
+            groups=attributes.table,
+            label_group=attributes.extra,
             labels=self.cohort.labels,
             stratum=stratum_of(self.cohort.labels),
             seed=self.seed,
@@ -443,6 +465,8 @@ class Audit:
             groups=cohort.groups,
             labels=cohort.labels,
             task=cohort.task,
+            classes=cohort.classes,
+            label_name=cohort.label_name,
             planted=planted,
         )
 
@@ -457,6 +481,7 @@ class Audit:
                 "smallest_cell": self.smallest_cell,
                 **({"queries": list(self.queries)} if self.queries else {}),
                 **({"withhold": self.withhold} if self.withhold else {}),
+                **({} if self.label_group else {"label_group": False}),
             },
             **({"deployment": self.deployment.summary()} if self.deployment else {}),
         }

@@ -110,6 +110,8 @@ class Cohort:
         What the reader did that a reader of the report should know (pooled levels, binned groups).
     source : str
         Short public description, for example the file's name.
+    label_name : str
+        The label's own name, for example its column; empty where it has none.
     """
 
     inputs: Inputs
@@ -123,6 +125,7 @@ class Cohort:
     left_out: tuple[LeftOut, ...] = ()
     notes: tuple[str, ...] = ()
     source: str = "data in memory"
+    label_name: str = ""
 
     @classmethod
     def from_table(cls, data: Any, **how: Any) -> Cohort:  # noqa: ANN401

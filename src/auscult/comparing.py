@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -157,6 +157,7 @@ def _read(path: Path, name: str) -> _Run:
             membership=store.read_membership(),
             patient_of_record=of_record,
             groups=_groups(patients),
+            label_group=_label_group(result.summary),
             labels=known,
             stratum=stratum_of(known),
             seed=int(seed),
@@ -176,6 +177,12 @@ def _groups(patients: pd.DataFrame) -> pd.DataFrame:
         plain = name.removeprefix("group ")
         columns[plain if plain in NOT_GROUPS else name] = patients[name]
     return pd.DataFrame(columns, index=patients.index)
+
+
+def _label_group(summary: Mapping[str, Any]) -> str | None:
+    """The label's attribute, where it was not among the declared groups."""
+    attribute = (summary.get("label") or {}).get("attribute")
+    return None if attribute in summary["cohort"]["groups"] else attribute
 
 
 def _refuse_another_cohort(first: _Run, other: _Run) -> None:

@@ -459,6 +459,10 @@ def share_interval(tail: NDArray[np.float64]) -> tuple[float, float]:
     return min(float(low), share), max(float(high), share)
 
 
-def crossings(names: list[str], most: int = 3) -> tuple[tuple[str, str], ...]:
-    """Pairs of attributes to cross when none are asked for: the first few."""
-    return tuple(combinations(names, 2))[:most]
+def crossings(
+    names: list[str], most: int = 3, *, label: str | None = None
+) -> tuple[tuple[str, str], ...]:
+    """Pairs of attributes to cross when none are asked for: the first few, then the label's."""
+    others = [name for name in names if name != label]
+    pairs = tuple(combinations(others, 2))[:most]
+    return pairs if label is None else (*pairs, *((label, name) for name in others[:most]))

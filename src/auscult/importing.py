@@ -115,4 +115,5 @@ def _roster(scores: Scores, title: str | None) -> Roster:
         groups=scores.groups,
         labels=labels,
         task=task,
+        classes=tuple(str(one["name"]) for one in classes),
     )

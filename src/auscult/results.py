@@ -25,10 +25,11 @@ from auscult.design import Membership
 from auscult.errors import AuscultError, StoreError, one_of
 from auscult.exposure import Inquiry, exposure_of
 from auscult.files import write_bytes, write_json
+from auscult.outcome import Attributes, findings, with_label
 from auscult.progress import SILENT, Progress
 from auscult.release.assess import assess_release
 from auscult.release.description import Asked
-from auscult.report import groups_csv, headline, officer_markdown, write_report
+from auscult.report import groups_csv, headline, officer_markdown, opening, write_report
 from auscult.signals import signals_from_outputs
 from auscult.store import Outputs, RunStore
 from auscult.utility import model_utility
@@ -62,6 +63,10 @@ class Roster:
     groups : DataFrame, shape (patients, attributes)
     labels : int64 array, shape (records,) or (records, labels), optional
     task : {"binary", "multiclass", "multilabel"}, optional
+    classes : tuple of str
+        Names of the classes, or of the labels.
+    label_name : str
+        The label's own name, empty where unknown.
     """
 
     title: str
@@ -74,6 +79,19 @@ class Roster:
     labels: NDArray[np.int64] | None = None
     task: Task | None = None
     planted: Planted | None = None
+    classes: tuple[str, ...] = ()
+    label_name: str = ""
+
+    def attributes(self, *, label_group: bool) -> Attributes:
+        """Declared groups, and the label where it is to be compared."""
+        return with_label(
+            self.groups,
+            self.labels,
+            self.classes,
+            self.patient_of_record,
+            name=self.label_name,
+            wanted=label_group,
+        )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -113,6 +131,11 @@ class Result:
     def headline(self) -> str:
         """The report's first sentence."""
         return headline(self.summary)
+
+    @property
+    def opening(self) -> tuple[str, ...]:
+        """The report's first sentence, what one model gives away, and who is exposed."""
+        return opening(self.summary)
 
     @property
     def patients(self) -> pd.DataFrame:
@@ -229,7 +252,10 @@ def write_results(
     """
     outputs = store.outputs()
     membership = store.read_membership()
-    findings, models = _assess(outputs, membership, roster, seed, settings, inquiry, progress)
+    attributes = roster.attributes(label_group=settings.label_group)
+    found, models = _assess(
+        outputs, membership, roster, attributes, seed, settings, inquiry, progress
+    )
     recipe = roster.recipe
     if recipe is not None:
         notes = [{"what": what, "count": count} for what, count in sorted(outputs.notes.items())]
@@ -241,7 +267,8 @@ def write_results(
         "cohort": roster.cohort,
         "recipe": recipe,
         "models": models,
-        **findings.summary,
+        **found.summary,
+        "label": _label(attributes, found),
         "exposure": _exposure(outputs, membership, roster, seed, settings, inquiry, progress),
         "deployment": inquiry.deployment.summary() if inquiry and inquiry.deployment else None,
         "protection": [],
@@ -256,8 +283,8 @@ def write_results(
     else:
         store.secret_path(RELEASE).unlink(missing_ok=True)
     if roster.planted is not None:
-        summary["planted"] = _planted(roster.planted, findings.patients)
-    _write_secrets(store, roster, findings, inquiry)
+        summary["planted"] = _planted(roster.planted, found.patients)
+    _write_secrets(store, roster, attributes, found, inquiry)
     _write_cohort(store, roster, settings, inquiry)
     write_bytes(store.path / GROUPS, groups_csv(summary).encode())
     write_summary(store.path, summary)
@@ -275,6 +302,7 @@ def _assess(
     outputs: Outputs,
     membership: Membership,
     roster: Roster,
+    attributes: Attributes,
     seed: int,
     settings: AnalysisSettings,
     inquiry: Inquiry | None,
@@ -307,12 +335,21 @@ def _assess(
         signals=signals,
         membership=membership,
         patient_of_record=patient_of_record,
-        groups=roster.groups,
+        groups=attributes.table,
         stratum=stratum,
         utility=utility,
         dp=outputs.facts.get("dp"),
+        label=attributes.label,
     )
     return analyse(evidence, seed=seed, progress=progress, settings=settings), models
+
+
+def _label(attributes: Attributes, found: Findings) -> dict[str, Any]:
+    """The "label" object of the summary."""
+    said = attributes.summary()
+    if attributes.label is not None:
+        said["findings"] = findings(found.summary["disparities"][attributes.label])
+    return said
 
 
 def _known_labels(roster: Roster, outputs: Outputs) -> NDArray[np.int64]:
@@ -425,16 +462,20 @@ def _write_cohort(
 
 
 def _write_secrets(
-    store: RunStore, roster: Roster, findings: Findings, inquiry: Inquiry | None
+    store: RunStore,
+    roster: Roster,
+    attributes: Attributes,
+    found: Findings,
+    inquiry: Inquiry | None,
 ) -> None:
     ids = roster.patient_ids.reveal()
-    patients = findings.patients.copy()
+    patients = found.patients.copy()
     patients.insert(0, "patient", ids)
     taken = set(patients.columns)
-    for name in roster.groups.columns:
+    for name in attributes.table.columns:
         # A group column may be called "auc" or "patient": it keeps its name with a mark.
-        patients[f"group {name}" if name in taken else name] = roster.groups[name].to_numpy()
-    records = findings.records.copy()
+        patients[f"group {name}" if name in taken else name] = attributes.table[name].to_numpy()
+    records = found.records.copy()
     records["patient"] = ids[records["patient"].to_numpy()]
     if inquiry is None or inquiry.withheld is None:
         records.insert(0, "record", roster.record_rows)

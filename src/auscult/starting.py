@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from auscult.cohort import SMALLEST_CELL
 from auscult.cost import Trial, VariantTrial, expected, expected_of_variants, in_bytes
 from auscult.crews import default_workers
 from auscult.disparity import pool_small_cells
 from auscult.display import duration
 from auscult.errors import CohortError
+from auscult.outcome import Attributes
 from auscult.parallel import available_memory
 from auscult.report.words import visible
 from auscult.risk.stability import models_needed, planning_without_pilot
@@ -174,7 +174,7 @@ def _likely_identifiers(frame: object, known: set[str]) -> list[str]:
     ]
 
 
-def describe_cohort(cohort: Cohort, cell: int = SMALLEST_CELL) -> str:
+def describe_cohort(cohort: Cohort, cell: int, attributes: Attributes) -> str:
     """The cohort as counts, for a terminal; groups under `cell` patients are pooled."""
     summary = cohort.summary(cell)
     lines = [
@@ -187,12 +187,14 @@ def describe_cohort(cohort: Cohort, cell: int = SMALLEST_CELL) -> str:
             for band in summary["records_per_patient"]["bands"]
         ),
     ]
-    for name in cohort.groups.columns:
-        labels, groups, _ = pool_small_cells(cohort.groups[name].astype(str).to_numpy(), cell)
+    for name in attributes.table.columns:
+        labels, groups, _ = pool_small_cells(attributes.table[name].astype(str).to_numpy(), cell)
         counts = {group: int((labels == group).sum()) for group in groups}
         shown = ", ".join(f"{visible(group)} {counts[group]:,}" for group in groups[:8])
         more = f", {len(counts) - 8} more" if len(counts) > 8 else ""
         lines.append(f"Group    {visible(name)}: {shown or f'all under {cell} patients'}{more}")
+    if attributes.reason:
+        lines.append(f"Group    the label is not compared: {attributes.reason}")
     lines += [f"Left out {one.records:,} records: {one.reason}" for one in cohort.left_out]
     lines += [f"Note     {note}" for note in cohort.notes]
     return "\n".join(lines)

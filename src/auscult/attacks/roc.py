@@ -84,6 +84,8 @@ def aggregate_roc(
     scores: Callable[[int], NDArray[np.floating]],
     rng: np.random.Generator,
     progress: Progress = SILENT,
+    *,
+    weight: Callable[[int], NDArray[np.float64]] | None = None,
 ) -> AggregateRoc:
     """Average the ROC over all targets; interval by bootstrap over models and patients.
 
@@ -100,6 +102,9 @@ def aggregate_roc(
         For the bootstrap only.
     progress : Progress
         Advanced by one per target.
+    weight : callable, optional
+        From a target's number to how much each record counts among the members, shape (records,),
+        at least 0. Records outside count 1. All count 1 when absent.
     """
     groups = min(PATIENT_GROUPS, layout.patients)
     group = (rng.permutation(layout.patients) % groups).astype(np.int16)[layout.patient]
@@ -112,12 +117,17 @@ def aggregate_roc(
 
     def judge(model: int) -> tuple[float, NDArray[np.float64]]:
         column, patient, part = scores(model), layout.patient, group
+        mass = None if weight is None else weight(model)
         kept = np.isfinite(column)
         if not kept.all():
             column, patient, part = column[kept], patient[kept], part[kept]
+            mass = None if mass is None else mass[kept]
         inside = layout.member[:, model][patient]
         let_go(layout.member)
         others = np.sort(column[~inside])
+        if mass is not None:
+            mass = np.where(inside, mass, 1.0)
+            return np.nan, _counts(column, inside, others, part, groups, grid, mass)
         auc = _auc_of_sorted(np.sort(column[inside]), others)
         return auc, _counts(column, inside, others, part, groups, grid)
 
@@ -139,7 +149,8 @@ def aggregate_roc(
 
     draws = list(in_order(resample, range(0, REPLICATES, step)))
     draws_tpr, draws_auc = (np.concatenate([draw[i] for draw in draws]) for i in (0, 1))
-    auc = float(np.mean(aucs))
+    # Of weighted members the area comes from the binned curve.
+    auc = float(np.mean(aucs)) if weight is None else float(binned_auc[0])
     low, high = np.quantile(draws_auc, [0.025, 0.975]) - binned_auc[0] + auc
     # In the far left few records carry the curve and a replicate's interpolation is biased upwards:
     # the spread of the replicates is used, not their place.
@@ -179,22 +190,24 @@ def _counts(
     group: NDArray[np.integer],
     groups: int,
     grid: NDArray[np.float64],
+    mass: NDArray[np.float64] | None = None,
 ) -> NDArray[np.float64]:
     """Records per group, class and score bin, shape (groups, 2, bins); bin 0 holds the highest.
 
-    `others` are the scores outside, ascending.
+    `others` are the scores outside, ascending; `mass` is what each record counts, 1 when absent.
     """
     last = np.minimum(np.ceil(grid * others.size).astype(np.int64), others.size)
     edges = np.unique(others[others.size - last])  # ascending
     bins = grid.size + 1
-    total = np.zeros(groups * 2 * bins, dtype=np.int64)
+    total = np.zeros(groups * 2 * bins)
     # In pieces that stay in the cache: whole columns of a large cohort cost twice as much.
     for start in range(0, column.size, SCORES_AT_ONCE):
         some = slice(start, start + SCORES_AT_ONCE)
         place = edges.size - np.searchsorted(edges, column[some], side="right")
         key = (group[some].astype(np.int64) * 2 + inside[some]) * bins + place
-        total += np.bincount(key, minlength=total.size)
-    return total.reshape(groups, 2, bins).astype(float)
+        counted = None if mass is None else mass[some]
+        total += np.bincount(key, weights=counted, minlength=total.size)
+    return total.reshape(groups, 2, bins)
 
 
 def _curves(

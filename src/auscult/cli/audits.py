@@ -83,7 +83,7 @@ def check(
     found = None if pilot is None else read_summary_file(pilot)
     audit = loaded.audit(progress=progress_for())
     audit.check()
-    typer.echo(describe_cohort(audit.cohort, audit.smallest_cell))
+    typer.echo(describe_cohort(audit.cohort, audit.smallest_cell, audit.attributes()))
     if audit.release is not None:
         typer.echo(f"Release  {audit.release.plan(audit.cohort.training_data())}")
     trial = audit.trial(progress_for())
@@ -153,12 +153,13 @@ def report(
     out: Annotated[Path | None, typer.Option(help="HTML file; RUN/report.html by default.")] = None,
 ) -> None:
     """Write the report of a finished run again."""
-    from auscult.report import headline, write_report
+    from auscult.report import opening, write_report
     from auscult.results import REPORT, read_summary_file
 
     summary = read_summary_file(run)
     refuse_target(out if out != run / REPORT else None, "--out", run=run)
     target = out or run / REPORT
     write_report(summary, target)
-    typer.echo(f"{headline(summary)}.")
+    for said in opening(summary):
+        typer.echo(f"{said}.")
     typer.echo(f"Report: {target}")

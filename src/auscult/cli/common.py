@@ -79,8 +79,9 @@ def refuse_target(
 
 
 def finish(result: Any) -> None:  # noqa: ANN401
-    """Say the headline and where the report is."""
+    """Say what the report opens with and where it is."""
     from auscult.results import REPORT
 
-    typer.echo(f"{result.headline}.")
+    for said in result.opening:
+        typer.echo(f"{said}.")
     typer.echo(f"Report: {result.path / REPORT}")

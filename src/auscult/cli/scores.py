@@ -22,6 +22,9 @@ def import_(
     patient: Annotated[str | None, typer.Option(help="Column of the table.")] = None,
     group: Annotated[list[str] | None, typer.Option(help="Column of the table.")] = None,
     smallest_cell: Annotated[int, typer.Option(min=1, help="Smaller groups are not shown.")] = 10,
+    label_group: Annotated[
+        bool, typer.Option(help="Compare risks by label as well, where there are labels.")
+    ] = True,
 ) -> None:
     """Analyse and report scores that were made elsewhere; trains nothing."""
     from auscult.analysis import AnalysisSettings
@@ -48,7 +51,7 @@ def import_(
             found,
             out or Path("runs") / scores.resolve().stem,
             seed=seed,
-            settings=AnalysisSettings(smallest_cell=smallest_cell),
+            settings=AnalysisSettings(smallest_cell=smallest_cell, label_group=label_group),
             progress=progress_for(),
         )
     )

@@ -41,6 +41,7 @@ class AuditPart(Part):
     title: str | None = None
     queries: list[str] | None = None
     withhold: Annotated[float, Field(ge=0, lt=1)] | None = None
+    label_group: bool | None = None
 
     def settings(self) -> dict[str, Any]:
         """Keyword arguments of Audit."""

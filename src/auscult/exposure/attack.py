@@ -6,6 +6,7 @@ calibrated to log likelihood ratios on one half of the models and used on the ot
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -175,7 +176,7 @@ def _scored(layout: Layout, how: How) -> _Scored:
     return _Scored(
         joint=joint,
         centring=centring,
-        scores=_joined_scores([one[0] for one in found]),
+        scores=joined_scores([one[0] for one in found]),
         counted=Counted.joined([one[1] for one in found]),
         signs=Signs.joined([one[2] for one in found]),
         views=Views.joined([one[3] for one in found]),
@@ -210,6 +211,65 @@ def _points(scores: PatientScores) -> NDArray[np.bool_]:
     return (scores.deal.weight > 0) & np.isfinite(scores.values)
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Points:
+    """Scores of patients under models, one by one, with what calibrates them.
+
+    Attributes
+    ----------
+    terms : float64 array, shape (points, terms)
+    member : bool array, shape (points,)
+    patient, model, half, band : int64 array, shape (points,)
+        The point's patient, its model, the half of the models that this is in, and the patient's
+        band of record counts.
+    """
+
+    terms: NDArray[np.float64]
+    member: NDArray[np.bool_]
+    patient: NDArray[np.int64]
+    model: NDArray[np.int64]
+    half: NDArray[np.int64]
+    band: NDArray[np.int64]
+
+    def splits(
+        self, most: int = MOST_POINTS
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+        """Points to learn from and points to judge, which are of the other half of the models.
+
+        Parameters
+        ----------
+        most : int
+            At most so many points are learned from, evenly spaced.
+        """
+        for number in np.unique(self.band):
+            in_band = self.band == number
+            for side in (0, 1):
+                learned = np.flatnonzero(in_band & (self.half != side))
+                learned = learned[:: max(1, -(-learned.size // most))]
+                if self.member[learned].all() or not self.member[learned].any():
+                    continue  # nothing to learn from: no evidence either way
+                yield learned, np.flatnonzero(in_band & (self.half == side))
+
+
+def points_of(layout: Layout, scores: PatientScores, seed: int) -> Points:
+    """Scores as points; a model's half is drawn from the audit's seed."""
+    used = _points(scores)
+    patient, fold, label, _ = np.nonzero(used)
+    score = (scores.values * scores.unit[:, :, None, None])[used]
+    model = scores.deal.model[used]
+    band = np.zeros(layout.patients, dtype=np.int64)
+    for number, (_, inside) in enumerate(record_bands(layout.count, FEWEST_OF_A_BAND)):
+        band[inside] = number
+    return Points(
+        terms=terms_of(score, scores.effect[patient, fold]),
+        member=label == 1,
+        patient=patient.astype(np.int64),
+        model=model,
+        half=halves(layout.models, seed)[model],
+        band=band[patient],
+    )
+
+
 def evidence_of(layout: Layout, scores: PatientScores, seed: int) -> Evidence:
     """Calibrate scores to log likelihood ratios, on one half of the models for the other.
 
@@ -219,36 +279,21 @@ def evidence_of(layout: Layout, scores: PatientScores, seed: int) -> Evidence:
     scores : PatientScores
     seed : int
     """
-    used = _points(scores)
-    patient, fold, label, _ = np.nonzero(used)
-    score = (scores.values * scores.unit[:, :, None, None])[used]
-    terms = terms_of(score, scores.effect[patient, fold])
-    member = label == 1
-    half = halves(layout.models, seed)[scores.deal.model[used]]
-    band = np.zeros(layout.patients, dtype=np.int64)
-    for number, (_, inside) in enumerate(record_bands(layout.count, FEWEST_OF_A_BAND)):
-        band[inside] = number
-    group = layout.number[patient] % GROUPS
-    order = np.zeros((1 + GROUPS, member.size), dtype=np.float32)
+    points = points_of(layout, scores, seed)
+    group = layout.number[points.patient] % GROUPS
+    order = np.zeros((1 + GROUPS, points.member.size), dtype=np.float32)
     ratios = np.zeros_like(order)
-    for number in np.unique(band[patient]):
-        in_band = band[patient] == number
-        for side in (0, 1):
-            learned = np.flatnonzero(in_band & (half != side))
-            learned = learned[:: max(1, -(-learned.size // MOST_POINTS))]
-            judged = np.flatnonzero(in_band & (half == side))
-            if member[learned].all() or not member[learned].any():
-                continue  # nothing to learn from: no evidence either way
-            calibration = calibrate(terms[learned], member[learned], group[learned])
-            order[:, judged] = calibration.order(terms[judged])
-            ratios[:, judged] = calibration.claimed(order[:, judged])
+    for learned, judged in points.splits():
+        calibration = calibrate(points.terms[learned], points.member[learned], group[learned])
+        order[:, judged] = calibration.order(points.terms[judged])
+        ratios[:, judged] = calibration.claimed(np.asarray(order[:, judged]))
     return Evidence(
         order=order,
         ratios=ratios,
-        member=member,
-        patient=patient.astype(np.int64),
+        member=points.member,
+        patient=points.patient,
         group=group.astype(np.int64),
-        half=half,
+        half=points.half,
     )
 
 
@@ -285,7 +330,7 @@ def _taken(scores: PatientScores, here: slice) -> PatientScores:
     )
 
 
-def _joined_scores(parts: list[PatientScores]) -> PatientScores:
+def joined_scores(parts: list[PatientScores]) -> PatientScores:
     """Scores of consecutive parts as one; parts may have different numbers of places."""
     places = max(part.values.shape[3] for part in parts)
 

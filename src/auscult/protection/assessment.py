@@ -41,6 +41,8 @@ class Subject:
     membership : Membership
     patient_of_record : int64 array, shape (records,)
     groups : DataFrame, shape (patients, attributes)
+    label_group : str, optional
+        Column of `groups` that is the label: within a class of it there is no utility.
     labels : int64 array, shape (records,) or (records, labels)
     stratum : int64 array, shape (records,)
         Class of each record, for centring.
@@ -66,6 +68,7 @@ class Subject:
     withheld: NDArray[np.bool_] | None = None
     asked: tuple[str, ...] = ()
     priors: tuple[float, ...] = ()
+    label_group: str | None = None
 
     def plain(self, outputs: Outputs) -> tuple[int, ...]:
         """Places of the answers to the records themselves."""
@@ -124,7 +127,7 @@ def assess_layout(layout: Layout, seed: int, *, progress: Progress = SILENT) -> 
     """The same from signals that are laid out; see :func:`assess`."""
     risk, _ = patient_risk(layout, THRESHOLDS, progress)
     shuffled = permuted(layout, generator(seed, Stage.NULL))
-    null, _ = patient_risk(shuffled, THRESHOLDS, progress)
+    null, _ = patient_risk(shuffled, THRESHOLDS, progress, confirming=False)
     usable = null.estimate.usable
     return Assessment(
         layout=layout,
@@ -188,7 +191,7 @@ def utility_of(outputs: Outputs, subject: Subject) -> UtilityPerModel | None:
         subject.labels,
         subject.membership,
         subject.patient_of_record,
-        subject.groups,
+        subject.groups.drop(columns=[] if subject.label_group is None else [subject.label_group]),
         smallest_cell=subject.smallest_cell,
         queries=subject.queries,
         withheld=subject.withheld,

@@ -352,6 +352,7 @@ class Reading:
             left_out=kept.left_out,
             notes=(*notes, *more),
             source=self.source or source,
+            label_name=self._labels()[0] if len(self._labels()) == 1 else "",
         )
 
 

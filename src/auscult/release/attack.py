@@ -103,7 +103,7 @@ def _played(
     layout: Layout, centring: Centring, progress: Progress
 ) -> Iterator[tuple[slice, NDArray[np.float64]]]:
     """Log-likelihood ratios of all models by an attack on those in use, part by part."""
-    risk, _ = patient_risk(layout, (), progress, centring=centring)
+    risk, _ = patient_risk(layout, (), progress, centring=centring, confirming=False)
     # AUC = Phi(d) with d = effect / sqrt(2); a patient whom nothing gives away has effect 0.
     effect = np.clip(np.sqrt(2.0) * ndtri(risk.posterior.mean), -LARGEST_EFFECT, LARGEST_EFFECT)
 

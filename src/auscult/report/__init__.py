@@ -13,8 +13,9 @@ from auscult.report.html import render, write_report
 from auscult.report.officer import officer_markdown
 from auscult.report.reading import read_summary
 from auscult.report.sheet import groups_csv
+from auscult.report.words import plain
 
-__all__ = ["groups_csv", "headline", "officer_markdown", "render", "write_report"]
+__all__ = ["groups_csv", "headline", "officer_markdown", "opening", "render", "write_report"]
 
 
 def headline(summary: Mapping[str, Any]) -> str:
@@ -28,8 +29,9 @@ def headline(summary: Mapping[str, Any]) -> str:
     Returns
     -------
     str
-        One sentence without a full stop, for example ``17 of 6,000 patients can be identified as
-        members with an AUC above 0.9 (95% interval 11 to 25); by chance alone: 0``.
+        One sentence without a full stop, for example ``17 of 6,000 patients are exposed: over many
+        models, their membership is told from non-membership with an AUC above 0.9 (95% interval 11
+        to 25); by chance alone: 0``.
 
     Raises
     ------
@@ -37,3 +39,25 @@ def headline(summary: Mapping[str, Any]) -> str:
         The summary is damaged or of another schema.
     """
     return answer.headline(read_summary(summary)).sentence
+
+
+def opening(summary: Mapping[str, Any]) -> tuple[str, ...]:
+    """What the report opens with: the answer, what one model gives away, and who is exposed.
+
+    Parameters
+    ----------
+    summary : mapping
+        The contents of ``summary.json``.
+
+    Returns
+    -------
+    tuple of str
+        Sentences without a full stop, :func:`headline` first.
+
+    Raises
+    ------
+    StoreError
+        The summary is damaged or of another schema.
+    """
+    part = read_summary(summary)
+    return (answer.headline(part).sentence, *map(plain, answer.beside(part)))

@@ -61,6 +61,9 @@ def cohort_section(summary: Part) -> Section:
     groups = [quoted(group) for group in cohort.texts("groups")]
     if groups:
         facts.append(("Groups", listed(groups, most=20)))
+    label = summary.part("label")
+    if label:
+        facts.append(("Label, as a group", quoted(label.text("attribute") or label.reason())))
     blocks: list[Block] = [
         Table(
             caption="The cohort",

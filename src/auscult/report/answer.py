@@ -1,4 +1,4 @@
-"""The answer: how many patients can be identified, whether that stands clear of chance.
+"""The answer: how many patients are exposed, whether that stands clear of chance.
 
 Everything else in the report explains or qualifies what is said here.
 """
@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 from auscult.errors import StoreError
 from auscult.report.blocks import Fact, Headline, Number
+from auscult.report.label import label_sentences
+from auscult.report.one_model import one_model_sentence
 from auscult.report.reading import WHERE, Part
 from auscult.report.words import (
     NOT_ESTIMABLE,
@@ -23,6 +25,10 @@ from auscult.report.words import (
 )
 
 HEADLINE_THRESHOLD = "0.9"
+MOST_CLASSES = 2  # of the label that are spoken of beside the answer
+EXPOSED = (
+    "exposed: over many models, their membership is told from non-membership with an AUC above"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,19 +120,19 @@ def not_learned(summary: Part) -> bool:
 
 
 def count_sentence(summary: Part) -> Headline:
-    """Say how many patients can be identified, whatever the models learned."""
+    """Say how many patients are exposed, whatever the models learned."""
     row = main_row(summary)
     if row is None or row.estimate is None:
         return Headline(
             lead=f"{NOT_ESTIMABLE.capitalize()}:",
-            rest="how many patients can be identified as members",
+            rest="how many patients are exposed",
             aside=f"({why_not(summary)})",
             tone="open",
         )
     lead = f"{whole(row.estimate)} of {counted(assessed(summary), 'patient')}"
     return Headline(
         lead=lead[0].upper() + lead[1:],
-        rest=f"can be identified as members with an AUC above {row.name}",
+        rest=f"{'is' if whole(row.estimate) == '1' else 'are'} {EXPOSED} {row.name}",
         aside=f"(95% interval {count_interval(row.low, row.high)}); "
         f"by chance alone: {expected(row.null)}",
         tone="exposed" if row.clear else "calm",
@@ -158,6 +164,7 @@ def verdict(summary: Part) -> tuple[str, ...]:
                 "This is not evidence of safety."
             ),
             f"For the record: {counts}.",
+            *(f"{said}." for said in beside(summary)),
         )
     if row is None or row.estimate is None:
         return (
@@ -167,9 +174,24 @@ def verdict(summary: Part) -> tuple[str, ...]:
         "A member is a patient whose records trained the model. "
         f"An AUC of {row.name} means: shown one model that was trained on a patient's records and "
         f"one that was not, the attacker names the right one {round(10 * row.threshold)} times out "
-        "of 10. A coin flip would be right 5 times out of 10."
+        "of 10. A coin flip would be right 5 times out of 10. It says how well membership can be "
+        "told over many models; it is no certainty about any one of them."
     )
-    return (_worth(summary, row), meaning, *_unassessed(summary))
+    return (
+        *(f"{said}." for said in beside(summary)),
+        _worth(summary, row),
+        meaning,
+        *_unassessed(summary),
+    )
+
+
+def beside(summary: Part) -> tuple[str, ...]:
+    """What stands next to the answer: who is exposed, and what one model gives away."""
+    row = main_row(summary)
+    if row is None or row.estimate is None:
+        return ()
+    one = one_model_sentence(summary)
+    return (*label_sentences(summary)[:MOST_CLASSES], *([one] if one else []))
 
 
 def _worth(summary: Part, row: Exposed) -> str:

@@ -18,6 +18,7 @@ from auscult.report.exposure_tables import (
     priors_tables,
     usual_priors,
 )
+from auscult.report.label import label_reveals
 from auscult.report.reading import Part
 from auscult.report.words import (
     NOT_ESTIMABLE,
@@ -40,7 +41,7 @@ def exposure_section(summary: Part) -> Section | None:
     shown = _priors_to_show(deployment)
     full = tuple(cell for cell in cells if cell.text("references") in ("all", ""))
     few = tuple(cell for cell in cells if cell not in full)
-    blocks: list[Block] = [*_assumed(deployment, mine)]
+    blocks: list[Block] = [*_assumed(deployment, mine, label_reveals(summary))]
     if mine is not None:
         blocks += _answer(mine, deployment)
     if full:
@@ -65,15 +66,16 @@ def _priors_to_show(deployment: Part) -> tuple[float, ...]:
     return declared or USUAL
 
 
-def _assumed(deployment: Part, mine: Part | None) -> list[Block]:
-    """The deployment in words, as it was declared."""
+def _assumed(deployment: Part, mine: Part | None, label: str) -> list[Block]:
+    """The deployment in words, as it was declared, and what the label adds to it."""
     if not deployment:
         return [
+            *([Paragraph(text=label)] if label else []),
             Paragraph(
                 text="No deployment is declared, so this section shows what attackers reach with "
                 "every access and knowledge that was looked at, and what that would mean where the "
                 "cohort makes up 1% or 10% of the people whom an attacker has in mind."
-            )
+            ),
         ]
     low, high = (usual_priors(deployment) * 2)[:2]
     prior = percent(low) if low == high else f"{percent(low)} to {percent(high)}"
@@ -91,6 +93,8 @@ def _assumed(deployment: Part, mine: Part | None) -> list[Block]:
             ("The attacker holds:", f"{mine.text('knowledge_label')}."),
             ("The attacker can train:", f"{_means(mine)}."),
         ]
+    if label:
+        items.insert(1, ("Beyond what is declared:", label))
     return [
         Paragraph(text="What is declared, and what the figures below take as given:"),
         Items(items=tuple(items)),

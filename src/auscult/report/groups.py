@@ -21,6 +21,7 @@ from auscult.report.blocks import (
     Section,
     Table,
 )
+from auscult.report.label import label_absence, label_sentences
 from auscult.report.reading import Part
 from auscult.report.words import (
     NOT_ESTIMABLE,
@@ -50,6 +51,9 @@ _RANGE = re.compile(r"\s*[\[(<>=\u2264\u2265]*\s*(-?\d+(?:\.\d+)?)")
 def groups_section(summary: Part) -> Section:
     """One figure and one table per attribute."""
     attributes = tuple(summary.items("disparities"))
+    label = summary.part("label").text("attribute")
+    # What the model predicts comes first: who has the disease may be who is exposed.
+    attributes = tuple(sorted(attributes, key=lambda one: visible(one[0]) != label))
     blocks: list[Block] = [
         Paragraph(
             text="Each group is compared with everybody else who has equally many records, so "
@@ -64,11 +68,30 @@ def groups_section(summary: Part) -> Section:
                 style="absent",
             )
         )
+    blocks += _label(summary)
     blocks += _reading(tuple(part for _, part in attributes))
     mean = summary.part("patients").part("auc").number("mean")
     for place, (name, part) in enumerate(attributes):
         blocks += _attribute(place, visible(name), part, mean)
     return Section(key="groups", heading="Who is exposed", short="Groups", blocks=tuple(blocks))
+
+
+def _label(summary: Part) -> list[Block]:
+    """What was found of the label, or why it is not compared."""
+    said: list[Block] = [Paragraph(text=f"{one}.") for one in label_sentences(summary)]
+    label = summary.part("label")
+    if label.text("attribute"):
+        if not said:
+            said.append(
+                Paragraph(
+                    text=f"No class of the label ({quoted(label.text('attribute'))}) is more "
+                    "exposed than the others beyond chance."
+                )
+            )
+        said.append(Paragraph(text=sentence(label.text("several_labels")), style="note"))
+    elif absent := label_absence(summary):
+        said.append(Paragraph(text=absent, style="absent"))
+    return said
 
 
 def _reading(parts: tuple[Part, ...]) -> list[Block]:

@@ -12,8 +12,10 @@ from typing import Any
 
 from auscult.report import answer
 from auscult.report.blocks import Block, Heading, Items, Paragraph, Section
+from auscult.report.label import label_reveals
 from auscult.report.markdown import markdown
 from auscult.report.officer_tables import exposure_table, group_items, named_sentence, worst_table
+from auscult.report.one_model import one_model_sentence
 from auscult.report.reading import Part, read_summary
 from auscult.report.release import blind_sentence
 from auscult.report.words import (
@@ -137,8 +139,9 @@ def _reveals(summary: Part) -> str:
             "Not declared. Being in the training data says at least that the patient was treated "
             "where the cohort was collected, in its years; where the cohort is defined by a "
             "condition, it says that the patient has the condition. The assessment must state what "
-            "it says here: [deployment] reveals in audit.toml puts it on this page."
-        )
+            "it says here: [deployment] reveals in audit.toml puts it on this page. "
+            f"{label_reveals(summary)}"
+        ).rstrip()
     text = f"Being in the training data reveals: {quoted(reveals.rstrip('.'))}."
     if deployment.text("population"):
         text += f" The attacker draws from: {quoted(deployment.text('population').rstrip('.'))}."
@@ -152,7 +155,7 @@ def _reveals(summary: Part) -> str:
     if deployment.number("prevalence") is not None:
         share = 100 * (deployment.number("prevalence") or 0.0)
         text += f" The condition's prevalence outside the cohort is taken as {share:.3g}%."
-    return text
+    return f"{text} {label_reveals(summary)}".rstrip()
 
 
 def _attackers(summary: Part) -> list[Block]:
@@ -200,6 +203,7 @@ def _worst(summary: Part) -> list[Block]:
     return [
         Paragraph(text=sentence(answer.headline(summary).sentence)),
         table,
+        *([Paragraph(text=sentence(one))] if (one := one_model_sentence(summary)) else []),
     ]
 
 

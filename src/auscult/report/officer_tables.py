@@ -7,6 +7,7 @@ from auscult.report.axes import percent
 from auscult.report.blocks import Block, Items, Paragraph, Table
 from auscult.report.exposure_tables import by_knowledge, same_together, usual_priors
 from auscult.report.groups import at_equal_records, compared_in_part
+from auscult.report.label import label_absence, label_sentences
 from auscult.report.reading import Part
 from auscult.report.words import (
     count_interval,
@@ -32,7 +33,7 @@ def worst_table(summary: Part) -> Table | None:
     if not rows:
         return None
     return Table(
-        caption="Patients who can be identified as members, as counts",
+        caption="Patients by how well their membership can be told over many models",
         columns=("AUC above", "Patients (95% interval)", "Confirmed", "By chance alone"),
         rows=tuple(
             (
@@ -47,7 +48,9 @@ def worst_table(summary: Part) -> Table | None:
             (
                 f"n = {counted(answer.assessed(summary), 'patient')}. An AUC of 0.5 is a coin "
                 "flip; at 0.9 a model that trained on the patient looks more like a member's than "
-                "one that did not in nine of ten comparisons. Confirmed: single patients of whom "
+                "one that did not in nine of ten comparisons. It says how well membership can be "
+                "told over many models, and is no certainty about any one of them. Confirmed: "
+                "single patients of whom "
                 "it is shown, with at most 5% false among them."
             ),
         ),
@@ -131,7 +134,8 @@ def group_items(summary: Part) -> list[Block]:
             Paragraph(
                 text="No groups were compared. Whether the risk falls on some groups more than on "
                 "others is not known from this run."
-            )
+            ),
+            *([Paragraph(text=absent)] if (absent := label_absence(summary)) else []),
         ]
     found, hidden, looked_at, apart, in_part = [], 0.0, 0, 0, 0
     for attribute, part in attributes:
@@ -146,6 +150,8 @@ def group_items(summary: Part) -> list[Block]:
     found.sort(key=lambda one: -one[0])
     names = listed([quoted(name) for name, _ in attributes], most=12)
     blocks: list[Block] = [
+        *(Paragraph(text=f"{said}.") for said in label_sentences(summary)),
+        *([Paragraph(text=absent)] if (absent := label_absence(summary)) else []),
         Paragraph(
             text=f"{counted(float(looked_at), 'group')} of {names} "
             f"{'was' if looked_at == 1 else 'were'} compared with everybody else who has equally "
@@ -153,7 +159,7 @@ def group_items(summary: Part) -> list[Block]:
             f"{'lies' if len(found) == 1 else 'lie'} above, beyond chance (5% false discoveries)."
             + (_apart(apart, in_part))
             + (f" {counted(hidden, 'group')} too small to show were pooled." if hidden else "")
-        )
+        ),
     ]
     if found:
         blocks.append(

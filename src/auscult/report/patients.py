@@ -47,9 +47,9 @@ def survival_section(summary: Part) -> Section:
     """Share of patients above every AUC, beside chance and the aggregate."""
     blocks: list[Block] = [
         Paragraph(
-            text="An average over all records can look like a coin flip while some patients are "
-            "identified almost surely. So here is every patient: the curve shows which share of "
-            "them lies above each AUC."
+            text="An average over all records can look like a coin flip while the membership of "
+            "some patients is told almost surely. So here is every patient: the curve shows which "
+            "share of them lies above each AUC."
         )
     ]
     survival = summary.part("patients").part("survival")

@@ -16,6 +16,7 @@ from auscult.report.blocks import (
     Section,
     Table,
 )
+from auscult.report.one_model import one_model_table
 from auscult.report.reading import Part
 from auscult.report.words import (
     NOT_ESTIMABLE,
@@ -52,6 +53,9 @@ def exposed_section(summary: Part) -> Section:
                 style="absent",
             )
         )
+    one = one_model_table(summary)
+    if one is not None:
+        blocks.append(one)
     return Section(
         key="exposed",
         heading="How many patients are exposed",

@@ -38,6 +38,11 @@ def quoted(text: object) -> str:
     return f"{_FIRST_ISOLATE}{visible(text)}{_END_ISOLATE}"
 
 
+def plain(text: str) -> str:
+    """A sentence without the marks that :func:`quoted` puts around names, for a terminal."""
+    return text.replace(_FIRST_ISOLATE, "").replace(_END_ISOLATE, "")
+
+
 def shortened(text: str, length: int) -> str:
     """At most `length` characters, the last an ellipsis where something was cut."""
     return text if len(text) <= length else text[: max(1, length - 1)].rstrip() + "…"

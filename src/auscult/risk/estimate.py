@@ -17,16 +17,19 @@ Everything is told on the scale ``d = Phi^-1(AUC)``: it is a scale, not an assum
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import betainc, betaincc, betaln, ndtr, ndtri
+from scipy.special import betainc, betaincc, betaln, gammaln, ndtr, ndtri
 
 from auscult.risk.counting import Counted
 
 GRID = np.linspace(-2.4, 4.8, 241)  # of true AUCs, on the scale of d
+# Share of the binomial in the likelihood: counts are less skewed than a beta distribution of their
+# mean and variance, by a fifth for normal scores and by a half for right or wrong [simulated].
+BINOMIAL = 0.6
 NODES = 161  # counted AUCs at which likelihoods are tabulated
 KNOTS = np.linspace(0.3, 1.0, 29)
 BANDWIDTH = 0.06
@@ -53,7 +56,8 @@ class NoiseLaw:
         self, auc: NDArray[np.float64], reach: NDArray[np.float64] | float
     ) -> NDArray[np.float64]:
         """Sampling variance of a count where the true AUC is `auc`, by broadcasting."""
-        return np.asarray(np.interp(auc, KNOTS, self.factor) * reach * auc * (1 - auc))
+        factor: NDArray[np.float64] = np.interp(auc, KNOTS, self.factor)
+        return np.asarray(factor * reach * auc * (1 - auc))
 
 
 def learned_law(counted: Counted) -> NoiseLaw:
@@ -110,12 +114,16 @@ class Estimate:
     auc, reach, pairs : float64 array, shape (n,)
         See :class:`Counted`; NaN where not estimable.
     law : NoiseLaw
+    chance : dict of float to float64 array
+        What patients near each bar reach by chance, see :mod:`auscult.risk.tails`; empty where
+        nobody is to be confirmed.
     """
 
     auc: NDArray[np.float64]
     reach: NDArray[np.float64]
     pairs: NDArray[np.float64]
     law: NoiseLaw
+    chance: dict[float, NDArray[np.float64]] = field(default_factory=dict, repr=False)
 
     @classmethod
     def of(cls, counted: Counted, law: NoiseLaw | None = None) -> Estimate:
@@ -169,10 +177,19 @@ class Estimate:
         return low, high
 
     def p_above(self, auc: float) -> NDArray[np.float64]:
-        """One-sided p-value of "the AUC is at most `auc`", shape (n,); NaN where not estimable."""
+        """One-sided p-value of "the AUC is at most `auc`", shape (n,); NaN where not estimable.
+
+        The larger of two: of the beta distribution, and of models drawn again near the bar.
+        """
         p = np.full(self.size, np.nan)
         for rows, table in self._tables():
             p[rows] = table.p_above(self.auc[rows], auc)
+        if self.chance:
+            bar = min(self.chance, key=lambda one: abs(one - auc))
+            reached = self.chance[bar]
+            at = self.auc - 0.25 / self.pairs - (auc - bar)
+            beyond = reached.size - np.searchsorted(reached, at, side="left")
+            p = np.where(np.isnan(p), np.nan, np.maximum(p, (beyond + 1) / (reached.size + 1)))
         return p
 
     def log_likelihood(self) -> NDArray[np.float64]:
@@ -223,7 +240,9 @@ class _Table:
         # Near 0 and 1 a density changes inside the width of a pair, or has no end.
         near = np.flatnonzero(np.minimum(self._counts, 1 - self._counts) < 4 * self._half)
         self._log[near] = np.log(np.maximum(self._mass(near), 1e-300))
-        np.maximum(self._log, -690.0, out=self._log)
+        binomial = _binomial(self._counts, auc, law.variance(auc, reach)) * self._cell()[:, None]
+        mixed = (1 - BINOMIAL) * np.exp(self._log) + BINOMIAL * binomial
+        self._log = np.log(np.maximum(mixed, 1e-300))
 
     def at(self, auc: NDArray[np.float64]) -> NDArray[np.float64]:
         """Log-likelihood on the grid for each count."""
@@ -258,6 +277,11 @@ class _Table:
         node, places = self._node(auc), np.arange(NODES)
         return np.interp(node, places, lows), np.interp(node, places, highs)
 
+    def _cell(self) -> NDArray[np.float64]:
+        """Width of the cell around each node, inside [0, 1]."""
+        edges = (self._counts - self._half, self._counts + self._half)
+        return np.asarray(np.minimum(edges[1], 1.0) - np.maximum(edges[0], 0.0))
+
     def _mass(self, nodes: NDArray[np.int64]) -> NDArray[np.float64]:
         """Probability of the cell around some nodes, one pair wide, shape (nodes, points)."""
         low = np.clip(self._counts[nodes] - self._half, 0, 1)[:, None]
@@ -271,6 +295,18 @@ class _Table:
     def _node(auc: NDArray[np.float64]) -> NDArray[np.float64]:
         """Place of a count between the nodes."""
         return np.asarray(np.arcsin(np.sqrt(np.clip(auc, 0, 1))) * (2 / np.pi) * (NODES - 1))
+
+
+def _binomial(
+    counts: NDArray[np.float64], auc: NDArray[np.float64], variance: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Density of a binomial share between its whole numbers, shape (counts, points)."""
+    trials = auc * (1 - auc) / np.maximum(variance, 1e-12)
+    x = counts[:, None]
+    logged = trials * x * np.log(auc) + trials * (1 - x) * np.log1p(-auc)
+    logged -= gammaln(trials * x + 1) + gammaln(trials * (1 - x) + 1)
+    density = np.exp(logged - logged.max(axis=0))
+    return np.asarray(density / np.trapezoid(density, counts, axis=0))
 
 
 def _shape(

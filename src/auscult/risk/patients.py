@@ -26,6 +26,7 @@ from auscult.risk.signs import (
     study_auc,
     whole_places,
 )
+from auscult.risk.tails import chance_near
 from auscult.risk.tpr import tpr_of_patients
 
 MOST_CLASSES = 5
@@ -91,6 +92,7 @@ def patient_risk(
     numbered: tuple[float, ...] = (),
     rates: tuple[float, ...] = (),
     by_record: bool = False,
+    confirming: bool = True,
     centring: Centring | None = None,
 ) -> tuple[PatientRisk, RecordRisk]:
     """Run the joint attack and shrink its results.
@@ -108,6 +110,8 @@ def patient_risk(
         False positive rates at which each patient's TPR is wanted.
     by_record : bool
         Whether each record's own risk is kept; no record is returned otherwise.
+    confirming : bool
+        Whether patients are to be confirmed or tested one by one.
     centring : Centring, optional
         Made from the layout when absent.
     """
@@ -149,6 +153,8 @@ def patient_risk(
         views.append(view[1])
         progress.advance(view[0])
     estimate = Estimate.of(counted)
+    if confirming:
+        estimate = replace(estimate, chance=chance_near(layout, attack, centring, counted.auc))
     covariates = covariates_of(layout, signs)
     shapes = worth(layout, chosen, Views.joined(views), estimate.law)
     risk = PatientRisk(
@@ -271,7 +277,7 @@ def null_risk(
     progress: Progress = SILENT,
 ) -> Null:
     """Run the joint attack with each patient's membership permuted over the models."""
-    risk, _ = patient_risk(permuted(layout, rng), (), progress, numbered=numbered)
+    risk, _ = patient_risk(permuted(layout, rng), (), progress, numbered=numbered, confirming=False)
     return Null(auc_raw=risk.auc_raw, study_max_auc=risk.study_max_auc, above=risk.posterior.above)
 
 

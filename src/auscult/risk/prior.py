@@ -140,8 +140,9 @@ class Prior:
         place = (middle + share * (GRID - middle) - GRID[0]) / _step()
         left = np.clip(np.floor(place), 0, GRID.size - 2).astype(np.int64)
         part = np.clip(place - left, 0.0, 1.0)
-        mass = np.bincount(left, weights=self.mass * (1 - part), minlength=GRID.size)
-        mass += np.bincount(left + 1, weights=self.mass * part, minlength=GRID.size)
+        mass = np.zeros(GRID.size)
+        np.add.at(mass, left, self.mass * (1 - part))
+        np.add.at(mass, left + 1, self.mass * part)
         return replace(self, mass=mass)
 
     def masses(self, sign: NDArray[np.float64]) -> NDArray[np.float64]:

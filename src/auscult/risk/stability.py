@@ -6,7 +6,7 @@ From the same noise follows how many models a wanted precision needs.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,48 +14,58 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
-from auscult.attacks.joint import JointAttack, auc_in_folds, tuned
 from auscult.layout import FEWEST_PER_CLASS, Centring, Layout, deal
-from auscult.parallel import in_order, let_go, scratch
+from auscult.parallel import let_go, scratch
 from auscult.risk.estimate import KNOTS, NoiseLaw
-from auscult.risk.patients import PatientRisk
+from auscult.risk.patients import PatientRisk, patient_risk
 
 TOP_SHARE = 0.01
+HALVED_AUC = 0.9
 PLANNED_MODELS = (16, 32, 64, 128, 256, 512)
 NORMAL_LAW = NoiseLaw(factor=np.full(KNOTS.size, 2 / 3))
 
 
-def half_aucs(
-    layout: Layout, rng: np.random.Generator
-) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
-    """Raw AUC of each patient on two disjoint halves of the models, or None with too few models.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Halves:
+    """Each patient on two disjoint halves of the models, each half blind to the other.
+
+    Attributes
+    ----------
+    first : bool array, shape (patients, models)
+        Models of the patient's first half; the others are the second.
+    aucs : pair of float64 arrays, shape (patients,)
+        Raw AUC on either half.
+    above : pair of float64 arrays, shape (patients,)
+        Posterior probability of an AUC above 0.9 on either half.
+    """
+
+    first: NDArray[np.bool_]
+    aucs: tuple[NDArray[np.float64], NDArray[np.float64]]
+    above: tuple[NDArray[np.float64], NDArray[np.float64]]
+
+
+def half_risks(layout: Layout, rng: np.random.Generator) -> Halves | None:
+    """Assess each patient on two disjoint halves of the models, or None with too few models.
 
     The halves are drawn per patient, half of its IN and half of its OUT models in each, so both
     have the same precision.
-
-    Returns
-    -------
-    pair of float64 arrays, shape (patients,)
     """
     if layout.models < 4 * FEWEST_PER_CLASS:
         return None
     halves = both_halves(layout, int(rng.integers(1 << 60)))
     centring = Centring(layout)
-    aucs = []
-    for half in halves:
-        halved = replace(layout, used=half)
-        attack = tuned(halved, centring)
-
-        def assess(
-            place: tuple[slice, slice, Layout], attack: JointAttack = attack
-        ) -> NDArray[np.float64]:
-            scores = attack.score(place[2], centring.apply(place[2]))
-            let_go(layout.signals)
-            let_go(halves[0])
-            return auc_in_folds(scores.values, scores.deal.weight)
-
-        aucs.append(np.concatenate(list(in_order(assess, halved.parts()))))
-    return aucs[0], aucs[1]
+    risks = [
+        patient_risk(replace(layout, used=half), (HALVED_AUC,), centring=centring)[0]
+        for half in halves
+    ]
+    return Halves(
+        first=halves[0],
+        aucs=(risks[0].auc_raw, risks[1].auc_raw),
+        above=(
+            risks[0].posterior.tails[HALVED_AUC],
+            risks[1].posterior.tails[HALVED_AUC],
+        ),
+    )
 
 
 def both_halves(layout: Layout, salt: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:

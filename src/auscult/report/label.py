@@ -1,0 +1,84 @@
+"""The label among the groups: whether who has the disease is who is exposed."""
+
+from __future__ import annotations
+
+from auscult.report.reading import Part
+from auscult.report.words import counted, decimal, quoted, share, share_interval, with_interval
+
+MOST = 0.5
+NEARLY_ALL = 0.9
+
+
+def label_sentences(summary: Part) -> tuple[str, ...]:
+    """Classes of the label that are more exposed, one sentence each, gravest first; no full stop.
+
+    Concentrated classes only where there are any: the others follow from them.
+    """
+    label = summary.part("label")
+    found = label.parts("findings")
+    grave = tuple(part for part in found if part.truth("concentrated"))
+    name = label.text("attribute")
+    return tuple(
+        _who(name, part) if part.truth("concentrated") else _more(name, part)
+        for part in (grave or found)
+    )
+
+
+def label_absence(summary: Part) -> str:
+    """Why the label is not compared; empty where it is, or where the summary does not say."""
+    label = summary.part("label")
+    if not label or label.text("attribute"):
+        return ""
+    return f"The label is not compared: {label.reason() or 'no reason is given'}."
+
+
+def label_reveals(summary: Part) -> str:
+    """What being exposed says of the label; empty where it says nothing that was found."""
+    label = summary.part("label")
+    found = label.parts("findings")
+    if not found:
+        return ""
+    first = found[0]
+    class_of = f"{quoted(label.text('attribute'))} = {quoted(first.text('group'))}"
+    if (first.number("share_of_exposed") or 0.0) <= (first.number("share_of_patients") or 0.0):
+        return (
+            f"Patients with {class_of} have a higher mean AUC than the others "
+            f"({decimal(first.number('mean_auc'))} against "
+            f"{decimal(first.number('others_mean_auc'))})."
+        )
+    return (
+        "To be among the exposed says something of the label as well: of the patients with an AUC "
+        f"above 0.9, {share(first.number('share_of_exposed'))} have {class_of}, and of all "
+        f"patients compared {share(first.number('share_of_patients'))}."
+    )
+
+
+def _who(name: str, part: Part) -> str:
+    class_of = f"{quoted(name)} = {quoted(part.text('group'))}"
+    most = (part.number("exposed_0.9") or 0.0) >= MOST
+    nearly_all = (part.number("share_of_exposed") or 0.0) >= NEARLY_ALL
+    if most:
+        lead = f"Who has {class_of} is {'who is exposed' if nearly_all else 'exposed'}"
+    else:
+        lead = f"{'Who is exposed has' if nearly_all else 'Most of the exposed have'} {class_of}"
+    return (
+        f"{lead}: {_share(part)} of these {counted(part.number('patients'), 'patient')} lie above "
+        f"0.9, and {share(part.number('others_exposed_0.9'))} of all others; they are "
+        f"{share(part.number('share_of_patients'))} of the patients and "
+        f"{share(part.number('share_of_exposed'))} of the exposed"
+    )
+
+
+def _more(name: str, part: Part) -> str:
+    return (
+        f"Patients with {quoted(name)} = {quoted(part.text('group'))} are more exposed than the "
+        f"others: mean AUC {decimal(part.number('mean_auc'))} against "
+        f"{decimal(part.number('others_mean_auc'))}, {_share(part)} of these "
+        f"{counted(part.number('patients'), 'patient')} above 0.9 against "
+        f"{share(part.number('others_exposed_0.9'))}"
+    )
+
+
+def _share(part: Part) -> str:
+    bounds = share_interval(part.number("exposed_0.9_low"), part.number("exposed_0.9_high"))
+    return with_interval(share(part.number("exposed_0.9")), bounds)
