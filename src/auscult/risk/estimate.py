@@ -102,7 +102,7 @@ def kernel_ratio(
         near = np.exp(-0.5 * ((auc[rows, None] - KNOTS) / BANDWIDTH) ** 2)
         above += top[rows] @ near
         below += bottom[rows] @ near
-    return above / np.maximum(below, 1e-300)
+    return np.asarray(above / np.maximum(below, 1e-300))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
