@@ -21,6 +21,7 @@ from auscult.cohort import TrainingData
 from auscult.errors import AuscultError, RecipeError
 from auscult.parallel import shared_memory
 from auscult.recipes.base import Assignment, BlockOutputs, Recipe
+from auscult.recipes.convolutions import guard_convolutions
 from auscult.store_blocks import BlockPlan, WrittenBlock, write_block_values
 
 WORKER_KILLED = (
@@ -133,6 +134,7 @@ def _trained(
     job: tuple[Assignment, ...],
     advance: Callable[[float], None],
 ) -> tuple[BlockOutputs, float]:
+    guard_convolutions()
     start = time.perf_counter()
     try:
         outputs = work.recipe.train_block(work.data, job, advance)
