@@ -24,10 +24,8 @@ from auscult.recipes.base import Assignment, BlockOutputs, Recipe
 from auscult.recipes.convolutions import guard_convolutions
 from auscult.store_blocks import BlockPlan, WrittenBlock, write_block_values
 
-WORKER_KILLED = (
-    "Most often memory ran out: use fewer workers (--workers). What is finished is kept: the same "
-    "command resumes"
-)
+RESUMES = "What is finished is kept: the same command resumes"
+MEMORY_RAN_OUT = f"Use fewer workers (--workers). {RESUMES}"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -145,7 +143,7 @@ def _trained(
         ) from None
     except MemoryError:
         raise RecipeError(
-            "memory ran out while training", where=block.name, next_step=WORKER_KILLED
+            "memory ran out while training", where=block.name, next_step=MEMORY_RAN_OUT
         ) from None
     seconds = time.perf_counter() - start
     peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - shared_memory()
