@@ -22,12 +22,15 @@ pytestmark = pytest.mark.slow
 
 SLOW = """
 import os, time
+from pathlib import Path
 from sklearn.linear_model import LogisticRegression
 
 def train(inputs, labels, seed):
     with open({log!r}, "a") as log:
         log.write(f"{{os.getpid()}} {{seed}}\\n")
     time.sleep(0.4)
+    while Path({hold!r}).exists():
+        time.sleep(0.05)
     table = inputs.select_dtypes("number").fillna(0.0)
     model = LogisticRegression().fit(table, labels)
     return lambda new: model.predict_proba(
@@ -69,7 +72,9 @@ def summary(run: Path) -> bytes:
 def audit(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("audit")
     path = write_audit(folder, models=16)
-    (folder / "slow_for_tests.py").write_text(SLOW.format(log=str(folder / "log")))
+    (folder / "slow_for_tests.py").write_text(
+        SLOW.format(log=str(folder / "log"), hold=str(folder / "hold"))
+    )
     text = path.read_text()
     recipe = 'kind = "python"\ntrain = "slow_for_tests:train"\n'
     path.write_text(re.sub(r'kind = "sklearn".*?max_iter = 200 }\n', recipe, text, flags=re.DOTALL))
@@ -259,15 +264,64 @@ def wait_until(holds: Callable[[], bool], process: subprocess.Popen[str] | None 
 
 
 def test_a_second_run_on_one_directory_says_who_holds_it(audit: Path, tmp_path: Path) -> None:
-    run = tmp_path / "run"
+    log, hold, run = audit.parent / "log", audit.parent / "hold", tmp_path / "run"
+    log.write_text("")
+    hold.touch()  # the first run trains until this is gone
     first = start("auscult", "run", audit, "--out", run, "--workers", 1)
     try:
-        wait_until((run / "secret" / "membership.npz").exists, first)
+        wait_until(lambda: bool(log.read_text()), first)
         second = auscult("run", audit, "--out", run, "--workers", 1)
+        assert first.poll() is None
     finally:
         end(first)
+        hold.unlink()
     assert second.returncode == 2
     assert str(first.pid) in second.stderr
+
+
+DIES = """
+import os, signal
+from sklearn.linear_model import LogisticRegression
+
+def train(inputs, labels, seed):
+    if os.environ.get("DIES"):
+        {death}
+    table = inputs.select_dtypes("number").fillna(0.0)
+    model = LogisticRegression().fit(table, labels)
+    return lambda new: model.predict_proba(new.select_dtypes("number").fillna(0.0))
+"""
+
+
+@pytest.mark.parametrize(
+    ("death", "said", "cause"),
+    [
+        ("os.kill(os.getpid(), signal.SIGKILL)", "signal 9 (SIGKILL)", "out of memory"),
+        ("os.abort()", "signal 6 (SIGABRT)", "fault in compiled code"),
+        ("os.kill(os.getpid(), signal.SIGBUS)", "signal 7 (SIGBUS)", "fault in compiled code"),
+        ("os.kill(os.getpid(), signal.SIGSEGV)", "signal 11 (SIGSEGV)", "fault in compiled code"),
+        ("os.kill(os.getpid(), signal.SIGTERM)", "signal 15 (SIGTERM)", "told it to end"),
+        ("os._exit(3)", "exit code 3", "ended the process"),
+    ],
+)
+def test_a_worker_that_dies_says_of_what(death: str, said: str, cause: str, tmp_path: Path) -> None:
+    path = write_audit(tmp_path, models=8)
+    (tmp_path / "dies_for_tests.py").write_text(DIES.format(death=death))
+    recipe = 'kind = "python"\ntrain = "dies_for_tests:train"\n'
+    text = re.sub(
+        r'kind = "sklearn".*?max_iter = 200 }\n', recipe, path.read_text(), flags=re.DOTALL
+    )
+    path.write_text(text)
+    command = ("run", path, "--out", tmp_path / "run", "--workers", 1)
+    done = auscult(*command, DIES="1")
+    message = " ".join(done.stderr.split())
+    assert done.returncode == 2, done.stderr
+    assert said in message
+    assert cause in message
+    assert ("memory" in message) == ("9" in said), "memory is not guessed"
+    if "compiled" in cause:
+        assert "dies_for_tests.py" in done.stderr, "the line that called it is printed"
+        assert "Traceback" not in done.stderr
+    assert auscult(*command).returncode == 0, "the same command resumes"
 
 
 def test_two_attempts_at_a_block_leave_one(tmp_path: Path) -> None:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -92,7 +93,20 @@ class Pending(Protocol):
 
 
 class LostWorkerError(Exception):
-    """A worker died before its block was trained."""
+    """A worker died before its block was trained.
+
+    Parameters
+    ----------
+    ends : sequence of int
+        Exit codes of the processes that ended, as `multiprocessing` gives them: -9 for signal 9.
+        Empty where nobody says.
+    state : str
+        What the batch system says of the job, for example "OUT_OF_MEMORY".
+    """
+
+    def __init__(self, ends: Sequence[int] = (), state: str = "") -> None:
+        super().__init__()
+        self.ends, self.state = tuple(ends), state
 
 
 class Crew(Protocol):
@@ -164,8 +178,14 @@ class _Future:
         try:
             found = self._future.result()
         except self._lost as error:
-            raise LostWorkerError from error
+            raise LostWorkerError(_exit_codes(str(error))) from error
         return _unless_failed(found)
+
+
+def _exit_codes(said: str) -> list[int]:
+    """Exit codes in the words of loky, such as "the workers are {SIGKILL(-9), EXIT(1)}"."""
+    listed = re.search(r"exit codes of the workers are \{([^}]*)\}", said)
+    return [int(code) for code in re.findall(r"\((-?\d+)\)", listed[1])] if listed else []
 
 
 def _unless_failed(found: Any) -> tuple[BlockOutputs, float] | WrittenBlock:  # noqa: ANN401
@@ -302,7 +322,7 @@ class _SlurmJob:
         try:
             found = self._job.result()
         except (FailedJobError, UncompletedJobError) as error:
-            raise LostWorkerError from error
+            raise LostWorkerError(state=str(self._job.state)) from error
         return _unless_failed(found)
 
 

@@ -7,6 +7,7 @@ numbers (law 6).
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,10 +24,26 @@ from auscult.randomness import Stage, integer_seed
 from auscult.recipes.base import Assignment, BlockOutputs, Recipe
 from auscult.store import RunStore, missing_blocks
 from auscult.store_blocks import BlockPlan, WrittenBlock
-from auscult.worker import WORKER_KILLED, Work
+from auscult.worker import RESUMES, Work
 
 POLL_SECONDS = 0.1
 TRAINED_TWICE_SECONDS = 20.0
+
+UNKNOWN = "The log of the worker or of the system says why"
+SIGNALS = {
+    (signal.SIGKILL,): "Most often the system ran out of memory: use fewer workers (--workers)",
+    (signal.SIGILL, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGSEGV): (
+        "Most often this is a fault in compiled code below Auscult (PyTorch, another library, an "
+        "extension of yours), seldom a full disk. Run again with --workers 1: what it prints "
+        "before this message names the Python line that called it. Report that with `pip freeze` "
+        "and `lscpu` to Auscult's developers if the network is built in, otherwise to the "
+        "library's"
+    ),
+    (signal.SIGTERM, signal.SIGINT, signal.SIGHUP): (
+        "Somebody, or a batch system whose time limit was reached, told it to end"
+    ),
+    (signal.SIGXCPU,): "A limit on processor time was reached (ulimit -t): raise it",
+}
 
 
 def train(
@@ -162,12 +179,12 @@ def _collect(
             block, job = of[number]
             try:
                 found = pending.pop(number).result()
-            except LostWorkerError:
+            except LostWorkerError as error:
                 if attempts[number] < crew.attempts:
                     attempts[number] += 1
                     pending[number] = crew.submit(block, job)
                 else:
-                    failure = failure or _lost()
+                    failure = failure or _lost(error)
                 continue
             except AuscultError as error:
                 failure = failure or error
@@ -188,12 +205,30 @@ def _result(pending: Pending) -> tuple[BlockOutputs, float] | WrittenBlock:
     try:
         return pending.result()
     except LostWorkerError as error:
-        raise _lost() from error
+        raise _lost(error) from error
 
 
-def _lost() -> RecipeError:
+def _lost(error: LostWorkerError) -> RecipeError:
+    """How a worker ended, and what usually makes one end like that."""
+    number = -min(error.ends, default=0)
+    if number > 0:
+        how = f"was ended by signal {number} ({_signal_name(number)})"
+        usually = next((said for numbers, said in SIGNALS.items() if number in numbers), UNKNOWN)
+    elif error.ends:
+        how = f"ended by itself with exit code {max(error.ends)}"
+        usually = "Something in the training code or in a library ended the process: see its output"
+    else:
+        how = f"ended (the batch system says {error.state})" if error.state else "ended"
+        usually = UNKNOWN
     return RecipeError(
-        "a worker process ended before its models were trained",
+        f"a worker process {how} before its models were trained",
         where="training",
-        next_step=WORKER_KILLED,
+        next_step=f"{usually}. {RESUMES}",
     )
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return "not one of the standard signals"

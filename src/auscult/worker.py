@@ -21,12 +21,11 @@ from auscult.cohort import TrainingData
 from auscult.errors import AuscultError, RecipeError
 from auscult.parallel import shared_memory
 from auscult.recipes.base import Assignment, BlockOutputs, Recipe
+from auscult.recipes.convolutions import guard_convolutions
 from auscult.store_blocks import BlockPlan, WrittenBlock, write_block_values
 
-WORKER_KILLED = (
-    "Most often memory ran out: use fewer workers (--workers). What is finished is kept: the same "
-    "command resumes"
-)
+RESUMES = "What is finished is kept: the same command resumes"
+MEMORY_RAN_OUT = f"Use fewer workers (--workers). {RESUMES}"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -133,6 +132,7 @@ def _trained(
     job: tuple[Assignment, ...],
     advance: Callable[[float], None],
 ) -> tuple[BlockOutputs, float]:
+    guard_convolutions()
     start = time.perf_counter()
     try:
         outputs = work.recipe.train_block(work.data, job, advance)
@@ -143,7 +143,7 @@ def _trained(
         ) from None
     except MemoryError:
         raise RecipeError(
-            "memory ran out while training", where=block.name, next_step=WORKER_KILLED
+            "memory ran out while training", where=block.name, next_step=MEMORY_RAN_OUT
         ) from None
     seconds = time.perf_counter() - start
     peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - shared_memory()

@@ -15,6 +15,7 @@ from auscult.errors import ConfigError, RecipeError
 from auscult.inputs import ArrayInputs, TableInputs
 from auscult.recipes.augmentation import parse, unfit
 from auscult.recipes.base import Assignment, BlockOutputs, Recipe
+from auscult.recipes.convolutions import guard_convolutions
 from auscult.recipes.failures import explained
 from auscult.recipes.networks import kind_of
 from auscult.recipes.outputs import output_columns, output_kind
@@ -265,6 +266,7 @@ class TorchRecipe(Recipe):
         from auscult.recipes.torch_backbone import prepared
         from auscult.recipes.torch_training import Plan, check_shape, predict, steps_per_epoch
 
+        guard_convolutions()
         speed = {} if speed is None else speed
         device = self._device()
         kind, columns, records = output_kind(data), output_columns(data), len(data.inputs)
