@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 from auscult.analysis import AnalysisSettings
 from auscult.cohort import SMALLEST_CELL, Cohort, TrainingData
 from auscult.cost import Trial, VariantTrial, refuse_what_does_not_fit
-from auscult.crews import Engine, default_workers
+from auscult.crews import Engine
 from auscult.design import Design, Membership, withheld_records
 from auscult.engine import train, train_one
 from auscult.errors import ConfigError, RecipeError
 from auscult.exposure import Deployment, Inquiry, cells
 from auscult.files import toml_text
+from auscult.parallel import cores
 from auscult.progress import SILENT, Progress
 from auscult.protection.assessment import Subject
 from auscult.protection.running import (
@@ -357,7 +358,7 @@ class Audit:
             store.path,
             output_bytes=4 * missing * self.cohort.records * columns * self.answers,
             data_bytes=data.inputs.nbytes,
-            workers=0 if engine.kind != "local" else engine.workers or default_workers(),
+            workers=0 if engine.kind != "local" else engine.workers or cores(),
         )
 
     def _block_models(self) -> int:
