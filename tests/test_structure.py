@@ -8,6 +8,8 @@ from pathlib import Path
 import auscult
 
 ROOMS = (
+    "version",
+    "intervals",
     "errors",
     "ahead",
     "parallel",

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
 from auscult.attacks.joint import JointAttack, auc_in_folds, tuned
+from auscult.intervals import NORMAL_95
 from auscult.layout import FEWEST_PER_CLASS, Centring, Layout, deal
 from auscult.parallel import in_order, let_go, scratch
 from auscult.risk.patients import PatientRisk
@@ -103,8 +104,8 @@ def stability(
     return {
         "rank_agreement": {
             "estimate": agreement,
-            "low": float(np.tanh(z - 1.96 * error)),
-            "high": float(np.tanh(z + 1.96 * error)),
+            "low": float(np.tanh(z - NORMAL_95 * error)),
+            "high": float(np.tanh(z + NORMAL_95 * error)),
         },
         "top_1_percent_overlap": {"estimate": shared, "by_chance": wanted / n, "patients": wanted},
         "n_patients": n,
