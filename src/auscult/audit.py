@@ -22,16 +22,10 @@ from auscult.files import toml_text
 from auscult.parallel import cores
 from auscult.progress import SILENT, Progress
 from auscult.protection.assessment import Subject
-from auscult.protection.running import (
-    Plan,
-    Whole,
-    audit_variants,
-    digest,
-    lacking,
-    plans,
-    train_variants,
-    trained,
-)
+from auscult.protection.comparison import audit_variants
+from auscult.protection.plans import Plan, digest, plans, trained
+from auscult.protection.runs import lacking
+from auscult.protection.training import Whole, train_variants
 from auscult.protection.variants import Variant
 from auscult.queries import PLAIN, parse_queries
 from auscult.recipes.base import Recipe
