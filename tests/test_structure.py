@@ -9,6 +9,8 @@ import auscult
 
 ROOMS = (
     "version",
+    "lazily",
+    "showing",
     "intervals",
     "errors",
     "ahead",

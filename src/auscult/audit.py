@@ -31,6 +31,7 @@ from auscult.queries import PLAIN, parse_queries
 from auscult.recipes.base import Recipe
 from auscult.release import Release
 from auscult.results import Planted, Result, Roster, stratum_of, write_results
+from auscult.showing import parameters
 from auscult.store import RunStore, missing_blocks, plan_blocks
 
 __all__ = ["Audit", "Result", "Trial"]
@@ -103,6 +104,9 @@ class Audit:
         self.release = release
         self.protect = tuple(protect)
         self.sweep = tuple(sweep)
+
+    def __repr__(self) -> str:
+        return parameters(self)
 
     def check(self) -> None:
         """Validate everything that can be validated without training.

@@ -79,6 +79,10 @@ class TrainingData:
     queries: tuple[Query, ...] = ()
     query_seed: int = 0
 
+    def __repr__(self) -> str:
+        queries = "".join(f", {query.text}" for query in self.queries)
+        return f"TrainingData({self.inputs!r}, {self.task}{queries})"
+
     def views(self) -> Iterator[Inputs]:
         """Inputs of every further query, one after the other, in the order of the queries."""
         for query in self.queries:
@@ -151,6 +155,15 @@ class Cohort:
     else:
         from_table, from_arrays, from_images, from_signals, from_events = (
             _Door(f"from_{kind}") for kind in ("table", "arrays", "images", "signals", "events")
+        )
+
+    def __repr__(self) -> str:
+        groups = ", ".join(map(str, self.groups.columns)) or "none"
+        left_out = sum(one.records for one in self.left_out)
+        return (
+            f"Cohort({self.source!r}: {self.records:,} records of {self.patients:,} patients, "
+            f"{left_out:,} left out; {self.inputs!r}; {self.task} of {len(self.classes)}; "
+            f"groups: {groups})"
         )
 
     @property
