@@ -17,6 +17,7 @@ import argparse
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -31,7 +32,7 @@ from auscult.recipes.base import Assignment
 from auscult.signals import log_odds_of_truth
 
 PROJECTIONS = {"ap": 0, "AP": 0, "AP Supine": 0, "pa": 1, "PA": 1}
-RECIPE = {"model": "cnn", "epochs": 40, "batch_size": 32, "learning_rate": 2e-3}
+RECIPE: dict[str, Any] = {"model": "cnn", "epochs": 40, "batch_size": 32, "learning_rate": 2e-3}
 HALVES = 8
 AUDIT = """# The model that goes out, and the hospital's patients, half of whom trained it.
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from sklearn.neural_network import MLPClassifier
 
 from auscult import Cohort, SklearnRecipe
+from auscult.inputs import TableInputs
 
 COLUMNS = ("x0", "x1", "x2", "x3", "x4", "x5", "x6", "x7")
 
@@ -40,6 +41,11 @@ def cohort(patients: int = 150, seed: int = 0) -> Cohort:
     )
 
 
+def frame_of(people: Cohort) -> pd.DataFrame:
+    assert isinstance(people.inputs, TableInputs)
+    return people.inputs.frame()
+
+
 def recipe() -> SklearnRecipe:
     network = MLPClassifier((32,), solver="lbfgs", max_iter=60, alpha=0.3)
     return SklearnRecipe(network, preprocess="none")
@@ -52,7 +58,7 @@ class Network:
         import warnings
 
         rows = members[people.patient_of_record]
-        inputs = people.inputs.frame()[list(COLUMNS)]
+        inputs = frame_of(people)[list(COLUMNS)]
         network = MLPClassifier((32,), solver="lbfgs", max_iter=60, alpha=0.3, random_state=5)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -98,6 +98,20 @@ def test_rmia_equals_the_double_loop(small: Layout, name: str) -> None:
             assert fast[x, target] == pytest.approx(np.mean(won), abs=1e-9)
 
 
+def test_offline_rmia_infers_no_negative_mean_where_members_score_lower() -> None:
+    rng = np.random.default_rng(8)
+    layout = simulate(rng.uniform(0.02, 0.2, 14), 40, rng).layout()
+    fast = scored("rmia_offline", layout)
+    for target in (0, 17, 33):
+        means = [[expit(s).mean() for s in references_of(layout, row, target)] for row in range(14)]
+        p_in, p_out = np.array(means).T
+        assert ((1 - p_in) * (1 - p_out)).sum() > ((1 - p_out) ** 2).sum(), "a would be above 1"
+        ratio = expit(layout.signals[:, target]) / p_out  # a = 1: the IN mean is the OUT mean
+        population = ratio[~layout.member[layout.patient, target]]
+        slow = [(one / population > 2.0).mean() for one in ratio]
+        np.testing.assert_allclose(fast[:, target], slow, atol=1e-9)
+
+
 def test_rmia_counts_only_strict_dominance() -> None:
     scores = rmia_scores(np.array([2.0, 2.0001, 9.0]), np.array([1.0, 1.0, 4.5]), gamma=2.0)
     np.testing.assert_allclose(scores, [0, 2 / 3, 2 / 3])
@@ -281,6 +295,26 @@ def test_centring_removes_what_a_model_gives_everybody() -> None:
     better = joint_scores(layout, Centring(layout))
     assert auc_in_folds(better.values, better.deal.weight).mean() > 0.72
     assert auc_in_folds(plain.values, plain.deal.weight).mean() < 0.6
+
+
+def test_centring_never_reads_the_patient_that_it_centres() -> None:
+    rng = np.random.default_rng(6)
+    sim = simulate(np.full(60, 0.7), 16, rng)
+
+    def centres(signals: NDArray[np.float64]) -> NDArray[np.float64]:
+        layout = lay_out(signals, sim.member, sim.patient)
+        return np.asarray(layout.signals - Centring(layout).apply(layout), dtype=np.float64)
+
+    usual = centres(sim.signals)
+    for patient in range(0, 60, 7):
+        changed = sim.signals.copy()
+        # From one side of each model's median to the other: any median that holds it must move.
+        low = changed[:, patient] < np.median(changed, axis=1)
+        changed[:, patient] = np.where(low, 100.0, -100.0)
+        found = centres(changed)
+        np.testing.assert_allclose(found[patient], usual[patient], atol=1e-4)
+        moved = (np.abs(found - usual) > 1e-3).any(axis=1)
+        assert moved.sum() >= 40, "patients of other groups are centred on this one as well"
 
 
 def test_patients_in_too_few_models_are_not_estimable() -> None:

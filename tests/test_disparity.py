@@ -336,6 +336,25 @@ def test_intersections_and_everybody_in_one_group() -> None:
     assert only["reason"] == "nobody else to compare with"
 
 
+def test_no_small_cell_follows_from_a_group_and_its_crossed_groups() -> None:
+    sizes = {(sex, race): 30 for sex in "FM" for race in "ABCDE"}
+    sizes[("M", "A")] = sizes[("M", "B")] = 6  # race A is shown: 36 less the 30 of F & A are 6
+    cells = [cell for cell, size in sizes.items() for _ in range(size)]
+    groups = pd.DataFrame(cells, columns=["sex", "race"])
+    found = compare(np.full(len(cells), 0.7), groups, 4, intersections=(("sex", "race"),))
+    crossed = {
+        tuple(name.split(" & ")): row["patients"]
+        for name, row in found["sex & race"]["groups"].items()
+        if tuple(name.split(" & ")) in sizes
+    }
+    assert crossed, "something is shown"
+    for place, attribute in enumerate(("sex", "race")):
+        for name, row in found[attribute]["groups"].items():
+            shown = sum(size for cell, size in crossed.items() if cell[place] == name)
+            left = row["patients"] - shown
+            assert left == 0 or left >= 10, f"{left} patients follow from {name}"
+
+
 def test_composition_finds_the_planted_group_only() -> None:
     rng = np.random.default_rng(3)
     inside = np.arange(1500) < 150

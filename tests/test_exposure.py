@@ -319,7 +319,11 @@ def test_more_reference_models_tell_more() -> None:
 # Declared deployments
 
 
-DEPLOYED = {"reveals": "was treated here", "population": "the region", "prior": (0.01, 0.1)}
+DEPLOYED: dict[str, Any] = {
+    "reveals": "was treated here",
+    "population": "the region",
+    "prior": (0.01, 0.1),
+}
 
 
 @pytest.mark.parametrize(

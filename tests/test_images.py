@@ -553,6 +553,7 @@ def test_a_table_of_paths(tmp_path: Path) -> None:
     # A subset decodes the files of its patients alone.
     small = Cohort.from_images(tmp_path / "r", table, path="file", max_patients=3, **how)
     assert small.patients == 3
+    assert isinstance(small.inputs, ArrayInputs)
     assert small.inputs.array.shape[0] < 8
 
 

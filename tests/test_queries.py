@@ -78,6 +78,23 @@ def test_a_table_is_changed_the_same_way_every_time(text: str) -> None:
         assert moved[0] < moved[1] < moved[2], "views go from near to far"
 
 
+def test_augmented_views_are_drawn_each_by_itself() -> None:
+    inputs = table().inputs
+    assert isinstance(inputs, TableInputs)
+    moved = [one.numeric - inputs.numeric for one in applied("augmented:4", inputs)]
+    for place, one in enumerate(moved):
+        for other in moved[:place]:
+            both = np.isfinite(one) & np.isfinite(other)
+            # Views go from near to far: drawn alike they would differ and point the same way.
+            assert abs(np.corrcoef(one[both], other[both])[0, 1]) < 0.3
+    pictures = images("none").inputs
+    assert isinstance(pictures, ArrayInputs)
+    views = [pixels(one) for one in applied("augmented:4", pictures)]
+    for place, view in enumerate(views):
+        for before in views[:place]:
+            assert (view != before).any(axis=(1, 2)).mean() > 0.5, "most records are moved anew"
+
+
 def test_a_query_does_not_depend_on_the_others() -> None:
     data = replace(table(), queries=parse_queries(["noise:0.5", "augmented:2"]), query_seed=SEED)
     alone = replace(table(), queries=parse_queries(["augmented:2"]), query_seed=SEED)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import gzip
+import inspect
+import subprocess
+import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import numpy as np
 import pandas as pd
@@ -16,6 +19,7 @@ from auscult import Cohort
 from auscult.cohort import SEVERAL, UNKNOWN, group_of_patients
 from auscult.errors import CohortError
 from auscult.inputs import ArrayInputs, TableInputs
+from auscult.readers import Reading, cohorts
 from auscult.readers.tables import numbers, texts
 
 
@@ -423,3 +427,46 @@ def test_parkinsons_is_a_regression(shared_data: Path) -> None:
     with pytest.raises(CohortError, match="regressions are not audited"):
         Cohort.from_table(path, **how)
     assert Cohort.from_table(path, label_bins=[20], **how).patients == 42
+
+
+DOORS = ("from_table", "from_arrays", "from_images", "from_signals", "from_events")
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_doors_show_every_keyword_with_its_type_and_default(door: str) -> None:
+    shown = inspect.signature(getattr(Cohort, door)).parameters
+    assert not [one for one in shown.values() if one.kind is one.VAR_KEYWORD]
+    reading = inspect.signature(Reading).parameters
+    assert set(reading) <= set(shown)
+    for name in set(reading) - {"patient"}:
+        assert shown[name].default == reading[name].default, name
+    hints = get_type_hints(cohorts.Columns)
+    meant = get_type_hints(Reading)
+    assert set(hints) == set(meant)
+    assert {n: h for n, h in hints.items() if n != "join"} == {
+        n: h for n, h in meant.items() if n != "join"
+    }
+    assert getattr(Cohort, door).__doc__.startswith("Read ")
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_doors_refuse_keywords_by_their_own_name(door: str, tmp_path: Path) -> None:
+    needed: dict[str, Any] = {"patient": "id", "label": "y"}
+    needed |= {"from_images": {"image_size": 8}, "from_signals": {"seconds": 1}}.get(door, {})
+    sources = (tmp_path, table()) if door != "from_table" else (table(),)
+    read_it = getattr(Cohort, door)
+    with pytest.raises(TypeError, match=rf"{door}.*'positiv'.*Did you mean 'positive'"):
+        read_it(*sources, **needed, positiv=["y"])
+    del needed["label"]
+    with pytest.raises(TypeError, match=rf"{door}.* needs the keyword 'label'"):
+        read_it(*sources, **needed)
+
+
+def test_a_cohort_is_described_without_loading_a_reader() -> None:
+    code = (
+        "import sys; from auscult.cohort import Cohort\n"
+        "assert not [m for m in sys.modules if m.startswith('auscult.readers')]\n"
+        "Cohort.from_table\n"
+        "assert 'auscult.readers.cohorts' in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

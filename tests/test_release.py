@@ -35,7 +35,7 @@ from auscult.release.calibration import fit_calibrator, held_out_log_odds, relia
 from auscult.release.members import Roll
 from auscult.release.view import View, shown
 from auscult.results import Result
-from tests.released import Network, cohort, predicting, recipe, serving, table
+from tests.released import Network, cohort, frame_of, predicting, recipe, serving, table
 from tests.simulation import simulate
 
 IDENTIFIER = "Zxq"
@@ -96,7 +96,7 @@ def test_all_four_doors_give_the_same_audit(
     pytest.importorskip("onnxruntime")
     outputs = sorted((trained / "outputs").iterdir())
     before = {path.name: path.stat().st_mtime_ns for path in outputs}
-    np.save(tmp_path / "outputs.npy", network(people.inputs.frame()))
+    np.save(tmp_path / "outputs.npy", network(frame_of(people)))
     network.to_onnx(tmp_path / "model.onnx")
     found: dict[str, dict[str, Any]] = {}
     rows: dict[str, pd.DataFrame] = {}
@@ -295,7 +295,7 @@ def test_members_and_others(people: Cohort, members: NDArray[np.bool_], tmp_path
 def test_members_told_from_others_without_the_model_are_no_evidence(
     people: Cohort, members: NDArray[np.bool_], network: Network, trained: Path, tmp_path: Path
 ) -> None:
-    np.save(tmp_path / "outputs.npy", network(people.inputs.frame()))
+    np.save(tmp_path / "outputs.npy", network(frame_of(people)))
     door = FileDoor(path=tmp_path / "outputs.npy")
     fair = audited(people, trained, Release(door=door, members=listed(people, members)))
     blind = fair.summary["release"]["blind"]
@@ -305,7 +305,7 @@ def test_members_told_from_others_without_the_model_are_no_evidence(
     files = [trained / "report.html", trained / "results" / "officer.md"]
     assert not any(said in file.read_text(encoding="utf-8") for file in files)
     # Members of another kind: their first measurement is higher.
-    level = np.bincount(people.patient_of_record, people.inputs.frame()["x0"])
+    level = np.bincount(people.patient_of_record, frame_of(people)["x0"])
     count = np.bincount(people.patient_of_record)
     other = level / count > np.median(level / count)
     odd = audited(people, trained, Release(door=door, members=listed(people, other)))
@@ -323,7 +323,7 @@ def test_members_told_from_others_without_the_model_are_no_evidence(
 def test_without_outsiders_the_false_rate_is_not_estimable(
     people: Cohort, network: Network, trained: Path, tmp_path: Path
 ) -> None:
-    np.save(tmp_path / "outputs.npy", network(people.inputs.frame()))
+    np.save(tmp_path / "outputs.npy", network(frame_of(people)))
     ids = people.patient_ids.reveal().tolist()
     door = FileDoor(path=tmp_path / "outputs.npy")
     summary = audited(people, trained, Release(door=door, members=MemberList(source=ids))).summary[
@@ -408,7 +408,7 @@ def test_a_model_of_everybody_is_not_taken_for_one_of_half(
 ) -> None:
     """Few named would otherwise read as safety; here the list of members gives it away."""
     everybody = Network(people, np.ones(people.patients, dtype=np.bool_))
-    np.save(tmp_path / "outputs.npy", everybody(people.inputs.frame()))
+    np.save(tmp_path / "outputs.npy", everybody(frame_of(people)))
     door = FileDoor(path=tmp_path / "outputs.npy")
     members = MemberList(source=people.patient_ids.reveal().tolist())
     found = audited(people, trained, Release(door=door, members=members)).summary

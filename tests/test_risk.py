@@ -10,7 +10,7 @@ from scipy import stats
 from scipy.special import ndtr, ndtri
 
 from auscult.layout import Layout
-from auscult.risk.exposed import adjusted, benjamini_hochberg, exposed
+from auscult.risk.exposed import adjusted, benjamini_hochberg, count_interval, exposed
 from auscult.risk.patients import patient_risk, permuted, record_risk
 from auscult.risk.prior import LikelihoodTable, Measurement, Prior, Shape, weigh_shapes
 from auscult.risk.shrinkage import Covariates, posterior, shrink
@@ -307,6 +307,17 @@ def test_exposed_counts_what_was_planted() -> None:
     assert found[0.8].low <= 90 <= found[0.8].high
     assert 60 <= found[0.8].confirmed <= 95
     assert found[0.9].estimate == pytest.approx(90, abs=12)
+
+
+@pytest.mark.parametrize(("mean", "variance"), [(40.0, 60.0), (150.0, 150.0), (400.0, 900.0)])
+def test_counts_leave_two_and_a_half_percent_on_either_side(mean: float, variance: float) -> None:
+    gamma = stats.gamma(mean**2 / variance, scale=variance / mean)
+    low, high = count_interval(mean, variance, 10_000)
+    # Bounds are whole patients; the upper one is a quantile of half a patient more.
+    assert low == pytest.approx(gamma.ppf(0.025), abs=0.51)
+    assert gamma.ppf(0.975) - 0.5 <= high <= gamma.ppf(0.975) + variance / mean + 0.5
+    below, above = count_interval(10_000 - mean, variance, 10_000)
+    assert (10_000 - above, 10_000 - below) == (low, high), "those who are not exposed are counted"
 
 
 def test_nothing_is_confirmed_under_the_null() -> None:

@@ -176,6 +176,7 @@ def test_a_folder_of_recordings(tmp_path: Path) -> None:
     before = cohort.inputs.take(np.arange(1))
     write_wfdb(tmp_path / "r" / "00", f"{MARK}000", -waves())
     again = Cohort.from_signals(tmp_path / "r", table, seconds=2, leads=["II"], **how)
+    assert isinstance(again.inputs, ArrayInputs)
     assert np.abs(again.inputs.take(np.arange(1)) - before).max() > 1
     os.unlink(tmp_path / "r" / f"{names[0]}.hea")  # noqa: PTH108
     fewer = Cohort.from_signals(tmp_path / "r", table, seconds=2, windows="each", **how)

@@ -8,6 +8,10 @@ from pathlib import Path
 import auscult
 
 ROOMS = (
+    "version",
+    "lazily",
+    "showing",
+    "intervals",
     "errors",
     "ahead",
     "parallel",
@@ -56,7 +60,10 @@ ROOMS = (
 )
 # Who may look at whom against that order, and why.
 ALLOWED = {
-    ("cohort", "readers"),  # Cohort.from_table: the reader is loaded when it is called
+    (
+        "cohort",
+        "readers",
+    ),  # Cohort.from_table and the like: types only; the readers load when asked for
     ("recipes", "protection"),  # the accountant knows numbers only: private training asks for noise
     ("store", "store_blocks"),  # one room in three files
     ("store", "store_lock"),

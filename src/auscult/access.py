@@ -20,7 +20,8 @@ from scipy.special import expit, log_softmax, logsumexp
 
 from auscult.errors import AnalysisError, ConfigError
 from auscult.queries import parse_queries, places
-from auscult.signals import RECORDS_AT_ONCE, OutputKind, log_odds_of_truth
+from auscult.recipes.base import OutputKind
+from auscult.signals import RECORDS_AT_ONCE, log_odds_of_truth
 from auscult.store import Outputs
 
 NAMES = ("logits", "probabilities", "rounded", "top", "label")

@@ -20,6 +20,7 @@ from auscult.design import Membership
 from auscult.disparity import crossings, disparities, share_interval, top_composition
 from auscult.errors import AnalysisError
 from auscult.exposure.one_model import one_model
+from auscult.intervals import NORMAL_95
 from auscult.layout import FEWEST_PER_CLASS, Layout, lay_out
 from auscult.parallel import in_order, let_go
 from auscult.progress import SILENT, Progress
@@ -314,8 +315,8 @@ def _patients_summary(
         "weights": risk.attack.strengths_for_summary(),
         "auc": {
             "mean": float(raw.mean()),
-            "mean_low": float(raw.mean() - 1.96 * error),
-            "mean_high": float(raw.mean() + 1.96 * error),
+            "mean_low": float(raw.mean() - NORMAL_95 * error),
+            "mean_high": float(raw.mean() + NORMAL_95 * error),
             "median": float(np.median(mean)),
             "q99": float(np.quantile(mean, 0.99)),
         },
@@ -426,8 +427,8 @@ def _patient_tpr(risk: PatientRisk, usable: NDArray[np.bool_]) -> dict[str, Any]
         result[str(fpr)] = one | {
             # Bars extrapolated over the number of models may end a little beyond 0 or 1.
             "mean": float(np.clip(tpr.mean(), 0.0, 1.0)),
-            "low": max(float(tpr.mean()) - 1.96 * error, 0.0),
-            "high": min(float(tpr.mean()) + 1.96 * error, 1.0),
+            "low": max(float(tpr.mean()) - NORMAL_95 * error, 0.0),
+            "high": min(float(tpr.mean()) + NORMAL_95 * error, 1.0),
             "n": int(tpr.size),
             "method": TPR_METHOD,
         }

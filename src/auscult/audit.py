@@ -13,30 +13,26 @@ from numpy.typing import NDArray
 from auscult.analysis import AnalysisSettings
 from auscult.cohort import SMALLEST_CELL, Cohort, TrainingData
 from auscult.cost import Trial, VariantTrial, refuse_what_does_not_fit
-from auscult.crews import Engine, default_workers
+from auscult.crews import Engine
 from auscult.design import Design, Membership, withheld_records
 from auscult.engine import train, train_one
 from auscult.errors import ConfigError, RecipeError, one_of
 from auscult.exposure import Deployment, Inquiry, cells
 from auscult.files import toml_text
 from auscult.outcome import Attributes, with_label
+from auscult.parallel import cores
 from auscult.progress import SILENT, Progress
 from auscult.protection.assessment import Subject
-from auscult.protection.running import (
-    Plan,
-    Whole,
-    audit_variants,
-    digest,
-    lacking,
-    plans,
-    train_variants,
-    trained,
-)
+from auscult.protection.comparison import audit_variants
+from auscult.protection.plans import Plan, digest, plans, trained
+from auscult.protection.runs import lacking
+from auscult.protection.training import Whole, train_variants
 from auscult.protection.variants import Variant
 from auscult.queries import PLAIN, parse_queries
 from auscult.recipes.base import Recipe
 from auscult.release import Release
 from auscult.results import Planted, Result, Roster, stratum_of, write_results
+from auscult.showing import parameters
 from auscult.store import RunStore, missing_blocks, plan_blocks
 
 __all__ = ["Audit", "Result", "Trial"]
@@ -114,6 +110,9 @@ class Audit:
         self.protect = tuple(protect)
         self.sweep = tuple(sweep)
         self.label_group = label_group
+
+    def __repr__(self) -> str:
+        return parameters(self)
 
     def check(self) -> None:
         """Validate everything that can be validated without training.
@@ -377,7 +376,7 @@ class Audit:
             store.path,
             output_bytes=4 * missing * self.cohort.records * columns * self.answers,
             data_bytes=data.inputs.nbytes,
-            workers=0 if engine.kind != "local" else engine.workers or default_workers(),
+            workers=0 if engine.kind != "local" else engine.workers or cores(),
         )
 
     def _block_models(self) -> int:

@@ -7,17 +7,20 @@ A cohort is read once (``auscult.readers``) and never changes. The patient is th
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from auscult.inputs import Inputs
-from auscult.progress import SILENT, Progress
 from auscult.queries import Query
+
+if TYPE_CHECKING:
+    from auscult.readers import cohorts
 
 Task = Literal["binary", "multiclass", "multilabel"]
 
@@ -76,10 +79,28 @@ class TrainingData:
     queries: tuple[Query, ...] = ()
     query_seed: int = 0
 
+    def __repr__(self) -> str:
+        queries = "".join(f", {query.text}" for query in self.queries)
+        return f"TrainingData({self.inputs!r}, {self.task}{queries})"
+
     def views(self) -> Iterator[Inputs]:
         """Inputs of every further query, one after the other, in the order of the queries."""
         for query in self.queries:
             yield from query.apply(self.inputs, self.query_seed)
+
+
+class _Door:
+    """A function that reads a cohort: the readers load when it is first asked for.
+
+    The cohort knows no reader. Readers make cohorts, so an import would make a circle.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, cohort: Cohort | None, owner: type[Cohort]) -> Callable[..., Cohort]:
+        found: Callable[..., Cohort] = getattr(import_module("auscult.readers.cohorts"), self._name)
+        return found
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -127,258 +148,26 @@ class Cohort:
     source: str = "data in memory"
     label_name: str = ""
 
-    @classmethod
-    def from_table(cls, data: Any, **how: Any) -> Cohort:  # noqa: ANN401
-        """Read a table: one row per record, inputs are its columns.
-
-        Parameters
-        ----------
-        data : path-like or dataframe
-            ``.csv``, ``.csv.gz``, ``.parquet``, or any dataframe (pandas, polars, pyarrow).
-        **how
-            Keywords of :class:`auscult.readers.Reading`: `patient` and `label` are needed;
-            `groups`, `positive`, `exclude`, `missing` and others may be given.
-
-        Raises
-        ------
-        CohortError
-            The table cannot be read or does not make a cohort. Identifiers are never quoted.
-
-        Examples
-        --------
-        >>> Cohort.from_table(
-        ...     "visits.csv", patient="id", label="readmitted", groups=["sex"]
-        ... )  # doctest: +SKIP
-        """
-        from auscult.readers import Reading
-
-        return Reading(**how).table(data)
-
-    @classmethod
-    def from_arrays(
-        cls,
-        array: Any,  # noqa: ANN401
-        table: Any,  # noqa: ANN401
-        *,
-        key: str | None = None,
-        channels: str = "auto",
-        **how: Any,  # noqa: ANN401
-    ) -> Cohort:
-        """Read images or signals and the table that describes them, row by row.
-
-        Parameters
-        ----------
-        array : path-like or array
-            ``.npy`` or ``.npz`` (memory-mapped where the file allows), or an array: (records,
-            height, width), with channels first or last, or (records, length).
-        table : path-like or dataframe
-            Row i describes record i. Its columns are labels and groups, not inputs.
-        key : str, optional
-            Which array of an npz.
-        channels : {"auto", "none", "first", "last"}
-        **how
-            As in :meth:`from_table`.
-
-        Raises
-        ------
-        CohortError
-            As :meth:`from_table`; or array and table differ in length.
-        """
-        from auscult.readers import Reading
-
-        return Reading(**how).arrays(array, table, key=key, channels=channels)
-
-    @classmethod
-    def from_images(
-        cls,
-        root: Any,  # noqa: ANN401
-        table: Any = None,  # noqa: ANN401
-        *,
-        image_size: int | Sequence[int],
-        path: str | None = None,
-        colour: str = "auto",
-        slices: str | int | None = None,
-        depth: int | None = None,
-        window: Sequence[float] | None = None,
-        fit: str = "stretch",
-        header: Sequence[str] = (),
-        cache: Any = None,  # noqa: ANN401
-        workers: int | None = None,
-        progress: Progress = SILENT,
-        **how: Any,  # noqa: ANN401
-    ) -> Cohort:
-        """Read a folder of PNG, JPEG, TIFF, DICOM or NIfTI files, decoded once and cached.
-
-        Parameters
-        ----------
-        root : path-like
-            The folder. Nothing outside it is read.
-        table : path-like or dataframe, optional
-            One row per file. Without it the columns are "file" (the path), "folder" (the first
-            folder of the path) and those of `header`.
-        image_size : int or (height, width)
-        path : str, optional
-            Column of the table with paths relative to the folder.
-        colour, slices, depth, window, fit, header
-            See :class:`auscult.readers.images.ImageSettings`.
-        cache : path-like, optional
-            Folder for decoded images; AUSCULT_CACHE or the user's cache folder by default.
-        workers : int, optional
-            Processes that decode; only the speed.
-        progress : Progress
-        **how
-            As in :meth:`from_table`.
-
-        Raises
-        ------
-        CohortError
-            As :meth:`from_table`; a path leads out of the folder; no file can be decoded.
-
-        Examples
-        --------
-        >>> Cohort.from_images(
-        ...     "dicom/",
-        ...     header=["PatientID", "PatientSex"],
-        ...     image_size=64,
-        ...     join={"table": "outcomes.csv", "on": "PatientID"},
-        ...     patient="PatientID",
-        ...     label="pneumonia",
-        ...     groups=["PatientSex"],
-        ... )  # doctest: +SKIP
-        """
-        from auscult.readers import Reading
-        from auscult.readers.folders import read_images
-        from auscult.readers.images import ImageSettings
-
-        size = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
-        settings = ImageSettings(
-            size=size,
-            colour=cast("Any", colour),
-            slices=slices,
-            depth=depth,
-            window=None if window is None else tuple(window),
-            fit=cast("Any", fit),
-            header=tuple(header),
-        )
-        return read_images(
-            Reading(**how),
-            root,
-            table,
-            path=path,
-            settings=settings,
-            cache=cache,
-            workers=workers,
-            progress=progress,
+    # Each is a function of the readers, with its keywords: see `auscult.readers.cohorts`.
+    if TYPE_CHECKING:
+        from_table = staticmethod(cohorts.from_table)
+        from_arrays = staticmethod(cohorts.from_arrays)
+        from_images = staticmethod(cohorts.from_images)
+        from_signals = staticmethod(cohorts.from_signals)
+        from_events = staticmethod(cohorts.from_events)
+    else:
+        from_table, from_arrays, from_images, from_signals, from_events = (
+            _Door(f"from_{kind}") for kind in ("table", "arrays", "images", "signals", "events")
         )
 
-    @classmethod
-    def from_signals(
-        cls,
-        root: Any,  # noqa: ANN401
-        table: Any = None,  # noqa: ANN401
-        *,
-        seconds: float,
-        path: str | None = None,
-        rate: float | None = None,
-        leads: Sequence[str] = (),
-        start: float = 0.0,
-        windows: str = "first",
-        cache: Any = None,  # noqa: ANN401
-        workers: int | None = None,
-        progress: Progress = SILENT,
-        **how: Any,  # noqa: ANN401
-    ) -> Cohort:
-        """Read a folder of recordings (WFDB, npz, npy), read once and cached.
-
-        Parameters
-        ----------
-        root : path-like
-            The folder. Nothing outside it is read.
-        table : path-like or dataframe, optional
-            One row per recording. Without it the columns are "file" and "folder".
-        path : str, optional
-            Column of the table with paths relative to the folder.
-        seconds, rate, leads, start, windows
-            See :class:`auscult.readers.signals.SignalSettings`.
-        cache, workers, progress
-            As in :meth:`from_images`.
-        **how
-            As in :meth:`from_table`.
-
-        Raises
-        ------
-        CohortError
-            As :meth:`from_images`.
-        """
-        from auscult.readers import Reading
-        from auscult.readers.folders import read_signals
-        from auscult.readers.signals import SignalSettings
-
-        settings = SignalSettings(
-            seconds=seconds, rate=rate, leads=tuple(leads), start=start, windows=windows
+    def __repr__(self) -> str:
+        groups = ", ".join(map(str, self.groups.columns)) or "none"
+        left_out = sum(one.records for one in self.left_out)
+        return (
+            f"Cohort({self.source!r}: {self.records:,} records of {self.patients:,} patients, "
+            f"{left_out:,} left out; {self.inputs!r}; {self.task} of {len(self.classes)}; "
+            f"groups: {groups})"
         )
-        return read_signals(
-            Reading(**how),
-            root,
-            table,
-            path=path,
-            settings=settings,
-            cache=cache,
-            workers=workers,
-            progress=progress,
-        )
-
-    @classmethod
-    def from_events(
-        cls,
-        root: Any,  # noqa: ANN401
-        table: Any = None,  # noqa: ANN401
-        *,
-        patient: str = "subject_id",
-        admission: str | None = None,
-        discharge: str | None = None,
-        hours: float | None = None,
-        within_hours: float | None = None,
-        time: str | None = None,
-        max_codes: int = 200,
-        progress: Progress = SILENT,
-        **how: Any,  # noqa: ANN401
-    ) -> Cohort:
-        """Read a MEDS dataset: events of subjects become one row of features per record.
-
-        Parameters
-        ----------
-        root : path-like
-            The dataset's folder.
-        table : path-like or dataframe, optional
-            One row per record: subject, prediction time and label. Without it a record is an
-            admission, and `label` is the code whose coming after the window is predicted.
-        patient : str
-            The table's column of subjects; the name of the column without a table.
-        admission, discharge, hours, within_hours, time, max_codes
-            See :class:`auscult.readers.events.EventSettings`.
-        progress : Progress
-        **how
-            As in :meth:`from_table`.
-
-        Raises
-        ------
-        CohortError
-            As :meth:`from_table`.
-        """
-        from auscult.readers import Reading
-        from auscult.readers.events import EventSettings
-        from auscult.readers.meds import read_events
-
-        settings = EventSettings(
-            admission=admission,
-            discharge=discharge,
-            hours=hours,
-            within_hours=within_hours,
-            time=time,
-            max_codes=max_codes,
-        )
-        return read_events(Reading(patient=patient, **how), root, table, settings, progress)
 
     @property
     def records(self) -> int:

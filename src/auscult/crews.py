@@ -23,6 +23,7 @@ import numpy as np
 
 from auscult.ahead import THREAD_VARIABLES, server
 from auscult.errors import AuscultError, ConfigError, RecipeError
+from auscult.parallel import cores
 from auscult.recipes.base import Assignment, BlockOutputs
 from auscult.store_blocks import BlockPlan, WrittenBlock
 from auscult.worker import Work, begin, run_anywhere, run_here
@@ -153,15 +154,8 @@ def hired(work: Work, engine: Engine, blocks: int, outputs: Path, records: int) 
         with _slurm(payload, engine, outputs, records) as crew:
             yield crew
     else:
-        with _local(payload, min(engine.workers or default_workers(), blocks)) as crew:
+        with _local(payload, min(engine.workers or cores(), blocks)) as crew:
             yield crew
-
-
-def default_workers() -> int:
-    """Number of cores this process may use."""
-    import loky
-
-    return int(loky.cpu_count())
 
 
 class _Future:

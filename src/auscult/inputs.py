@@ -38,6 +38,12 @@ class TableInputs:
     categorical_names: tuple[str, ...]
     levels: tuple[tuple[str, ...], ...]
 
+    def __repr__(self) -> str:
+        return (
+            f"TableInputs({len(self):,} records, {len(self.numeric_names)} numeric and "
+            f"{len(self.categorical_names)} categorical columns)"
+        )
+
     def __len__(self) -> int:
         return int(self.numeric.shape[0])
 
@@ -84,6 +90,13 @@ class ArrayInputs:
     array: NDArray[Any]
     rows: NDArray[np.int64]
     channels: str
+
+    def __repr__(self) -> str:
+        shape = " x ".join(map(str, self.array.shape[1:]))
+        return (
+            f"ArrayInputs({len(self):,} records of {shape}, {self.array.dtype}, "
+            f"channels {self.channels})"
+        )
 
     def __len__(self) -> int:
         return int(self.rows.shape[0])

@@ -27,8 +27,10 @@ MOST_IN_MEMORY = 1 << 28
 
 
 def cores() -> int:
-    """Number of cores this process may use."""
-    return len(os.sched_getaffinity(0))
+    """Number of cores this process may use, where a container grants it fewer as well."""
+    import loky
+
+    return int(loky.cpu_count())
 
 
 def available_memory() -> int | None:

@@ -18,7 +18,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from auscult import __version__
 from auscult.analysis import AnalysisSettings, Evidence, Findings, analyse
 from auscult.cohort import PatientIds, Task
 from auscult.design import Membership
@@ -30,11 +29,12 @@ from auscult.progress import SILENT, Progress
 from auscult.release.assess import assess_release
 from auscult.release.description import Asked
 from auscult.report import groups_csv, headline, officer_markdown, opening, write_report
+from auscult.report.reading import SCHEMA
 from auscult.signals import signals_from_outputs
 from auscult.store import Outputs, RunStore
 from auscult.utility import model_utility
+from auscult.version import __version__
 
-SCHEMA = "auscult.summary/1"
 SUMMARY = Path("results", "summary.json")
 GROUPS = Path("results", "groups.csv")
 OFFICER = Path("results", "officer.md")

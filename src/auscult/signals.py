@@ -7,16 +7,15 @@ Computed from logits in float64, never through a clipped probability (METHOD 2, 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from auscult.errors import AnalysisError
 from auscult.parallel import let_go, scratch
+from auscult.recipes.base import OutputKind
 from auscult.store import Outputs
-
-OutputKind = Literal["softmax", "sigmoid", "multilabel", "signal"]
 
 RECORDS_AT_ONCE = 65_536
 

@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from auscult.cost import Trial, VariantTrial, expected, expected_of_variants, in_bytes
-from auscult.crews import default_workers
 from auscult.disparity import pool_small_cells
 from auscult.display import duration
 from auscult.errors import CohortError
 from auscult.outcome import Attributes
-from auscult.parallel import available_memory
+from auscult.parallel import available_memory, cores
 from auscult.report.words import visible
 from auscult.risk.stability import models_needed, planning_without_pilot
 
@@ -202,7 +201,7 @@ def describe_cohort(cohort: Cohort, cell: int, attributes: Attributes) -> str:
 
 def describe_trial(audit: Audit, trial: Trial, workers: int | None) -> str:
     """What training one block took, and what the audit will take."""
-    count = min(workers or default_workers(), math.ceil(audit.models / trial.models))
+    count = min(workers or cores(), math.ceil(audit.models / trial.models))
     cost = expected(
         trial,
         models=audit.models,
@@ -263,7 +262,7 @@ def describe_variants(
     audit: Audit, trial: Trial, variants: Sequence[VariantTrial], workers: int | None
 ) -> str:
     """What the variants will take, each and with the audit."""
-    count = min(workers or default_workers(), math.ceil(audit.models / trial.models))
+    count = min(workers or cores(), math.ceil(audit.models / trial.models))
     size = {
         "models": audit.models,
         "records": audit.cohort.records,

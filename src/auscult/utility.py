@@ -18,6 +18,7 @@ from auscult.attacks.roc import exact_auc
 from auscult.cohort import SMALLEST_CELL, Task
 from auscult.design import Membership
 from auscult.disparity import pool_small_cells
+from auscult.intervals import NORMAL_95
 from auscult.store import Outputs
 
 FEWEST_OF_A_CLASS = 5
@@ -209,8 +210,8 @@ def _interval(values: NDArray[np.float64]) -> _Interval | None:
     mean = float(finite.mean())
     return _Interval(
         mean=mean,
-        low=max(mean - 1.96 * error, 0.0),
-        high=min(mean + 1.96 * error, 1.0),
+        low=max(mean - NORMAL_95 * error, 0.0),
+        high=min(mean + NORMAL_95 * error, 1.0),
         n=int(finite.size),
     )
 

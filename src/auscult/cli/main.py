@@ -10,7 +10,6 @@ from typing import Annotated
 
 import typer
 
-from auscult import __version__
 from auscult.cli import (  # noqa: F401 - importing them adds their commands
     audits,
     blind,
@@ -21,6 +20,7 @@ from auscult.cli import (  # noqa: F401 - importing them adds their commands
 )
 from auscult.cli.common import app
 from auscult.errors import AuscultError
+from auscult.version import __version__
 
 MENDABLE = 2
 INTERNAL = 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import tomllib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +25,7 @@ from auscult.config.protect import (
 )
 from auscult.config.recipe import RECIPE_PARTS, DpPart, RecipePart
 from auscult.config.release import ReleasePart
+from auscult.config.toml import read_toml
 from auscult.errors import AuscultError, ConfigError, RecipeError
 from auscult.files import toml_text
 from auscult.progress import SILENT, Progress
@@ -141,23 +141,11 @@ def load(path: Path) -> LoadedConfiguration:
     ConfigError
         It is missing, no TOML, or has keys or values that cannot be.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        raise ConfigError(
-            "there is no such file",
-            where=str(path),
-            expected="a configuration",
-            next_step="Make one: auscult init TABLE --patient COLUMN --label COLUMN > audit.toml",
-        ) from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            f"cannot be read ({type(error).__name__})", where=str(path), expected="UTF-8 text"
-        ) from error
-    try:
-        content = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"is not TOML: {error}", where=str(path)) from error
+    _, content = read_toml(
+        path,
+        expected="a configuration",
+        next_step="Make one: auscult init TABLE --patient COLUMN --label COLUMN > audit.toml",
+    )
     return LoadedConfiguration(parse(content, str(path)), path.resolve().parent)
 
 

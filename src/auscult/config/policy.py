@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import difflib
-import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from auscult.config.part import Part
+from auscult.config.toml import read_toml
 from auscult.errors import ConfigError
 from auscult.policy import (
     DeploymentLimits,
@@ -131,20 +131,7 @@ def load_policy(path: Path) -> Policy:
     ConfigError
         It is missing, no TOML, limits nothing, or has a key or value that cannot be.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        raise ConfigError(
-            "there is no such file", where=str(path), expected="a policy (see docs/gate.md)"
-        ) from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            f"cannot be read ({type(error).__name__})", where=str(path), expected="UTF-8 text"
-        ) from error
-    try:
-        content = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"is not TOML: {error}", where=str(path)) from error
+    text, content = read_toml(path, expected="a policy (see docs/gate.md)")
     return parse_policy(content, text, str(path))
 
 

@@ -90,7 +90,7 @@ class TorchPart(Part):
             settings["dp"] = DpSettings.read(self.dp.given()).as_settings()
         if settings.get("weights") is not None:
             settings["weights"] = folder / settings["weights"]
-        return TorchRecipe(folder=folder, **settings)  # type: ignore[no-any-return]
+        return TorchRecipe(folder=folder, **settings)
 
 
 class SklearnPart(Part):
@@ -103,7 +103,7 @@ class SklearnPart(Part):
 
     def recipe(self, folder: Path) -> Recipe:
         """The recipe; modules are looked up in `folder` first."""
-        return SklearnRecipe(  # type: ignore[no-any-return]
+        return SklearnRecipe(
             self.model, preprocess=self.preprocess, arguments=self.arguments, folder=folder
         )
 
@@ -117,9 +117,7 @@ class PythonPart(Part):
 
     def recipe(self, folder: Path) -> Recipe:
         """The recipe; modules are looked up in `folder` first."""
-        return PythonRecipe(  # type: ignore[no-any-return]
-            self.train, output=self.output, folder=folder
-        )
+        return PythonRecipe(self.train, output=self.output, folder=folder)
 
 
 RecipePart = Annotated[TorchPart | SklearnPart | PythonPart, Field(discriminator="kind")]

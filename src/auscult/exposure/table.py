@@ -21,6 +21,7 @@ from auscult.exposure.deployment import (
     Deployment,
 )
 from auscult.exposure.meaning import METHOD, meaning
+from auscult.intervals import NORMAL_95
 from auscult.layout import FEWEST_PER_CLASS, Layout, lay_out
 from auscult.progress import SILENT, Progress
 from auscult.queries import PLAIN, parse_queries, places
@@ -305,7 +306,7 @@ def _mean(raw: NDArray[np.float64]) -> dict[str, float]:
     known = raw[np.isfinite(raw)]
     mean = float(known.mean())
     error = float(known.std(ddof=1) / np.sqrt(known.size)) if known.size > 1 else 0.0
-    return {"mean": mean, "low": mean - 1.96 * error, "high": mean + 1.96 * error}
+    return {"mean": mean, "low": mean - NORMAL_95 * error, "high": mean + NORMAL_95 * error}
 
 
 def _too_few(patients: int, smallest_cell: int) -> str:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from auscult import __version__
 from auscult.files import write_bytes, write_json
 from auscult.policy.description import Policy
 from auscult.policy.judging import Decision, judge
@@ -17,6 +16,7 @@ from auscult.policy.limits import Check
 from auscult.report.words import visible
 from auscult.results import read_summary_file, write_summary
 from auscult.store import RunStore
+from auscult.version import __version__
 
 
 def judge_run(run: str | os.PathLike[str], policy: Policy) -> Decision:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from auscult.cohort import record_bands
+from auscult.intervals import NORMAL_95
 from auscult.layout import Layout
 from auscult.protection.accounting import (
     auc_bound,
@@ -124,7 +125,7 @@ def exceeds_bound(part: Mapping[str, Any], dp: Mapping[str, Any]) -> str | None:
         return None
     bound = _mean_bound(part, dp)
     # The 95% interval, widened to the error at which a defect is called one.
-    wide = -float(ndtri(DEFECT_ERROR)) / 1.96
+    wide = -float(ndtri(DEFECT_ERROR)) / NORMAL_95
     if float(mean) - wide * (float(mean) - float(low)) <= bound:
         return None
     unit = _unit(dp)
@@ -183,7 +184,7 @@ def _mean(auc: NDArray[np.float64]) -> dict[str, float | None]:
     mean = float(auc.mean())
     if auc.size < 2:
         return {"auc": mean, "low": None, "high": None}
-    error = 1.96 * float(auc.std(ddof=1)) / float(np.sqrt(auc.size))
+    error = NORMAL_95 * float(auc.std(ddof=1)) / float(np.sqrt(auc.size))
     return {"auc": mean, "low": mean - error, "high": mean + error}
 
 

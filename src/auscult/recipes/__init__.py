@@ -5,19 +5,29 @@ The names below are fetched when first used, so that importing this package load
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING
 
-_EXPORTS = {
+from auscult.lazily import lazily
+
+if TYPE_CHECKING:
+    from auscult.recipes.base import Recipe
+    from auscult.recipes.python import PythonRecipe
+    from auscult.recipes.sklearn import SklearnRecipe
+    from auscult.recipes.torch_recipe import TorchRecipe
+
+_PLACES = {
     "PythonRecipe": "auscult.recipes.python",
+    "Recipe": "auscult.recipes.base",
     "SklearnRecipe": "auscult.recipes.sklearn",
     "TorchRecipe": "auscult.recipes.torch_recipe",
 }
 
-__all__ = ["PythonRecipe", "SklearnRecipe", "TorchRecipe"]
+__all__ = [
+    "PythonRecipe",
+    "Recipe",
+    "SklearnRecipe",
+    "TorchRecipe",
+]
 
-
-def __getattr__(name: str) -> Any:  # noqa: ANN401
-    if name not in _EXPORTS:
-        raise AttributeError(f"module 'auscult.recipes' has no attribute {name!r}")
-    return getattr(import_module(_EXPORTS[name]), name)
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = lazily(__name__, _PLACES)

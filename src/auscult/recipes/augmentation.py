@@ -1,7 +1,7 @@
 """Which augmentations there are and what is drawn for each record; nothing here touches a record.
 
 A draw is a flip, a shift, an angle, a factor or noise per record, from a numpy generator that its
-caller derives from identity. `torch_augment` carries it out. Loads no torch.
+caller derives from identity. The module for tensors carries it out. Loads no torch.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from auscult.cohort import TrainingData
+from auscult.showing import parameters
 
 OutputKind = Literal["softmax", "sigmoid", "multilabel", "signal"]
 
@@ -34,7 +35,7 @@ class Assignment:
     """
 
     model: int
-    members: NDArray[np.int64]
+    members: NDArray[np.int64] = field(repr=False)  # a secret
     seed: int
 
 
@@ -68,6 +69,9 @@ class Recipe(ABC):
     """How a model is trained, from preprocessing to last epoch. This is what is audited."""
 
     kind: str
+
+    def __repr__(self) -> str:
+        return parameters(self)
 
     @abstractmethod
     def settings(self) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """DP-SGD for K models at once: who is sampled, what is added, and the loop around them.
 
-Each step takes every unit with the same probability, whoever is a member, clips its gradient
-(``torch_clipping``), adds noise to the sum and divides by the expected batch, never by what was
-sampled. Sampling and noise come from generators of each model's own, so K changes no result.
+Each step takes every unit with the same probability, whoever is a member, clips its gradient (see
+``clipping``), adds noise to the sum and divides by the expected batch, never by what was sampled.
+Sampling and noise come from generators of each model's own, so K changes no result.
 Imports torch: load it lazily.
 """
 

@@ -15,13 +15,14 @@ from auscult.blind import blind_baseline
 from auscult.cohort import SMALLEST_CELL
 from auscult.design import Membership
 from auscult.errors import AnalysisError
+from auscult.intervals import NORMAL_95
 from auscult.layout import Layout, lay_out
 from auscult.progress import SILENT, Progress
 from auscult.randomness import Stage, generator
 from auscult.release.attack import FEWEST_MODELS, FOLDS, ratios
 from auscult.release.calibration import fit_calibrator, held_out_log_odds, reliability
 from auscult.release.description import Asked
-from auscult.release.likeness import likeness
+from auscult.release.likeness import about_half, likeness
 from auscult.release.members import MEMBER, OUTSIDER
 from auscult.signals import log_odds_of_truth
 from auscult.store import Outputs
@@ -29,7 +30,6 @@ from auscult.store import Outputs
 POSTERIORS = (0.5, 0.9, 0.99)
 FALSE_RATES = (0.001, 0.01, 0.1)
 FEWEST_PAIRS_ABOVE = 10
-HALF = (0.4, 0.6)
 
 METHOD = (
     "The joint attack, fitted on all shadow models, scores the release once per patient; shadow "
@@ -191,7 +191,7 @@ def _centred(state: NDArray[np.int8]) -> bool:
     members = (state == MEMBER).sum()
     if not members:
         return True
-    return bool(HALF[0] <= members / state.size <= HALF[1])
+    return about_half(members / state.size)
 
 
 def _counts(asked: Asked, smallest_cell: int) -> dict[str, Any]:
@@ -320,7 +320,7 @@ def _delong(
 
     variance = placed(inside, outside).var(ddof=1) / inside.size
     variance += placed(outside, inside).var(ddof=1) / outside.size
-    half = 1.96 * float(np.sqrt(variance))
+    half = NORMAL_95 * float(np.sqrt(variance))
     return max(auc - half, 0.0), min(auc + half, 1.0)
 
 
@@ -329,7 +329,7 @@ def _named(sides: _Sides, posterior: float, prior: float) -> dict[str, Any]:
     bar = float(logit(posterior) - logit(prior))
     named = np.nan_to_num(sides.release, nan=-np.inf) >= bar
     p = expit(sides.release[named] + logit(prior))
-    spread = 1.96 * float(np.sqrt((p * (1 - p)).sum()))
+    spread = NORMAL_95 * float(np.sqrt((p * (1 - p)).sum()))
     total = float(p.sum())
     return {
         "posterior": posterior,

@@ -23,7 +23,6 @@ from urllib.parse import urlsplit
 import numpy as np
 from numpy.typing import NDArray
 
-from auscult import __version__
 from auscult.cohort import TrainingData
 from auscult.errors import ConfigError
 from auscult.files import write_bytes
@@ -32,6 +31,7 @@ from auscult.recipes.python import describe
 from auscult.release.doors import Door, ReleaseError
 from auscult.release.graph import prepare_function
 from auscult.release.payload import answers_of, records_of, request_body
+from auscult.version import __version__
 
 WHERE = "release.url"
 PASSING = (408, 425, 429, 500, 502, 503, 504)

@@ -22,6 +22,11 @@ METHOD = (
 )
 
 
+def about_half(share: float) -> bool:
+    """Whether a share of the patients is about that on which every shadow model trains."""
+    return bool(HALF[0] <= share <= HALF[1])
+
+
 def likeness(
     layout: Layout,
     held_out: NDArray[np.float64],
@@ -82,7 +87,7 @@ def likeness(
         )
     known = (state == MEMBER).any() and not (state == UNKNOWN).any()
     share = float((state == MEMBER).mean())
-    if known and not HALF[0] <= share <= HALF[1]:
+    if known and not about_half(share):
         problems.append("it trained on another share of the patients than half, as they did")
     return {
         "verdict": not problems,

@@ -1,7 +1,7 @@
 """What a page of the report is made of: plain, frozen, and able to hold aggregates only.
 
-The sections build these from the summary, :mod:`auscult.report.drawing` draws the plots, the
-template lays everything out. No block has a place for a patient.
+The sections build these from the summary, :mod:`auscult.report.drawing` draws the plots,
+and the template lays everything out. No block has a place for a patient.
 """
 
 from __future__ import annotations

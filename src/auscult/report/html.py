@@ -43,7 +43,7 @@ def render_page(content: Page) -> str:
     from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
 
-    from auscult.report import drawing
+    from auscult.report import canvas, drawing
     from auscult.report.blocks import kind_of
     from auscult.report.words import NOT_ESTIMABLE
 
@@ -58,8 +58,8 @@ def render_page(content: Page) -> str:
         style=Markup(style),  # noqa: S704 - our own file, not data
         policy=_policy(style),
         draw=drawing.draw,
-        wide=drawing.WIDE,
-        narrow=drawing.NARROW,
+        wide=canvas.WIDE,
+        narrow=canvas.NARROW,
         swatch=drawing.swatch,
         not_estimable=NOT_ESTIMABLE,
     )

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from markupsafe import Markup
 
 from auscult.report.blocks import Point, ScatterChart, Spot
-from auscult.report.drawing import Format, _Sheet, _Span, plane
+from auscult.report.canvas import Format, Sheet, Span, plane
 
 _ANGLES = (-45, 45, 135, -135, -90, 90, 0, 180)
 _RADII = (13.0, 21.0, 30.0, 40.0)
@@ -41,7 +41,7 @@ def drawable(spot: Spot) -> bool:
 
 
 def _whisker(
-    sheet: _Sheet, point: Point, span: _Span, other: float, style: str, *, upright: bool
+    sheet: Sheet, point: Point, span: Span, other: float, style: str, *, upright: bool
 ) -> None:
     if point.low is None or point.high is None:
         return

@@ -14,6 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
+from auscult.intervals import NORMAL_95
 from auscult.layout import FEWEST_PER_CLASS, Centring, Layout, deal
 from auscult.parallel import let_go, scratch
 from auscult.risk.estimate import KNOTS, NoiseLaw
@@ -115,8 +116,8 @@ def stability(
     return {
         "rank_agreement": {
             "estimate": agreement,
-            "low": float(np.tanh(z - 1.96 * error)),
-            "high": float(np.tanh(z + 1.96 * error)),
+            "low": float(np.tanh(z - NORMAL_95 * error)),
+            "high": float(np.tanh(z + NORMAL_95 * error)),
         },
         "top_1_percent_overlap": {"estimate": shared, "by_chance": wanted / n, "patients": wanted},
         "n_patients": n,

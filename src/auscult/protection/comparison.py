@@ -1,0 +1,138 @@
+"""Every variant beside the base, as entries of the summary; nothing here trains."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+from auscult.cohort import Cohort
+from auscult.progress import Progress
+from auscult.protection.assessment import (
+    Subject,
+    answers_to,
+    assess,
+    signals_of,
+    utility_of,
+)
+from auscult.protection.frontier import Side, entry, recommend
+from auscult.protection.onion import layers
+from auscult.protection.plans import Plan, is_base
+from auscult.protection.runs import allowed_records, opened, patients_kept
+from auscult.recipes.base import Recipe
+from auscult.store import Outputs, RunStore
+
+
+def audit_variants(
+    store: RunStore,
+    found: Sequence[Plan],
+    cohort: Cohort,
+    recipe: Recipe,
+    subject: Subject,
+    skipped: Mapping[str, str],
+    *,
+    models: int,
+    progress: Progress,
+) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
+    """Assess every variant beside the base.
+
+    Returns
+    -------
+    protection : list of dict
+        One entry per protection, in the order given.
+    sweep : dict or None
+    """
+    outputs = store.outputs()
+    progress.start("Protections", 2.0 * cohort.patients * (1 + len(found)))
+    _, signals = signals_of(outputs, subject, None)
+    base = Side(
+        risk=assess(signals, subject, progress=progress),
+        utility=utility_of(outputs, subject),
+        facts=outputs.facts,
+        models=models,
+    )
+    entries: list[dict[str, Any]] = []
+    points: list[dict[str, Any]] = []
+    for plan in found:
+        if plan.slug in skipped:
+            one: dict[str, Any] = {
+                "name": plan.name,
+                "kind": plan.variant.kind,
+                "change": plan.change,
+                "reason": skipped[plan.slug],
+                "recommended": False,
+            }
+            (points if plan.sweep else entries).append(one)
+            continue
+        with ExitStack() as stack:
+            own = outputs
+            if plan.variant.trains and not is_base(plan, recipe):
+                own = stack.enter_context(opened(store, plan, cohort, models, subject)).outputs()
+            handed, seen = signals_of(own, subject, plan.variant.access)
+            notes = _notes(plan, own, subject)
+            if plan.variant.removes:
+                removed = ~patients_kept(
+                    allowed_records(store, plan.variant, cohort, subject), cohort
+                )
+                one = layers(
+                    plan.name,
+                    plan.variant.kind,
+                    plan.change,
+                    base=base,
+                    signals=seen,
+                    removed=removed,
+                    utility=utility_of(handed, subject),
+                    facts=own.facts,
+                    subject=subject,
+                    compared=_compared(found),
+                    notes=notes,
+                )
+                progress.advance(2 * cohort.patients)
+            else:
+                side = Side(
+                    risk=assess(seen, subject, progress=progress),
+                    utility=utility_of(handed, subject),
+                    facts=own.facts,
+                    models=models,
+                )
+                one = entry(
+                    name=plan.name,
+                    kind=plan.variant.kind,
+                    change=plan.change,
+                    before=base,
+                    after=side,
+                    subject=subject,
+                    compared=_compared(found),
+                    notes=notes,
+                )
+        if plan.sweep:
+            one["base"] = is_base(plan, recipe)
+            points.append(one)
+        else:
+            entries.append(one)
+    recommend(entries)
+    progress.finish()
+    sweep = {"keys": sorted({k for p in found if p.sweep for k in p.change.get("recipe", {})})}
+    return entries, sweep | {"points": points} if points else None
+
+
+def _compared(found: Sequence[Plan]) -> int:
+    return max(1, sum(not plan.sweep for plan in found))
+
+
+def _notes(plan: Plan, outputs: Outputs, subject: Subject) -> list[str]:
+    notes = [f"{what}: {count:,}" for what, count in sorted(outputs.notes.items())]
+    access = plan.variant.access
+    if access is not None and access.label_only:
+        views = len(answers_to(outputs, subject, access)) - len(subject.plain(outputs))
+        notes.append(
+            f"the attacker asks about {views} augmented views of each record as well"
+            if views
+            else "only the queries of the recipe itself are asked: an attacker who may ask for "
+            "perturbed copies of a record learns more than this"
+        )
+    if access is not None and access.temperature is not None and access.digits is None:
+        notes.append("a known temperature is undone by the attacker")
+    if plan.variant.max_records is not None or plan.variant.deduplicate is not None:
+        notes.append("records that are not trained on are scored and attacked like the others")
+    return notes
