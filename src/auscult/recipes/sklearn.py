@@ -17,6 +17,7 @@ from auscult.errors import ConfigError, RecipeError, one_of
 from auscult.inputs import TableInputs
 from auscult.recipes.base import Assignment, BlockOutputs, Recipe
 from auscult.recipes.failures import explained
+from auscult.recipes.identity import Identity, identify
 from auscult.recipes.outputs import (
     ZEROS,
     from_logits,
@@ -55,6 +56,10 @@ class SklearnRecipe(Recipe):
         Keyword arguments of the built-in or of the class or function that a string names.
     folder : path-like, optional
         Where to look for the module first.
+    version : str, optional
+        A version of the code, of yours: it vouches for what a digest of the code cannot see.
+    files : sequence of path-like
+        Files that the code reads; their content is part of the run's identity.
 
     Notes
     -----
@@ -71,21 +76,34 @@ class SklearnRecipe(Recipe):
         preprocess: str = "auto",
         arguments: Mapping[str, Any] | None = None,
         folder: Path | str | None = None,
+        version: str | None = None,
+        files: Sequence[Path | str] = (),
     ) -> None:
         self.estimator = estimator
         self.preprocess = preprocess
         self.arguments = arguments
         self.folder = None if folder is None else Path(folder)
+        self.version = version
+        self.files = files
 
     def settings(self) -> dict[str, Any]:
         """See :meth:`Recipe.settings`."""
         estimator = self._estimator()
-        shown = re.sub(r" at 0x[0-9a-f]+", "", estimator.__repr__(N_CHAR_MAX=10**6))
-        return {
+        shown = re.sub(r" at 0x[0-9a-f]+", "", _shown(estimator))
+        settings = {
             "estimator": " ".join(shown.split()),
             "class": f"{type(estimator).__module__}:{type(estimator).__qualname__}",
             "preprocess": "encode" if self._encodes(estimator) else "none",
+            "code": self._identity(estimator).digest,
         }
+        return settings | ({} if self.version is None else {"version": self.version})
+
+    def unseen(self) -> tuple[str, ...]:
+        """See :meth:`Recipe.unseen`."""
+        return () if self.version is not None else self._identity(self._estimator()).unseen
+
+    def _identity(self, estimator: Any) -> Identity:  # noqa: ANN401
+        return identify(estimator, self.folder, [Path(file) for file in self.files])
 
     def supports(self, data: TrainingData) -> str | None:
         """See :meth:`Recipe.supports`."""
@@ -220,6 +238,15 @@ def table_encoder(inputs: TableInputs) -> Any:  # noqa: ANN401
         )
         parts.append(("categorical", categorical, list(inputs.categorical_names)))
     return ColumnTransformer(parts, sparse_threshold=0.0)
+
+
+def _shown(estimator: Any) -> str:  # noqa: ANN401
+    """How an estimator describes itself, whole where scikit-learn would shorten it."""
+    from sklearn.base import BaseEstimator
+
+    if type(estimator).__repr__ is BaseEstimator.__repr__:
+        return str(estimator.__repr__(N_CHAR_MAX=10**6))
+    return repr(estimator)
 
 
 def _holds_column_transformer(estimator: Any) -> bool:  # noqa: ANN401
