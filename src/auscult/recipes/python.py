@@ -19,6 +19,7 @@ from auscult.recipes.base import Assignment, BlockOutputs, Recipe
 from auscult.recipes.failures import explained
 from auscult.recipes.identity import Identity, identify
 from auscult.recipes.outputs import ZEROS, from_logits, from_probabilities, output_kind
+from auscult.recipes.seeding import seeded, trained
 
 Predict = Callable[[Any], Any]
 Train = Callable[[Any, NDArray[np.int64], int], Predict]
@@ -99,27 +100,32 @@ class PythonRecipe(Recipe):
         asked = [everything, *(plain_inputs(view) for view in data.views())]
         blocks, zeros = [], 0
         for one in assignments:
-            with explained(one.model, "training"):
-                predict = function(
+            where = f"model {one.model}"
+
+            def train(one: Assignment = one) -> Predict:
+                return function(
                     rows_of(everything, one.members), data.labels[one.members].copy(), one.seed
                 )
-            if not callable(predict):
-                raise RecipeError(
-                    f"the training function returned {type(predict).__name__}",
-                    where=f"model {one.model}",
-                    expected="a function predict(inputs)",
-                )
+
             answers = []
-            for inputs in asked:
-                with explained(one.model, "predicting"):
-                    predicted = np.asarray(predict(inputs), dtype=np.float64)
-                where = f"model {one.model}"
-                if self.output == "logits":
-                    values = from_logits(predicted, data, where)
-                else:
-                    values, found = from_probabilities(predicted, data, where)
-                    zeros += found
-                answers.append(values)
+            with seeded(one.seed):
+                with explained(one.model, "training"):
+                    predict = trained(one.seed, train)
+                if not callable(predict):
+                    raise RecipeError(
+                        f"the training function returned {type(predict).__name__}",
+                        where=where,
+                        expected="a function predict(inputs)",
+                    )
+                for inputs in asked:
+                    with explained(one.model, "predicting"):
+                        predicted = np.asarray(predict(inputs), dtype=np.float64)
+                    if self.output == "logits":
+                        values = from_logits(predicted, data, where)
+                    else:
+                        values, found = from_probabilities(predicted, data, where)
+                        zeros += found
+                    answers.append(values)
             blocks.append(np.stack(answers))
             advance(1.0)
         return BlockOutputs(
