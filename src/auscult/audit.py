@@ -16,7 +16,7 @@ from auscult.cost import Trial, VariantTrial, refuse_what_does_not_fit
 from auscult.crews import Engine
 from auscult.design import Design, Membership, withheld_records
 from auscult.engine import train, train_one
-from auscult.errors import ConfigError, RecipeError, one_of
+from auscult.errors import ConfigError, RecipeError, StoreError, one_of
 from auscult.exposure import Deployment, Inquiry, cells
 from auscult.files import toml_text
 from auscult.outcome import Attributes, with_label
@@ -244,6 +244,7 @@ class Audit:
         progress: Progress = SILENT,
         configuration: str | None = None,
         planted: Planted | None = None,
+        trust_code: bool = False,
     ) -> Result:
         """Train what is missing, analyse, and write results and report.
 
@@ -260,6 +261,9 @@ class Audit:
             Text for ``audit.toml``; made from the settings by default.
         planted : Planted, optional
             What a simulated cohort planted: shown beside what was found.
+        trust_code : bool
+            Resume although the training code reads what cannot be seen: you vouch that it is
+            unchanged.
 
         Returns
         -------
@@ -289,6 +293,7 @@ class Audit:
             blocks=plan_blocks(self.models, self._block_models()),
             records=self.cohort.records,
         ) as store:
+            self._refuse_what_cannot_be_seen(store, trust_code=trust_code)
             self._refuse_what_does_not_fit(store, engine)
             membership = design.membership()
             store.write_membership(membership)
@@ -467,6 +472,24 @@ class Audit:
             classes=cohort.classes,
             label_name=cohort.label_name,
             planted=planted,
+        )
+
+    def _refuse_what_cannot_be_seen(self, store: RunStore, *, trust_code: bool) -> None:
+        """Resume only where the code that trained what is there is surely the code of today."""
+        recipes = [self.recipe, *(plan.recipe for plan in self.plans())]
+        unseen = sorted({part for recipe in recipes for part in recipe.unseen()})
+        if not unseen or not store.status().blocks_done:
+            return
+        if trust_code:
+            store.update_manifest(trusted_code=unseen)
+            return
+        raise StoreError(
+            "models are there, and the training code may have changed since in what cannot be "
+            f"seen: {'; '.join(unseen)}",
+            where=str(store.path),
+            next_step="Use another run directory, or vouch for the code with --trust-code "
+            "(trust_code=True). From the start, recipe.version names what the code is, and "
+            "recipe.files the files that it reads",
         )
 
     def _settings(self, recipe: dict[str, Any]) -> dict[str, Any]:

@@ -107,6 +107,13 @@ def run(
         list[str] | None,
         typer.Option(help="name=value for submitit: timeout_min, mem_gb, slurm_partition, ..."),
     ] = None,
+    trust_code: Annotated[
+        bool,
+        typer.Option(
+            "--trust-code",
+            help="Resume although the training code reads what cannot be seen: it is unchanged.",
+        ),
+    ] = False,
 ) -> None:
     """Train, analyse, report. Resumes where it was stopped."""
     from auscult.ahead import warm_up_for
@@ -124,7 +131,15 @@ def run(
     loaded = load(configuration)
     audit = loaded.audit(progress=progress_for())
     target = out or Path("runs") / configuration.resolve().stem
-    finish(audit.run(target, engine=crew, progress=progress_for(), configuration=loaded.resolved()))
+    finish(
+        audit.run(
+            target,
+            engine=crew,
+            progress=progress_for(),
+            configuration=loaded.resolved(),
+            trust_code=trust_code,
+        )
+    )
 
 
 @app.command()

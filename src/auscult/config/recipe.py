@@ -52,6 +52,8 @@ class TorchPart(Part):
     device: Literal["auto", "cpu", "cuda"] | None = None
     dtype: Literal["float32", "float64", "bfloat16"] | None = None
     arguments: dict[str, Any] | None = None
+    version: str | None = None
+    files: list[str] | None = None
     dp: DpPart | None = None
 
     @model_validator(mode="after")
@@ -90,6 +92,8 @@ class TorchPart(Part):
             settings["dp"] = DpSettings.read(self.dp.given()).as_settings()
         if settings.get("weights") is not None:
             settings["weights"] = folder / settings["weights"]
+        if settings.get("files") is not None:
+            settings["files"] = [folder / file for file in settings["files"]]
         return TorchRecipe(folder=folder, **settings)
 
 
@@ -100,11 +104,18 @@ class SklearnPart(Part):
     model: str = "gradient_boosting"
     preprocess: Literal["auto", "encode", "none"] = "auto"
     arguments: dict[str, Any] | None = None
+    version: str | None = None
+    files: list[str] = Field(default_factory=list)
 
     def recipe(self, folder: Path) -> Recipe:
         """The recipe; modules are looked up in `folder` first."""
         return SklearnRecipe(
-            self.model, preprocess=self.preprocess, arguments=self.arguments, folder=folder
+            self.model,
+            preprocess=self.preprocess,
+            arguments=self.arguments,
+            folder=folder,
+            version=self.version,
+            files=[folder / file for file in self.files],
         )
 
 
@@ -114,10 +125,18 @@ class PythonPart(Part):
     kind: Literal["python"]
     train: str
     output: Literal["probabilities", "logits"] = "probabilities"
+    version: str | None = None
+    files: list[str] = Field(default_factory=list)
 
     def recipe(self, folder: Path) -> Recipe:
         """The recipe; modules are looked up in `folder` first."""
-        return PythonRecipe(self.train, output=self.output, folder=folder)
+        return PythonRecipe(
+            self.train,
+            output=self.output,
+            folder=folder,
+            version=self.version,
+            files=[folder / file for file in self.files],
+        )
 
 
 RecipePart = Annotated[TorchPart | SklearnPart | PythonPart, Field(discriminator="kind")]

@@ -77,6 +77,13 @@ class Recipe(ABC):
     def settings(self) -> dict[str, Any]:
         """JSON-able settings that change results; they make the run's fingerprint."""
 
+    def unseen(self) -> tuple[str, ...]:
+        """What may change the training code's behaviour and is not in the settings' digest.
+
+        Empty where all is seen, or where the user vouches for it by a version.
+        """
+        return ()
+
     @abstractmethod
     def supports(self, data: TrainingData) -> str | None:
         """Why this recipe cannot be used on this data, or None. Trains nothing."""

@@ -17,7 +17,9 @@ from auscult.errors import ConfigError, RecipeError
 from auscult.inputs import Inputs, TableInputs
 from auscult.recipes.base import Assignment, BlockOutputs, Recipe
 from auscult.recipes.failures import explained
+from auscult.recipes.identity import Identity, identify
 from auscult.recipes.outputs import ZEROS, from_logits, from_probabilities, output_kind
+from auscult.recipes.seeding import seeded, trained
 
 Predict = Callable[[Any], Any]
 Train = Callable[[Any, NDArray[np.int64], int], Predict]
@@ -40,6 +42,10 @@ class PythonRecipe(Recipe):
         classes) for more, (records, labels) for several labels.
     folder : path-like, optional
         Where to look for the module first.
+    version : str, optional
+        A version of the code, of yours: it vouches for what a digest of the code cannot see.
+    files : sequence of path-like
+        Files that the code reads; their content is part of the run's identity.
     """
 
     kind = "python"
@@ -50,20 +56,33 @@ class PythonRecipe(Recipe):
         *,
         output: str = "probabilities",
         folder: Path | str | None = None,
+        version: str | None = None,
+        files: Sequence[Path | str] = (),
     ) -> None:
         self.train = train
         self.output = output
         self.folder = None if folder is None else Path(folder)
+        self.version = version
+        self.files = files
 
     def settings(self) -> dict[str, Any]:
-        """See :meth:`Recipe.settings`; the function's source is part of it."""
+        """See :meth:`Recipe.settings`; what the function does is part of it."""
         if self.output not in OUTPUTS:
             raise ConfigError(
                 f'"{self.output}" is no kind of output',
                 where="recipe.output",
                 expected=" or ".join(OUTPUTS),
             )
-        return {"train": describe(self._function()), "output": self.output}
+        settings: dict[str, Any] = {"train": describe(self._function()), "output": self.output}
+        settings["code"] = self._identity().digest
+        return settings | ({} if self.version is None else {"version": self.version})
+
+    def unseen(self) -> tuple[str, ...]:
+        """See :meth:`Recipe.unseen`."""
+        return () if self.version is not None else self._identity().unseen
+
+    def _identity(self) -> Identity:
+        return identify(self._function(), self.folder, [Path(file) for file in self.files])
 
     def supports(self, data: TrainingData) -> str | None:  # noqa: ARG002
         """None: what the function can do is its own business."""
@@ -81,27 +100,32 @@ class PythonRecipe(Recipe):
         asked = [everything, *(plain_inputs(view) for view in data.views())]
         blocks, zeros = [], 0
         for one in assignments:
-            with explained(one.model, "training"):
-                predict = function(
+            where = f"model {one.model}"
+
+            def train(one: Assignment = one) -> Predict:
+                return function(
                     rows_of(everything, one.members), data.labels[one.members].copy(), one.seed
                 )
-            if not callable(predict):
-                raise RecipeError(
-                    f"the training function returned {type(predict).__name__}",
-                    where=f"model {one.model}",
-                    expected="a function predict(inputs)",
-                )
+
             answers = []
-            for inputs in asked:
-                with explained(one.model, "predicting"):
-                    predicted = np.asarray(predict(inputs), dtype=np.float64)
-                where = f"model {one.model}"
-                if self.output == "logits":
-                    values = from_logits(predicted, data, where)
-                else:
-                    values, found = from_probabilities(predicted, data, where)
-                    zeros += found
-                answers.append(values)
+            with seeded(one.seed):
+                with explained(one.model, "training"):
+                    predict = trained(one.seed, train)
+                if not callable(predict):
+                    raise RecipeError(
+                        f"the training function returned {type(predict).__name__}",
+                        where=where,
+                        expected="a function predict(inputs)",
+                    )
+                for inputs in asked:
+                    with explained(one.model, "predicting"):
+                        predicted = np.asarray(predict(inputs), dtype=np.float64)
+                    if self.output == "logits":
+                        values = from_logits(predicted, data, where)
+                    else:
+                        values, found = from_probabilities(predicted, data, where)
+                        zeros += found
+                    answers.append(values)
             blocks.append(np.stack(answers))
             advance(1.0)
         return BlockOutputs(

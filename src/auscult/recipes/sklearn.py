@@ -17,6 +17,7 @@ from auscult.errors import ConfigError, RecipeError, one_of
 from auscult.inputs import TableInputs
 from auscult.recipes.base import Assignment, BlockOutputs, Recipe
 from auscult.recipes.failures import explained
+from auscult.recipes.identity import Identity, identify
 from auscult.recipes.outputs import (
     ZEROS,
     from_logits,
@@ -25,6 +26,7 @@ from auscult.recipes.outputs import (
     output_kind,
 )
 from auscult.recipes.python import plain_inputs, rows_of
+from auscult.recipes.seeding import seed_estimator, seeded, trained, unfitted
 
 BUILT_IN = {
     "logistic_regression": "sklearn.linear_model:LogisticRegression",
@@ -35,6 +37,7 @@ BUILT_IN = {
 }
 PREPROCESSING = ("auto", "encode", "none")
 LOG_ODDS_TOLERANCE = 1e-6
+RENUMBERED = "models without a member of some class, trained on the classes that they have"
 
 
 class SklearnRecipe(Recipe):
@@ -55,11 +58,16 @@ class SklearnRecipe(Recipe):
         Keyword arguments of the built-in or of the class or function that a string names.
     folder : path-like, optional
         Where to look for the module first.
+    version : str, optional
+        A version of the code, of yours: it vouches for what a digest of the code cannot see.
+    files : sequence of path-like
+        Files that the code reads; their content is part of the run's identity.
 
     Notes
     -----
-    Every `random_state` is set from the model's own seed and every `n_jobs` to 1: models are
-    trained side by side in processes of one thread each.
+    Python's, numpy's and torch's global generators and every parameter that is a seed are set from
+    the model's own seed, and every `n_jobs` to one process: models are trained side by side in
+    processes of one thread each.
     """
 
     kind = "sklearn"
@@ -71,21 +79,34 @@ class SklearnRecipe(Recipe):
         preprocess: str = "auto",
         arguments: Mapping[str, Any] | None = None,
         folder: Path | str | None = None,
+        version: str | None = None,
+        files: Sequence[Path | str] = (),
     ) -> None:
         self.estimator = estimator
         self.preprocess = preprocess
         self.arguments = arguments
         self.folder = None if folder is None else Path(folder)
+        self.version = version
+        self.files = files
 
     def settings(self) -> dict[str, Any]:
         """See :meth:`Recipe.settings`."""
         estimator = self._estimator()
-        shown = re.sub(r" at 0x[0-9a-f]+", "", estimator.__repr__(N_CHAR_MAX=10**6))
-        return {
+        shown = re.sub(r" at 0x[0-9a-f]+", "", _shown(estimator))
+        settings = {
             "estimator": " ".join(shown.split()),
             "class": f"{type(estimator).__module__}:{type(estimator).__qualname__}",
             "preprocess": "encode" if self._encodes(estimator) else "none",
+            "code": self._identity(estimator).digest,
         }
+        return settings | ({} if self.version is None else {"version": self.version})
+
+    def unseen(self) -> tuple[str, ...]:
+        """See :meth:`Recipe.unseen`."""
+        return () if self.version is not None else self._identity(self._estimator()).unseen
+
+    def _identity(self, estimator: Any) -> Identity:  # noqa: ANN401
+        return identify(estimator, self.folder, [Path(file) for file in self.files])
 
     def supports(self, data: TrainingData) -> str | None:
         """See :meth:`Recipe.supports`."""
@@ -106,8 +127,6 @@ class SklearnRecipe(Recipe):
         advance: Callable[[float], None],
     ) -> BlockOutputs:
         """See :meth:`Recipe.train_block`."""
-        from sklearn.base import clone
-
         prototype = self._estimator()
         whole = self._with_encoder(prototype, data)
         inputs = _flat(plain_inputs(data.inputs))
@@ -115,20 +134,24 @@ class SklearnRecipe(Recipe):
         notes: Counter[str] = Counter()
         blocks, ways = [], set()
         for one in assignments:
-            model = clone(whole)
-            _seed(model, one.seed)
-            with explained(one.model, "training"), warnings.catch_warnings(record=True) as seen:
-                warnings.simplefilter("always")
-                model.fit(rows_of(inputs, one.members), data.labels[one.members])
-            notes.update(f"scikit-learn warned: {w.category.__name__}" for w in seen)
             answers = []
-            for question in asked:
-                with explained(one.model, "predicting"):
-                    values, zeros, way = _predict(model, question, data, f"model {one.model}")
-                if zeros:
-                    notes[ZEROS] += zeros
-                ways.add(way)
-                answers.append(values)
+            with seeded(one.seed):
+                with explained(one.model, "training"), warnings.catch_warnings(record=True) as seen:
+                    warnings.simplefilter("always")
+                    model, classes, renumbered = _fit(
+                        whole, rows_of(inputs, one.members), data.labels[one.members], one.seed
+                    )
+                notes.update(f"scikit-learn warned: {w.category.__name__}" for w in seen)
+                if renumbered:
+                    notes[RENUMBERED] += 1
+                for question in asked:
+                    with explained(one.model, "predicting"):
+                        where = f"model {one.model}"
+                        values, zeros, way = _predict(model, question, data, where, classes)
+                    if zeros:
+                        notes[ZEROS] += zeros
+                    ways.add(way)
+                    answers.append(values)
             blocks.append(np.stack(answers))
             advance(1.0)
         return BlockOutputs(
@@ -190,9 +213,31 @@ class SklearnRecipe(Recipe):
     def _with_encoder(self, estimator: Any, data: TrainingData) -> Any:  # noqa: ANN401
         if not isinstance(data.inputs, TableInputs) or not self._encodes(estimator):
             return estimator
+        if not hasattr(estimator, "__sklearn_tags__"):
+            return _Encoded(table_encoder(data.inputs), estimator)
         from sklearn.pipeline import Pipeline
 
         return Pipeline([("encode", table_encoder(data.inputs)), ("model", estimator)])
+
+
+class _Encoded:
+    """Encoder and estimator in one, for estimators that scikit-learn's Pipeline refuses."""
+
+    def __init__(self, encoder: Any, estimator: Any) -> None:  # noqa: ANN401
+        self.encoder = encoder
+        self.estimator = estimator
+
+    def fit(self, inputs: Any, labels: NDArray[np.int64]) -> _Encoded:  # noqa: ANN401
+        self.estimator.fit(self.encoder.fit_transform(inputs), labels)
+        return self
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401
+        if name not in ("classes_", "predict_proba", "decision_function"):
+            raise AttributeError(name)
+        found = getattr(self.estimator, name)
+        if name == "classes_":
+            return found
+        return lambda inputs: found(self.encoder.transform(inputs))
 
 
 def table_encoder(inputs: TableInputs) -> Any:  # noqa: ANN401
@@ -222,22 +267,50 @@ def table_encoder(inputs: TableInputs) -> Any:  # noqa: ANN401
     return ColumnTransformer(parts, sparse_threshold=0.0)
 
 
+def _shown(estimator: Any) -> str:  # noqa: ANN401
+    """How an estimator describes itself, whole where scikit-learn would shorten it."""
+    from sklearn.base import BaseEstimator
+
+    if type(estimator).__repr__ is BaseEstimator.__repr__:
+        return str(estimator.__repr__(N_CHAR_MAX=10**6))
+    return repr(estimator)
+
+
 def _holds_column_transformer(estimator: Any) -> bool:  # noqa: ANN401
     from sklearn.compose import ColumnTransformer
 
-    parts = [estimator, *estimator.get_params(deep=True).values()]
+    listed = hasattr(estimator, "get_params")
+    parts = [estimator, *(estimator.get_params(deep=True).values() if listed else ())]
     return any(isinstance(part, ColumnTransformer) for part in parts)
 
 
-def _seed(estimator: Any, seed: int) -> None:  # noqa: ANN401
-    """Give every random_state a seed of its own and keep every n_jobs to one process."""
-    names = sorted(estimator.get_params(deep=True))
-    states = [n for n in names if n == "random_state" or n.endswith("__random_state")]
-    seeds = np.random.SeedSequence(seed).generate_state(max(len(states), 1), np.uint32) >> 1
-    settings: dict[str, Any] = {n: int(s) for n, s in zip(states, seeds, strict=False)}
-    settings |= {n: 1 for n in names if n == "n_jobs" or n.endswith("__n_jobs")}
-    if settings:
-        estimator.set_params(**settings)
+def _fit(
+    whole: Any,  # noqa: ANN401
+    inputs: Any,  # noqa: ANN401
+    labels: NDArray[np.int64],
+    seed: int,
+) -> tuple[Any, NDArray[np.int64], bool]:
+    """A fitted model, the classes that its own numbers of classes mean, and whether these differ.
+
+    Some estimators refuse labels with a gap, which members without one of the classes have.
+    """
+
+    def fitted(asked: NDArray[np.int64]) -> Any:  # noqa: ANN401
+        model = unfitted(whole)
+        seed_estimator(model, seed)
+        model.fit(inputs, asked)
+        return model
+
+    present = np.unique(labels)
+    every = np.arange(present.max() + 1)
+    try:
+        return trained(seed, lambda: fitted(labels)), every, False
+    except ValueError:
+        if labels.ndim != 1 or len(present) == len(every):
+            raise
+    closed = np.searchsorted(present, labels)
+    with seeded(seed):
+        return trained(seed, lambda: fitted(closed)), present, True
 
 
 def _flat(inputs: Any) -> Any:  # noqa: ANN401
@@ -254,6 +327,7 @@ def _predict(
     inputs: Any,  # noqa: ANN401
     data: TrainingData,
     where: str,
+    classes: NDArray[np.int64],
 ) -> tuple[NDArray[np.float64], int, str]:
     """Log-odds or log-probabilities on all records, zeros replaced, and where they came from.
 
@@ -261,7 +335,11 @@ def _predict(
     where it is the log-odds of the probabilities, or where there are none.
     """
     decision = None
-    complete = data.task == "multilabel" or len(model.classes_) == _classes(data)
+    known = np.arange(0)
+    if data.task != "multilabel":
+        own = getattr(model, "classes_", None)
+        known = classes[np.arange(len(classes)) if own is None else np.asarray(own, dtype=np.int64)]
+    complete = data.task == "multilabel" or len(known) == _classes(data)
     if hasattr(model, "decision_function") and data.task != "multilabel" and complete:
         decision = from_logits(np.asarray(model.decision_function(inputs)), data, where)
     if not hasattr(model, "predict_proba"):
@@ -277,7 +355,13 @@ def _predict(
     probabilities = np.asarray(probabilities, dtype=np.float64)
     if not complete:
         full = np.zeros((len(data.labels), _classes(data)))
-        full[:, np.asarray(model.classes_, dtype=np.int64)] = probabilities
+        if probabilities.shape != (len(full), len(known)):
+            raise RecipeError(
+                f"probabilities of shape {probabilities.shape}",
+                where=where,
+                expected=f"shape {(len(full), len(known))}: a column for each class of the members",
+            )
+        full[:, known] = probabilities
         probabilities = full
     if decision is not None and _same(decision, probabilities, data):
         return decision, 0, "decision function (log-odds)"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ from auscult.errors import ConfigError, RecipeError, one_of
 from auscult.inputs import ArrayInputs, Inputs
 from auscult.recipes.base import Assignment
 from auscult.recipes.failures import explained
+from auscult.recipes.identity import Identity, identify
 from auscult.recipes.networks import (
     KEYS,
     NAMES,
@@ -45,6 +46,10 @@ class Maker:
         File of weights to start from.
     folder : Path or None
         Where to look for the module first.
+    version : str or None
+        A version of a factory's code.
+    files : sequence of Path
+        Files that a factory reads.
     loaded : dict or None
         Tensors of the file that were used and that were not, once a network was made.
     """
@@ -54,6 +59,8 @@ class Maker:
     arguments: Mapping[str, Any]
     weights: Path | None
     folder: Path | None
+    version: str | None = None
+    files: Sequence[Path] = ()
     loaded: dict[str, int] | None = None
     _tensors: dict[str, Tensor] | None = field(default=None, repr=False)
 
@@ -75,11 +82,29 @@ class Maker:
         if built_in:
             arguments = self._options(built_in)
             settings |= {k: list(v) if isinstance(v, tuple) else v for k, v in arguments.items()}
-        elif self.arguments:
-            settings["factory_arguments"] = dict(self.arguments)
+        else:
+            settings["code"] = self._identity().digest
+            if self.arguments:
+                settings["factory_arguments"] = dict(self.arguments)
+            if self.version is not None:
+                settings["version"] = self.version
+        if built_in and (self.version is not None or self.files):
+            raise ConfigError(
+                "a built-in network has no code of yours: it would be ignored",
+                where="recipe.version" if self.version is not None else "recipe.files",
+            )
         if self.weights is not None:
             settings["weights"] = _digest_of(self.weights)
         return settings
+
+    def unseen(self) -> tuple[str, ...]:
+        """What may change a factory's behaviour and is not in the settings."""
+        if self._built_in() is not None or self.version is not None:
+            return ()
+        return self._identity().unseen
+
+    def _identity(self) -> Identity:
+        return identify(self._factory(), self.folder, self.files)
 
     def why_not(self, inputs: Inputs, image_size: int | None) -> str | None:
         """Why the network cannot read these inputs, or None."""

@@ -87,6 +87,10 @@ class TorchRecipe(Recipe):
         Of a factory, or further settings of a built-in network.
     folder : path-like, optional
         Where to look for the module first.
+    version : str, optional
+        A version of a factory's code, of yours: it vouches for what a digest cannot see.
+    files : sequence of path-like
+        Files that a factory reads; their content is part of the run's identity.
     dp : mapping, optional
         Train with differential privacy (DP-SGD): `unit` ("record" or "patient"), `epsilon` (or
         `noise`), `delta` (1e-5), `clip`. An infinite epsilon, or noise 0, samples and clips alike
@@ -129,6 +133,8 @@ class TorchRecipe(Recipe):
         dtype: str = "float32",
         factory_arguments: Mapping[str, Any] | None = None,
         folder: Path | str | None = None,
+        version: str | None = None,
+        files: Sequence[Path | str] = (),
         dp: Mapping[str, Any] | None = None,
     ) -> None:
         self.model = model
@@ -155,6 +161,8 @@ class TorchRecipe(Recipe):
         self.dtype = dtype
         self.factory_arguments = factory_arguments
         self.folder = None if folder is None else Path(folder)
+        self.version = version
+        self.files = files
         self.dp = dp
         self._kept: tuple[TableInputs | ArrayInputs, Encoded] | None = None
         self._features: Features | None = None
@@ -192,6 +200,10 @@ class TorchRecipe(Recipe):
             settings["dp"] = DpSettings.read(self.dp).as_settings()
         # Device, number format and stacking change the last digits: they are part of the identity.
         return settings | {"stack": self.stack, "device": self.device, "dtype": self.dtype}
+
+    def unseen(self) -> tuple[str, ...]:
+        """See :meth:`Recipe.unseen`."""
+        return self._maker().unseen()
 
     def supports(self, data: TrainingData) -> str | None:
         """See :meth:`Recipe.supports`."""
@@ -443,6 +455,8 @@ class TorchRecipe(Recipe):
             arguments=self.factory_arguments or {},
             weights=self.weights,
             folder=self.folder,
+            version=self.version,
+            files=[Path(file) for file in self.files],
         )
 
     def _device(self) -> torch.device:
