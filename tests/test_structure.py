@@ -9,6 +9,7 @@ import auscult
 
 ROOMS = (
     "errors",
+    "evidence",
     "ahead",
     "parallel",
     "randomness",
@@ -45,6 +46,8 @@ ROOMS = (
     "policy",
     "comparing",
     "audit",
+    "score_meaning",
+    "score_parts",
     "scores",
     "importing",
     "config",
