@@ -94,6 +94,9 @@ class CohortPart(Part):
     max_levels: Annotated[int, Field(ge=1)] | None = None
     min_level_patients: Annotated[int, Field(ge=1)] | None = None
     max_patients: Annotated[int, Field(ge=1)] | None = None
+    delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = None
+    decimal: Literal[",", "."] | None = None
+    dates: Literal["days", "exclude"] | None = None
 
     @field_validator("join", mode="before")
     @classmethod
