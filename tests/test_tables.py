@@ -13,7 +13,7 @@ import pytest
 
 from auscult.cohort import Cohort
 from auscult.errors import CohortError
-from auscult.inputs import TableInputs
+from auscult.inputs import ArrayInputs, TableInputs
 from auscult.readers.tables import read_table, told
 
 N = 60
@@ -297,3 +297,19 @@ def test_whatever_a_file_holds_is_an_error_that_is_ours(suffix: str, tmp_path: P
             path.write_bytes(bytes(rng.integers(0, values, size, dtype=np.uint8)))
             with contextlib.suppress(CohortError):
                 read_table(path)
+
+
+def test_nan_of_an_array_is_what_was_said() -> None:
+    films = np.random.default_rng(5).random((N, 4, 4)).astype(np.float32)
+    films[:7, 0, 0] = np.nan
+    table = visits()[["id", "died"]]
+    with pytest.raises(CohortError, match=r"7 records hold NaN.*nan = 0\.0"):
+        Cohort.from_arrays(films, table, patient="id", label="died")
+    found = Cohort.from_arrays(films, table, patient="id", label="died", nan=-1.0)
+    assert isinstance(found.inputs, ArrayInputs)
+    assert (found.inputs.take(np.arange(7))[:, 0, 0] == -1).all()
+    assert np.isnan(films[0, 0, 0])
+    assert any("NaN in 7 entries" in note for note in found.notes)
+    films[0, 1, 1] = np.inf
+    with pytest.raises(CohortError, match="1 records hold NaN or infinity"):
+        Cohort.from_arrays(films, table, patient="id", label="died", nan=-1.0)

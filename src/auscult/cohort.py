@@ -159,6 +159,7 @@ class Cohort:
         *,
         key: str | None = None,
         channels: str = "auto",
+        nan: float | None = None,
         **how: Any,  # noqa: ANN401
     ) -> Cohort:
         """Read images or signals and the table that describes them, row by row.
@@ -173,6 +174,8 @@ class Cohort:
         key : str, optional
             Which array of an npz.
         channels : {"auto", "none", "first", "last"}
+        nan : float, optional
+            What NaN is read as; refused where not said.
         **how
             As in :meth:`from_table`.
 
@@ -183,7 +186,7 @@ class Cohort:
         """
         from auscult.readers import Reading
 
-        return Reading(**how).arrays(array, table, key=key, channels=channels)
+        return Reading(**how).arrays(array, table, key=key, channels=channels, nan=nan)
 
     @classmethod
     def from_images(

@@ -16,7 +16,7 @@ from auscult.cohort import Cohort, LeftOut, PatientIds, Task
 from auscult.errors import CohortError
 from auscult.inputs import ArrayInputs, Inputs
 from auscult.randomness import Stage, generator
-from auscult.readers.arrays import channel_axis, count_broken, read_array
+from auscult.readers.arrays import channel_axis, count_broken, read_array, without_nan
 from auscult.readers.columns import MAX_LEVELS, MIN_LEVEL_PATIENTS, Dates, table_inputs
 from auscult.readers.groups import read_groups
 from auscult.readers.joining import join_table, joins_of
@@ -145,6 +145,7 @@ class Reading:
         *,
         key: str | None,
         channels: str,
+        nan: float | None = None,
     ) -> Cohort:
         """Read an array whose row i is described by the table's row i."""
         self.refuse_input_columns()
@@ -159,10 +160,19 @@ class Reading:
         frame, notes = self.joined(frame)
         self.check_columns(frame)
         kept = self.keep(frame)
+        if nan is not None:
+            values, filled = without_nan(values, nan)
+            notes = [*notes, f"NaN in {filled:,} entries of the array was read as {nan:g}"]
         broken = count_broken(values, kept.rows)
         if broken:
             raise CohortError(
-                f"{broken} records hold NaN or infinity", where=where, expected="finite numbers"
+                f"{broken} records hold NaN or infinity",
+                where=where,
+                expected="finite numbers",
+                next_step="Where NaN is a background, say what your code puts there: nan = 0.0 "
+                "under [cohort]"
+                if nan is None
+                else "Infinity is never read",
             )
         inputs = ArrayInputs(
             array=values, rows=kept.rows, channels=channel_axis(values.shape, channels, where)
