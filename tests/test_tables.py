@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,11 @@ import pandas as pd
 import pytest
 
 from auscult.cohort import Cohort
+from auscult.config.cohort import CohortPart
 from auscult.errors import CohortError
 from auscult.inputs import ArrayInputs, TableInputs
 from auscult.readers.tables import read_table, told
+from auscult.starting import starting_configuration
 
 N = 60
 
@@ -313,3 +316,50 @@ def test_nan_of_an_array_is_what_was_said() -> None:
     films[0, 1, 1] = np.inf
     with pytest.raises(CohortError, match="1 records hold NaN or infinity"):
         Cohort.from_arrays(films, table, patient="id", label="died", nan=-1.0)
+
+
+def test_a_column_that_tells_the_label_is_told_and_proposed_for_exclusion(tmp_path: Path) -> None:
+    rng = np.random.default_rng(7)
+    size = 400
+    died = rng.integers(0, 2, size)
+    frame = pd.DataFrame(
+        {
+            "id": [f"p{i // 2}" for i in range(size)],
+            "died": died,
+            "age": rng.normal(60, 9, size).round(1),
+            "risk": (died + rng.normal(0, 1, size)).round(2),  # a good input, and no leak
+            "cost": (died * 1000 + rng.normal(0, 9, size)).round(1),
+            "death_day": np.where(died == 1, rng.integers(1, 99, size).astype(float), np.nan),
+            "destination": np.where(died == 1, "mortuary", rng.choice(["home", "ward"], size)),
+            "admitted": [f"2020-01-{1 + i % 28:02d}" for i in range(size)],
+        }
+    )
+    frame.to_csv(tmp_path / "visits.csv", index=False)
+    notes = cohort(tmp_path / "visits.csv", dates="exclude").notes
+    told_of = {note.split(":")[0] for note in notes if "tells the label by itself" in note}
+    assert told_of == {"cost", "death_day", "destination"}
+    text = starting_configuration(str(tmp_path / "visits.csv"), "id", "died", [], None)
+    part = tomllib.loads(text)["cohort"]
+    assert set(part["exclude"]) == told_of
+    assert part["dates"] == "exclude"
+    CohortPart(**part).read(tmp_path, 1)
+
+
+def test_what_init_writes_is_read(tmp_path: Path) -> None:
+    frame = visits(
+        admitted=[f"{day:%d.%m.%Y}" for day in STARTS],
+        crp=[("bad", "worse", "worst")[i % 3] if i < 9 else str(v) for i, v in enumerate(CRP)],
+    )
+    frame.loc[:2, "died"] = "?"
+    frame.to_csv(tmp_path / "visits.csv", index=False)
+    text = starting_configuration(str(tmp_path / "visits.csv"), "id", "died", [], None)
+    found = CohortPart(**tomllib.loads(text)["cohort"]).read(tmp_path, 1)
+    assert found.task == "binary"
+    np.savez(
+        tmp_path / "films.npz", ids=np.arange(N), films=np.zeros((N, 4, 4)) + CRP[:, None, None]
+    )
+    text = starting_configuration(
+        str(tmp_path / "visits.csv"), "id", "died", [], str(tmp_path / "films.npz")
+    )
+    assert tomllib.loads(text)["cohort"]["array"] == "films"
+    CohortPart(**tomllib.loads(text)["cohort"]).read(tmp_path, 1)

@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from scipy.special import softmax
-from scipy.stats import rankdata
 
 MOST_LOOKED_AT = 20_000
 MOST_MODELS_LOOKED_AT = 32
@@ -89,6 +88,8 @@ def direction(
     usable = (inside > 0) & (outside > 0)
     if usable.sum() < FEWEST_PATIENTS:
         return 0.5, 0.0
+    from scipy.stats import rankdata  # takes long to load
+
     ranks = rankdata(np.asarray(signals[:, first[usable]], dtype=np.float64), axis=0)
     n, m = inside[usable], outside[usable]
     auc = ((ranks * member[:, usable]).sum(axis=0) - n * (n + 1) / 2) / (n * m)

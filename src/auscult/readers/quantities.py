@@ -25,7 +25,8 @@ FEW_WORDS = 2
 FEW_NUMBERS = 20  # as many different numbers may be codes
 FEWEST_BESIDE_LIMITS = 5
 GAPS = "'\u2019\u00a0\u202f\u2009 "
-SIGNS = f",{GAPS}"
+_MARKED = re.compile(rf"\d[,{GAPS}]\d|\d\.\d{{3}}\.\d")
+_MAYBE = re.compile(rf"\d[.,{GAPS}]\d")
 
 _LIMIT = re.compile(r"([<>≤≥]=?)\s*")
 _COMMA = re.compile(rf"[+-]?(?:\d+|[1-9]\d{{0,2}}(?:[.{GAPS}]\d{{3}})+),\d+(?:[eE][+-]?\d+)?")
@@ -93,10 +94,12 @@ def canonical(
     absent = set(missing)
     found: dict[int, tuple[list[str], _Written]] = {}
     points = 0
-    for j in range(frame.shape[1]):
-        values = _suspects(frame.iloc[:, j], decimal)
-        if values is None:
-            continue
+    texts = {j: _texts(frame.iloc[:, j]) for j in range(frame.shape[1])}
+    marked = [j for j, text in texts.items() if text and _MARKED.search(text)]
+    if marked or decimal == ",":  # only then do points have two meanings
+        marked = [j for j, text in texts.items() if text and _MAYBE.search(text)]
+    for j in marked:
+        values = [v.strip() for v in frame.iloc[:, j].tolist() if isinstance(v, str)]
         distinct = [v for v in pd.unique(pd.Series(values, dtype=object)) if v not in absent]
         written = _written([_LIMIT.sub("", v, count=1) for v in distinct])
         numbers = len(distinct) - written.other
@@ -136,16 +139,15 @@ def canonical(
     return result, notes
 
 
-def _suspects(column: pd.Series[Any], decimal: Decimal | None) -> list[str] | None:
-    """Texts of a column in which a sign occurs that number readers do not know, or None."""
+def _texts(column: pd.Series[Any]) -> str:
+    """All texts of a column one below the other; nothing for columns of numbers."""
     if column.dtype.kind in "biufcmM" or isinstance(column.dtype, pd.CategoricalDtype):
-        return None
-    values = [v.strip() for v in column.tolist() if isinstance(v, str)]
-    joined = "\n".join(values)
-    marks = SIGNS if decimal != "," else SIGNS + "."
-    if any(mark in joined for mark in marks) or "." in joined:
-        return values
-    return None
+        return ""
+    values = column.tolist()
+    try:
+        return "\n".join(values)
+    except TypeError:  # not all of them are texts
+        return "\n".join(v for v in values if isinstance(v, str))
 
 
 def _written(values: Sequence[str]) -> _Written:

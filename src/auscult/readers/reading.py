@@ -21,6 +21,7 @@ from auscult.readers.columns import MAX_LEVELS, MIN_LEVEL_PATIENTS, Dates, table
 from auscult.readers.groups import read_groups
 from auscult.readers.joining import join_table, joins_of
 from auscult.readers.labels import Labels, read_labels
+from auscult.readers.leakage import leaking
 from auscult.readers.quantities import Decimal
 from auscult.readers.tables import read_table, require_columns, texts, told, written
 
@@ -136,6 +137,10 @@ class Reading:
             min_level_patients=self.min_level_patients,
             dated=self.dates,
         )
+        given = frame.iloc[kept.rows]
+        names = [*inputs.numeric_names, *inputs.categorical_names]
+        for label in self._labels():
+            more += [f"{n}: {why}" for n, why in leaking(given[names], given[label]).items()]
         return self._cohort(frame, kept, inputs, [*notes, *more], source)
 
     def arrays(

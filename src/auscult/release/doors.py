@@ -25,11 +25,11 @@ from auscult.recipes.resolve import resolve
 
 NAMES = {"onnx": "ONNX graph"}
 _SKLEARN = (
-    'import joblib; model = joblib.load("{name}"); predict = lambda inputs: '
+    'from joblib import load; model = load("{name}"); predict = lambda inputs: '
     "model.predict_proba(inputs)"
 )
 _TORCH = (
-    'import torch; model = torch.jit.load("{name}"); predict = lambda inputs: '
+    'import torch; from torch.jit import load; model = load("{name}"); predict = lambda inputs: '
     "model(torch.from_numpy(inputs)).detach().numpy()"
 )
 _XGBOOST = (
