@@ -23,6 +23,7 @@ from auscult.readers.tables import numbers, texts
 RARE = "(rare)"
 MAX_LEVELS = 50
 MIN_LEVEL_PATIENTS = 10
+FIRST_LOOKED_AT = 400
 DATES = ("date", "datetime", "datetime64")
 Dates = Literal["days", "exclude"]
 TIMES = ("date", "datetime", "datetime64", "time", "timedelta", "timedelta64", "period")
@@ -145,6 +146,10 @@ def _dates(
     kind = "" if column.dtype.kind in "biuf" else pd.api.types.infer_dtype(column, skipna=True)
     values = None
     if kind == "string" or (kind == "categorical" and column.dtype.kind == "O"):
+        first = texts(column.iloc[:FIRST_LOOKED_AT], missing)
+        some = [value for value in first.tolist() if value is not None]
+        if some and not looks_like_dates(some, 0.5):
+            return None
         values = texts(column, missing)
         found = pd.unique(values[values != None])  # noqa: E711 - elementwise
         if not looks_like_dates(found.tolist()):

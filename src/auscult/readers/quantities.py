@@ -282,14 +282,11 @@ def unit_of(found: Sequence[str]) -> str | None:
     return next(iter(units)) if len(units) == 1 else None
 
 
-def looks_like_dates(found: Sequence[str]) -> bool:
-    """Whether nearly all different values are written as dates."""
+def looks_like_dates(found: Sequence[str], share: float = 1 - STRAYS) -> bool:
+    """Whether such a share of values is written as dates."""
     seen = [str(value) for value in found]
-    for some in (seen[:20], seen):
-        dated = sum(any(d.fullmatch(v) for d in _DATES) for v in some)
-        if dated < (1 - STRAYS) * len(some) or not dated:
-            return False
-    return True
+    dated = sum(any(d.fullmatch(v) for d in _DATES) for v in seen)
+    return dated > 0 and dated >= share * len(seen)
 
 
 def dates(values: Sequence[Any], where: str) -> NDArray[np.float64]:
