@@ -50,7 +50,7 @@ def leaking(frame: pd.DataFrame, label: pd.Series[Any]) -> dict[str, str]:
     values, unparsable = numbers(pd.Series(wanted[rows], dtype=object))
     if not unparsable and len(classes) > FEW_VALUES:
         codes = (values > np.median(values)).astype(np.int64)
-        classes = np.arange(2)
+        classes = np.array([0, 1], dtype=object)
     if not 2 <= len(classes) <= MOST_LEVELS:
         return {}
     target = codes == np.bincount(codes).argmax()
