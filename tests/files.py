@@ -62,8 +62,9 @@ def write_wfdb(
     *,
     rate: float = 100,
     leads: tuple[str, ...] = ("I", "II", "V1"),
+    fmt: str = "16",
 ) -> None:
-    """One WFDB record of format 16; signal (samples, leads) in mV."""
+    """One WFDB record; signal (samples, leads) in mV."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of pandas
         import wfdb
@@ -74,7 +75,7 @@ def write_wfdb(
             units=["mV"] * len(leads),
             sig_name=list(leads),
             p_signal=np.asarray(signal, dtype=np.float64),
-            fmt=["16"] * len(leads),
+            fmt=[fmt] * len(leads),
             write_dir=str(folder),
         )
 

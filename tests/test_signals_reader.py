@@ -20,8 +20,10 @@ from auscult.readers.signals import (
     ELSEWHERE,
     GAPS,
     LEADS_DIFFER,
+    LEADS_TWICE,
     NO_LEAD,
     NO_RATE,
+    NO_SAMPLES,
     PADDED,
     TOO_SHORT,
     SignalSettings,
@@ -97,7 +99,38 @@ def test_npz_and_npy(tmp_path: Path) -> None:
     assert (nameless.rate, nameless.count, nameless.leads) == (100.0, 3, ())
     assert next(iter(nameless.decode(tmp_path / "b.npz").arrays)).shape == (3, 200)
     np.save(tmp_path / "c.npy", waves())
-    assert reason(tmp_path / "c.npy") == NO_RATE
+    untold = SignalSettings(seconds=2.0)
+    with pytest.raises(NotDecodedError, match=NO_RATE):
+        untold.settle([tmp_path / "b.npz", tmp_path / "c.npy"]).decode(tmp_path / "c.npy")
+    told = SignalSettings(seconds=2.0, rate=100.0).settle([tmp_path / "c.npy"])
+    np.testing.assert_allclose(told.decode(tmp_path / "c.npy").arrays[0], waves()[:200].T, 1e-6)
+    np.save(tmp_path / "d.npy", waves().T)  # leads first
+    with pytest.raises(NotDecodedError, match="more leads than samples"):
+        told.decode(tmp_path / "d.npy")
+
+
+@pytest.mark.parametrize("form", ["16", "212", "24", "32"])
+def test_a_header_without_length_or_names(form: str, tmp_path: Path) -> None:
+    write_wfdb(tmp_path, "a", waves(), fmt=form)
+    path = tmp_path / "a.hea"
+    whole = one(path)[0]
+    lines = path.read_text(encoding="ascii").splitlines()
+    lines[0] = " ".join(lines[0].split()[:3])
+    path.write_text("\n".join(lines) + "\n", encoding="ascii")
+    np.testing.assert_array_equal(one(path)[0], whole)
+    lines[1:] = [" ".join(line.split()[:8]) for line in lines[1:]]
+    path.write_text("\n".join(lines) + "\n", encoding="ascii")
+    settings = SignalSettings(seconds=2.0).settle([path])
+    np.testing.assert_array_equal(settings.decode(path).arrays[0], whole)
+    (tmp_path / "a.dat").write_bytes(b"")
+    assert reason(path) == NO_SAMPLES
+
+
+def test_two_leads_of_one_name(tmp_path: Path) -> None:
+    write_wfdb(tmp_path, "a", waves(), leads=("I", "II", "III"))
+    path = tmp_path / "a.hea"
+    path.write_text(path.read_text(encoding="ascii").replace("III", "II"), encoding="ascii")
+    assert reason(path) == LEADS_TWICE
 
 
 def bomb(path: Path, gigabytes: int = 64) -> None:

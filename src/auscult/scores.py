@@ -1,30 +1,54 @@
 """Scores made elsewhere, read and checked: nothing about them is believed.
 
-Two forms are read: one npz (signals or logits, membership, patient) and a folder with one folder
-per model, as the study's code writes them. No pickle is read, every shape is checked, and a
-membership that splits a patient's records is refused.
+Two forms are read: one npz (signals or outputs, membership, patient) and a folder with one folder
+per model, as the study's code writes them. No pickle is read, every shape is checked, a membership
+that splits a patient's records is refused, and what numbers mean is declared or proved.
 """
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from auscult.cohort import PatientIds, group_of_patients
-from auscult.design import MINIMUM_PATIENTS, Membership
+from auscult.design import Membership
 from auscult.errors import CohortError, one_of
+from auscult.evidence import total_of_rows
 from auscult.recipes.base import OutputKind
+from auscult.score_meaning import (
+    Declared,
+    check_direction,
+    check_order,
+    meaning_of_outputs,
+    read_labels,
+    read_outputs,
+    read_signals,
+    words,
+)
+from auscult.score_parts import (
+    check_records,
+    load_npy,
+    load_npz,
+    numbers,
+    read_membership,
+    read_patients,
+)
+from auscult.signals import log_odds_of_truth
 
-RESERVED = ("signals", "logits", "membership", "patient", "labels")
+SIGNALS, OUTPUTS = ("signals", "losses"), ("logits", "probabilities")
+DECLARED = ("signals_are", "outputs_are", "labels_are")
+RESERVED = (*SIGNALS, *OUTPUTS, *DECLARED, "membership", "patient", "labels", "classes")
 MODEL_FILES = ("train_logits.npy", "train_labels.npy", "subset_mask.npy")
-FEWEST_MODELS = 8
+NO_LABELS = (
+    "no labels were given: records are compared with all others instead of those of their class, "
+    "which usually finds fewer exposed patients; add an array labels"
+)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -55,63 +79,194 @@ class Scores:
     notes: tuple[str, ...] = ()
 
 
-def read_npz(path: Path) -> Scores:
+def read_npz(path: Path, declared: Declared | None = None) -> Scores:
     """Read ``scores.npz``.
+
+    Parameters
+    ----------
+    path : Path
+        ``signals`` or ``losses`` (models, records), or ``logits`` or ``probabilities`` (models,
+        records, classes); ``membership``, ``patient``; ``labels``, ``classes``; ``signals_are``,
+        ``outputs_are`` and ``labels_are`` as texts.
+    declared : Declared, optional
+        Stands above what the file says.
 
     Raises
     ------
     CohortError
-        It is missing, damaged, holds Python objects, or its arrays do not fit together.
+        It is missing, damaged, holds Python objects, its arrays do not fit together, or its values
+        leave two readings.
     """
-    arrays = _load_npz(path)
+    arrays = load_npz(path)
     where = path.name
     missing = [name for name in ("membership", "patient") if name not in arrays]
-    if not {"signals", "logits"} & set(arrays):
+    given = [name for name in (*SIGNALS, *OUTPUTS) if name in arrays]
+    if not given:
         missing.insert(0, "signals or logits")
     if missing:
         raise CohortError(
             f"there is no array {', '.join(missing)}",
             where=where,
-            expected="signals (models, records) or logits (models, records, classes), membership "
-            f"(models, patients or records) and patient (records,); {one_of('', arrays)}",
+            expected="signals or losses (models, records), or logits or probabilities (models, "
+            "records, classes); membership (models, patients or records) and patient (records,); "
+            f"{one_of('', arrays)}",
         )
-    if {"signals", "logits"} <= set(arrays):
-        raise CohortError("there are both signals and logits", where=where, expected="one of them")
-    of_record, ids = _patients(arrays["patient"], where)
+    if len(given) > 1:
+        raise CohortError(f"there are both {' and '.join(given)}", where=where, expected="one")
+    said = given[0]
+    declared = _declared(arrays, declared or Declared(), said, where)
+    of_record, ids = read_patients(arrays["patient"], where)
     records = len(of_record)
-    labels = None
-    if "logits" in arrays:
+    if said in OUTPUTS:
         if "labels" not in arrays:
-            raise CohortError("logits need labels", where=where, expected="an array labels")
-        labels = _labels(arrays["labels"], where)
-        values, kind = _logits(arrays["logits"], labels, where)
+            raise CohortError(f"{said} need labels", where=where, expected="an array labels")
+        values, kind, labels, notes = _outputs(
+            arrays[said], arrays["labels"], where, declared, said
+        )
+        values = values[:, None]
     else:
-        values, kind = _numbers(arrays["signals"], 2, where, "signals")[:, None, :, None], "signal"
+        plain, notes = read_signals(numbers(arrays[said], 2, where, said), where, declared, said)
+        values, kind, labels = plain[:, None, :, None], "signal", None
         if "labels" in arrays:
-            labels = _labels(arrays["labels"], where)
-    _check_records(values, records, where)
+            labels, more = read_labels(arrays["labels"], where, columns=None, declared=declared)
+            notes += more
+        else:
+            notes.append(NO_LABELS)
+    check_records(values, records, where)
     if labels is not None and len(labels) != records:
         raise CohortError(f"{len(labels)} labels for {records} records", where=where)
-    columns, ignored = {}, []
-    for name, array in arrays.items():
-        if name in RESERVED:
-            continue
-        if array.ndim == 1 and len(array) == records:
-            columns[name] = array.astype(str)
-        else:
-            ignored.append(name)
-    notes = [f"array {name} was not used: it is not one value per record" for name in ignored]
+    membership = read_membership(arrays["membership"], values.shape[0], of_record, len(ids), where)
+    notes += _directed(values, kind, labels, membership, of_record, where, declared, said)
+    columns, more = _group_columns(arrays, records, values, declared, where)
+    if values.shape[0] == records:
+        more.append(f"models and records are both {records}: arrays were read as (models, records)")
+    if (
+        len(ids) != records
+        and (np.unique(ids) != ids).any()
+        and (arrays["membership"].shape[1] == len(ids))
+    ):
+        more.append(
+            "columns of membership were read as patients in the order in which they first occur in "
+            "the array patient, which is not their sorted order"
+        )
     return Scores(
         values=values,
         kind=kind,
-        membership=_membership(arrays["membership"], values.shape[0], of_record, len(ids), where),
+        membership=membership,
         patient_of_record=of_record,
         patient_ids=PatientIds(ids),
         groups=_groups(columns, of_record, len(ids)),
         labels=labels,
         source=path.name,
-        notes=tuple(notes),
+        notes=(*notes, *more),
     )
+
+
+def _declared(
+    arrays: Mapping[str, NDArray[Any]], declared: Declared, said: str, where: str
+) -> Declared:
+    """What was declared, filled up with what the file declares; nothing may be ignored."""
+    found: dict[str, Any] = {}
+    for key in DECLARED:
+        if key in arrays:
+            array = arrays[key]
+            if array.size != 1 or array.dtype.kind != "U":
+                raise CohortError("it is no text", where=f"{where}, {key}", expected="one word")
+            found[key.removesuffix("_are")] = str(array.item())
+    if "classes" in arrays:
+        found["classes"] = words(arrays["classes"])
+    for name, value in found.items():
+        if getattr(declared, name) is None:
+            declared = replace(declared, **{name: cast("Any", value)})
+    for name, kinds in (("signals", SIGNALS), ("outputs", OUTPUTS)):
+        if getattr(declared, name) is not None and said not in kinds:
+            raise CohortError(
+                f"{name} are declared and there are none", where=f"{where}, {name}_are"
+            )
+    if declared.labels is not None and "labels" not in arrays:
+        raise CohortError("labels are declared and there are none", where=f"{where}, labels_are")
+    return declared
+
+
+def _outputs(
+    given: NDArray[Any], given_labels: NDArray[Any], where: str, declared: Declared, said: str
+) -> tuple[NDArray[np.float32], OutputKind, NDArray[np.int64], list[str]]:
+    """Outputs (models, records, columns) as logits, their kind, the labels and what to note."""
+    outputs = numbers(given, 3, where, said)
+    are, notes = meaning_of_outputs(outputs, given_labels, where, declared, said)
+    exclusive = are == "probabilities" and total_of_rows(outputs) is not None
+    if given_labels.ndim and len(given_labels) != outputs.shape[1]:
+        raise CohortError(f"{len(given_labels)} labels for {outputs.shape[1]} records", where=where)
+    labels, more = read_labels(
+        given_labels,
+        where,
+        columns=outputs.shape[2],
+        declared=declared,
+        exclusive=exclusive if are == "probabilities" else None,
+    )
+    values, kind, repaired = read_outputs(outputs, labels, where, are)
+    ordered = check_order(values, labels, where, declared=declared.classes is not None)
+    return values, kind, labels, [*notes, *more, *repaired, *ordered]
+
+
+def _directed(
+    values: NDArray[np.float32],
+    kind: OutputKind,
+    labels: NDArray[np.int64] | None,
+    membership: Membership,
+    of_record: NDArray[np.int64],
+    where: str,
+    declared: Declared,
+    said: str,
+) -> list[str]:
+    """See :func:`check_direction`; outputs are looked at through their labels."""
+    first = values[:, 0]
+    signals = (
+        first[:, :, 0]
+        if kind == "signal" or labels is None
+        else log_odds_of_truth(first, labels, kind)
+    )
+    final = declared.signals if kind == "signal" else declared.outputs
+    return check_direction(
+        signals, membership, of_record, where, declared=final is not None, said=said
+    )
+
+
+def _group_columns(
+    arrays: Mapping[str, NDArray[Any]],
+    records: int,
+    values: NDArray[np.float32],
+    declared: Declared,
+    where: str,
+) -> tuple[dict[str, NDArray[Any]], list[str]]:
+    """Arrays that are groups: those declared, or all of one value per record."""
+    others = {name: array for name, array in arrays.items() if name not in RESERVED}
+    fits = [name for name, a in others.items() if a.ndim == 1 and len(a) == records]
+    chosen = fits if declared.groups is None else list(declared.groups)
+    for name in chosen:
+        if name not in fits:
+            raise CohortError(
+                f'"{name}" is no array of one value per record',
+                where=f"{where}, --group",
+                expected=one_of(name, fits),
+            )
+    same = {"models": values.shape[0], "classes": values.shape[3]}
+    for what, count in same.items():
+        if declared.groups is None and fits and count == records:
+            raise CohortError(
+                f"{what} and records are both {records}: {', '.join(fits)} may hold one value for "
+                "each of either",
+                where=where,
+                expected="a declaration of which arrays are groups of patients",
+                next_step="Name those that are: --group NAME; take the others out of the file",
+            )
+    notes = [
+        f"array {name} was not used: "
+        + ("it was not named as a group" if name in fits else "it is not one value per record")
+        for name in others
+        if name not in chosen
+    ]
+    return {name: others[name].astype(str) for name in chosen}, notes
 
 
 def read_model_folders(
@@ -119,6 +274,7 @@ def read_model_folders(
     table: pd.DataFrame | None = None,
     patient: str | None = None,
     groups: Sequence[str] = (),
+    declared: Declared | None = None,
 ) -> Scores:
     """Read a folder that holds one folder per model.
 
@@ -136,6 +292,8 @@ def read_model_folders(
         Column of `table`.
     groups : sequence of str
         Columns of `table`.
+    declared : Declared, optional
+        What the outputs and labels mean.
 
     Raises
     ------
@@ -149,14 +307,20 @@ def read_model_folders(
             where=str(path),
             expected=f"folders with {', '.join(MODEL_FILES)}",
         )
-    labels: NDArray[np.int64] | None = None
+    given: NDArray[Any] | None = None
+    declared = declared or Declared()
     outputs, masks = [], []
     for folder in folders:
-        logits, own_labels, mask = (_load_npy(folder / name) for name in MODEL_FILES)
-        own = _labels(own_labels, folder.name)
-        if labels is None:
-            labels = own
-        elif not np.array_equal(labels, own):
+        logits, own, mask = (load_npy(folder / name) for name in MODEL_FILES)
+        if logits.ndim not in (2, 3):
+            raise CohortError(
+                f"it has shape {logits.shape}",
+                where=f"{folder.name}/{MODEL_FILES[0]}",
+                expected="(records, classes) or (records, queries, classes)",
+            )
+        if given is None:
+            given = own
+        elif not np.array_equal(given, own):
             raise CohortError(
                 "its labels differ from those of the models before it",
                 where=f"{folder.name}/{MODEL_FILES[1]}",
@@ -174,15 +338,15 @@ def read_model_folders(
                     where=f"{folder.name}/{name}",
                     expected=f"{first.shape}, as in {folders[0].name}",
                 )
-    if labels is None:
+    if given is None:
         raise CohortError("there is no model", where=str(path))
     stacked = np.stack(outputs).transpose(0, 2, 1, 3)
     models, queries, records, classes = stacked.shape
     flat = stacked.reshape(models * queries, records, classes)
-    values, kind = _logits(flat, labels, path.name)
-    values = values.reshape(models, queries, records, -1)
-    _check_records(values, len(labels), path.name)
-    columns: dict[str, NDArray[np.str_]] = {}
+    flat, kind, labels, told = _outputs(flat, given, path.name, declared, "logits")
+    values = flat.reshape(models, queries, records, -1)
+    check_records(values, len(labels), path.name)
+    columns: dict[str, NDArray[Any]] = {}
     notes: tuple[str, ...] = ()
     if table is None:
         if np.asarray(masks[0]).size != records:
@@ -208,183 +372,21 @@ def read_model_folders(
                     where="table",
                     expected=one_of(name, map(str, table.columns)),
                 )
-        of_record, ids = _patients(table[str(patient)].to_numpy(), "table")
+        of_record, ids = read_patients(table[str(patient)].to_numpy(), "table")
         columns = {name: np.array(table[name].fillna("").tolist(), dtype=str) for name in groups}
+    membership = read_membership(np.stack(masks), models, of_record, len(ids), path.name)
+    told += _directed(values, kind, labels, membership, of_record, path.name, declared, "logits")
     return Scores(
         values=values,
         kind=kind,
-        membership=_membership(np.stack(masks), models, of_record, len(ids), path.name),
+        membership=membership,
         patient_of_record=of_record,
         patient_ids=PatientIds(ids),
         groups=_groups(columns, of_record, len(ids)),
         labels=labels,
         source=path.name,
-        notes=notes,
+        notes=(*notes, *told),
     )
-
-
-def _load_npz(path: Path) -> dict[str, NDArray[Any]]:
-    try:
-        with np.load(path, allow_pickle=False) as content:
-            if not isinstance(content, Mapping):
-                raise CohortError("it is no npz", where=path.name, expected="an npz of arrays")
-            return {name: content[name] for name in content}
-    except FileNotFoundError as error:
-        raise CohortError("there is no such file", where=str(path)) from error
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise CohortError(
-            "it cannot be read",
-            where=path.name,
-            expected="an npz of plain arrays; Python objects are never read",
-        ) from error
-
-
-def _load_npy(path: Path) -> NDArray[Any]:
-    where = f"{path.parent.name}/{path.name}"
-    try:
-        array = np.load(path, allow_pickle=False)
-    except FileNotFoundError as error:
-        raise CohortError("there is no such file", where=where) from error
-    except (OSError, ValueError, EOFError) as error:
-        raise CohortError(
-            "it cannot be read",
-            where=where,
-            expected="an npy of a plain array; Python objects are never read",
-        ) from error
-    if not isinstance(array, np.ndarray):
-        raise CohortError("it is no npy", where=where)
-    return array
-
-
-def _patients(values: NDArray[Any], where: str) -> tuple[NDArray[np.int64], NDArray[np.str_]]:
-    """Index of each record's patient, and the patients in order of first appearance."""
-    if values.ndim != 1:
-        raise CohortError(
-            f"patient has shape {values.shape}", where=where, expected="one value per record"
-        )
-    names = np.array(["" if pd.isna(v) else str(v).strip() for v in values.tolist()])
-    empty = int((names == "").sum())
-    if empty:
-        raise CohortError(
-            f"{empty} of {len(names)} records have no patient", where=where, expected="all of them"
-        )
-    codes, unique = pd.factorize(names)
-    if len(unique) < MINIMUM_PATIENTS:
-        raise CohortError(
-            f"there are {len(unique)} patients",
-            where=where,
-            expected=f"at least {MINIMUM_PATIENTS}",
-        )
-    return codes.astype(np.int64), np.asarray(unique, dtype=str)
-
-
-def _labels(values: NDArray[Any], where: str) -> NDArray[np.int64]:
-    labels = np.squeeze(values) if values.ndim == 2 and values.shape[1] == 1 else values
-    if labels.ndim not in (1, 2) or labels.dtype.kind not in "biuf":
-        raise CohortError(
-            f"labels are {labels.dtype} of shape {labels.shape}",
-            where=where,
-            expected="class indices (records,) or 0 and 1 (records, labels)",
-        )
-    whole = np.asarray(labels, dtype=np.float64)
-    if not np.isfinite(whole).all() or (whole != np.round(whole)).any() or whole.min(initial=0) < 0:
-        raise CohortError("labels that are no class indices", where=where, expected="0, 1, 2, ...")
-    return labels.astype(np.int64)
-
-
-def _logits(
-    values: NDArray[Any], labels: NDArray[np.int64], where: str
-) -> tuple[NDArray[np.float32], OutputKind]:
-    logits = _numbers(values, 3, where, "logits")
-    columns = logits.shape[2]
-    if labels.ndim == 2:
-        kind: OutputKind = "multilabel"
-        fits = labels.shape[1] == columns and labels.max() <= 1
-    elif columns == 1:
-        kind, fits = "sigmoid", labels.max() <= 1
-    else:
-        kind, fits = "softmax", labels.max() < columns
-    if not fits:
-        raise CohortError(
-            f"labels up to {labels.max()} of shape {labels.shape} do not fit {columns} logits",
-            where=where,
-            expected="one column per class (or one for two classes, or one per label)",
-        )
-    return logits[:, None], kind
-
-
-def _numbers(values: NDArray[Any], dimensions: int, where: str, name: str) -> NDArray[np.float32]:
-    if values.ndim != dimensions or values.dtype.kind not in "fiu":
-        raise CohortError(
-            f"{name} are {values.dtype} of shape {values.shape}",
-            where=where,
-            expected=f"numbers in {dimensions} dimensions: (models, records"
-            + (", classes)" if dimensions == 3 else ")"),
-        )
-    with np.errstate(over="ignore"):
-        numbers = values.astype(np.float32)
-    broken = int((~np.isfinite(numbers)).sum())
-    if broken:
-        raise CohortError(
-            f"{broken} {name} are NaN, infinite or beyond 32-bit floats",
-            where=where,
-            expected="finite numbers",
-        )
-    return numbers
-
-
-def _check_records(values: NDArray[np.float32], records: int, where: str) -> None:
-    if values.shape[2] != records:
-        raise CohortError(
-            f"outputs for {values.shape[2]} records and patients of {records}", where=where
-        )
-    if values.shape[0] < FEWEST_MODELS:
-        raise CohortError(
-            f"there are {values.shape[0]} models", where=where, expected=f"at least {FEWEST_MODELS}"
-        )
-
-
-def _membership(
-    values: NDArray[Any],
-    models: int,
-    of_record: NDArray[np.int64],
-    patients: int,
-    where: str,
-) -> Membership:
-    """Membership per patient, from one that is per patient or per record."""
-    records = len(of_record)
-    matrix = np.asarray(values)
-    if matrix.dtype.kind in "iu" and np.isin(matrix, (0, 1)).all():
-        matrix = matrix.astype(bool)
-    if matrix.dtype != np.bool_ or matrix.ndim != 2 or matrix.shape[0] != models:
-        raise CohortError(
-            f"membership is {matrix.dtype} of shape {matrix.shape}",
-            where=where,
-            expected=f"bool of shape ({models}, {patients} patients) or ({models}, {records} "
-            "records)",
-        )
-    if matrix.shape[1] == patients:
-        return Membership(np.ascontiguousarray(matrix))
-    if matrix.shape[1] != records:
-        raise CohortError(
-            f"membership speaks of {matrix.shape[1]}",
-            where=where,
-            expected=f"{patients} patients or {records} records",
-        )
-    first = np.full(patients, records)
-    np.minimum.at(first, of_record, np.arange(records))
-    per_patient = matrix[:, first]
-    split = (per_patient[:, of_record] != matrix).any(axis=0)
-    if split.any():
-        broken = len(np.unique(of_record[split]))
-        raise CohortError(
-            f"{broken} patients have records on both sides of a model",
-            where=where,
-            expected="all records of a patient IN or all OUT",
-            next_step="Membership of single records says nothing about patients; train on subsets "
-            "of patients",
-        )
-    return Membership(np.ascontiguousarray(per_patient))
 
 
 def _groups(

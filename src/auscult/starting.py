@@ -20,6 +20,8 @@ from auscult.report.words import visible
 from auscult.risk.stability import models_needed, planning_without_pilot
 
 if TYPE_CHECKING:
+    import zipfile
+
     import pandas as pd
 
     from auscult.audit import Audit
@@ -38,6 +40,7 @@ def starting_configuration(
     CohortError
         The table cannot be read or lacks a column.
     """
+    from auscult.readers.labels import PERHAPS_MISSING
     from auscult.readers.tables import numbers, read_table, require_columns, texts
 
     frame = read_table(table)
@@ -46,7 +49,14 @@ def starting_configuration(
         [("--patient", patient), ("--label", label), *(("--group", name) for name in groups)],
         Path(table).name,
     )
-    labels = texts(frame[label])
+    words = sorted(
+        {
+            str(value)
+            for value in texts(frame[label]).tolist()
+            if value is not None and str(value).lower() in PERHAPS_MISSING
+        }
+    )
+    labels = texts(frame[label], words)
     values = sorted({str(value) for value in labels.tolist() if value is not None})
     if len(values) < 2:
         raise CohortError(
@@ -62,7 +72,7 @@ def starting_configuration(
     if images is not None and images.lower().endswith((".npy", ".npz")):
         lines += [
             f"images = {_quoted(images)}",
-            '# array = "images"            # which array of an npz, if it holds several',
+            *_arrays_of(images, len(frame)),
         ]
     elif images is not None:
         lines += [
@@ -75,7 +85,7 @@ def starting_configuration(
         f"patient = {_quoted(patient)}     # whose record it is: the unit of everything",
         f"label = {_quoted(label)}",
     ]
-    array, unparsable = numbers(frame[label])
+    array, unparsable = numbers(frame[label], words)
     if len(values) > FEW_VALUES and not unparsable:
         cuts = np.unique(np.nanquantile(array, [1 / 3, 2 / 3]))
         lines.append(f"label_bins = [{', '.join(f'{cut:.4g}' for cut in cuts)}]  # to classes")
@@ -90,13 +100,11 @@ def starting_configuration(
         + ("" if groups else "   # columns to compare risks by, for example sex, age, ethnicity")
     )
     if images is None:
-        suspects = _likely_identifiers(frame, {patient, label, *groups})
-        lines.append(
-            f"exclude = [{', '.join(map(_quoted, suspects))}]   # no inputs: identifiers, later "
-            "outcomes"
-        )
+        lines += _inputs_of(frame, patient, label, groups, words)
     lines += [
-        '# missing = ["?"]              # values that mean missing, besides empty, NA, NaN, null',
+        f"missing = [{', '.join(map(_quoted, words))}]   # of the label: take out what is a class"
+        if words
+        else '# missing = ["?"]              # values that mean missing, besides empty, NA, null',
         "# max_patients = 5000          # a random subset, to try things out",
     ]
     bins = []
@@ -126,6 +134,93 @@ def starting_configuration(
         "",
     ]
     return "\n".join(lines)
+
+
+def _arrays_of(images: str, rows: int) -> list[str]:
+    """Which array of an npz: the one that has an entry for each row."""
+    import zipfile
+
+    if not images.lower().endswith(".npz") or not Path(images).is_file():
+        return []
+    try:
+        with zipfile.ZipFile(images) as archive:
+            names = [n.removesuffix(".npy") for n in archive.namelist() if n.endswith(".npy")]
+            fitting = [n for n in names if _entries(archive, n) == rows]
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise CohortError(
+            "it cannot be read", where=f"--images {images}", expected="a whole npz"
+        ) from error
+    if len(names) < 2:
+        return []
+    if len(fitting) == 1:
+        return [f"array = {_quoted(fitting[0])}            # the one with an entry for each row"]
+    return [f"array = {_quoted((fitting or names)[0])}     # or another of: {', '.join(names)}"]
+
+
+def _entries(archive: zipfile.ZipFile, name: str) -> int:
+    """Length of the first axis of a member of two dimensions or more; -1 of others."""
+    with archive.open(f"{name}.npy") as member:
+        version = np.lib.format.read_magic(member)
+        read = (
+            np.lib.format.read_array_header_1_0
+            if version == (1, 0)
+            else np.lib.format.read_array_header_2_0
+        )
+        shape = read(member)[0]
+    return int(shape[0]) if len(shape) > 1 else -1
+
+
+def _inputs_of(
+    frame: pd.DataFrame, patient: str, label: str, groups: Sequence[str], words: Sequence[str]
+) -> list[str]:
+    """Which columns are no inputs and why, and what becomes of dates and of codes."""
+    from auscult.readers.columns import Dates, table_inputs
+    from auscult.readers.leakage import leaking
+
+    known = {patient, label, *groups}
+    reasons = dict.fromkeys(_likely_identifiers(frame, known), "an identifier")
+    inputs = [str(name) for name in frame.columns if name not in {patient, label}]
+    reasons = {**leaking(frame[[n for n in inputs if n not in reasons]], frame[label]), **reasons}
+    lines = [f"exclude = [{', '.join(map(_quoted, reasons))}]   # no inputs"]
+    lines += [f"#   {name}: {reason}" for name, reason in reasons.items()]
+    lines += ["#   (identifiers and what is known after the outcome belong there)"]
+    # What the reader asks about a column is answered here, and said to be a decision.
+    dated: Dates | None = None
+    codes: list[str] = []
+    nobody = np.arange(len(frame))
+    for name in inputs:
+        if name in reasons:
+            continue
+        for _ in range(2):
+            try:
+                table_inputs(
+                    frame[[name]],
+                    nobody,
+                    missing=words,
+                    numeric=(),
+                    categorical=codes,
+                    max_levels=2,
+                    min_level_patients=1,
+                    dated=dated,
+                )
+            except CohortError as error:
+                if 'dates = "days"' in error.next_step:
+                    dated = "exclude"
+                elif "cohort.categorical" in error.next_step:
+                    codes.append(name)
+                else:
+                    break
+            else:
+                break
+    if dated is not None:
+        lines.append(
+            'dates = "exclude"              # or "days" since the first date of each patient'
+        )
+    if codes:
+        lines.append(
+            f"categorical = [{', '.join(map(_quoted, codes))}]   # numbers and other values: codes?"
+        )
+    return lines
 
 
 def _column_of_paths(frame: pd.DataFrame, folder: str) -> str:

@@ -16,7 +16,7 @@ from auscult.progress import SILENT, Progress
 FILES = ("table", "images", "signals", "events", "cache")
 ARRAYS = (".npy", ".npz")
 # Which keys go with which kind of input: any other key of these lists would be ignored.
-OF_ARRAYS = ("array", "channels")
+OF_ARRAYS = ("array", "channels", "nan")
 OF_IMAGES = ("image_size", "colour", "slices", "depth", "window", "fit", "header")
 OF_SIGNALS = ("seconds", "rate", "leads", "start", "windows")
 OF_FOLDERS = ("path", "cache")
@@ -58,6 +58,7 @@ class CohortPart(Part):
     events: str | None = None
     array: str | None = None
     channels: Literal["auto", "none", "first", "last"] | None = None
+    nan: Annotated[float, Field(allow_inf_nan=False)] | None = None
     path: str | None = None
     image_size: list[int] | None = None
     colour: Literal["auto", "grey", "rgb"] | None = None
@@ -94,6 +95,9 @@ class CohortPart(Part):
     max_levels: Annotated[int, Field(ge=1)] | None = None
     min_level_patients: Annotated[int, Field(ge=1)] | None = None
     max_patients: Annotated[int, Field(ge=1)] | None = None
+    delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = None
+    decimal: Literal[",", "."] | None = None
+    dates: Literal["days", "exclude"] | None = None
 
     @field_validator("join", mode="before")
     @classmethod

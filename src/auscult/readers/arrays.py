@@ -81,6 +81,10 @@ def read_array(data: Any, key: str | None) -> tuple[NDArray[Any], str]:  # noqa:
             where=where,
             expected="(records, height, width), (records, height, width, channels), (records, "
             "channels, height, width) or (records, length)",
+            next_step="Volumes of several channels: put slices and channels on one axis, "
+            "array.reshape(records, slices * channels, height, width)"
+            if array.ndim > 4
+            else "",
         )
     if not array.size:
         raise CohortError(
@@ -107,7 +111,8 @@ def channel_axis(shape: tuple[int, ...], said: str, where: str) -> str:
         raise CohortError(
             f"the shape {shape} does not tell which axis holds the channels",
             where=where,
-            next_step='Say it: channels = "first" or "last" under [cohort]',
+            next_step='Say it: channels = "first" or "last" under [cohort]; the slices of a volume '
+            "(records, slices, height, width) are its channels, first",
         )
     if said not in ("none", "first", "last"):
         raise CohortError(
@@ -131,6 +136,30 @@ def count_broken(array: NDArray[Any], rows: NDArray[np.int64]) -> int:
         piece = np.asarray(array[rows[start : start + 1024]])
         broken += int((~np.isfinite(piece.reshape(len(piece), -1)).all(axis=1)).sum())
     return broken
+
+
+def without_nan(array: NDArray[Any], value: float) -> tuple[NDArray[Any], int]:
+    """The array with a value in place of NaN, and in how many records.
+
+    It is copied into memory where any is NaN; infinity stays, and is refused later.
+    """
+    if array.dtype.kind != "f" or not np.isfinite(value):
+        return array, 0
+    holders = [
+        start + int(i)
+        for start in range(0, len(array), 1024)
+        for i in np.flatnonzero(
+            np.isnan(np.asarray(array[start : start + 1024]))
+            .reshape(min(1024, len(array) - start), -1)
+            .any(axis=1)
+        )
+    ]
+    if not holders:
+        return array, 0
+    filled = np.array(array)
+    for row in holders:
+        filled[row][np.isnan(filled[row])] = value
+    return filled, len(holders)
 
 
 def _that_travels(array: NDArray[Any]) -> NDArray[Any]:

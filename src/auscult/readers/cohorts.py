@@ -16,11 +16,13 @@ from numpy.typing import ArrayLike
 
 from auscult.cohort import Cohort, Task
 from auscult.progress import SILENT, Progress
+from auscult.readers.columns import Dates
 from auscult.readers.events import MAX_CODES, EventSettings
 from auscult.readers.folders import read_images, read_signals
 from auscult.readers.images import Colour, Fit, ImageSettings
 from auscult.readers.joining import Join
 from auscult.readers.meds import read_events
+from auscult.readers.quantities import Decimal
 from auscult.readers.reading import Reading
 from auscult.readers.signals import SignalSettings
 
@@ -47,6 +49,9 @@ class Labelled(TypedDict, total=False):
     seed: int
     source: str | None
     join: Join | Mapping[str, Any] | Sequence[Join | Mapping[str, Any]] | None
+    delimiter: str | None
+    decimal: Decimal | None
+    dates: Dates | None
 
 
 class Columns(Labelled, total=False):
@@ -86,6 +91,7 @@ def from_arrays(
     *,
     key: str | None = None,
     channels: str = "auto",
+    nan: float | None = None,
     **how: Unpack[Columns],
 ) -> Cohort:
     """Read images or signals and the table that describes them, row by row.
@@ -100,6 +106,8 @@ def from_arrays(
     key : str, optional
         Which array of an npz.
     channels : {"auto", "none", "first", "last"}
+    nan : float, optional
+        What NaN is read as; refused where not said.
     **how
         As in :func:`from_table`.
 
@@ -108,7 +116,7 @@ def from_arrays(
     CohortError
         As :func:`from_table`; or array and table differ in length.
     """
-    return _reading(from_arrays, how).arrays(array, table, key=key, channels=channels)
+    return _reading(from_arrays, how).arrays(array, table, key=key, channels=channels, nan=nan)
 
 
 def from_images(

@@ -9,7 +9,7 @@ models of an audit have the same columns; imputing and scaling are the recipe's,
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -17,12 +17,15 @@ from numpy.typing import NDArray
 
 from auscult.errors import CohortError
 from auscult.inputs import TableInputs
+from auscult.readers.quantities import dates, looks_like_dates, parse, strays, unit_of
 from auscult.readers.tables import numbers, texts
 
 RARE = "(rare)"
 MAX_LEVELS = 50
 MIN_LEVEL_PATIENTS = 10
-ODD_SHARE = 0.05  # fewer values that are no numbers than this are probably slips, and are noted
+FIRST_LOOKED_AT = 400
+DATES = ("date", "datetime", "datetime64")
+Dates = Literal["days", "exclude"]
 TIMES = ("date", "datetime", "datetime64", "time", "timedelta", "timedelta64", "period")
 
 
@@ -35,6 +38,7 @@ def table_inputs(
     categorical: Sequence[str],
     max_levels: int,
     min_level_patients: int,
+    dated: Dates | None = None,
 ) -> tuple[TableInputs, list[str]]:
     """Turn all columns of a frame into inputs.
 
@@ -48,6 +52,9 @@ def table_inputs(
     numeric, categorical : sequence of str
         Declared columns; the others are numeric when all their values are numbers.
     max_levels, min_level_patients : int
+    dated : {"days", "exclude"}, optional
+        What becomes of columns of dates: days since the first date that the patient has in any of
+        them, or none.
 
     Returns
     -------
@@ -64,9 +71,15 @@ def table_inputs(
     codes: dict[str, NDArray[np.int32]] = {}
     levels: dict[str, tuple[str, ...]] = {}
     constant: list[str] = []
+    moments: dict[str, NDArray[np.float64]] = {}
     for name in map(str, frame.columns):
         column = frame[name]
-        _refuse_dates(column, name)
+        if name not in categorical and name not in numeric:
+            days = _dates(column, name, missing, dated)
+            if days is not None:
+                moments[name] = days
+                values[name] = np.empty(0, dtype=np.float32)  # its place among the columns
+                continue
         if name not in categorical and _is_numeric(
             column, name, missing, name in numeric, notes.append
         ):
@@ -94,6 +107,8 @@ def table_inputs(
             constant.append(name)
             continue
         codes[name], levels[name] = code, kept
+    if moments:
+        notes.append(_in_days(moments, patient_of_record, values, constant, dated))
     if constant:
         notes.append(f"left out of the inputs, as they have one value only: {', '.join(constant)}")
     if not values and not codes:
@@ -117,16 +132,73 @@ def table_inputs(
     return inputs, notes
 
 
-def _refuse_dates(column: pd.Series[Any], name: str) -> None:
-    # Files and other dataframe libraries bring dates as Python objects.
+def _dates(
+    column: pd.Series[Any], name: str, missing: Sequence[str], how: Dates | None
+) -> NDArray[np.float64] | None:
+    """Days since 1970 of a column of dates, None where it holds none.
+
+    Raises
+    ------
+    CohortError
+        It holds dates, and nothing says what becomes of them; or it holds durations.
+    """
+    # Files and other dataframe libraries bring dates as Python objects, text as text.
     kind = "" if column.dtype.kind in "biuf" else pd.api.types.infer_dtype(column, skipna=True)
-    if kind in TIMES:
+    values = None
+    if kind == "string" or (kind == "categorical" and column.dtype.kind == "O"):
+        first = texts(column.iloc[:FIRST_LOOKED_AT], missing)
+        some = [value for value in first.tolist() if value is not None]
+        if some and not looks_like_dates(some, 0.5):
+            return None
+        values = texts(column, missing)
+        found = pd.unique(values[values != None])  # noqa: E711 - elementwise
+        if not looks_like_dates(found.tolist()):
+            return None
+    elif kind not in TIMES:
+        return None
+    if how is None or kind not in ("string", *DATES):
+        durations = kind not in ("string", *DATES)
         raise CohortError(
-            "the column holds dates or durations",
+            "the column holds durations" if durations else "the column holds dates",
             where=f"column {name}",
             expected="numbers or categories",
-            next_step="Turn it into a number (for example days since admission) or exclude it",
+            next_step="Turn it into a number, or exclude it: cohort.exclude"
+            if durations
+            else 'Say what becomes of dates under [cohort]: dates = "days" (since the first date '
+            'of each patient) or dates = "exclude"; or exclude the column',
         )
+    if how == "exclude":
+        return np.full(len(column), np.nan)
+    if values is None:
+        values = np.array([None if pd.isna(v) else str(v) for v in column.tolist()], dtype=object)
+    return dates(values.tolist(), f"column {name}")
+
+
+def _in_days(
+    moments: dict[str, NDArray[np.float64]],
+    patient_of_record: NDArray[np.int64],
+    values: dict[str, NDArray[np.float32]],
+    constant: list[str],
+    dated: Dates | None,
+) -> str:
+    """Put days since each patient's first date among the values, or take the columns out."""
+    named = ", ".join(moments)
+    if dated == "exclude":
+        for name in moments:
+            del values[name]
+        return f"{named}: dates, which are no inputs (cohort.dates)"
+    first = np.full(int(patient_of_record.max()) + 1, np.inf)
+    for days in moments.values():
+        there = ~np.isnan(days)
+        np.minimum.at(first, patient_of_record[there], days[there])
+    for name, days in moments.items():
+        since = (days - first[patient_of_record]).astype(np.float32)
+        if _one_value(since):
+            del values[name]
+            constant.append(name)
+        else:
+            values[name] = since
+    return f"{named}: dates, read as days since the first date of each patient in these columns"
 
 
 def _is_numeric(
@@ -136,6 +208,7 @@ def _is_numeric(
     declared: bool,
     note: Callable[[str], None],
 ) -> bool:
+    """Whether a column holds numbers; a few stray values are told and left missing."""
     if not declared and (
         pd.api.types.is_bool_dtype(column) or isinstance(column.dtype, pd.CategoricalDtype)
     ):
@@ -150,12 +223,30 @@ def _is_numeric(
             next_step="List what stands for missing under cohort.missing, or declare it "
             "categorical",
         )
-    if 0 < unparsable < parsed * ODD_SHARE:
+    if column.dtype.kind in "biuf" and not unparsable:
+        return parsed > 0
+    place, found = pd.factorize(texts(column, missing))
+    seen, limits = parse(found.tolist())
+    if unparsable and not declared:
+        unit = unit_of(found.tolist())
+        if unit is not None:
+            raise CohortError(
+                "its values are numbers with a unit behind each",
+                where=f"column {name}",
+                expected="numbers alone",
+                next_step="Take the unit out of the values, or name the column in "
+                "cohort.categorical",
+            )
+        wrong = np.isnan(seen)
+        if not strays(found.tolist(), wrong, place, int((~wrong).sum()), name, note):
+            return False
+    if parsed and limits.any():
+        count = int(limits[place[place >= 0]].sum())
         note(
-            f"{name}: read as categories because {unparsable} of its {parsed + unparsable} values "
-            "are no numbers"
+            f"{name}: {count} values are limits (such as below or above what can be measured) and "
+            "were read as the numbers that they name"
         )
-    return unparsable == 0 and parsed > 0
+    return parsed > 0
 
 
 def _one_value(array: NDArray[np.floating[Any]]) -> bool:

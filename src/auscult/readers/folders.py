@@ -18,7 +18,7 @@ from auscult.readers.decoding import DecodedFiles
 from auscult.readers.images import ImageSettings, decode_images
 from auscult.readers.paths import SHOWN, scan
 from auscult.readers.signals import SignalSettings, decode_signals
-from auscult.readers.tables import read_table, require_columns, texts
+from auscult.readers.tables import require_columns, texts
 
 if TYPE_CHECKING:
     from auscult.readers.reading import Reading
@@ -109,7 +109,7 @@ def _read(
         frame = pd.DataFrame({FILE: names, FOLDER: folders})
         notes = [f"files of other kinds, and links to folders, passed over: {others:,}"]
         return _cohort(reading, frame, decoded, kind, notes if others else [], first=())
-    frame = read_table(table)
+    frame = reading.read(table)
     if path is None:
         raise CohortError(
             f"{kind.key} is a folder, and no column says which file a row describes",

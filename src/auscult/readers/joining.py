@@ -6,7 +6,7 @@ are missing (or counts of 0). Unmatched rows of both sides are counted.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from auscult.errors import CohortError
 from auscult.readers.columns import MAX_LEVELS, MIN_LEVEL_PATIENTS, RARE
-from auscult.readers.tables import numbers, read_table, require_columns, texts
+from auscult.readers.tables import numbers, read_table, require_columns, texts, told
 
 STATISTICS = ("mean", "min", "max", "sum", "last")
 
@@ -87,6 +87,7 @@ def join_table(
     missing: Sequence[str] = (),
     max_levels: int = MAX_LEVELS,
     min_level_patients: int = MIN_LEVEL_PATIENTS,
+    read: Callable[[Any], pd.DataFrame] = read_table,
 ) -> tuple[pd.DataFrame, list[str]]:
     """Columns of a second table beside the first one's rows.
 
@@ -101,6 +102,8 @@ def join_table(
         Values that mean missing.
     max_levels, min_level_patients : int
         See :class:`Join`.
+    read : callable
+        How the second table is read.
 
     Returns
     -------
@@ -115,7 +118,7 @@ def join_table(
         A column is missing or there twice, several rows share a key though they are not
         summarised, or no row has a match.
     """
-    other = read_table(how.table)
+    other = read(how.table)
     name = Path(how.table).name if isinstance(how.table, str | Path) else "the joined table"
     key = how.to or how.on
     require_columns(frame, [("cohort.join.on", how.on)], "table")
@@ -170,7 +173,7 @@ def join_table(
         f"{name}: joined on {how.on}; {unmatched:,} of {len(frame):,} rows have no match in it, "
         f"{idle:,} of its {len(other):,} rows match none"
     )
-    return pd.concat([frame, brought], axis=1), [note]
+    return pd.concat([frame, brought], axis=1), [*told(other), note]
 
 
 def _match(

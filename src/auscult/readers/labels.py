@@ -18,6 +18,12 @@ from auscult.readers.tables import numbers, texts
 MOST_CLASSES = 50
 MOST_FRACTIONAL = 10
 RECORDS_PER_SHOWN_LABEL = 5
+# Not always missing, and hardly ever a class: which of the two is the user's to say.
+PERHAPS_MISSING = {
+    *("?", "-", "--", ".", "..", "...", "#", "*", "unknown", "unk", "missing", "na", "n.a.", "n.a"),
+    *("not available", "not known", "not done", "unbekannt", "k.a.", "keine angabe", "inconnu"),
+    *("desconocido", "nil", "void", "-9", "-99", "-999", "-9999", "999", "9999", "none", "(blank)"),
+}
 YES = {"1", "1.0", "true", "yes"}
 NO = {"0", "0.0", "false", "no"}
 
@@ -119,6 +125,7 @@ def read_labels(
         index = {value: int(value in positive) for value in found}
     else:
         if bins is None:
+            _refuse_doubtful(found, values, _named(positive, groups), name)
             _refuse_many(values, name)
         classes = [c for c in order if c in found] or _ordered(found)
         index = {value: classes.index(value) for value in found}
@@ -142,6 +149,24 @@ def read_labels(
     codes = np.array([index[v] if v is not None else 0 for v in values.tolist()], dtype=np.int64)
     found_task: Task = "binary" if len(classes) == 2 and task != "multiclass" else "multiclass"
     return Labels(values=codes, missing=~present, task=found_task, classes=tuple(classes))
+
+
+def _refuse_doubtful(
+    found: list[str], values: NDArray[np.object_], named: set[str], name: str
+) -> None:
+    """Raise where a word that often stands for missing would become a class."""
+    doubtful = [v for v in found if v.lower() in PERHAPS_MISSING and v not in named]
+    if not doubtful or len(found) < 2:
+        return
+    count = int(np.isin(values.astype(str), doubtful).sum())
+    shown = ", ".join(f'"{value}"' for value in doubtful)
+    raise CohortError(
+        f"{count} records have the label {shown}: a missing label, or a class",
+        where=f"column {name}",
+        expected="a declaration",
+        next_step=f"If it is missing: missing = [{shown}] under [cohort]; if a class, name it "
+        f"in cohort.label_groups, for example {shown.split(', ')[0]} = [{shown.split(', ')[0]}]",
+    )
 
 
 def _several(frame: pd.DataFrame, names: Sequence[str], missing: Sequence[str]) -> Labels:

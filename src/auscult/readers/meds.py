@@ -28,7 +28,6 @@ from auscult.readers.events import (
     predictions,
     shards,
 )
-from auscult.readers.tables import read_table
 
 if TYPE_CHECKING:
     from auscult.readers.reading import Reading
@@ -54,7 +53,7 @@ def read_events(
         frame, windows, left_out = admissions(files, settings, str(reading.label), progress)
         frame = frame.rename(columns={"subject_id": reading.patient})
     else:
-        frame, notes = reading.joined(read_table(table))
+        frame, notes = reading.joined(reading.read(table))
         reading = replace(reading, join=None)
         frame, windows = predictions(frame, settings, reading.patient)
     features, more = _features(files, windows, settings, reading.min_level_patients, progress)

@@ -16,12 +16,14 @@ from auscult.cohort import Cohort, LeftOut, PatientIds, Task
 from auscult.errors import CohortError
 from auscult.inputs import ArrayInputs, Inputs
 from auscult.randomness import Stage, generator
-from auscult.readers.arrays import channel_axis, count_broken, read_array
-from auscult.readers.columns import MAX_LEVELS, MIN_LEVEL_PATIENTS, table_inputs
+from auscult.readers.arrays import channel_axis, count_broken, read_array, without_nan
+from auscult.readers.columns import MAX_LEVELS, MIN_LEVEL_PATIENTS, Dates, table_inputs
 from auscult.readers.groups import read_groups
 from auscult.readers.joining import join_table, joins_of
 from auscult.readers.labels import Labels, read_labels
-from auscult.readers.tables import read_table, require_columns, texts, written
+from auscult.readers.leakage import leaking
+from auscult.readers.quantities import Decimal
+from auscult.readers.tables import read_table, require_columns, texts, told, written
 
 _COLUMNS = ("groups", "exclude", "numeric", "categorical")
 # A label may be a group: risks by outcome. A group may be excluded: it is then no input.
@@ -77,6 +79,13 @@ class Reading:
         Public name of the data; the file's name by default.
     join : Join, mapping or sequence of these, optional
         Second tables: see :class:`auscult.readers.joining.Join`.
+    delimiter : str, optional
+        Of delimited text; told from its lines where not said.
+    decimal : "," or ".", optional
+        What parts decimals in numbers that are text, where their values leave two readings.
+    dates : {"days", "exclude"}, optional
+        What becomes of input columns of dates: days since the first date of each patient in any of
+        them, or no inputs. Without it such columns are refused.
     """
 
     patient: str
@@ -97,10 +106,13 @@ class Reading:
     seed: int = 0
     source: str | None = field(default=None)
     join: Any = None
+    delimiter: str | None = None
+    decimal: Decimal | None = None
+    dates: Dates | None = None
 
     def table(self, data: Any) -> Cohort:  # noqa: ANN401
         """Read a table whose columns are the inputs."""
-        frame, notes = self.joined(read_table(data))
+        frame, notes = self.joined(self.read(data))
         return self.from_frame(frame, notes, _source(data))
 
     def from_frame(
@@ -123,7 +135,12 @@ class Reading:
             categorical=self.categorical,
             max_levels=self.max_levels,
             min_level_patients=self.min_level_patients,
+            dated=self.dates,
         )
+        given = frame.iloc[kept.rows]
+        names = [*inputs.numeric_names, *inputs.categorical_names]
+        for label in self._labels():
+            more += [f"{n}: {why}" for n, why in leaking(given[names], given[label]).items()]
         return self._cohort(frame, kept, inputs, [*notes, *more], source)
 
     def arrays(
@@ -133,11 +150,12 @@ class Reading:
         *,
         key: str | None,
         channels: str,
+        nan: float | None = None,
     ) -> Cohort:
         """Read an array whose row i is described by the table's row i."""
         self.refuse_input_columns()
         values, where = read_array(array, key)
-        frame = read_table(table)
+        frame = self.read(table)
         if len(frame) != len(values):
             raise CohortError(
                 f"the array has {len(values)} entries and the table {len(frame)} rows",
@@ -147,10 +165,19 @@ class Reading:
         frame, notes = self.joined(frame)
         self.check_columns(frame)
         kept = self.keep(frame)
+        if nan is not None:
+            values, filled = without_nan(values, nan)
+            notes = [*notes, f"NaN in {filled:,} entries of the array was read as {nan:g}"]
         broken = count_broken(values, kept.rows)
         if broken:
             raise CohortError(
-                f"{broken} records hold NaN or infinity", where=where, expected="finite numbers"
+                f"{broken} records hold NaN or infinity",
+                where=where,
+                expected="finite numbers",
+                next_step="Where NaN is a background, say what your code puts there: nan = 0.0 "
+                "under [cohort]"
+                if nan is None
+                else "Infinity is never read",
             )
         inputs = ArrayInputs(
             array=values, rows=kept.rows, channels=channel_axis(values.shape, channels, where)
@@ -191,9 +218,15 @@ class Reading:
             frame, named, inputs(kept.rows), list(notes), source, record_rows[kept.rows]
         )
 
+    def read(self, data: Any) -> pd.DataFrame:  # noqa: ANN401
+        """A table in the way that its numbers and lines were declared to be written."""
+        return read_table(
+            data, delimiter=self.delimiter, decimal=self.decimal, missing=self.missing
+        )
+
     def joined(self, frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
         """The table with the columns of those that are joined to it, and what to note."""
-        notes: list[str] = []
+        notes = told(frame)
         for how in joins_of(self.join):
             frame, more = join_table(
                 frame,
@@ -202,6 +235,7 @@ class Reading:
                 missing=self.missing,
                 max_levels=self.max_levels,
                 min_level_patients=self.min_level_patients,
+                read=self.read,
             )
             notes += more
         return frame, notes
@@ -235,6 +269,14 @@ class Reading:
     def check_columns(self, frame: pd.DataFrame) -> None:
         """Raise a CohortError for columns that the table lacks, or that cannot be two things."""
         bins = dict(self.bins or {})
+        for key, said, known in (
+            ("decimal", self.decimal, (",", ".")),
+            ("dates", self.dates, ("days", "exclude")),
+        ):
+            if said is not None and said not in known:
+                raise CohortError(
+                    f'"{said}" is not known', where=f"cohort.{key}", expected=" or ".join(known)
+                )
         for key, value in (("max_levels", self.max_levels), ("max_patients", self.max_patients)):
             if value is not None and value < 1:
                 raise CohortError(

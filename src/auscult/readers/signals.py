@@ -32,7 +32,11 @@ from auscult.readers.paths import locate
 ENDINGS = (".hea", "", ".npz", ".npy")  # tried in turn: WFDB records are named without theirs
 NO_LEAD = "a lead is missing"
 GAPS = "samples are missing"
-NO_RATE = "the file does not tell its sampling rate"
+NO_RATE = "the file does not tell its sampling rate, and cohort.rate does not either"
+UNKNOWN_LENGTH = "its header tells no length, and its format is one that does not show it"
+LEADS_TWICE = "two of its leads have the same name"
+TRANSPOSED = "it has more leads than samples: its array must be (samples, leads)"
+NO_SAMPLES = "the file with its samples is missing or empty"
 TOO_SHORT = "it ends before cohort.start"
 LEADS_DIFFER = "it has another number of leads, and does not name them"
 PADDED = "recordings shorter than cohort.seconds, padded with zeros"
@@ -40,6 +44,19 @@ ELSEWHERE = "a WFDB header that names files outside its folder"
 MARGIN_SECONDS = 1.0  # read around a window, so that the resampling filter sees no edge
 FINEST = 1000
 MOST_LEADS = 1024
+# Bytes per sample of WFDB formats that do not compress.
+SAMPLE_BYTES = {
+    "8": Fraction(1),
+    "16": Fraction(2),
+    "24": Fraction(3),
+    "32": Fraction(4),
+    "61": Fraction(2),
+    "80": Fraction(1),
+    "160": Fraction(2),
+    "212": Fraction(3, 2),
+    "310": Fraction(4, 3),
+    "311": Fraction(4, 3),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +68,8 @@ class SignalSettings:
     seconds : float
         Length of a window.
     rate : float, optional
-        Samples per second, resampled where a file has another; the first file's where not said.
+        Samples per second, resampled where a file has another; the first file's where not said. A
+        file that does not tell its own (an npy never does) has this one, where it was said.
     leads : tuple of str
         Names, in this order; those of the first file where not said. Case does not matter.
     start : float
@@ -67,6 +85,7 @@ class SignalSettings:
     start: float = 0.0
     windows: str = "first"
     count: int = 0  # of leads; known once settled
+    rate_said: bool = False  # by the user and not by the first file; known once settled
 
     def check(self) -> None:
         """Raise a CohortError for settings that cannot be."""
@@ -99,7 +118,7 @@ class SignalSettings:
 
     def settle(self, paths: Sequence[Path]) -> SignalSettings:
         """Rate and leads of the first file that can be read."""
-        settled = self if not self.leads else replace(self, count=len(self.leads))
+        settled = replace(self, count=len(self.leads), rate_said=self.rate is not None)
         for path in paths:
             try:
                 facts = _facts(path)
@@ -124,9 +143,10 @@ class SignalSettings:
     def decode(self, path: Path) -> Entries:
         """Read one recording."""
         facts = _facts(path)
-        if facts.rate is None:
+        if facts.rate is None and not (self.rate_said and self.rate):
             raise NotDecodedError(NO_RATE)
-        rate, own = float(self.rate or facts.rate), float(facts.rate)
+        own = float(facts.rate or self.rate or 0)
+        rate = float(self.rate or own)
         chosen = self._places(facts)
         ratio = Fraction(rate / own).limit_denominator(FINEST)
         begin = self.start
@@ -210,14 +230,40 @@ class _Wfdb(_Facts):
         with _wfdb() as wfdb:
             header = self._checked(wfdb, path)
         self.rate = float(header.fs)
-        self.leads = tuple(str(name) for name in header.sig_name or ())
-        self.count, self.length = int(header.n_sig), int(header.sig_len or 0)
+        named = [name for name in header.sig_name or () if name]
+        self.count = int(header.n_sig)
+        # Where not all leads are named, their places are what tells them apart.
+        self.leads = tuple(map(str, named)) if len(named) == self.count else ()
+        self._told = bool(header.sig_len)
+        self.length = int(header.sig_len or 0) or self._length(path, header)
         if not (self.count and self.length and math.isfinite(self.rate) and self.rate > 0):
             raise NotDecodedError(DAMAGED)
         if self.count > MOST_LEADS:
             raise NotDecodedError(TOO_LARGE)
-        if len({name.lower() for name in self.leads}) < self.count:
+        if self.leads and len({name.lower() for name in self.leads}) < self.count:
+            raise NotDecodedError(LEADS_TWICE)
+
+    def _length(self, path: Path, header: Any) -> int:  # noqa: ANN401
+        """Frames in the files of samples, where the header does not tell."""
+        if hasattr(header, "seg_name"):
+            raise NotDecodedError(UNKNOWN_LENGTH)
+        frames: dict[str, Fraction] = {}
+        for name in header.file_name or ():
+            mine = [i for i, other in enumerate(header.file_name) if other == name]
+            if any(header.fmt[i] not in SAMPLE_BYTES for i in mine):
+                raise NotDecodedError(UNKNOWN_LENGTH)
+            file = path.parent / name
+            if not file.is_file() or not file.stat().st_size:
+                raise NotDecodedError(NO_SAMPLES)
+            size = file.stat().st_size - int(header.byte_offset[mine[0]] or 0)
+            of_frame = sum(
+                (header.samps_per_frame[i] or 1) * SAMPLE_BYTES[header.fmt[i]] for i in mine
+            )
+            frames[name] = Fraction(size) / of_frame
+        lengths = {int(n) for n in frames.values()}
+        if len(lengths) != 1:
             raise NotDecodedError(DAMAGED)
+        return lengths.pop()
 
     def _checked(self, wfdb: Any, path: Path) -> Any:  # noqa: ANN401
         """The header, when no file that it names lies elsewhere."""
@@ -238,8 +284,15 @@ class _Wfdb(_Facts):
         return header
 
     def read(self, low: int, high: int, leads: Sequence[int]) -> NDArray[np.float64]:
-        with _wfdb() as wfdb:
-            found = wfdb.rdrecord(self._name, sampfrom=low, sampto=high, channels=list(leads))
+        if not self._told and self.length * self.count > MOST_VALUES:
+            raise NotDecodedError(TOO_LARGE)
+        with _wfdb() as wfdb:  # which cuts only where the header tells the length
+            cut = {"sampfrom": low, "sampto": high} if self._told else {}
+            found = wfdb.rdrecord(self._name, channels=list(leads), **cut)
+        if not self._told:
+            found.p_signal = found.p_signal[low:high]
+        if not self.leads:  # all of them, in their order
+            return np.asarray(found.p_signal, dtype=np.float64).T
         place = {name: i for i, name in enumerate(found.sig_name)}
         order = [place[self.leads[lead]] for lead in leads]
         return np.asarray(found.p_signal, dtype=np.float64)[:, order].T
@@ -259,6 +312,8 @@ class _Array(_Facts):
             raise NotDecodedError(OTHER_KIND)
         self._signal = signal[:, None] if signal.ndim == 1 else signal
         self.length, self.count = self._signal.shape
+        if self.count > self.length:
+            raise NotDecodedError(TRANSPOSED)
         self.rate = float(content["rate"]) if "rate" in content else None
         if self.rate is not None and not (math.isfinite(self.rate) and self.rate > 0):
             raise NotDecodedError(DAMAGED)

@@ -6,8 +6,6 @@ Messages never quote a cell, because a cell may be an identifier.
 
 from __future__ import annotations
 
-import csv
-import gzip
 import os
 import zlib
 from collections import Counter
@@ -20,13 +18,35 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from auscult.errors import CohortError, one_of
+from auscult.readers.delimited import dialect_of, without_units
+from auscult.readers.quantities import Decimal, canonical, parse
 
-ALWAYS_MISSING = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "None")
-SUFFIXES = (".csv", ".csv.gz", ".parquet")
+# What pandas reads as missing, and what Excel writes where a formula failed.
+ALWAYS_MISSING = (
+    *("", "NA", "N/A", "n/a", "<NA>", "NaN", "nan", "-NaN", "-nan", "NaT", "null", "NULL", "None"),
+    *("1.#IND", "1.#QNAN", "-1.#IND", "-1.#QNAN"),
+    *("#N/A", "#N/A N/A", "#NA", "#VALUE!", "#REF!", "#DIV/0!", "#NUM!", "#NAME?", "#NULL!"),
+)
+TEXT_SUFFIXES = (".csv", ".tsv", ".tab", ".txt", ".csv.gz", ".tsv.gz", ".txt.gz")
+SUFFIXES = (*TEXT_SUFFIXES, ".parquet")
+NOTES = "auscult_notes"  # in a frame's attrs: what reading it changed
 NOT_UTF8 = "it is not UTF-8 text"
-CONVERT = "Convert it: iconv -f latin1 -t utf8 OLD.csv > NEW.csv"
+CONVERT = "Convert it: iconv -f WINDOWS-1252 -t UTF-8 OLD.csv > NEW.csv"
+OTHERS = {
+    ".xlsx": "read_excel",
+    ".xls": "read_excel",
+    ".ods": "read_excel",
+    ".sas7bdat": "read_sas",
+    ".xpt": "read_sas",
+    ".sav": "read_spss",
+    ".dta": "read_stata",
+    ".feather": "read_feather",
+    ".arrow": "read_feather",
+    ".orc": "read_orc",
+    ".json": "read_json",
+}
 CSV_EXPECTED = (
-    "a whole file that you may read: UTF-8, commas, a header line, quotes closed, as many fields "
+    "a whole file that you may read: UTF-8 or UTF-16, a header line, quotes closed, as many fields "
     "in each line"
 )
 
@@ -34,36 +54,61 @@ CSV_EXPECTED = (
 def read_table(
     data: Any,  # noqa: ANN401
     columns: Sequence[str] | None = None,
+    *,
+    delimiter: str | None = None,
+    decimal: Decimal | None = None,
+    missing: Iterable[str] = (),
 ) -> pd.DataFrame:
-    """Read a file or take a dataframe.
+    """Read a file, a folder of part files, or take a dataframe.
 
     Parameters
     ----------
     data : path-like or dataframe
-        ``.csv``, ``.csv.gz`` (UTF-8, comma, header line; read as text), ``.parquet``, or any
+        Delimited text (``.csv``, ``.tsv``, ``.txt``, also with ``.gz``: UTF-8 or UTF-16, a header
+        line; read as text), ``.parquet``, a folder of such files with the same columns, or any
         dataframe that narwhals knows (pandas, polars, pyarrow, ...).
     columns : sequence of str, optional
         Of a file: keep only these, if it has any of them; others are not held in memory.
+    delimiter : str, optional
+        Of delimited text; told from the lines where not said.
+    decimal : "," or ".", optional
+        What parts decimals in numbers that are text; told from the values where not said.
+    missing : iterable of str
+        Values that mean missing.
 
     Returns
     -------
     DataFrame
-        Column names are text; rows are numbered from 0.
+        Column names are text; rows are numbered from 0. What reading changed: :func:`told`.
 
     Raises
     ------
     CohortError
-        The file is missing or unreadable, or has no rows or two columns of one name.
+        The file is missing or unreadable, or has no rows or two columns of one name; or its numbers
+        can be read in two ways.
     """
+    notes: list[str] = []
     if isinstance(data, str | os.PathLike):
-        frame, where = _read_file(Path(data), columns), Path(data).name
+        frame, where = _read_path(Path(data), columns, delimiter, notes), Path(data).name
     else:
         frame, where = _from_dataframe(data), "table"
     frame.columns = pd.Index([str(name).strip() for name in frame.columns])
     _refuse_doubles(frame.columns.tolist(), where)
     if not len(frame):
         raise CohortError("it has no rows", where=where, expected="one row per record")
-    return frame.reset_index(drop=True)
+    frame = frame.reset_index(drop=True)
+    tokens = {*ALWAYS_MISSING, *missing}
+    if isinstance(data, str | os.PathLike) and _is_text(Path(data)):
+        frame, more = without_units(frame, tokens)
+        notes += more
+    frame, more = canonical(frame, sorted(tokens), decimal, where)
+    frame.attrs[NOTES] = [*notes, *more]
+    return frame
+
+
+def told(frame: pd.DataFrame) -> list[str]:
+    """What reading a table changed or recognised: for the cohort's notes."""
+    return list(frame.attrs.get(NOTES, ()))
 
 
 def require_columns(frame: pd.DataFrame, names: Iterable[tuple[str, str]], where: str) -> None:
@@ -126,56 +171,107 @@ def numbers(column: pd.Series[Any], missing: Iterable[str] = ()) -> tuple[NDArra
     if kind in "biuf" and not missing:
         return column.to_numpy(dtype=np.float64), 0
     place, found = pd.factorize(texts(column, missing))
-    parsed = pd.to_numeric(pd.Series(found, dtype=object), errors="coerce")
-    distinct = np.append(parsed.to_numpy(dtype=np.float64, na_value=np.nan), np.nan)
-    values = distinct[place]
+    parsed, _ = parse(found.tolist())
+    values = np.append(parsed, np.nan)[place]
     return values, int((np.isnan(values) & (place >= 0)).sum())
 
 
-def _read_file(path: Path, columns: Sequence[str] | None) -> pd.DataFrame:
+def _is_text(path: Path) -> bool:
+    return path.is_dir() or path.name.lower().endswith(TEXT_SUFFIXES)
+
+
+def _read_path(
+    path: Path, columns: Sequence[str] | None, delimiter: str | None, notes: list[str]
+) -> pd.DataFrame:
+    """A file, or the files of a folder one below the other."""
+    if not path.is_dir():
+        return _read_file(path, columns, delimiter, notes)
+    there = sorted(one for one in path.iterdir() if not one.name.startswith((".", "_")))
+    parts = [one for one in there if one.is_file() and one.name.lower().endswith(SUFFIXES)]
+    if not parts or len(parts) < len(there):
+        raise CohortError(
+            f"{len(parts)} of the {len(there)} entries of this folder are tables"
+            if there
+            else "the folder is empty",
+            where=str(path),
+            expected=f"part files of one table ({', '.join(SUFFIXES)}) and nothing else",
+        )
+    frames: list[pd.DataFrame] = []
+    for part in parts:
+        own: list[str] = []
+        frame = _read_file(part, columns, delimiter, own)
+        if frames and sorted(map(str, frame.columns)) != sorted(map(str, frames[0].columns)):
+            raise CohortError(
+                f"its columns differ from those of {parts[0].name}",
+                where=str(part),
+                expected="part files of one table",
+            )
+        frames.append(frame if not frames else frame[frames[0].columns])
+        notes += [note for note in own if note not in notes]
+    notes.append(f"{len(parts)} part files were read one below the other, in the order of names")
+    return pd.concat(frames, ignore_index=True)
+
+
+def _read_file(
+    path: Path, columns: Sequence[str] | None, delimiter: str | None, notes: list[str]
+) -> pd.DataFrame:
     name = path.name.lower()
     if not name.endswith(SUFFIXES):
+        reader = OTHERS.get(path.suffix.lower())
         raise CohortError(
-            "this kind of file is not read", where=str(path), expected=" or ".join(SUFFIXES)
+            "this kind of file is not read",
+            where=str(path),
+            expected=" or ".join(SUFFIXES),
+            next_step=f'Convert it in Python: pandas.{reader}("{path.name}")'
+            f'.to_parquet("{path.stem}.parquet")'
+            if reader
+            else "",
         )
+    if path.exists() and not path.is_file():
+        raise CohortError("it is no regular file", where=str(path), expected="a file")
     # Arrow's messages quote the line they fail on, which may name a patient: no error that it
     # raises is passed on or chained, since a traceback would print it.
     try:
-        read = _read_parquet if name.endswith(".parquet") else _read_csv
-        return read(path, columns)
+        if name.endswith(".parquet"):
+            return _read_parquet(path, columns)
+        return _read_csv(path, columns, delimiter, notes)
+    except CohortError:
+        raise
     except FileNotFoundError:
         what, next_step = "there is no such file", "Check the path and its folder"
     except UnicodeDecodeError:
         what, next_step = NOT_UTF8, CONVERT
     except zlib.error:
         what, next_step = "the compressed file is damaged", "Copy it again"
-    except (OSError, EOFError, ValueError, NotImplementedError, csv.Error) as error:
-        what, next_step = f"it cannot be read ({type(error).__name__})", ""
-        if "UTF8" in str(error) or "UTF-8" in str(error):
+    except PermissionError:
+        what, next_step = "you may not read it", "Ask for the right to read it"
+    except MemoryError:
+        what, next_step = "it is larger than the memory", "Use a machine with more memory"
+    except Exception as error:  # whatever the file holds
+        what, next_step = "it cannot be read: damaged, or another kind of file", ""
+        if "UTF8" in str(error) or "UTF-8" in str(error) or "UTF-16" in str(error):
             what, next_step = NOT_UTF8, CONVERT
     expected = "a whole Parquet file" if name.endswith(".parquet") else CSV_EXPECTED
     raise CohortError(what, where=str(path), expected=expected, next_step=next_step)
 
 
-def _read_csv(path: Path, columns: Sequence[str] | None) -> pd.DataFrame:
+def _read_csv(
+    path: Path, columns: Sequence[str] | None, delimiter: str | None, notes: list[str]
+) -> pd.DataFrame:
     """Read all fields as text. By Arrow, which tells of ragged lines; pandas fills them."""
     import pyarrow as pa
     from pyarrow import csv as arrow_csv
 
     zipped = path.name.lower().endswith(".gz")
-    opened = gzip.open if zipped else open
-    with opened(path, "rt", encoding="utf-8-sig", newline="") as handle:
-        reader = csv.reader(handle)
-        header = next((fields for fields in reader if fields), None)
-        lines = reader.line_num
-    if header is None:
-        raise CohortError("the file is empty", where=str(path), expected="a header line")
-    if len(header) == 1 and any(mark in header[0] for mark in ";\t|"):
+    dialect = dialect_of(path, zipped, delimiter)
+    notes += dialect.notes
+    header = list(dialect.header)
+    if len(header) > 1 and not header[-1].strip():
         raise CohortError(
-            "the header is one field: the separator is no comma",
+            "the header ends with a delimiter: its last column has no name",
             where=str(path),
-            expected="commas between fields",
-            next_step="Save it with commas, or read it in Python and give the dataframe",
+            expected="a name for each column",
+            next_step="Remove the last delimiter of each line, or name the column",
         )
     ragged: list[int | None] = []
 
@@ -186,13 +282,16 @@ def _read_csv(path: Path, columns: Sequence[str] | None) -> pd.DataFrame:
     names = [str(i) for i in range(len(header))]
     kept = [i for i, name in enumerate(header) if columns is None or name.strip() in {*columns}]
     kept = kept or list(range(len(header)))
+    encoding = "utf-8" if dialect.encoding == "utf-8-sig" else dialect.encoding
     with pa.input_stream(str(path), compression="gzip" if zipped else None) as stream:
         table = arrow_csv.read_csv(
             stream,
             read_options=arrow_csv.ReadOptions(
-                column_names=names, skip_rows=lines, use_threads=False
+                column_names=names, skip_rows=dialect.lines, use_threads=False, encoding=encoding
             ),
-            parse_options=arrow_csv.ParseOptions(newlines_in_values=True, invalid_row_handler=skip),
+            parse_options=arrow_csv.ParseOptions(
+                delimiter=dialect.delimiter, newlines_in_values=True, invalid_row_handler=skip
+            ),
             convert_options=arrow_csv.ConvertOptions(
                 column_types=dict.fromkeys(names, pa.string()),
                 strings_can_be_null=False,
@@ -205,7 +304,9 @@ def _read_csv(path: Path, columns: Sequence[str] | None) -> pd.DataFrame:
             f"{len(ragged)} of them, the first is line {ragged[0]}",
             where=str(path),
             expected=f"{len(header)} fields in each line",
-            next_step="A comma inside a value needs quotes around the value",
+            next_step="A comma inside a value needs quotes around the value"
+            if dialect.delimiter == ","
+            else "A delimiter inside a value needs quotes around the value",
         )
     frame: pd.DataFrame = table.to_pandas()
     frame.columns = pd.Index([header[i] for i in kept])
@@ -217,9 +318,10 @@ def _read_parquet(path: Path, columns: Sequence[str] | None) -> pd.DataFrame:
 
     with parquet.ParquetFile(path) as file:
         _refuse_doubles(file.schema_arrow.names, str(path))
-        there = file.schema_arrow.names
+        there = [name for name in file.schema_arrow.names if not name.startswith("__index_level_")]
         kept = [name for name in there if columns is None or name.strip() in {*columns}]
-        frame: pd.DataFrame = file.read(kept or there).to_pandas()
+        # An index that pandas kept is a column like others: it is often the patient.
+        frame: pd.DataFrame = file.read(kept or there).to_pandas(ignore_metadata=True)
     return frame
 
 
@@ -239,6 +341,10 @@ def _from_dataframe(data: Any) -> pd.DataFrame:  # noqa: ANN401
     from narwhals.exceptions import DuplicateError
 
     if isinstance(data, pd.DataFrame):
+        named = [name for name in data.index.names if name is not None]
+        if named and not set(named) & set(data.columns):
+            drop = [name for name in data.index.names if name is None]
+            return data.reset_index(level=named) if drop else data.reset_index()
         return data.copy(deep=False)
     try:
         native = nw.from_native(data, eager_only=True)

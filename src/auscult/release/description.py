@@ -117,6 +117,7 @@ class Release:
                 **self.door.about(),
                 "output": self.output,
                 "decimals": view.decimals,
+                "labels_only": view.labels,
                 "zeros_replaced": zeros,
             },
             inputs=cohort.inputs,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import zipfile
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,29 @@ from auscult.recipes.python import function_name, plain_inputs
 from auscult.recipes.resolve import resolve
 
 NAMES = {"onnx": "ONNX graph"}
+_SKLEARN = (
+    'from joblib import load; model = load("{name}"); predict = lambda inputs: '
+    "model.predict_proba(inputs)"
+)
+_TORCH = (
+    'import torch; from torch.jit import load; model = load("{name}"); predict = lambda inputs: '
+    "model(torch.from_numpy(inputs)).detach().numpy()"
+)
+_XGBOOST = (
+    'import xgboost; model = xgboost.XGBClassifier(); model.load_model("{name}"); predict = lambda '
+    "inputs: model.predict_proba(inputs)"
+)
+_KERAS = (
+    'import keras; model = keras.models.load_model("{name}"); predict = lambda inputs: '
+    "model.predict(inputs)"
+)
+# Saved models, and the lines that ask each.
+MODELS = {
+    **dict.fromkeys((".joblib", ".pkl", ".pickle"), _SKLEARN),
+    **dict.fromkeys((".pt", ".pth", ".ts"), _TORCH),
+    **dict.fromkeys((".ubj", ".bst", ".model"), _XGBOOST),
+    **dict.fromkeys((".keras", ".h5"), _KERAS),
+}
 
 
 class ReleaseError(AuscultError):
@@ -72,6 +95,30 @@ class Door(ABC):
         return f"{len(data.labels):,} records through its {NAMES.get(self.kind, self.kind)}"
 
 
+def named_classes(said: NDArray[Any], classes: Sequence[str], where: str) -> NDArray[np.float64]:
+    """Answers that are names of classes, as their numbers.
+
+    Raises
+    ------
+    ReleaseError
+        They name others than the cohort's.
+    """
+    place = {name: i for i, name in enumerate(classes)}
+    flat = said[:, 0] if said.ndim == 2 and said.shape[1] == 1 else said
+    words = [str(value).strip() for value in flat.tolist()] if flat.ndim == 1 else []
+    unknown = sum(word not in place for word in words)
+    if flat.ndim != 1 or unknown:
+        raise ReleaseError(
+            f"{unknown} answers are text that names no class of the cohort"
+            if flat.ndim == 1
+            else f"it answers text of shape {said.shape}",
+            where=where,
+            expected="an array of numbers (probabilities or logits), or one of the cohort's labels "
+            "for each record",
+        )
+    return np.array([place[word] for word in words], dtype=np.float64)
+
+
 @dataclass(frozen=True, kw_only=True)
 class FileDoor(Door):
     """Outputs that were computed elsewhere.
@@ -105,6 +152,8 @@ class FileDoor(Door):
     ) -> NDArray[np.float64]:
         """See :meth:`Door.answers`."""
         values = self._read()
+        if values.dtype.kind == "U":
+            values = named_classes(values, data.classes, self._where())
         if values.dtype.kind not in "fiub":
             raise ReleaseError(
                 f"it holds {values.dtype}", where=self._where(), expected="an array of numbers"
@@ -123,6 +172,18 @@ class FileDoor(Door):
 
     def _read(self) -> NDArray[Any]:
         path = Path(self.path)
+        if path.suffix.lower() in MODELS:
+            raise ReleaseError(
+                "it is a saved model, not its outputs, and a file of Python objects runs code when "
+                "it is opened: Auscult opens none",
+                where=self._where(),
+                expected=".npy or .npz of numbers",
+                next_step='Load it in a function of yours and name that: door = "function", '
+                'function = "release:predict", with release.py beside the configuration: '
+                f"{MODELS[path.suffix.lower()].format(name=path.name)}",
+            )
+        if path.exists() and not path.is_file():
+            raise ReleaseError("it is no regular file", where=self._where())
         try:
             content = np.load(path, allow_pickle=False)
             if not isinstance(content, np.lib.npyio.NpzFile):
@@ -188,7 +249,10 @@ class FunctionDoor(Door):
         """See :meth:`Door.answers`."""
         function = self._function()
         with explained("release", "predicting"):
-            return np.asarray(function(plain_inputs(data.inputs)), dtype=np.float64)
+            said = np.asarray(function(plain_inputs(data.inputs)))
+            if said.dtype.kind not in "OUS":
+                return said.astype(np.float64)
+        return named_classes(said, data.classes, f"release.function ({self.about()['what']})")
 
     def about(self) -> dict[str, Any]:
         """See :meth:`Door.about`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,12 +13,13 @@ from numpy.typing import NDArray
 
 from auscult.cohort import TrainingData
 from auscult.errors import ConfigError, one_of
-from auscult.inputs import ArrayInputs, TableInputs
+from auscult.inputs import ArrayInputs, Inputs, TableInputs
 from auscult.progress import SILENT, Progress
 from auscult.recipes.failures import explained
 from auscult.recipes.python import plain_inputs, rows_of
 from auscult.recipes.resolve import resolve
 from auscult.release.doors import Door, ReleaseError
+from auscult.release.nobody import of_nobody
 
 NUMBERS: Mapping[str, Any] = {
     "tensor(float)": np.float32,
@@ -66,11 +68,13 @@ class OnnxDoor(Door):
     def check(self, data: TrainingData) -> None:
         """See :meth:`Door.check`."""
         session = self._session()
-        self._answer(session)
-        if self.prepare is None:
-            self._feed(session, data)
-        else:
+        name = self._answer(session)
+        self._records_at_once(session)
+        if self.prepare is not None:
             self._prepare()
+        inputs = of_nobody(data.inputs)
+        feed = self._feed(session, inputs) if self.prepare is None else None
+        self._ask(session, name, feed, inputs, np.arange(1), data.classes)
 
     def answers(
         self,
@@ -82,29 +86,66 @@ class OnnxDoor(Door):
         session = self._session()
         name = self._answer(session)
         records = len(data.labels)
-        feed = self._feed(session, data) if self.prepare is None else None
-        everything = plain_inputs(data.inputs)
+        feed = self._feed(session, data.inputs) if self.prepare is None else None
         found = []
+        at_once = self._records_at_once(session) or self.batch
         progress.start("Release", records)
-        for start in range(0, records, self.batch):
-            rows = np.arange(start, min(start + self.batch, records))
-            if feed is None:
-                with explained("release", "prepare"):
-                    given = dict(self._prepare()(rows_of(everything, rows)))
-                self._check_names(session, given)
-            else:
-                given = {key: self._typed(session, key, part(rows)) for key, part in feed.items()}
-            try:
-                values = session.run([name], given)[0]
-            except Exception as error:
-                said = " ".join(str(error).split())[:200]
-                raise ReleaseError(
-                    f"the graph cannot run on the records: {said}", where=self._where()
-                ) from error
-            found.append(self._checked(values, rows.size))
+        for start in range(0, records, at_once):
+            rows = np.arange(start, min(start + at_once, records))
+            found.append(self._ask(session, name, feed, data.inputs, rows, data.classes))
             progress.advance(rows.size)
         progress.finish()
         return np.concatenate(found)
+
+    def _ask(
+        self,
+        session: Any,  # noqa: ANN401
+        name: str,
+        feed: Mapping[str, Callable[[NDArray[np.int64]], NDArray[Any]]] | None,
+        inputs: Inputs,
+        rows: NDArray[np.int64],
+        classes: Sequence[str],
+    ) -> NDArray[np.float64]:
+        """The graph's answers for some records."""
+        fixed = self._records_at_once(session)
+        # A graph of a fixed number of records gets the last one again and again.
+        asked = rows if fixed is None else rows[np.minimum(np.arange(fixed), rows.size - 1)]
+        if feed is None:
+            with explained("release", "prepare"):
+                given = dict(self._prepare()(rows_of(plain_inputs(inputs), asked)))
+            self._check_names(session, given)
+        else:
+            given = {key: self._typed(session, key, part(asked)) for key, part in feed.items()}
+        try:
+            values = session.run([name], given)[0]
+        except Exception as error:
+            raise ReleaseError(
+                "the graph cannot run on the records",
+                where=self._where(),
+                expected=f"inputs {_shapes(session)}",
+                next_step="The records were given as "
+                + ", ".join(f"{key} {list(np.shape(v))[1:]}" for key, v in given.items())
+                + " for each record: bring them into that form with release.prepare",
+            ) from error
+        if isinstance(values, list) and values and isinstance(values[0], Mapping):
+            values = _of_zipmap(values, classes, self._where())
+        return self._checked(values, asked.size)[: rows.size]
+
+    def _records_at_once(self, session: Any) -> int | None:  # noqa: ANN401
+        """How many records the graph takes, where it was exported for one number only."""
+        fixed = {
+            one.shape[0]
+            for one in session.get_inputs()
+            if one.shape and isinstance(one.shape[0], int) and one.shape[0] > 0
+        }
+        if len(fixed) > 1:
+            raise ReleaseError(
+                f"its inputs were exported for {' and '.join(map(str, sorted(fixed)))} records",
+                where=self._where(),
+                expected="one number of records",
+                next_step="Export it with a dynamic batch",
+            )
+        return fixed.pop() if fixed else None
 
     def about(self) -> dict[str, Any]:
         """See :meth:`Door.about`."""
@@ -132,9 +173,37 @@ class OnnxDoor(Door):
                 str(self.path), options, providers=["CPUExecutionProvider"]
             )
         except Exception as error:
-            raise ReleaseError(
-                f"it cannot be read as ONNX ({type(error).__name__})", where=self._where()
-            ) from error
+            raise self._unreadable(str(error)) from None
+
+    def _unreadable(self, said: str) -> ReleaseError:
+        """Why onnxruntime refuses the file, in words that name the cause."""
+        outside = re.search(r'does not exist: "?([^"]+?)"?\s*$', said.strip())
+        if "xternal data" in said or ".data" in said:
+            name = Path(outside.group(1)).name if outside else f"{Path(self.path).name}.data"
+            return ReleaseError(
+                f'the file with its weights is missing beside it, or is not whole: "{name}"',
+                where=self._where(),
+                expected="the model and the external data that its export wrote, in one folder",
+                next_step=f"Copy {name} there too",
+            )
+        if "opset" in said.lower() or "ir version" in said.lower() or "ir_version" in said.lower():
+            return ReleaseError(
+                "it was written for a newer version of ONNX than the installed onnxruntime reads",
+                where=self._where(),
+                next_step="Update onnxruntime, or export it with a lower opset",
+            )
+        if "not a registered function" in said or "Failed to find kernel" in said:
+            return ReleaseError(
+                "it uses operators that onnxruntime does not have",
+                where=self._where(),
+                expected="standard ONNX operators",
+                next_step='Ask the model through a function of yours: door = "function"',
+            )
+        return ReleaseError(
+            "it cannot be read as ONNX: another kind of file, or not a whole one",
+            where=self._where(),
+            expected="an ONNX graph",
+        )
 
     def _answer(self, session: Any) -> str:  # noqa: ANN401
         outputs = {one.name: one.type for one in session.get_outputs()}
@@ -148,21 +217,22 @@ class OnnxDoor(Door):
             return self.answer
         floating = [n for n, kind in outputs.items() if kind in list(NUMBERS)[:3]]
         if not floating:
+            floating = [n for n, kind in outputs.items() if kind.startswith("seq(map(")]
+        if not floating:
             raise ReleaseError(
                 "the graph has no output of floating-point numbers",
                 where=self._where(),
-                expected="probabilities or logits as a tensor (skl2onnx: zipmap=False)",
+                expected="probabilities or logits as a tensor or a map of classes",
             )
         return str(floating[0])
 
     def _feed(
         self,
         session: Any,  # noqa: ANN401
-        data: TrainingData,
+        inputs: Inputs,
     ) -> dict[str, Callable[[NDArray[np.int64]], NDArray[Any]]]:
         """For each input of the graph, what hands out its rows."""
         wanted = [one.name for one in session.get_inputs()]
-        inputs = data.inputs
         if isinstance(inputs, ArrayInputs):
             if self.inputs:
                 raise ConfigError(
@@ -232,6 +302,31 @@ class OnnxDoor(Door):
 
     def _prepare(self) -> Callable[[Any], Mapping[str, Any]]:
         return prepare_function(self.prepare, self.folder)
+
+
+def _shapes(session: Any) -> str:  # noqa: ANN401
+    return ", ".join(f"{one.name} {list(one.shape or [])[1:]}" for one in session.get_inputs())
+
+
+def _of_zipmap(
+    rows: Sequence[Mapping[Any, float]], classes: Sequence[str], where: str
+) -> NDArray[np.float64]:
+    """Maps of class to probability as columns in the cohort's order of classes."""
+    keys = list(rows[0])
+    named = {str(key): key for key in keys}
+    if set(named) == set(classes):
+        order = [named[name] for name in classes]
+    elif set(keys) == set(range(len(classes))):
+        order = list(range(len(classes)))
+    else:
+        raise ReleaseError(
+            f"the graph answers {len(keys)} classes that are not named as the cohort's "
+            f"{len(classes)}",
+            where=where,
+            expected="the cohort's classes, or 0, 1, 2, ...",
+            next_step="Name them alike with cohort.label_groups, or export without ZipMap",
+        )
+    return np.array([[row[key] for key in order] for row in rows], dtype=np.float64)
 
 
 def prepare_function(

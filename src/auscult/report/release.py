@@ -77,6 +77,8 @@ def _what(release: Part) -> str:
     door = doors.get(release.text("door"), release.text("door") or "an unknown door")
     decimals = release.number("decimals")
     rounded = f", rounded to {decimals:.0f} decimals" if decimals is not None else ""
+    if release.truth("labels_only") is True:
+        rounded = ", which are labels only (every one is 0 or 1)"
     return (
         f"{name}{version} was asked about every record through {door}; it shows "
         f"{release.text('output') or 'its outputs'}{rounded}. The shadow models, seen the same "
