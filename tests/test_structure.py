@@ -34,6 +34,7 @@ ROOMS = (
     "attacks",
     "blind",
     "risk",
+    "disclosure",
     "disparity",
     "utility",
     "exposure",
