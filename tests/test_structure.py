@@ -24,6 +24,7 @@ ROOMS = (
     "store",
     "store_blocks",
     "store_lock",
+    "store_seal",
     "worker",
     "crews",
     "engine",
@@ -60,6 +61,7 @@ ALLOWED = {
     ("recipes", "protection"),  # the accountant knows numbers only: private training asks for noise
     ("store", "store_blocks"),  # one room in three files
     ("store", "store_lock"),
+    ("store", "store_seal"),
 }
 
 

@@ -155,10 +155,17 @@ def report(
     """Write the report of a finished run again."""
     from auscult.report import headline, write_report
     from auscult.results import REPORT, read_summary_file
+    from auscult.store import RunStore
+    from auscult.store_seal import require_sealed
 
     summary = read_summary_file(run)
     refuse_target(out if out != run / REPORT else None, "--out", run=run)
     target = out or run / REPORT
-    write_report(summary, target)
+    if target.resolve() == (run / REPORT).resolve():
+        with RunStore.take_up(run) as store:
+            require_sealed(run, values=False, but=(REPORT.as_posix(),))
+            write_report(summary, store.path / REPORT)
+    else:
+        write_report(summary, target)
     typer.echo(f"{headline(summary)}.")
     typer.echo(f"Report: {target}")
