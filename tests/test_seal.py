@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import stat
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,7 @@ from auscult.errors import AuscultError, StoreError
 from auscult.importing import import_scores
 from auscult.results import read_summary_file
 from auscult.scores import read_npz
-from auscult.store import RunStore
+from auscult.store import RunStore, plan_blocks
 from auscult.store_seal import require_sealed
 
 PATIENTS, MODELS = 60, 16
@@ -43,6 +45,18 @@ def copy(run: Path, tmp_path: Path) -> Path:
 
 def test_a_finished_run_is_as_its_seal_says(copy: Path) -> None:
     assert require_sealed(copy) == len([p for p in copy.rglob("*") if p.is_file()]) - 2
+
+
+def test_a_run_folder_is_its_owners_under_any_umask(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        plan = plan_blocks(2, 2)
+        RunStore.create_or_resume(
+            tmp_path / "new" / "run", fingerprint={}, configuration=None, blocks=plan, records=1
+        ).close()
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "new" / "run").stat().st_mode) == 0o700
 
 
 def test_every_changed_byte_is_seen(copy: Path) -> None:

@@ -153,7 +153,8 @@ class RunStore:
         if existing is not None:
             _check_fingerprint(path, existing, parts)
         try:
-            path.mkdir(parents=True, exist_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
             raise StoreError(
                 f"the run directory cannot be made ({error.strerror})", where=str(path)
