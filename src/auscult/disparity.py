@@ -439,7 +439,7 @@ def _spread(
     for r in range(repeats):
         null[r] = width(np.concatenate([rng.permutation(part) for part in np.split(auc, bounds)]))
     return {
-        "estimate": estimate,
+        "estimate": supported(estimate, int(sizes.min())),
         "null_mean": float(null.mean()),
         "p": float((1 + (null >= estimate).sum()) / (1 + repeats)),
         "permutations": repeats,
