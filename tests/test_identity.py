@@ -9,7 +9,7 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -356,10 +356,13 @@ def test_every_recipe_tells() -> None:
         torch.load("weights.pt")
         return torch.nn.Linear(inputs, outputs)
 
-    for recipe in (PythonRecipe(reads_table), TorchRecipe(factory)):
+    for recipe in (PythonRecipe(cast("Any", reads_table)), TorchRecipe(factory)):
         assert recipe.unseen()
         assert recipe.settings()["code"]
-    for recipe in (PythonRecipe(reads_table, version="3"), TorchRecipe(factory, version="3")):
+    for recipe in (
+        PythonRecipe(cast("Any", reads_table), version="3"),
+        TorchRecipe(factory, version="3"),
+    ):
         assert not recipe.unseen()
         assert recipe.settings()["version"] == "3"
     assert not SklearnRecipe().unseen()

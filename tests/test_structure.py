@@ -30,6 +30,7 @@ ROOMS = (
     "store",
     "store_blocks",
     "store_lock",
+    "store_seal",
     "worker",
     "crews",
     "engine",
@@ -40,6 +41,7 @@ ROOMS = (
     "attacks",
     "blind",
     "risk",
+    "disclosure",
     "disparity",
     "utility",
     "exposure",
@@ -70,6 +72,7 @@ ALLOWED = {
     ("recipes", "protection"),  # the accountant knows numbers only: private training asks for noise
     ("store", "store_blocks"),  # one room in three files
     ("store", "store_lock"),
+    ("store", "store_seal"),
 }
 
 

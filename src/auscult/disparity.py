@@ -17,7 +17,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import betaincinv, chdtrc
 
-from auscult.cohort import SMALLEST_CELL
+from auscult.cohort import SMALLEST_CELL, record_bands
+from auscult.disclosure import Table, release_together, supported
 from auscult.layout import Layout
 from auscult.parallel import in_order
 from auscult.progress import SILENT, Progress
@@ -95,24 +96,16 @@ def disparities(
         tail=risk.posterior.tails[0.9][usable],
         count=layout.count[usable],
     )
-    tables = {str(name): groups[name].astype(str).to_numpy() for name in groups.columns}
-    margins: dict[str, list[NDArray[Any]]] = {}
-    alone = {
-        name: pool_small_cells(labels[usable], smallest_cell)[0] for name, labels in tables.items()
-    }
-    for first, second in intersections:
-        crossed = [f"{a}{JOIN}{b}" for a, b in zip(tables[first], tables[second], strict=True)]
-        tables[f"{first}{JOIN}{second}"] = np.array(crossed, dtype=object)
-        margins[f"{first}{JOIN}{second}"] = [alone[first], alone[second]]
+    tables = released_tables(
+        groups, usable, layout.count, smallest_cell=smallest_cell, intersections=intersections
+    )
     result: dict[str, Any] = {}
     tests: list[tuple[str, str, float]] = []
 
     def compare(place: int) -> dict[str, Any]:
         name = list(tables)[place]
         rng = generator(seed, Stage.BOOTSTRAP_PATIENTS, place)
-        pooled, shown, number_pooled = pool_small_cells(
-            tables[name][usable], smallest_cell, margins.get(name, ())
-        )
+        pooled, shown, number_pooled = tables[name]
         suppressed = {"groups": number_pooled, "smallest_cell": smallest_cell}
         return _attribute(pooled, shown, values, rng, smallest_cell) | {"suppressed": suppressed}
 
@@ -132,6 +125,68 @@ def disparities(
             name, group, _ = tests[i]
             result[name]["groups"][group]["q"] = float(q[place])
     return result
+
+
+def released_tables(
+    groups: pd.DataFrame,
+    usable: NDArray[np.bool_],
+    count: NDArray[np.int64],
+    *,
+    smallest_cell: int = SMALLEST_CELL,
+    intersections: tuple[tuple[str, str], ...] = (),
+) -> dict[str, tuple[NDArray[Any], list[str], int]]:
+    """Groups of every attribute and intersection as they may be published together.
+
+    The bands of record counts are published as they are, so the other tables are checked with them.
+
+    Parameters
+    ----------
+    groups : DataFrame, shape (patients, attributes)
+    usable : bool array, shape (patients,)
+        The patients whom the tables are over.
+    count : int64 array, shape (patients,)
+        Records of each patient.
+    smallest_cell : int
+    intersections : tuple of pairs of str
+
+    Returns
+    -------
+    dict
+        Per table what :func:`pool_small_cells` returns, over the usable patients.
+    """
+    bands = np.zeros(count.size, dtype=np.int64)
+    for number, (_, inside) in enumerate(record_bands(count, smallest_cell)):
+        bands[inside] = number
+    fixed = Table(labels=bands[usable].astype(str), fixed=True, rounded=False)
+    found = {
+        str(name): Table(labels=groups[name].astype(str).to_numpy()[usable].astype(str))
+        for name in groups.columns
+    }
+    release_together([*found.values(), fixed], smallest_cell)
+    for first, second in intersections:
+        one, other = found[first], found[second]
+        pairs = list(zip(one.labels, other.labels, strict=True))
+        crossed = np.array([f"{a}{JOIN}{b}" for a, b in pairs], dtype=str)
+        # What is pooled in an attribute is pooled where it is crossed; a crossed group costs less
+        # meaning than a group of an attribute.
+        hidden = {f"{a}{JOIN}{b}" for a, b in set(pairs) if a in one.hidden or b in other.hidden}
+        found[f"{first}{JOIN}{second}"] = Table(labels=crossed, hidden=hidden, weight=0.5)
+    if intersections:
+        release_together([*found.values(), fixed], smallest_cell)
+    return {name: _named(table, smallest_cell) for name, table in found.items()}
+
+
+def _named(table: Table, smallest: int) -> tuple[NDArray[Any], list[str], int]:
+    """Labels with the pool's name, groups shown and how many groups are pooled."""
+    ranked = sorted(table.names, key=lambda name: (-table.sizes[name], name))
+    shown = [name for name in ranked if name not in table.hidden and table.sizes[name] >= smallest]
+    if not table.hidden:
+        return table.labels, shown, 0
+    joined = [name for name in ranked if name in table.hidden and table.sizes[name] >= smallest]
+    pool = f"{joined[0]} and smaller groups" if len(joined) == 1 else POOL
+    labels = np.where(np.isin(table.labels, list(table.hidden)), pool, table.labels.astype(object))
+    held = sum(table.sizes[name] for name in table.hidden)
+    return labels, [*shown, pool] if held >= smallest else shown, len(table.hidden)
 
 
 def top_composition(
@@ -313,12 +368,21 @@ def _attribute(
     rows: dict[str, dict[str, Any]] = {}
     for group in shown:
         inside = labels == group
-        rows[group] = _group(inside, values, rng, smallest_cell)
+        rows[group] = _rounded(_group(inside, values, rng, smallest_cell))
     return {
         "method": METHOD,
         "n_patients": int(labels.size),
         "groups": rows,
         "spread": _spread(labels, shown, values, rng),
+    }
+
+
+def _rounded(row: dict[str, Any]) -> dict[str, Any]:
+    """Figures to what the group's number of patients supports; p and counts stay."""
+    kept = ("patients", "others", "patients_compared", "others_compared", "p", "q", "reason")
+    return {
+        key: value if key in kept else supported(value, row["patients"])
+        for key, value in row.items()
     }
 
 
@@ -398,7 +462,7 @@ def _spread(
     for r in range(repeats):
         null[r] = width(np.concatenate([rng.permutation(part) for part in np.split(auc, bounds)]))
     return {
-        "estimate": estimate,
+        "estimate": supported(estimate, int(sizes.min())),
         "null_mean": float(null.mean()),
         "p": float((1 + (null >= estimate).sum()) / (1 + repeats)),
         "permutations": repeats,

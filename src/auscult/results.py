@@ -32,6 +32,7 @@ from auscult.report import groups_csv, headline, officer_markdown, opening, writ
 from auscult.report.reading import SCHEMA
 from auscult.signals import signals_from_outputs
 from auscult.store import Outputs, RunStore
+from auscult.store_seal import SEAL, check_sealed
 from auscult.utility import model_utility
 from auscult.version import __version__
 
@@ -195,11 +196,12 @@ def read_summary_file(path: Path) -> dict[str, Any]:
     Raises
     ------
     StoreError
-        It is missing, damaged or of another schema.
+        It is missing, damaged, changed after it was written, or of another schema.
     """
     file = path / SUMMARY
     try:
         summary = json.loads(file.read_text(encoding="utf-8"))
+        check_sealed(path, SUMMARY.as_posix())
     except FileNotFoundError as error:
         raise StoreError(
             "the run has no results yet",
@@ -292,7 +294,11 @@ def write_results(
 
 
 def write_summary(run: Path, summary: dict[str, Any]) -> None:
-    """Write the summary, the privacy officer's page and the report of a run."""
+    """Write the summary, the privacy officer's page and the report of a run.
+
+    The seal goes first: a run that is killed here has none, rather than one of other results.
+    """
+    (run / SEAL).unlink(missing_ok=True)
     write_json(run / SUMMARY, summary)
     write_bytes(run / OFFICER, officer_markdown(summary).encode())
     write_report(summary, run / REPORT)

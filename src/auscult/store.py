@@ -38,6 +38,7 @@ from auscult.store_blocks import (
     write_block_values,
 )
 from auscult.store_lock import LOCK, lock_holder, take_lock
+from auscult.store_seal import SUMMARY, identity_of, write_seal
 
 MANIFEST = "manifest.json"
 MANIFEST_SCHEMA = "auscult.manifest/1"
@@ -152,7 +153,8 @@ class RunStore:
         if existing is not None:
             _check_fingerprint(path, existing, parts)
         try:
-            path.mkdir(parents=True, exist_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
             raise StoreError(
                 f"the run directory cannot be made ({error.strerror})", where=str(path)
@@ -226,7 +228,11 @@ class RunStore:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.close()
+        try:
+            if kind is None and self._lock is not None and (self.path / SUMMARY).is_file():
+                write_seal(self.path, self.identity)
+        finally:
+            self.close()
 
     def __repr__(self) -> str:
         return f"RunStore({str(self.path)!r})"
@@ -246,6 +252,11 @@ class RunStore:
         """Records that every model answers."""
         return int(self._manifest["records"])
 
+    @property
+    def identity(self) -> str:
+        """SHA-256 of what makes the run this run: fingerprint, blocks and records."""
+        return identity_of(self._manifest)
+
     def has_block(self, block: int) -> bool:
         """Whether the block is finished."""
         return self._block_file(block, ".json").exists()
@@ -263,7 +274,8 @@ class RunStore:
         if self.has_block(plan.block):
             raise StoreError("the block is finished and never written again", where=plan.name)
         folder = self.path / "outputs"
-        finish_block(folder, plan, write_block_values(folder, plan, outputs, self.records))
+        written = write_block_values(folder, plan, outputs, self.records)
+        finish_block(folder, plan, written, self.identity)
 
     def adopt_block(self, plan: BlockPlan, written: WrittenBlock) -> None:
         """Take a block that a worker wrote into the folder of outputs.
@@ -280,7 +292,7 @@ class RunStore:
         if self.has_block(plan.block):
             (folder / written.file).unlink(missing_ok=True)
             return
-        finish_block(folder, plan, written)
+        finish_block(folder, plan, written, self.identity)
 
     def outputs(self) -> Outputs:
         """Verify every block and open their values through memory maps.
@@ -290,7 +302,8 @@ class RunStore:
         StoreError
             A block is missing or damaged; says which and how to make it again.
         """
-        blocks = [read_block(self.path / "outputs", plan, self.records) for plan in self.blocks]
+        folder = self.path / "outputs"
+        blocks = [read_block(folder, plan, self.records, self.identity) for plan in self.blocks]
         return read_outputs(blocks)
 
     # Secrets

@@ -206,8 +206,11 @@ def write_block_values(
     )
 
 
-def finish_block(folder: Path, plan: BlockPlan, written: WrittenBlock) -> None:
+def finish_block(folder: Path, plan: BlockPlan, written: WrittenBlock, run: str) -> None:
     """Make a block exist: ``block-0007.npy``, then the ``.json`` beside it.
+
+    The description carries the identity of its run and a checksum over all that it says, the
+    values' own checksum included.
 
     Raises
     ------
@@ -222,11 +225,18 @@ def finish_block(folder: Path, plan: BlockPlan, written: WrittenBlock) -> None:
             where=plan.name,
             expected="a file system shared by all workers under the same path",
         ) from error
-    write_json(folder / f"{plan.name}.json", written.description)
+    description = {**written.description, "run": run}
+    write_json(folder / f"{plan.name}.json", {**description, "seal": sealed(description)})
 
 
-def read_block(folder: Path, plan: BlockPlan, records: int) -> StoredBlock:
-    """Verify a block's checksum, shape and dtype and map its values.
+def sealed(description: Mapping[str, Any]) -> str:
+    """SHA-256 over a description without its seal, whatever the order of its keys."""
+    rest = {key: value for key, value in description.items() if key != "seal"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+
+def read_block(folder: Path, plan: BlockPlan, records: int, run: str) -> StoredBlock:
+    """Verify a block's run, checksums, shape and dtype and map its values.
 
     Raises
     ------
@@ -244,6 +254,10 @@ def read_block(folder: Path, plan: BlockPlan, records: int) -> StoredBlock:
         said = json.loads(description.read_text(encoding="utf-8"))
         if said["schema"] != BLOCK_SCHEMA or tuple(said["models"]) != plan.models:
             raise _damaged(plan, "its description is of another block")
+        if said.get("seal") != sealed(said):
+            raise _damaged(plan, "its description was changed after it was written")
+        if said["run"] != run:
+            raise _damaged(plan, "it is of another run")
         if sha256_of_file(values) != said["sha256"]:
             raise _damaged(plan, "its checksum differs")
         mapped = np.load(values, mmap_mode="r", allow_pickle=False)
@@ -266,7 +280,7 @@ def read_block(folder: Path, plan: BlockPlan, records: int) -> StoredBlock:
         )
     except FileNotFoundError as error:
         raise _damaged(plan, "its values are missing") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise _damaged(plan, "it cannot be read") from error
 
 

@@ -170,11 +170,18 @@ def report(
     """Write the report of a finished run again."""
     from auscult.report import opening, write_report
     from auscult.results import REPORT, read_summary_file
+    from auscult.store import RunStore
+    from auscult.store_seal import require_sealed
 
     summary = read_summary_file(run)
     refuse_target(out if out != run / REPORT else None, "--out", run=run)
     target = out or run / REPORT
-    write_report(summary, target)
+    if target.resolve() == (run / REPORT).resolve():
+        with RunStore.take_up(run) as store:
+            require_sealed(run, values=False, but=(REPORT.as_posix(),))
+            write_report(summary, store.path / REPORT)
+    else:
+        write_report(summary, target)
     for said in opening(summary):
         typer.echo(f"{said}.")
     typer.echo(f"Report: {target}")

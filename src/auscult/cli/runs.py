@@ -1,4 +1,4 @@
-"""Commands on finished runs: compare."""
+"""Commands on finished runs: compare, verify."""
 
 from __future__ import annotations
 
@@ -30,6 +30,17 @@ def compare(
     if html is not None:
         found.write(html)
         typer.echo(f"Comparison: {html}")
+
+
+@app.command()
+def verify(
+    run: Annotated[Path, typer.Argument(help="Run directory of a finished audit.")],
+) -> None:
+    """Tell whether any file of a finished run was changed; needs no data, trains nothing."""
+    from auscult.store_seal import require_sealed
+
+    files = require_sealed(run)
+    typer.echo(f"{files} files are as the run left them.")
 
 
 def _columns(rows: list[tuple[str, ...]]) -> list[str]:

@@ -16,6 +16,7 @@ from auscult.policy.limits import Check
 from auscult.report.words import visible
 from auscult.results import read_summary_file, write_summary
 from auscult.store import RunStore
+from auscult.store_seal import require_sealed
 from auscult.version import __version__
 
 
@@ -35,9 +36,11 @@ def judge_run(run: str | os.PathLike[str], policy: Policy) -> Decision:
     Raises
     ------
     StoreError
-        The run is not finished, damaged, or another process writes to it; nothing was changed.
+        The run is not finished, damaged, changed after it was sealed, or another process writes to
+        it; nothing was changed.
     """
     with RunStore.take_up(run) as store:
+        require_sealed(store.path, values=False)
         summary = read_summary_file(store.path)
         decision = judge(policy, summary)
         summary["decision"] = {
