@@ -27,7 +27,7 @@ from auscult.progress import SILENT, Progress
 from auscult.protection.promise import promise
 from auscult.randomness import Stage, generator
 from auscult.risk.estimate import Estimate
-from auscult.risk.exposed import REPLICATES, exposed
+from auscult.risk.exposed import REPLICATES, exposed, few_models
 from auscult.risk.patients import (
     PATIENT_FPR,
     Null,
@@ -47,6 +47,9 @@ SURVIVAL_GRID = (*(round(0.5 + 0.01 * i, 2) for i in range(50)), 0.995, 0.999)
 
 # A band's null mean is taken over at least so many permuted patients: its error is then 0.002.
 NULL_PATIENTS = 2000
+# Standard errors by which posterior and counted AUCs may differ in the mean, and what rounding on a
+# grid may add.
+DISAGREEMENT_ERRORS, DISAGREEMENT_SLACK = 3.0, 0.004
 MOST_PERMUTATIONS = 50
 
 PATIENT_METHOD = (
@@ -337,9 +340,36 @@ def _patients_summary(
             }
             for t in THRESHOLDS
         },
+        "few_models": few_models(risk),
+        "agreement": agreement(raw, mean),
         "survival": _survival(risk, null, by_threshold, null_share),
         "by_records": _by_records(layout, risk, null, seed, smallest_cell),
         "tpr_at_fpr": _patient_tpr(risk, usable),
+    }
+
+
+def agreement(raw: NDArray[np.float64], posterior: NDArray[np.float64]) -> dict[str, Any]:
+    """Whether the counted AUCs and the posterior tell the same mean.
+
+    The mean of counted AUCs is unbiased whatever the signals look like. A posterior whose mean lies
+    further off than their errors allow has misread them, and so has every number made of it.
+
+    Parameters
+    ----------
+    raw, posterior : float64 array, shape (patients,)
+    """
+    off = posterior - raw
+    difference = float(off.mean())
+    error = float(off.std(ddof=1) / np.sqrt(off.size)) if off.size > 1 else 0.0
+    allowed = DISAGREEMENT_ERRORS * error + DISAGREEMENT_SLACK
+    return {
+        "raw_mean": float(raw.mean()),
+        "posterior_mean": float(posterior.mean()),
+        "difference": difference,
+        "low": difference - NORMAL_95 * error,
+        "high": difference + NORMAL_95 * error,
+        "allowed": allowed,
+        "agrees": bool(abs(difference) <= allowed),
     }
 
 

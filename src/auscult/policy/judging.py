@@ -107,6 +107,7 @@ def _evidence(policy: Policy, summary: Mapping[str, Any], limits: list[Limit]) -
         yield _width(evidence, summary)
     if evidence.null_clear:
         yield _null(summary, limits)
+    yield from _agreement(summary)
     yield _cells(policy, summary)
     if summary.get("guarantee"):
         yield _guarantee(summary["guarantee"])
@@ -145,6 +146,22 @@ def _null(summary: Mapping[str, Any], limits: list[Limit]) -> Check:
         reason = f"with shuffled membership the mean AUC is {mean:.3f} instead of 0.5"
     return _needs(
         "evidence.null_clear", "The null finds nothing", clear, estimate=mean, reason=reason
+    )
+
+
+def _agreement(summary: Mapping[str, Any]) -> Iterator[Check]:
+    """Whether the estimates agree with what was counted; nothing of a summary that cannot tell."""
+    found = summary["patients"].get("agreement")
+    if found is None:
+        return
+    yield _needs(
+        "evidence.agreement",
+        "The estimates agree with the AUCs as counted",
+        bool(found["agrees"]),
+        estimate=found["difference"],
+        limit=found["allowed"],
+        reason=f"the AUCs as counted have a mean of {found['raw_mean']:.3f}, the estimates one of "
+        f"{found['posterior_mean']:.3f}: the number of exposed patients cannot be relied on",
     )
 
 

@@ -129,6 +129,15 @@ def count_sentence(summary: Part) -> Headline:
             aside=f"({why_not(summary)})",
             tone="open",
         )
+    few = summary.part("patients").text("few_models")
+    if few:
+        lead = f"{count_interval(row.low, row.high)} of {counted(assessed(summary), 'patient')}"
+        return Headline(
+            lead=lead[0].upper() + lead[1:],
+            rest=f"are {EXPOSED} {row.name}",
+            aside=f"({few}); by chance alone: {expected(row.null)}",
+            tone="exposed" if row.clear else "open",
+        )
     lead = f"{whole(row.estimate)} of {counted(assessed(summary), 'patient')}"
     return Headline(
         lead=lead[0].upper() + lead[1:],
@@ -191,7 +200,24 @@ def beside(summary: Part) -> tuple[str, ...]:
     if row is None or row.estimate is None:
         return ()
     one = one_model_sentence(summary)
-    return (*label_sentences(summary)[:MOST_CLASSES], *([one] if one else []))
+    doubt = disagreement(summary)
+    return (
+        *([doubt] if doubt else []),
+        *label_sentences(summary)[:MOST_CLASSES],
+        *([one] if one else []),
+    )
+
+
+def disagreement(summary: Part) -> str:
+    """That the figures contradict each other, without a full stop; empty where they agree."""
+    found = summary.part("patients").part("agreement")
+    if not found or found.truth("agrees"):
+        return ""
+    return (
+        f"These figures do not agree: the AUCs as counted have a mean of "
+        f"{decimal(found.number('raw_mean'))}, and the estimates behind the number of exposed "
+        f"patients one of {decimal(found.number('posterior_mean'))}. The number cannot be relied on"
+    )
 
 
 def _worth(summary: Part, row: Exposed) -> str:

@@ -71,11 +71,11 @@ def _who(name: str, part: Part) -> str:
 
 def _more(name: str, part: Part) -> str:
     return (
-        f"Patients with {quoted(name)} = {quoted(part.text('group'))} are more exposed than the "
-        f"others: mean AUC {decimal(part.number('mean_auc'))} against "
-        f"{decimal(part.number('others_mean_auc'))}, {_share(part)} of these "
-        f"{counted(part.number('patients'), 'patient')} above 0.9 against "
-        f"{share(part.number('others_exposed_0.9'))}"
+        f"Patients with {quoted(name)} = {quoted(part.text('group'))} have a higher mean AUC than "
+        f"the others ({decimal(part.number('mean_auc'))} against "
+        f"{decimal(part.number('others_mean_auc'))}); {_share(part)} of these "
+        f"{counted(part.number('patients'), 'patient')} lie above 0.9, and "
+        f"{share(part.number('others_exposed_0.9'))} of all others"
     )
 
 

@@ -192,6 +192,13 @@ class Estimate:
             p = np.where(np.isnan(p), np.nan, np.maximum(p, (beyond + 1) / (reached.size + 1)))
         return p
 
+    def p_below(self, auc: float) -> NDArray[np.float64]:
+        """One-sided p-value of "the AUC is at least `auc`", shape (n,); NaN where not estimable."""
+        p = np.full(self.size, np.nan)
+        for rows, table in self._tables():
+            p[rows] = table.p_below(self.auc[rows], auc)
+        return p
+
     def log_likelihood(self) -> NDArray[np.float64]:
         """Log-likelihood of each true AUC of the grid, up to a constant per row.
 
@@ -253,10 +260,20 @@ class _Table:
 
     def p_above(self, auc: NDArray[np.float64], bar: float) -> NDArray[np.float64]:
         """Probability of a count at least as large where the true AUC is `bar`."""
-        at = np.array(bar)
-        first, second = _shape(at, self._law.variance(at, self._reach))
         edge = np.clip(self._counts - self._half, 0.0, 1.0)
-        logged = np.log(np.maximum(betaincc(first, second, edge), 1e-300))
+        return self._tail(auc, np.asarray(betaincc(*self._at(bar), edge), dtype=np.float64))
+
+    def p_below(self, auc: NDArray[np.float64], bar: float) -> NDArray[np.float64]:
+        """Probability of a count at most as large where the true AUC is `bar`."""
+        edge = np.clip(self._counts + self._half, 0.0, 1.0)
+        return self._tail(auc, np.asarray(betainc(*self._at(bar), edge), dtype=np.float64))
+
+    def _at(self, bar: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        at = np.array(bar)
+        return _shape(at, self._law.variance(at, self._reach))
+
+    def _tail(self, auc: NDArray[np.float64], tail: NDArray[np.float64]) -> NDArray[np.float64]:
+        logged = np.log(np.maximum(tail, 1e-300))
         return np.exp(np.interp(self._node(auc), np.arange(NODES), logged))
 
     def interval(
