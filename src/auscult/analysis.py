@@ -54,11 +54,13 @@ MOST_PERMUTATIONS = 50
 
 PATIENT_METHOD = (
     "Joint attack on all records of a patient at once; models in folds, each fold scored by "
-    "weights from the others; AUC inside folds. Headline: empirical-Bayes posterior (mean, 95% "
-    "interval, tail probabilities). Exposed: sum of tail probabilities; interval from the "
-    "patients' own uncertainty and from learning the prior again on resampled patients. "
-    "Confirmed: Benjamini-Hochberg at 5% over all patients, on unshrunk estimates. Null: the same "
-    "pipeline with each patient's membership permuted over the models."
+    "weights from the others; pairs of IN and OUT models are counted, whatever the distribution of "
+    "scores, and their noise is learned over all patients. Headline: empirical-Bayes posterior "
+    "(mean, 95% interval, tail probabilities). Exposed: sum of tail probabilities; interval from "
+    "the patients' own uncertainty, from learning the prior again on resampled patients and from "
+    "narrower priors that the counts do not refute. Confirmed: Benjamini-Hochberg at 5% over all "
+    "patients, on unshrunk counts, against models drawn again. Null: the same pipeline with each "
+    "patient's membership permuted over the models."
 )
 AGGREGATE_METHOD = (
     "Every model a target, judged by the models of the other folds; mean over targets; ties count "
