@@ -76,9 +76,7 @@ def own_variances(_: Layout) -> VarianceRule:
 def with_variances(name: str, layout: Layout, rule: VarianceRules) -> NDArray[np.floating]:
     """Scores of LiRA under another rule for variances, shape (records, models)."""
     begin = {"lira": lira_online, "lira_offline": lira_offline}[name]
-    attack = RecordAttack(
-        name=name, label=name, needs_in=True, begin=lambda whole: begin(whole, rule)
-    )
+    attack = RecordAttack(name=name, label=name, begin=lambda whole: begin(whole, rule))
     return attack.score(layout, SILENT).T
 
 
@@ -293,6 +291,14 @@ def test_lira_leaves_out_patients_with_hardly_any_in_model() -> None:
         assert np.isfinite(scores[2:]).all()
     nobody = lay_out(sim.signals, np.zeros_like(member), sim.patient)
     assert np.isnan(scored("lira", nobody)).all()
+
+
+def test_an_attack_is_supported_where_it_scores_somebody() -> None:
+    for models in (4, 6, 8):
+        layout = simulate(np.full(30, 0.8), models, np.random.default_rng(16)).layout()
+        for attack in RECORD_ATTACKS:
+            somebody = np.isfinite(attack.score(layout, SILENT)).any()
+            assert (attack.supports(models) is None) == somebody
 
 
 def test_one_patient_is_compared_with_nobody() -> None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from auscult.attacks.variances import learned, shrunk
-from auscult.layout import Layout, take_patients
+from auscult.layout import FEWEST_PER_CLASS, Layout, take_patients
 from auscult.parallel import in_order, let_go, scratch
 from auscult.progress import Progress
 
@@ -70,8 +70,6 @@ class RecordAttack:
         Key in the summary.
     label : str
         Name for people.
-    needs_in : bool
-        Whether the attacker trains models with the record inside.
     begin : callable
         From the whole layout to a function that scores a part of it, shape (records, models).
     finish : callable, optional
@@ -80,14 +78,16 @@ class RecordAttack:
 
     name: str
     label: str
-    needs_in: bool
     begin: Callable[[Layout], PartScorer]
     finish: Callable[[Scores, NDArray[np.bool_]], Scores] | None = None
 
     def supports(self, models: int) -> str | None:
         """Why this many models cannot carry the attack, or None."""
-        least = 8 if self.needs_in else 4
-        return None if models >= least else f"{self.label} needs at least {least} models"
+        least = 2 * FEWEST_PER_CLASS
+        if models >= least:
+            return None
+        half = f"{FEWEST_PER_CLASS} that a patient is IN and {FEWEST_PER_CLASS} that it is OUT of"
+        return f"{self.label} needs at least {least} models: {half}"
 
     def score(self, layout: Layout, progress: Progress) -> Scores:
         """Scores of every record under every target, shape (models, records).
@@ -280,21 +280,16 @@ def _rmia_finish(ratio: Scores, outside: NDArray[np.bool_]) -> Scores:
 
 
 RECORD_ATTACKS = (
-    RecordAttack(name="lira", label="LiRA (online)", needs_in=True, begin=lira_online),
-    RecordAttack(name="lira_offline", label="LiRA (offline)", needs_in=False, begin=lira_offline),
-    RecordAttack(
-        name="rmia", label="RMIA (online)", needs_in=True, begin=_rmia_online, finish=_rmia_finish
-    ),
+    RecordAttack(name="lira", label="LiRA (online)", begin=lira_online),
+    RecordAttack(name="lira_offline", label="LiRA (offline)", begin=lira_offline),
+    RecordAttack(name="rmia", label="RMIA (online)", begin=_rmia_online, finish=_rmia_finish),
     RecordAttack(
         name="rmia_offline",
         label="RMIA (offline)",
-        needs_in=False,
         begin=_rmia_offline,
         finish=_rmia_finish,
     ),
-    RecordAttack(
-        name="population", label="Population threshold", needs_in=False, begin=_population
-    ),
+    RecordAttack(name="population", label="Population threshold", begin=_population),
 )
 
 
