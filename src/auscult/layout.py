@@ -310,7 +310,7 @@ def take_patients(layout: Layout, patients: NDArray[np.int64]) -> tuple[Layout, 
         Rows of the whole layout that the part's records were.
     """
     count = layout.count[patients]
-    first = np.concatenate([[0], np.cumsum(count)[:-1]]).astype(np.int64)
+    first = np.cumsum(count) - count
     within = np.arange(int(count.sum())) - np.repeat(first, count)
     rows = np.repeat(layout.first[patients], count) + within
     part = Layout(
