@@ -38,7 +38,7 @@ CHANNELS = tuple(range(1, 41))
 FEW = (3, 5, 12)  # of forms that are not known to be at risk, unless --full
 # Whether a write beyond a buffer shows depends on the size: 8 with stride 2, 9 with stride 3.
 SIZES = {1: (24, 25), 2: (8, 9), 3: (6, 7)}
-ROUNDS = 5
+ROUNDS = 3
 MODELS = 2
 PATIENTS = 30
 
