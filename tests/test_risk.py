@@ -228,8 +228,8 @@ def test_what_a_sign_shares_with_the_error_is_taken_away() -> None:
     d = rng.normal(0.8, 0.4, 3000)
     estimate = counted_aucs(d, 32, rng)
     error = estimate.auc - ndtr(d)
-    truth = rng.normal(0, 0.05, 3000) + ndtr(d)
-    for own, wanted in ((error, 0.0), (error + truth, 0.6)):
+    truth = ndtr(d) + rng.normal(0, 0.05, 3000)
+    for own, wanted in ((error, 0.0), (error + 2 * truth, 0.6)):
         naive = sign_of(estimate, only(own))
         coupled = Covariates(values=own[:, None], coupling=estimate.noise[:, None])
         found = sign_of(estimate, coupled)
@@ -306,15 +306,17 @@ def test_signs_get_weight_where_hard_records_are_remembered() -> None:
     ],
 )
 def test_posterior_and_counts_hold_under_every_process(kind: str) -> None:
-    inside, found, true = [], np.zeros(3), np.zeros(3)
+    inside, found, true, variance = [], np.zeros(3), np.zeros(3), np.zeros(3)
     for seed in range(2):
         risk, auc = audited(kind, 64, seed)
         inside.append((risk.posterior.low <= auc) & (auc <= risk.posterior.high))
         found += [risk.posterior.above[t].mean for t in THRESHOLDS[:3]]
+        variance += [risk.posterior.above[t].variance for t in THRESHOLDS[:3]]
         true += [(auc > t).sum() for t in THRESHOLDS[:3]]
     # 800 patients: 0.77% of standard error at 95%, more where errors are shared.
     assert 0.91 <= np.mean(inside) <= 0.98
-    np.testing.assert_allclose(found / true, 1.0, atol=0.13)
+    # The coins of the patients, and half as much again for the learned prior.
+    assert (np.abs(found - true) <= 2.5 * 1.5 * np.sqrt(variance)).all()
 
 
 @pytest.mark.parametrize(
@@ -383,7 +385,8 @@ def test_few_patients_have_finite_answers(patients: int) -> None:
 @pytest.mark.parametrize(("value", "auc"), [("won", 1.0), ("lost", 0.0), ("constant", 0.5)])
 def test_all_counts_alike(value: str, auc: float) -> None:
     rng = np.random.default_rng(0)
-    member = balanced(80, 16, rng)
+    # A quarter are members, so that no model's median is one of them.
+    member = np.argsort(np.argsort(rng.random((16, 80)), axis=0), axis=0) < 4
     signals = {"won": 10.0 * member, "lost": -10.0 * member, "constant": 0.0 * member}[value]
     layout = lay_out(signals, member, np.arange(80))
     risk, _ = patient_risk(layout, THRESHOLDS)
@@ -391,8 +394,8 @@ def test_all_counts_alike(value: str, auc: float) -> None:
     np.testing.assert_array_equal(risk.auc_raw, auc)
     assert np.isfinite(risk.posterior.mean).all()
     if value == "won":
-        assert (risk.posterior.mean > 0.95).all()
-        assert found[0.9].estimate > 70
+        assert (risk.posterior.mean > 0.9).all()
+        assert found[0.9].estimate > 60
         assert found[0.6].confirmed == 80
     else:
         assert (risk.posterior.mean < 0.6).all()
