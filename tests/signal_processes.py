@@ -35,12 +35,12 @@ Process = Callable[[NDArray[np.bool_], np.random.Generator], tuple[Floats, Float
 
 def shifts(member: NDArray[np.bool_], rng: np.random.Generator) -> Floats:
     """By how many deviations members are moved: most patients little, some much."""
-    return rng.gamma(1.2, 0.8, member.shape[1])
+    return np.asarray(rng.gamma(1.2, 0.8, member.shape[1]))
 
 
 def normal(member: NDArray[np.bool_], rng: np.random.Generator) -> tuple[Floats, Floats]:
     shift = shifts(member, rng)
-    return rng.standard_normal(member.shape) + member * shift, ndtr(shift / np.sqrt(2))
+    return rng.standard_normal(member.shape) + member * shift, np.asarray(ndtr(shift / np.sqrt(2)))
 
 
 def in_of_deviation(deviation: float, gain: float) -> Process:
@@ -50,7 +50,7 @@ def in_of_deviation(deviation: float, gain: float) -> Process:
         shift = gain * shifts(member, rng)
         noise = rng.standard_normal(member.shape)
         signals = np.where(member, deviation * noise + shift, noise)
-        return signals, ndtr(shift / np.sqrt(1 + deviation**2))
+        return signals, np.asarray(ndtr(shift / np.sqrt(1 + deviation**2)))
 
     return draw
 
@@ -83,7 +83,7 @@ def memorised_or_not(member: NDArray[np.bool_], rng: np.random.Generator) -> tup
     """A member is memorised, far above everybody, with a probability of its own."""
     share = rng.beta(2, 3, member.shape[1])
     memorised = member & (rng.random(member.shape) < share)
-    return rng.standard_normal(member.shape) + 12 * memorised, 0.5 + 0.5 * share
+    return rng.standard_normal(member.shape) + 12 * memorised, np.asarray(0.5 + 0.5 * share)
 
 
 def right_or_wrong(member: NDArray[np.bool_], rng: np.random.Generator) -> tuple[Floats, Floats]:
@@ -91,7 +91,7 @@ def right_or_wrong(member: NDArray[np.bool_], rng: np.random.Generator) -> tuple
     outside = rng.uniform(0.05, 0.9, member.shape[1])
     inside = outside + (1 - outside) * rng.random(member.shape[1])
     right = rng.random(member.shape) < np.where(member, inside, outside)
-    return np.where(right, 1.0, -1.0), 0.5 + 0.5 * (inside - outside)
+    return np.where(right, 1.0, -1.0), np.asarray(0.5 + 0.5 * (inside - outside))
 
 
 def rounded(member: NDArray[np.bool_], rng: np.random.Generator) -> tuple[Floats, Floats]:
@@ -113,7 +113,7 @@ def shared_factor(member: NDArray[np.bool_], rng: np.random.Generator) -> tuple[
     sign = np.where(rng.random(member.shape[1]) < 0.5, -1.0, 1.0)
     moved = rng.random(member.shape[1]) < 0.6
     noise = np.where(moved, np.sqrt(0.4) * noise + np.sqrt(0.6) * sign * factor, noise)
-    return noise + member * shift, ndtr(shift / np.sqrt(2))
+    return noise + member * shift, np.asarray(ndtr(shift / np.sqrt(2)))
 
 
 def alike_right_or_wrong(

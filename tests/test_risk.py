@@ -122,7 +122,9 @@ def test_missing_rows_change_nothing_for_the_others() -> None:
     gone = np.arange(300) % 7 == 3
     holes = replace(
         estimate,
-        **{n: np.where(gone, np.nan, getattr(estimate, n)) for n in ("auc", "reach", "pairs")},
+        auc=np.where(gone, np.nan, estimate.auc),
+        reach=np.where(gone, np.nan, estimate.reach),
+        pairs=np.where(gone, np.nan, estimate.pairs),
     )
     shapes = {PLAIN: 0.4, MEASURED: 0.6}
     found = shrink(holes, covariates, THRESHOLDS, shapes=shapes)
