@@ -25,6 +25,7 @@ from auscult.layout import Centring, Layout, lay_out
 from auscult.results import Result
 from auscult.risk.calibration import calibration_error
 from auscult.risk.patients import patient_risk
+from auscult.risk.prior import PLAIN
 from auscult.signals import log_odds_of_truth
 from auscult.store import Outputs
 from tests.cohorts import visits, write_audit
@@ -309,9 +310,12 @@ def test_a_signed_attack_finds_signals_that_membership_lowers() -> None:
     turned = np.where(np.arange(400) % 2 == 0, 1.0, -1.0)
     layout = lay_out(case.signals * turned, case.member, case.patient)
     plain = np.nanmean(attack(layout, how()).risk.auc_raw)
-    signed = np.nanmean(attack(layout, how(signed=True)).risk.auc_raw)
+    found = attack(layout, how(signed=True)).risk
+    signed = np.nanmean(found.auc_raw)
     assert abs(plain - 0.5) < 0.03
     assert signed > 0.85
+    # Signs were weighed with counts of the scores, not of the ratios: they are not believed.
+    assert found.posterior.shapes == {PLAIN: 1.0}
 
 
 def test_more_reference_models_tell_more() -> None:
