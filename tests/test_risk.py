@@ -589,7 +589,7 @@ def test_plan_predicts_the_width_that_more_models_give() -> None:
 
 def test_plan_without_a_pilot_is_the_width_that_is_seen() -> None:
     rng = np.random.default_rng(13)
-    for models in (32, 128):
-        low, high = counted_aucs(np.full(2000, ndtri(0.9)), models, rng).interval()
-        plan = {r["models"]: r["interval_width"] for r in planning_without_pilot(0.9, models)}
+    for auc, models in ((0.9, 32), (0.9, 128), (0.7, 32), (0.5, 64)):
+        low, high = counted_aucs(np.full(2000, ndtri(auc)), models, rng).interval()
+        plan = {r["models"]: r["interval_width"] for r in planning_without_pilot(auc, models)}
         assert plan[models] == pytest.approx(float(np.median(high - low)), rel=0.1)
