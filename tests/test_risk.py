@@ -604,7 +604,3 @@ def test_counts_leave_two_and_a_half_percent_on_either_side(mean: float, varianc
     assert gamma.ppf(0.975) - 0.5 <= high <= gamma.ppf(0.975) + variance / mean + 0.5
     below, above = count_interval(10_000 - mean, variance, 10_000)
     assert (10_000 - above, 10_000 - below) == (low, high), "those who are not exposed are counted"
-
-
- def test_nothing_is_confirmed_under_the_null() -> None:
-     confirmed = []
