@@ -105,9 +105,12 @@ def table_inputs(
                     f"{name}: every record has its own value; exclude it if it is an identifier"
                 )
             continue
-        own[name] = own_column(column, missing, typed=own_type, declared=declared, values=None)
+        text = texts(column, missing)
+        own[name] = own_column(
+            column, missing, typed=own_type, declared=declared, values=None, text=text
+        )
         code, kept, pooled, total = _categorical(
-            texts(column, missing), patient_of_record, max_levels, min_level_patients
+            text, patient_of_record, max_levels, min_level_patients
         )
         if pooled:
             which = "all" if kept == (RARE,) else "the rarest" if pooled == 1 else ""

@@ -27,6 +27,7 @@ def own_column(
     typed: bool,
     declared: str | None,
     values: NDArray[np.float64] | None,
+    text: NDArray[np.object_] | None = None,
 ) -> pd.Series[Any]:
     """One column in its own type, missing values as missing.
 
@@ -42,6 +43,8 @@ def own_column(
         What the user said of it.
     values : float64 array, shape (records,), or None
         Its numbers, NaN where missing, if the reader reads it as numbers.
+    text : object array of str, shape (records,), optional
+        What `texts` makes of it, where that is known already.
 
     Returns
     -------
@@ -52,12 +55,14 @@ def own_column(
         if values is not None and not _is_text(column):
             absent = np.isnan(values)
         else:
-            absent = texts(column, missing) == None  # noqa: E711 - elementwise
+            text = texts(column, missing) if text is None else text
+            absent = text == None  # noqa: E711 - elementwise
         there = column.isna().to_numpy(dtype=bool)
         return column if not (absent & ~there).any() else column.mask(absent)
     if values is not None:
-        return pd.Series(_numbers(texts(column, missing), values))
-    code, found = pd.factorize(texts(column, missing))
+        whole = not np.isnan(values).any() and bool((values == np.round(values)).all())
+        return pd.Series(_exact(texts(column, missing), values) if whole else values)
+    code, found = pd.factorize(texts(column, missing) if text is None else text)
     absent = code < 0
     if absent.all():
         return pd.Series(np.full(len(column), np.nan))
@@ -68,19 +73,19 @@ def own_column(
         answers = true.astype(object)
         answers[absent] = np.nan
         return pd.Series(answers, dtype=object)
-    whole = column.to_numpy(dtype=object).copy()
-    whole[absent] = np.nan
-    return pd.Series(whole.tolist())
+    if column.dtype != object:
+        return column.mask(absent) if absent.any() else column
+    kept = column.to_numpy(dtype=object).copy()
+    kept[absent] = np.nan
+    return pd.Series(kept.tolist())
 
 
 def _is_text(column: pd.Series[Any]) -> bool:
     return column.dtype == object or isinstance(column.dtype, pd.StringDtype)
 
 
-def _numbers(text: NDArray[np.object_], values: NDArray[np.float64]) -> NDArray[Any]:
+def _exact(text: NDArray[np.object_], values: NDArray[np.float64]) -> NDArray[Any]:
     """Whole numbers to the last digit where all of them are written as such, floats otherwise."""
-    if np.isnan(values).any() or not (values == np.round(values)).all():
-        return values
     try:
         exact = pd.to_numeric(pd.Series(text, dtype=object)).to_numpy()
     except (ValueError, OverflowError):  # "<5", or more digits than integers have
