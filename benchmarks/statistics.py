@@ -1,6 +1,6 @@
 """Are the numbers right? Null, coverage, precision, power: simulated truth and real cohorts.
 
-    python -m benchmarks.statistics [null coverage groups counts tpr precision attacks]
+    python -m benchmarks.statistics [null coverage processes groups counts tpr precision attacks]
 
 `precision` and `attacks` audit real cohorts, found through AUSCULT_DATA, in the folder --work.
 """
@@ -31,6 +31,7 @@ from auscult.risk.patients import PatientRisk, patient_risk, permuted
 from auscult.risk.tpr import tpr_of_patients
 from benchmarks.real import layout_of
 from benchmarks.results import record, table
+from tests.signal_processes import PROCESSES, drawn, drawn_with_records
 from tests.simulation import balanced, simulate
 
 COMMAND = "python -m benchmarks.statistics"
@@ -47,6 +48,12 @@ COUNTS = {
     "1-100": (range(1, 101), 200, 0.2),
     "1-100, few": (range(1, 101), 60, 0.2),
 }
+EXPOSED = (0.6, 0.7, 0.8, 0.9, 0.95)
+PROCESS_MODELS = (32, 64, 128)
+PROCESS_PATIENTS = 400
+FEW = 60
+FEW_PATIENTS, RECORDS = f"normal, {FEW} patients", "normal, 1 to 50 records"
+FEWEST_ABOVE = 5  # truly above a threshold, on average: of fewer no coverage is told
 TPR_MODELS = (40, 64, 400)
 BANDS = (("1", 1, 1), ("2", 2, 2), ("3-5", 3, 5), ("6+", 6, 10**9))
 
@@ -118,7 +125,7 @@ def raw_coverage(models: int, auc: float, seed: int) -> tuple[float, float]:
     """Share of patients whose raw interval holds the truth, and the mean estimate."""
     rng = np.random.default_rng(seed)
     risk, _ = patient_risk(simulate(np.full(4000, auc), models, rng).layout(), ())
-    low, high = risk.effect.interval()
+    low, high = risk.estimate.interval()
     return float(np.mean((low <= auc) & (auc <= high))), float(risk.auc_raw.mean())
 
 
@@ -207,6 +214,91 @@ def coverage(cohorts: int = 400) -> None:
     )
     text += table(["models", "mean AUC", *(f"exposed {t}" for t in THRESHOLDS)], bias)
     record("coverage", "Intervals", f"{COMMAND} coverage", text)
+
+
+def process_cohort(kind: str, models: int, seed: int) -> dict[str, Any]:
+    """One cohort of a process: what its intervals hold and how many are said to be exposed."""
+    rng = np.random.default_rng([seed, models, *kind.encode()])
+    if kind == RECORDS:
+        case = drawn_with_records(PROCESS_PATIENTS, models, rng)
+    elif kind == FEW_PATIENTS:
+        case = drawn("normal", FEW, models, rng)
+    else:
+        case = drawn(kind, PROCESS_PATIENTS, models, rng)
+    risk, _ = patient_risk(case.layout(), EXPOSED)
+    found = exposed(risk, EXPOSED, rng)
+    auc, post = case.auc, risk.posterior
+    low, high = risk.estimate.interval()
+    true = np.array([(auc > e.threshold).sum() for e in found])
+    return {
+        "patients": auc.size,
+        "raw": float(np.mean((low <= auc) & (auc <= high))),
+        # An interval ends where the grid of AUCs ends.
+        "posterior": float(np.mean((post.low - 1e-9 <= auc) & (auc <= post.high + 1e-9))),
+        "rmse": float(np.sqrt(np.mean((post.mean - auc) ** 2))),
+        "true": true,
+        "estimate": np.array([e.estimate for e in found]),
+        "held": np.array([e.low <= n <= e.high for e, n in zip(found, true, strict=True)]),
+        "wrong": np.array([e.confirmed > n for e, n in zip(found, true, strict=True)]),
+    }
+
+
+def process_row(kind: str, models: int, found: list[dict[str, Any]]) -> list[str]:
+    """One line of the table of processes."""
+    true, estimate, held, wrong = (
+        np.mean([f[name] for f in found], axis=0) for name in ("true", "estimate", "held", "wrong")
+    )
+    patients = found[0]["patients"]
+    cells = []
+    for place in range(len(EXPOSED)):
+        covered = f"{100 * held[place]:.0f}%"
+        if true[place] >= FEWEST_ABOVE:
+            cells.append(f"{covered} ({estimate[place] / true[place]:.2f})")
+        else:
+            share = 100 * estimate[place] / patients
+            cells.append(f"{true[place]:.1f} truly: said {share:.1f}%")
+    return [
+        kind,
+        str(models),
+        f"{100 * np.mean([f['raw'] for f in found]):.1f}%",
+        f"{100 * np.mean([f['posterior'] for f in found]):.1f}%",
+        f"{np.mean([f['rmse'] for f in found]):.3f}",
+        *cells,
+        f"{100 * wrong.max():.1f}% ({EXPOSED[int(wrong.argmax())]})" if wrong.any() else "0%",
+    ]
+
+
+def processes(cohorts: int = 200) -> None:
+    """Signals of many kinds: coverage, estimate over truth, confirmed wrongly."""
+    kinds = [*PROCESSES, FEW_PATIENTS, RECORDS]
+    rows = []
+    for kind in kinds:
+        for models in PROCESS_MODELS:
+            cases = [(kind, models, seed) for seed in range(cohorts)]
+            rows.append(process_row(kind, models, spread_over_cores(process_cohort, cases)))
+    text = (
+        f"{cohorts} cohorts of {PROCESS_PATIENTS} patients each ({FEW} where there are few), one "
+        "record per patient unless said. Coverage of a patient's raw and posterior interval, RMSE "
+        "of the posterior mean; at each threshold the coverage of the interval of the number of "
+        "exposed patients and, in brackets, estimate over truth. Where fewer than "
+        f"{FEWEST_ABOVE} patients are truly above a threshold: how many, and the share of the "
+        "patients that is said to be. Last, in how many cohorts more were confirmed than are truly "
+        "above, at the threshold where this was most frequent. Processes are defined in "
+        "`tests/signal_processes.py`.\n\n"
+        + table(
+            [
+                "signals",
+                "models",
+                "raw",
+                "posterior",
+                "RMSE",
+                *(f"above {t}" for t in EXPOSED),
+                "confirmed wrongly",
+            ],
+            rows,
+        )
+    )
+    record("processes", "Signals of many kinds", f"{COMMAND} processes", text)
 
 
 def group_test(seed: int, disparity: float) -> tuple[bool, float]:
@@ -379,42 +471,40 @@ def rows_of_models(layout: Layout, models: NDArray[np.int64]) -> Layout:
 
 
 def precision(work: Path) -> None:
-    """How far are raw and shrunken estimates from 128 other models' verdict?"""
+    """How far are raw and shrunken estimates from the raw verdict of 128 other models?"""
     whole = layout_of("diabetes130", 256, work)
-    reference, _ = patient_risk(rows_of_models(whole, np.arange(128, 256)), (0.9,))
-    truth = reference.effect
-    # The reference's own error, by the delta method: AUC = Phi(d).
-    density = np.exp(-(truth.d**2) / 2) / np.sqrt(2 * np.pi)
-    noise = truth.variance * density**2
+    reference, _ = patient_risk(rows_of_models(whole, np.arange(128, 256)), EXPOSED)
+    truth, noise = reference.auc_raw, reference.estimate.noise
     rows = []
     for models in (32, 48, 64, 90, 128):
-        risk, _ = patient_risk(rows_of_models(whole, np.arange(models)), (0.9,))
-        both = np.isfinite(risk.effect.d) & np.isfinite(truth.d)
+        risk, _ = patient_risk(rows_of_models(whole, np.arange(models)), EXPOSED)
+        both = np.isfinite(risk.auc_raw) & np.isfinite(truth)
 
-        def distance(
-            estimate: NDArray[np.float64],
-            target: NDArray[np.float64],
-            both: NDArray[np.bool_] = both,
-        ) -> float:
-            square = np.mean((estimate - target)[both] ** 2) - np.mean(noise[both])
+        def distance(estimate: NDArray[np.float64], both: NDArray[np.bool_] = both) -> float:
+            square = float(np.mean((estimate - truth)[both] ** 2) - np.mean(noise[both]))
             return float(np.sqrt(max(square, 0.0)))
 
+        found = {e.threshold: e for e in exposed(risk, EXPOSED, np.random.default_rng(models))}
         rows.append(
             [
                 models,
-                distance(risk.auc_raw, reference.auc_raw),
-                distance(ndtr(risk.effect.middle), ndtr(truth.middle)),
-                distance(risk.posterior.mean, ndtr(truth.middle)),
-                distance(risk.posterior.mean, reference.auc_raw),
+                f"{distance(risk.auc_raw):.4f}",
+                f"{distance(risk.posterior.mean):.4f}",
+                f"{np.mean((risk.posterior.mean - truth)[both]):+.4f}",
+                *(f"{e.estimate:.0f} ({e.low:.0f} to {e.high:.0f})" for e in found.values()),
             ]
         )
+    whole_count = exposed(reference, EXPOSED, np.random.default_rng(0))
+    rows.append(
+        ["128 others", "", "", "", *(f"{e.estimate:.0f} (raw {e.raw})" for e in whole_count)]
+    )
     text = (
-        "RMSE of a patient's AUC on diabetes130 (6,000 patients) from the verdict of 128 other "
-        "models, whose own noise is subtracted. `raw` counts pairs of models, `binormal` is Phi of "
-        "the effect; the shrunken estimate is compared with the reference of either kind.\n\n"
+        "RMSE of a patient's AUC on diabetes130 (6,000 patients) from the counted AUC of 128 other "
+        "models, whose own noise is subtracted; mean of the shrunken AUCs less that of the counted "
+        "ones; exposed patients.\n\n"
         + table(
-            ["models", "raw", "binormal", "shrunken", "shrunken against raw reference"],
-            [[r[0], *(f"{x:.4f}" for x in r[1:])] for r in rows],
+            ["models", "raw", "shrunken", "mean difference", *(f"above {t}" for t in EXPOSED)],
+            rows,
         )
     )
     record("precision", "Precision of a patient's AUC", f"{COMMAND} precision", text)
@@ -512,21 +602,24 @@ def compared(layout: Layout) -> dict[str, NDArray[np.float64]]:
 
 def main() -> None:
     """Run the measurements that are asked for; all of them by default."""
-    parts: dict[str, Callable[[Path], None]] = {
-        "null": lambda _: null(),
-        "coverage": lambda _: coverage(),
-        "groups": lambda _: groups(),
-        "counts": lambda _: counts(),
-        "tpr": lambda _: tpr(),
-        "precision": precision,
-        "attacks": attacks,
+    parts: dict[str, Callable[[Path, dict[str, int]], None]] = {
+        "null": lambda _, n: null(**n),
+        "coverage": lambda _, n: coverage(**n),
+        "processes": lambda _, n: processes(**n),
+        "groups": lambda _, n: groups(**n),
+        "counts": lambda _, n: counts(**n),
+        "tpr": lambda *_: tpr(),
+        "precision": lambda work, _: precision(work),
+        "attacks": lambda work, _: attacks(work),
     }
     parser = argparse.ArgumentParser(description=__doc__, prog=COMMAND)
     parser.add_argument("parts", nargs="*", choices=[*parts, []], default=[])
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "auscult-work")
+    parser.add_argument("--cohorts", type=int, help="simulated cohorts of each case")
     given = parser.parse_args()
+    number = {} if given.cohorts is None else {"cohorts": given.cohorts}
     for name in given.parts or parts:
-        parts[name](given.work)
+        parts[name](given.work, number)
 
 
 if __name__ == "__main__":

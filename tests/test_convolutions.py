@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ torch = pytest.importorskip("torch")
 from torch.func import grad, vmap  # noqa: E402
 
 from auscult.recipes import convolutions  # noqa: E402
+from tests.cohorts import write_audit  # noqa: E402
 
 Call = tuple[tuple[int, ...], tuple[int, ...], bool]
 
@@ -139,3 +141,49 @@ def test_a_short_sweep_ends_well() -> None:
         timeout=300,
     )
     assert done.returncode == 0, done.stderr
+
+
+LOOP = """
+import sys
+from pathlib import Path
+
+def train(inputs, labels, seed):
+    imported = "torch" in sys.modules
+    import torch
+
+    last = torch.channels_last
+    module = torch.nn.Conv2d(3, 2, 1, stride=2).to(memory_format=last)
+    with torch.profiler.profile() as profile:
+        for _ in range(3):
+            x = torch.randn(4, 3, 8, 8).to(memory_format=last)
+            module(x).square().sum().backward()
+    names = [event.name for event in profile.events()]
+    ours = names.count("aten::convolution_backward"), names.count("aten::slice")
+    with Path({log!r}).open("a") as log:
+        log.write(f"{{imported}} {{ours[0]}} {{ours[1] > 0}}\\n")
+    return lambda new: [[0.5, 0.5]] * len(new)
+"""
+
+
+@pytest.mark.slow
+def test_a_loop_of_ones_own_is_watched_in_a_worker(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    (tmp_path / "loop_for_tests.py").write_text(LOOP.format(log=str(log)))
+    path = write_audit(tmp_path, models=8)
+    recipe = 'kind = "python"\ntrain = "loop_for_tests:train"\n'
+    text = re.sub(
+        r'kind = "sklearn".*?max_iter = 200 }\n', recipe, path.read_text(), flags=re.DOTALL
+    )
+    path.write_text(text)
+    command = ["run", path, "--out", tmp_path / "run", "--workers", 1]
+    done = subprocess.run(
+        [sys.executable, "-m", "auscult", *map(str, command)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    first, *others = log.read_text().splitlines()
+    assert first == "False 3 True", "pixels are picked, in a process that had not loaded torch"
+    assert len(others) == 7
+    assert {line.split(maxsplit=1)[1] for line in others} == {"3 True"}

@@ -24,6 +24,8 @@ from auscult.exposure.table import Inquiry, cells
 from auscult.layout import Centring, Layout, lay_out
 from auscult.results import Result
 from auscult.risk.calibration import calibration_error
+from auscult.risk.patients import patient_risk
+from auscult.risk.prior import PLAIN
 from auscult.signals import log_odds_of_truth
 from auscult.store import Outputs
 from tests.cohorts import visits, write_audit
@@ -33,9 +35,8 @@ from tests.test_audit import auscult
 SEED = 3
 
 
-def how(references: int | str = "all", **changed: bool) -> How:
-    settings = {"discrete": False, "signed": False} | changed
-    return How(references=references, seed=SEED, **settings)
+def how(references: int | str = "all", *, signed: bool = False) -> How:
+    return How(references=references, signed=signed, seed=SEED)
 
 
 # Access
@@ -281,7 +282,7 @@ def test_every_way_to_attack_has_a_null_of_one_half() -> None:
     rng = np.random.default_rng(7)
     count = rng.integers(1, 4, 700)
     layout = simulate(rng.uniform(0.5, 0.95, 700), 32, rng, records=count).layout()
-    for each in (how(), how(signed=True), how(1), how(4), how(signed=True, discrete=True)):
+    for each in (how(), how(signed=True), how(1), how(4), how(4, signed=True)):
         null = null_of(layout, each).auc_raw
         # Standard deviation of an AUC of 16 against 16 models under the null: 0.10.
         assert abs(np.nanmean(null) - 0.5) < 3.5 * 0.10 / np.sqrt(700), each
@@ -289,12 +290,17 @@ def test_every_way_to_attack_has_a_null_of_one_half() -> None:
 
 
 def test_the_joint_attack_of_a_cell_is_that_of_the_audit() -> None:
-    layout = simulated()
-    centring = Centring(layout)
-    scores = joint_scores(layout, centring)
-    found = attack(layout, how())
+    layout = simulate(
+        np.full(120, 0.8), 32, np.random.default_rng(4), records=np.arange(120) % 3 + 1
+    ).layout()
+    found, audited = attack(layout, how()).risk, patient_risk(layout, (0.9,))[0]
+    np.testing.assert_array_equal(found.auc_raw, audited.auc_raw)
+    np.testing.assert_allclose(found.posterior.mean, audited.posterior.mean, atol=1e-12)
+    # Patients with several records are compared inside the folds of their scores.
+    scores = joint_scores(layout, Centring(layout))
+    several = layout.count > 1
     np.testing.assert_array_equal(
-        found.risk.auc_raw, auc_in_folds(scores.values, scores.deal.weight)
+        found.auc_raw[several], auc_in_folds(scores.values, scores.deal.weight)[several]
     )
 
 
@@ -304,9 +310,12 @@ def test_a_signed_attack_finds_signals_that_membership_lowers() -> None:
     turned = np.where(np.arange(400) % 2 == 0, 1.0, -1.0)
     layout = lay_out(case.signals * turned, case.member, case.patient)
     plain = np.nanmean(attack(layout, how()).risk.auc_raw)
-    signed = np.nanmean(attack(layout, how(signed=True)).risk.auc_raw)
+    found = attack(layout, how(signed=True)).risk
+    signed = np.nanmean(found.auc_raw)
     assert abs(plain - 0.5) < 0.03
     assert signed > 0.85
+    # Signs were weighed with counts of the scores, not of the ratios: they are not believed.
+    assert found.posterior.shapes == {PLAIN: 1.0}
 
 
 def test_more_reference_models_tell_more() -> None:

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from auscult.risk.effect import Effect
 from numpy.typing import NDArray
 from scipy.stats import multivariate_normal, norm
 
@@ -29,7 +28,6 @@ from auscult.protection.assessment import (
     Subject,
     assess,
     assess_layout,
-    share_of_ties,
 )
 from auscult.protection.frontier import recommend
 from auscult.protection.paired import (
@@ -46,6 +44,7 @@ from auscult.protection.paired import (
 from auscult.protection.selection import Selection, Twins, find_twins, within_cap
 from auscult.protection.variants import Variant
 from auscult.recipes import SklearnRecipe, TorchRecipe
+from auscult.risk.estimate import KNOTS, Estimate, NoiseLaw
 from auscult.risk.patients import permuted
 from auscult.signals import log_odds_of_truth
 from auscult.store import Outputs
@@ -251,14 +250,22 @@ def test_covariance_of_two_coins_is_that_of_the_bivariate_normal() -> None:
 
 def test_posterior_correlation_is_that_of_the_inverse() -> None:
     rng = np.random.default_rng(0)
-    n = 4000
-    truth = rng.multivariate_normal([1, 0.5], [[0.5, 0.3], [0.3, 0.4]], n)
-    spread = np.array([[0.1, 0.04], [0.04, 0.15]])
-    seen = truth + rng.multivariate_normal([0, 0], spread, n)
-    effects = [Effect(d=seen[:, i], a=np.full(n, spread[i, i]), b=np.zeros(n)) for i in range(2)]
-    rho = spread[0, 1] / np.sqrt(spread[0, 0] * spread[1, 1])
-    found = posterior_correlation(effects[0], effects[1], np.ones(n, dtype=bool), rho)
-    joint = np.linalg.inv(np.linalg.inv([[0.5, 0.3], [0.3, 0.4]]) + np.linalg.inv(spread))
+    n, noise, rho = 4000, 0.1, 0.4
+    # Counts of few pairs' width, so that their noise on the scale of d is nearly the same for all.
+    middle = np.array([0.0, 0.0])
+    between = np.array([[0.1, 0.06], [0.06, 0.08]])
+    spread = noise * np.array([[1.0, rho], [rho, 1.0]])
+    seen = rng.multivariate_normal(middle, between, n) + rng.multivariate_normal([0, 0], spread, n)
+    law = NoiseLaw(factor=np.full(KNOTS.size, 2 / 3))
+    auc = norm.cdf(seen)
+    # The reach at which each count's variance is that of the noise, by the delta method.
+    reach = noise * norm.pdf(seen) ** 2 / (2 / 3 * auc * (1 - auc))
+    sides = [
+        Estimate(auc=auc[:, i], reach=reach[:, i], pairs=np.full(n, 1e6), law=law) for i in range(2)
+    ]
+    np.testing.assert_allclose(sides[0].variance, noise, rtol=1e-3)
+    found = posterior_correlation(sides[0], sides[1], np.ones(n, dtype=bool), rho)
+    joint = np.linalg.inv(np.linalg.inv(between) + np.linalg.inv(spread))
     expected = joint[0, 1] / np.sqrt(joint[0, 0] * joint[1, 1])
     np.testing.assert_allclose(found, expected, atol=0.08)
 
@@ -341,18 +348,15 @@ def test_intervals_of_the_change_hold_the_truth(factor: float) -> None:
     assert np.mean(widths) < 60
 
 
-def test_ranks_give_the_auc_of_right_and_wrong_labels() -> None:
+def test_right_and_wrong_labels_have_the_auc_that_is_counted() -> None:
     rng = np.random.default_rng(5)
     n, models = 400, 64
     member = balanced(n, models, rng)
     signals = np.where(rng.random((models, n)) < np.where(member, 0.95, 0.5), 1.0, -1.0)
-    layout = lay_out(signals, member, np.arange(n))
-    assert share_of_ties(layout) > 0.3
-    side = assess_layout(layout, 1, ranks=None)
-    assert side.ranks
-    # True AUC: 0.5 + (0.95 - 0.5) / 2; the normal model would take it for 0.81.
-    middle = norm.cdf(np.median(side.risk.effect.middle))
-    assert middle == pytest.approx(0.725, abs=0.015)
+    side = assess_layout(lay_out(signals, member, np.arange(n)), 1)
+    # True AUC: 0.5 + (0.95 - 0.5) / 2; a normal model would take it for 0.81.
+    assert side.risk.auc_raw.mean() == pytest.approx(0.725, abs=0.01)
+    assert side.risk.posterior.mean.mean() == pytest.approx(0.725, abs=0.015)
     assert float(side.risk.posterior.tails[0.9].sum()) < 4
 
 
@@ -608,7 +612,6 @@ def test_a_run_tells_of_every_protection(finished: Path) -> None:
     assert shallow["exposed_change"]["estimate"] < 0
     assert entries["temperature 2"]["mean_auc_change"]["estimate"] == pytest.approx(0, abs=1e-6)
     labels = entries["labels only"]
-    assert "ranks" in labels["method"]
     assert any("perturbed" in note for note in labels["notes"])
     for one in entries.values():
         figures = [one["exposed"]["0.9"], one["exposed_change"], one["utility_change"]]

@@ -35,6 +35,7 @@ from auscult.risk.patients import (
     views_of,
     worth,
 )
+from auscult.risk.prior import PLAIN
 from auscult.risk.shrinkage import shrink
 from auscult.risk.signs import NormalScores, Signs, Views, signs_of
 
@@ -193,7 +194,10 @@ def _risk(layout: Layout, scored: _Scored, evidence: Evidence | None) -> Patient
         counted = placements(values, scored.scores.deal.weight).counted
     estimate = Estimate.of(counted)
     covariates = covariates_of(layout, scored.signs)
-    shapes = worth(layout, scored.chosen, scored.views, estimate.law)
+    # Couplings and views are of the scores; what they say of the ratios' counts is not known.
+    shapes = {PLAIN: 1.0}
+    if evidence is None:
+        shapes = worth(layout, scored.chosen, scored.views, estimate.law)
     return PatientRisk(
         attack=scored.joint,
         centring=scored.centring,

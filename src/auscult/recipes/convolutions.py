@@ -8,9 +8,10 @@ or goes on with wrong numbers.
 A network's memory format is not ours alone to choose: a user's module may set it, an array with the
 channels last becomes a view that has it, and functional calls belong to no module. So the call
 itself is watched, at the operator through which all CPU convolutions go backward. A strided 1 x 1
-convolution is a convolution with stride 1 of every s-th pixel; its weight gradient is computed as
-that. This is exact, reads 1 / s^2 of the input, and is done in every memory format, on every
-processor, so that the numbers do not depend on whether somebody thought of a case.
+convolution is a convolution with stride 1 of every s-th pixel; wherever the weight gradient is
+wanted, all gradients are computed as that one's, and that of the input is spread. This is exact,
+reads 1 / s^2 of the input, and is done in every memory format, on every processor, so that the
+numbers do not depend on whether somebody thought of a case.
 
 Loads no torch: where none is imported yet, its import is awaited.
 """
@@ -103,15 +104,20 @@ def _register() -> None:
         strided = not transposed and max(axes, default=0) == 1 and max(stride) > 1
         if not (strided and wanted[1]):
             return plain(x, stride, padding, *wanted)  # type: ignore[no-any-return]
-        inputs = plain(x, stride, padding, True, False, False)[0] if wanted[0] else None
-        seen = x.detach()
-        if any(padding):
-            around = [side for pad in _each(padding, axes)[::-1] for side in (pad, pad)]
-            seen = torch.constant_pad_nd(seen, around)
-        steps = [slice(None, None, step) for step in _each(stride, axes)]
-        seen = seen[(slice(None), slice(None), *steps)]
+        whole = x.detach()
+        pads = _each(padding, axes)
+        if any(pads):
+            around = [side for pad in pads[::-1] for side in (pad, pad)]
+            whole = torch.constant_pad_nd(whole, around)
+        steps = (slice(None), slice(None), *(slice(None, None, s) for s in _each(stride, axes)))
         ones, zeros = [1] * len(axes), [0] * len(axes)
-        weights, bias = plain(seen, ones, zeros, False, True, wanted[2])[1:]
+        inputs, weights, bias = plain(whole[steps], ones, zeros, *wanted)
+        if wanted[0]:
+            spread = torch.zeros_like(whole)  # pixels between have no part in the output
+            spread[steps] = inputs
+            for axis, pad in enumerate(pads, start=2):
+                spread = spread.narrow(axis, pad, x.shape[axis])
+            inputs = spread
         return inputs, weights, bias
 
     _library = torch.library.Library("aten", "IMPL")  # type: ignore[no-untyped-call]

@@ -55,10 +55,12 @@ def label_reveals(summary: Part) -> str:
 
 def _who(name: str, part: Part) -> str:
     class_of = f"{quoted(name)} = {quoted(part.text('group'))}"
-    most = (part.number("exposed_0.9") or 0.0) >= MOST
+    exposed = part.number("exposed_0.9") or 0.0
     nearly_all = (part.number("share_of_exposed") or 0.0) >= NEARLY_ALL
-    if most:
+    if exposed >= NEARLY_ALL:
         lead = f"Who has {class_of} is {'who is exposed' if nearly_all else 'exposed'}"
+    elif exposed >= MOST:
+        lead = f"Most patients with {class_of} are exposed"
     else:
         lead = f"{'Who is exposed has' if nearly_all else 'Most of the exposed have'} {class_of}"
     return (

@@ -180,6 +180,8 @@ def sign_of(estimate: Estimate, covariates: Covariates) -> NDArray[np.float64]:
     weight = 1 / (estimate.noise + between + 1e-6)
     terms = _Terms(_decoupled(estimate, covariates), products=n >= 10 * FEWEST_FOR_SIGN)
     wide = terms.columns
+    if wide == 1:
+        return np.zeros(n)
     gram, moment = np.zeros((GROUPS, wide, wide)), np.zeros((GROUPS, wide))
     for rows in _pieces(n):
         x = terms.at(rows)

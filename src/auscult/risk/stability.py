@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.special import ndtr, ndtri
+from scipy.special import ndtr, ndtri, owens_t
 
 from auscult.intervals import NORMAL_95
 from auscult.layout import FEWEST_PER_CLASS, Centring, Layout, deal
@@ -23,7 +23,17 @@ from auscult.risk.patients import PatientRisk, patient_risk
 TOP_SHARE = 0.01
 HALVED_AUC = 0.9
 PLANNED_MODELS = (16, 32, 64, 128, 256, 512)
-NORMAL_LAW = NoiseLaw(factor=np.full(KNOTS.size, 2 / 3))
+
+
+def _law_of_normals() -> NoiseLaw:
+    """Noise of counts of two equal normals, from the chance that two pairs which share one win."""
+    auc = np.minimum(KNOTS, 1 - 1e-6)
+    d = ndtri(auc)
+    both = auc - 2 * owens_t(d, 1 / np.sqrt(3))
+    return NoiseLaw(factor=2 * (both - auc**2) / (auc * (1 - auc)))
+
+
+NORMAL_LAW = _law_of_normals()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
