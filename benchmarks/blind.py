@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from auscult.blind import BlindBaseline, blind_baseline
-from auscult.inputs import TableInputs
+from auscult.cohort.inputs import TableInputs
 from benchmarks.results import record, table
 
 SETTINGS = ((40, 0.0), (40, 0.5), (40, 1.0), (40, 3.0), (150, 0.0), (150, 0.5))

@@ -123,7 +123,7 @@ def _in_child(form: Form, channels: Sequence[int], write: int, guarded: bool, re
         if os.environ.get("SWEEP_LOUD") is None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # glibc's last words
         if guarded:
-            from auscult.recipes.convolutions import guard_convolutions
+            from auscult.recipes.torch.convolutions import guard_convolutions
 
             guard_convolutions()
         for number in channels:
@@ -253,8 +253,8 @@ def cost(*, full: bool) -> None:
     import torch
 
     from auscult.config import LoadedConfiguration, parse
-    from auscult.engine import assignments
-    from auscult.recipes import convolutions
+    from auscult.recipes.torch import convolutions
+    from auscult.training.dispatch import assignments
     from benchmarks.real import COHORTS, data_folder
 
     torch.set_num_threads(1)

@@ -34,11 +34,11 @@ def cost(work: Path) -> None:
     del work
     import torch
 
-    from auscult.engine import assignments
-    from auscult.recipes.torch_private import Privacy
-    from auscult.recipes.torch_private import train_stacked as train_private
-    from auscult.recipes.torch_recipe import TorchRecipe
-    from auscult.recipes.torch_training import Plan, steps_per_epoch, train_stacked
+    from auscult.recipes.torch.private import Privacy
+    from auscult.recipes.torch.private import train_stacked as train_private
+    from auscult.recipes.torch.recipe import TorchRecipe
+    from auscult.recipes.torch.training import Plan, steps_per_epoch, train_stacked
+    from auscult.training.dispatch import assignments
 
     torch.set_num_threads(1)
     audit = audit_of("diabetes130", AUDITED)

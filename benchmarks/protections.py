@@ -16,7 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
-from auscult.design import Membership
+from auscult.cohort.design import Membership
 from auscult.protection.assessment import Subject, assess
 from auscult.protection.paired import exposed_counts, mean_difference, shared_noise
 

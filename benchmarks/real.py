@@ -6,12 +6,12 @@ import os
 import tomllib
 from pathlib import Path
 
+from auscult.attacks.layout import Layout, lay_out
+from auscult.attacks.log_odds import signals_from_outputs
 from auscult.audit import Audit
+from auscult.base.files import toml_text
+from auscult.cli.display import progress_for
 from auscult.config import LoadedConfiguration, parse
-from auscult.display import progress_for
-from auscult.files import toml_text
-from auscult.layout import Layout, lay_out
-from auscult.signals import signals_from_outputs
 from auscult.store import RunStore
 
 COHORTS = {

@@ -21,9 +21,9 @@ COMMAND = "python -m benchmarks.speed"
 
 def simulated_evidence(records: int, models: int) -> Any:  # noqa: ANN401
     """Evidence of simulated patients with two records each."""
-    from auscult.analysis import Evidence
-    from auscult.design import Design
-    from auscult.parallel import let_go, scratch
+    from auscult.base.parallel import let_go, scratch
+    from auscult.cohort.design import Design
+    from auscult.results.analysis import Evidence
 
     patients = records // 2
     rng = np.random.default_rng(0)
@@ -51,10 +51,10 @@ def simulated_evidence(records: int, models: int) -> Any:  # noqa: ANN401
 
 def measure_analysis(records: int, models: int) -> None:
     """Analyse simulated signals in this process; prints times and peak memory as JSON."""
-    from auscult.analysis import analyse
+    from auscult.attacks.layout import lay_out
     from auscult.attacks.record import RECORD_ATTACKS
     from auscult.attacks.roc import roc_of_attack
-    from auscult.layout import lay_out
+    from auscult.results.analysis import analyse
     from auscult.risk.patients import patient_risk
 
     evidence = simulated_evidence(records, models)
@@ -112,9 +112,9 @@ def naive_slice() -> str:
     """LiRA and RMIA as loops on a slice, against the same slice here."""
     from scipy.stats import norm
 
+    from auscult.attacks.layout import lay_out
     from auscult.attacks.record import RECORD_ATTACKS
-    from auscult.layout import lay_out
-    from auscult.progress import SILENT
+    from auscult.base.progress import SILENT
 
     evidence = simulated_evidence(2000, 200)
     layout = lay_out(evidence.signals, evidence.membership.reveal(), evidence.patient_of_record)
@@ -139,11 +139,12 @@ def naive_slice() -> str:
 
 def measure_disk(records: int, models: int, work: Path) -> None:
     """Write simulated blocks to a run directory, then make its results; prints times and memory."""
-    from auscult.analysis import AnalysisSettings
-    from auscult.cohort import PatientIds, records_per_patient
-    from auscult.parallel import let_go
+    from auscult.base.parallel import let_go
+    from auscult.cohort import PatientIds
+    from auscult.cohort.cohort import records_per_patient
     from auscult.recipes.base import BlockOutputs
-    from auscult.results import Roster, write_results
+    from auscult.results.analysis import AnalysisSettings
+    from auscult.results.result import Roster, write_results
     from auscult.store import RunStore, plan_blocks
 
     evidence = simulated_evidence(records, models)

@@ -30,7 +30,7 @@ def main() -> None:
     audit = audit_of(name, models, hidden=[hidden, hidden], batch_size=batch)
     data = audit.cohort.training_data()
     member = audit._design().membership().reveal()[:, audit.cohort.patient_of_record]
-    from auscult.recipes.torch_data import EncodedTable
+    from auscult.recipes.torch.encoding import EncodedTable
 
     encoded = EncodedTable(data.inputs, torch.float32, torch.device("cpu"))  # type: ignore[arg-type]
     labels = torch.from_numpy(data.labels).float()
@@ -87,7 +87,7 @@ def main() -> None:
 def images() -> None:
     """Train networks on images one after another and print the time."""
     from auscult.recipes.networks.small import cnn
-    from auscult.recipes.torch_data import encode
+    from auscult.recipes.torch.encoding import encode
 
     name, models, epochs = sys.argv[2], *map(int, sys.argv[3:5])
     audit = audit_of(name, models)

@@ -34,7 +34,7 @@ def training_flops(models: int, hidden: int, batch: int) -> tuple[float, int]:
     audit = audit_of("diabetes130", models, hidden=[hidden, hidden], batch_size=batch)
     import torch
 
-    from auscult.recipes.torch_data import EncodedTable
+    from auscult.recipes.torch.encoding import EncodedTable
 
     inputs = audit.cohort.training_data().inputs
     columns = EncodedTable(inputs, torch.float32, torch.device("cpu")).shape[0]  # type: ignore[arg-type]
@@ -107,7 +107,7 @@ def sacro(work: Path) -> None:
         )
     import torch
 
-    from auscult.recipes.torch_data import EncodedTable
+    from auscult.recipes.torch.encoding import EncodedTable
 
     rows = []
     for models, hidden, batch in ((64, 128, 256),):
@@ -197,7 +197,7 @@ def peak(_: Path) -> None:
     """Share of the sgemm peak reached while training."""
     import torch
 
-    from auscult.engine import assignments
+    from auscult.training.dispatch import assignments
 
     most = sgemm_peak() / CORES
     torch.set_num_threads(1)
@@ -231,9 +231,9 @@ def peak(_: Path) -> None:
 
 def told(configuration: Path) -> None:
     """Print what `check` says of a configuration on two workers, as JSON."""
-    from auscult.ahead import warm_up_for
     from auscult.config import load
-    from auscult.cost import expected
+    from auscult.training.cost import expected
+    from auscult.training.warm import warm_up_for
 
     warm_up_for(configuration)
     audit = load(configuration).audit()

@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
 from auscult.attacks.joint import STRENGTHS, auc_in_folds, joint_scores
-from auscult.cohort import SMALLEST_CELL
-from auscult.disparity import disparities
-from auscult.layout import Centring, Layout, lay_out
+from auscult.attacks.layout import Centring, Layout, lay_out
+from auscult.cohort.cohort import SMALLEST_CELL
+from auscult.risk.disparity import disparities
 from auscult.risk.equal_counts import at_equal_counts
 from auscult.risk.exposed import exposed
 from auscult.risk.patients import PatientRisk, patient_risk, permuted

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import digamma
 
+from auscult.attacks.layout import Layout, take_patients
 from auscult.attacks.record import (
     PartScorer,
     RecordAttack,
@@ -33,8 +34,7 @@ from auscult.attacks.record import (
 )
 from auscult.attacks.roc import exact_auc
 from auscult.attacks.variances import NO_SPREAD, learned, shrunk
-from auscult.layout import Layout, take_patients
-from auscult.progress import SILENT
+from auscult.base.progress import SILENT
 from auscult.risk.patients import permuted
 from benchmarks.real import layout_of
 from benchmarks.results import record, table

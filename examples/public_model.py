@@ -23,13 +23,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from auscult.attacks.log_odds import log_odds_of_truth
+from auscult.base.files import write_bytes
 from auscult.blind import BlindBaseline, auc_inside_folds, blind_baseline
 from auscult.cohort import TrainingData
-from auscult.files import write_bytes
-from auscult.inputs import ArrayInputs
+from auscult.cohort.inputs import ArrayInputs
 from auscult.recipes import TorchRecipe
 from auscult.recipes.base import Assignment
-from auscult.signals import log_odds_of_truth
 
 PROJECTIONS = {"ap": 0, "AP": 0, "AP Supine": 0, "pa": 1, "PA": 1}
 RECIPE: dict[str, Any] = {"model": "cnn", "epochs": 40, "batch_size": 32, "learning_rate": 2e-3}

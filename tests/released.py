@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from sklearn.neural_network import MLPClassifier
 
 from auscult import Cohort, SklearnRecipe
-from auscult.inputs import TableInputs
+from auscult.cohort.inputs import TableInputs
 
 COLUMNS = ("x0", "x1", "x2", "x3", "x4", "x5", "x6", "x7")
 

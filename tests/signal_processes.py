@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, logit, ndtr, ndtri
 
-from auscult.layout import Layout, lay_out
+from auscult.attacks.layout import Layout, lay_out
 from tests.simulation import balanced
 
 Floats = NDArray[np.float64]

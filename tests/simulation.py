@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
-from auscult.layout import Layout, lay_out
+from auscult.attacks.layout import Layout, lay_out
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -12,6 +12,7 @@ from scipy import stats
 from scipy.special import expit, ndtri, polygamma
 
 from auscult.attacks.joint import auc_in_folds, joint_scores, tuned
+from auscult.attacks.layout import Centring, Layout, lay_out
 from auscult.attacks.record import (
     RECORD_ATTACKS,
     RecordAttack,
@@ -25,8 +26,7 @@ from auscult.attacks.record import (
 )
 from auscult.attacks.roc import aggregate_roc, exact_auc
 from auscult.attacks.variances import SURE, inverse_trigamma, learned, shrunk
-from auscult.layout import Centring, Layout, lay_out
-from auscult.progress import SILENT
+from auscult.base.progress import SILENT
 from tests.simulation import balanced, simulate
 
 ATTACKS = {attack.name: attack for attack in RECORD_ATTACKS}

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from auscult.base.errors import AnalysisError
 from auscult.blind import auc_inside_folds, baseline, blind_baseline
-from auscult.errors import AnalysisError
-from auscult.inputs import ArrayInputs, TableInputs
+from auscult.cohort.inputs import ArrayInputs, TableInputs
 from tests.cohorts import write_audit
 from tests.test_cli import run
 

@@ -11,10 +11,10 @@ import pandas as pd
 import pytest
 from pydicom.uid import JPEG2000Lossless, RLELossless
 
+from auscult.base.errors import CohortError, ConfigError
+from auscult.cohort.inputs import ArrayInputs, TableInputs
 from auscult.config import load
 from auscult.config.loading import parse
-from auscult.errors import CohortError, ConfigError
-from auscult.inputs import ArrayInputs, TableInputs
 from tests.files import MARK, write_dicom, write_meds, write_wfdb
 from tests.test_cli import run
 from tests.test_images import folder_of_pngs, write_nifti

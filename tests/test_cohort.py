@@ -11,7 +11,7 @@ import pytest
 
 from auscult import Audit, Cohort, PythonRecipe, TorchRecipe
 from auscult.cohort import PatientIds
-from auscult.inputs import ArrayInputs, TableInputs
+from auscult.cohort.inputs import ArrayInputs, TableInputs
 from auscult.recipes.base import Assignment
 
 

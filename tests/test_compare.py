@@ -116,8 +116,8 @@ def test_runs_are_compared_in_pairs_where_members_are_the_same(
 
 
 def test_comparing_is_the_same_as_protecting(runs: dict[str, Path], tmp_path: Path) -> None:
-    from auscult.comparing import compare
     from auscult.config import load
+    from auscult.results.comparing import compare
 
     text = "[[protect]]\nrecipe.arguments = { C = 0.0001 }"
     result = load(added(tmp_path, text)).audit().run(tmp_path / "run", workers=1)

@@ -16,7 +16,7 @@ torch = pytest.importorskip("torch")
 
 from torch.func import grad, vmap  # noqa: E402
 
-from auscult.recipes import convolutions  # noqa: E402
+from auscult.recipes.torch import convolutions  # noqa: E402
 from tests.cohorts import write_audit  # noqa: E402
 
 Call = tuple[tuple[int, ...], tuple[int, ...], bool]

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from auscult import cost
-from auscult.cost import Trial, expected, in_bytes, refuse_what_does_not_fit
-from auscult.errors import AuscultError, StoreError
+from auscult.base.errors import AuscultError, StoreError
+from auscult.training import cost
+from auscult.training.cost import Trial, expected, in_bytes, refuse_what_does_not_fit
 
 TRIAL = Trial(
     models=8,

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import stats
 from scipy.special import ndtr, ndtri
 
-from auscult.layout import Centring, lay_out
+from auscult.attacks.layout import Centring, lay_out
 from auscult.risk import counting
 from auscult.risk.counting import Counted, placements
 from auscult.risk.estimate import GRID, KNOTS, Estimate, NoiseLaw, kernel_ratio, learned_law

@@ -12,7 +12,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from auscult.cohort import SEVERAL, UNKNOWN, Cohort
+from auscult.base.errors import AuscultError, CohortError, ConfigError
+from auscult.cohort import Cohort
+from auscult.cohort.cohort import SEVERAL, UNKNOWN
+from auscult.cohort.inputs import ArrayInputs, TableInputs
 from auscult.config import load
 from auscult.config.dataset import DatasetPart
 from auscult.datasets import Source, dataset, datasets, read_cohort
@@ -20,8 +23,6 @@ from auscult.datasets.chest import FINDINGS
 from auscult.datasets.ecg import statements
 from auscult.datasets.folder import race
 from auscult.datasets.records import VARIABLES
-from auscult.errors import AuscultError, CohortError, ConfigError
-from auscult.inputs import ArrayInputs, TableInputs
 from auscult.readers.tables import read_table
 from tests import dataset_folders as folders
 from tests.dataset_folders import WRITERS

@@ -11,7 +11,7 @@ from scipy.optimize import linprog
 
 from auscult.disclosure import Published, Table, least_uncertainty, release_together, supported
 from auscult.disclosure.bounds import rounding_step
-from auscult.disparity import released_tables
+from auscult.risk.disparity import released_tables
 
 CELL = 10
 

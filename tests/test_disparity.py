@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from scipy.stats import norm, t
 
-from auscult.disparity import (
+from auscult.risk.disparity import (
     POOL,
     disparities,
     pool_small_cells,

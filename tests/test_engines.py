@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from auscult.crews import Engine
-from auscult.errors import ConfigError
+from auscult.base.errors import ConfigError
+from auscult.training.engines import Engine
 from tests.cohorts import write_audit
 
 pytestmark = pytest.mark.slow
@@ -329,7 +329,7 @@ def test_two_attempts_at_a_block_leave_one(tmp_path: Path) -> None:
 
     from auscult.recipes.base import BlockOutputs
     from auscult.store import RunStore, plan_blocks
-    from auscult.store_blocks import write_block_values
+    from auscult.store.blocks import write_block_values
 
     plan = plan_blocks(4, 2)
     with RunStore.create_or_resume(

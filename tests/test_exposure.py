@@ -14,19 +14,19 @@ from numpy.typing import NDArray
 from scipy.special import expit, log_softmax, logit
 
 from auscult import Audit, Cohort, Deployment, SklearnRecipe
-from auscult.access import NAMES, access_signals, parse_access
+from auscult.attacks.access import NAMES, access_signals, parse_access
 from auscult.attacks.joint import auc_in_folds, joint_scores
-from auscult.errors import AuscultError, ConfigError
-from auscult.exposure.attack import Evidence, How, attack, evidence_of, null_of
+from auscult.attacks.layout import Centring, Layout, lay_out
+from auscult.attacks.log_odds import log_odds_of_truth
+from auscult.base.errors import AuscultError, ConfigError
 from auscult.exposure.calibration import calibrate, terms_of
+from auscult.exposure.cell import Evidence, How, attack, evidence_of, null_of
 from auscult.exposure.meaning import meaning
 from auscult.exposure.table import Inquiry, cells
-from auscult.layout import Centring, Layout, lay_out
 from auscult.results import Result
-from auscult.risk.calibration import calibration_error
 from auscult.risk.patients import patient_risk
 from auscult.risk.prior import PLAIN
-from auscult.signals import log_odds_of_truth
+from auscult.risk.reliability import calibration_error
 from auscult.store import Outputs
 from tests.cohorts import visits, write_audit
 from tests.simulation import balanced, simulate

@@ -17,9 +17,9 @@ from typing import Any
 
 import pytest
 
+from auscult.base.errors import CohortError, ConfigError
 from auscult.datasets import Dataset, Download, RemoteFile, dataset, datasets, register
 from auscult.datasets.fetching import RECORD, fetch, terms
-from auscult.errors import CohortError, ConfigError
 from tests.test_cli import run
 
 

@@ -18,7 +18,7 @@ from auscult.config.policy import load_policy, parse_policy
 from auscult.policy import Policy, judge
 from auscult.policy.limits import Limit
 from auscult.report import officer_markdown, render
-from auscult.results import read_summary_file
+from auscult.results.result import read_summary_file
 from auscult.store import RunStore
 from tests import report_summaries as summaries
 from tests.released import table

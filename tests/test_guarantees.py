@@ -19,17 +19,18 @@ from scipy.stats import binom
 from torch import nn
 
 from auscult.attacks.joint import auc_in_folds
+from auscult.attacks.layout import Layout, lay_out
 from auscult.audit import Audit
+from auscult.base.errors import ConfigError
 from auscult.cohort import Cohort, TrainingData
+from auscult.cohort.inputs import TableInputs
 from auscult.config import parse
-from auscult.errors import ConfigError
-from auscult.inputs import TableInputs
-from auscult.layout import Layout, lay_out
-from auscult.protection import accounting, empirical
+from auscult.protection import empirical
 from auscult.protection.promise import exceeds_bound, promise
-from auscult.recipes import torch_private as private
+from auscult.recipes import accounting
 from auscult.recipes.base import Assignment
-from auscult.recipes.torch_recipe import TorchRecipe
+from auscult.recipes.torch import private as private
+from auscult.recipes.torch.recipe import TorchRecipe
 from auscult.report import write_report
 from auscult.risk.patients import patient_risk
 from tests.cohorts import visits

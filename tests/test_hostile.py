@@ -16,15 +16,15 @@ from numpy.typing import NDArray
 from auscult import Audit, AuscultError, Cohort, SklearnRecipe
 from auscult.config.loading import parse
 from auscult.config.policy import parse_policy
-from auscult.disparity import pool_small_cells
 from auscult.exposure import Deployment
 from auscult.protection.paired import Moments, counts_from
 from auscult.protection.variants import Variant
 from auscult.release import EndpointDoor, FileDoor, MemberList, Release
 from auscult.release.assess import _rates, _sides
-from auscult.release.description import Asked
+from auscult.release.declaration import Asked
 from auscult.release.members import Roll
-from auscult.release.view import View
+from auscult.release.shown import View
+from auscult.risk.disparity import pool_small_cells
 from tests.test_cli import run as command
 
 CELL = 10

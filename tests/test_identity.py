@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 
 from auscult import Audit, Cohort
-from auscult.errors import RecipeError, StoreError
+from auscult.base.errors import RecipeError, StoreError
 from auscult.recipes import PythonRecipe, SklearnRecipe, TorchRecipe
 from auscult.recipes.identity import identify
 from auscult.recipes.resolve import resolve

@@ -21,8 +21,8 @@ from PIL import Image
 from pydicom.uid import JPEG2000Lossless, RLELossless
 
 from auscult import Cohort
-from auscult.errors import CohortError
-from auscult.inputs import ArrayInputs
+from auscult.base.errors import CohortError
+from auscult.cohort.inputs import ArrayInputs
 from auscult.readers import decoding
 from auscult.readers.decoding import CRASHED, DAMAGED, OTHER_KIND, TOO_LARGE, NotDecodedError
 from auscult.readers.dicom import NO_PIXELS, NO_SYNTAX

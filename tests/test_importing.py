@@ -12,11 +12,11 @@ import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
-from auscult.errors import AuscultError, CohortError
-from auscult.importing import import_scores
-from auscult.score_meaning import Declared
-from auscult.scores import Scores, read_model_folders, read_npz
-from auscult.signals import log_odds_of_truth
+from auscult.attacks.log_odds import log_odds_of_truth
+from auscult.base.errors import AuscultError, CohortError
+from auscult.imported.declared import Declared
+from auscult.imported.importing import import_scores
+from auscult.imported.scores import Scores, read_model_folders, read_npz
 
 MODELS, PATIENTS = 12, 40
 
@@ -430,6 +430,6 @@ def test_a_pipe_and_a_bomb_are_refused(tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(CohortError, match="no regular file"):
         read_npz(tmp_path / "pipe.npz")
     path = save(tmp_path / "scores.npz", made_outputs())
-    monkeypatch.setattr("auscult.score_parts.available_memory", lambda: 1000)
+    monkeypatch.setattr("auscult.imported.parts.available_memory", lambda: 1000)
     with pytest.raises(CohortError, match="of memory are available"):
         read_npz(path)

@@ -12,8 +12,8 @@ import pytest
 from pyarrow import parquet
 
 from auscult import Cohort
-from auscult.errors import CohortError
-from auscult.inputs import TableInputs
+from auscult.base.errors import CohortError
+from auscult.cohort.inputs import TableInputs
 from auscult.readers.joining import Join, join_table
 from tests.files import MARK, write_meds
 

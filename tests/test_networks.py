@@ -13,20 +13,20 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from auscult.base.errors import ConfigError, RecipeError
+from auscult.base.randomness import Stage, generator
 from auscult.cohort import TrainingData
-from auscult.errors import ConfigError, RecipeError
-from auscult.inputs import ArrayInputs
-from auscult.randomness import Stage, generator
+from auscult.cohort.inputs import ArrayInputs
 from auscult.recipes import TorchRecipe
-from auscult.recipes.augmentation import AMOUNTS, USUAL, Augmentation, draw, parse, together
 from auscult.recipes.base import Assignment
 from auscult.recipes.networks import NAMES, kind_of, network
-from auscult.recipes.torch_augment import augmented, carried_out
-from auscult.recipes.torch_schedule import WeightAverage, learning_rate_at
-from auscult.recipes.weights import load_into, read_safetensors
+from auscult.recipes.torch.augmentation import AMOUNTS, USUAL, Augmentation, draw, parse, together
+from auscult.recipes.torch.schedule import WeightAverage, learning_rate_at
+from auscult.recipes.torch.transforms import augmented, carried_out
+from auscult.recipes.torch.weights import load_into, read_safetensors
 from auscult.report.account import limits_section
-from auscult.report.blocks import Items
-from auscult.report.reading import Part
+from auscult.report.elements import Items
+from auscult.report.summary import Part
 from auscult.store import RunStore
 from tests.test_cli import run
 from tests.test_recipes import assignments, images, table

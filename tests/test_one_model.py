@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from scipy.special import ndtr, ndtri
 
+from auscult.attacks.layout import Layout
 from auscult.attacks.roc import aggregate_roc
 from auscult.exposure.one_model import comparable_scores, one_model
-from auscult.layout import Layout
 from auscult.risk.patients import patient_risk, permuted
 from auscult.risk.stability import Halves, half_risks
 from tests.simulation import simulate

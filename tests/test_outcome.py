@@ -11,16 +11,16 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from auscult import Audit, AuscultError, Cohort, SklearnRecipe
-from auscult.analysis import AnalysisSettings
-from auscult.comparing import compare
 from auscult.config.policy import parse_policy
-from auscult.disparity import crossings
-from auscult.importing import import_scores
-from auscult.outcome import findings, label_of_patients, with_label
+from auscult.imported.importing import import_scores
+from auscult.imported.scores import read_npz
 from auscult.policy import judge
 from auscult.report import headline, officer_markdown, opening, render
 from auscult.results import Result
-from auscult.scores import read_npz
+from auscult.results.analysis import AnalysisSettings
+from auscult.results.comparing import compare
+from auscult.risk.disparity import crossings
+from auscult.risk.outcome import findings, label_of_patients, with_label
 from tests.simulation import balanced
 
 

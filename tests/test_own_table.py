@@ -17,8 +17,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from auscult import Cohort, PythonRecipe, SklearnRecipe
-from auscult.inputs import TableInputs
-from auscult.queries import parse_query
+from auscult.cohort.inputs import TableInputs
+from auscult.cohort.queries import parse_query
 from auscult.recipes.base import Assignment
 from auscult.release.nobody import of_nobody
 from auscult.release.payload import records_of

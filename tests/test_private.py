@@ -12,15 +12,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from auscult.base.errors import ConfigError, RecipeError
 from auscult.cohort import TrainingData
-from auscult.errors import ConfigError, RecipeError
-from auscult.inputs import ArrayInputs, TableInputs
+from auscult.cohort.inputs import ArrayInputs, TableInputs
 from auscult.recipes import TorchRecipe
-from auscult.recipes import torch_chain as chain
-from auscult.recipes import torch_clipping as clipping
-from auscult.recipes import torch_private as private
 from auscult.recipes.base import Assignment
-from auscult.recipes.torch_training import record_losses
+from auscult.recipes.torch import chain as chain
+from auscult.recipes.torch import clipping as clipping
+from auscult.recipes.torch import private as private
+from auscult.recipes.torch.training import record_losses
 
 RECORDS = 120
 
@@ -160,7 +160,7 @@ def test_clipped_sums_are_those_of_a_loop_over_units(
 def test_no_noise_and_no_clip_is_plain_training(
     stack: str, more: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from auscult.recipes import torch_training as plain
+    from auscult.recipes.torch import training as plain
 
     data, jobs = table(), assignments()
     how: dict[str, Any] = {
@@ -177,7 +177,7 @@ def test_no_noise_and_no_clip_is_plain_training(
     }
     monkeypatch.setattr(plain, "batches", lambda one, _: iter(rows[one.model]))
     monkeypatch.setattr(private.Privacy, "batches", lambda _, one, __: iter(rows[one.model]))
-    from auscult.recipes.torch_data import EncodedTable
+    from auscult.recipes.torch.encoding import EncodedTable
 
     fit = EncodedTable.fit
     monkeypatch.setattr(

@@ -15,14 +15,15 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import multivariate_normal, norm
 
-from auscult.access import Access, access_signals, served
+from auscult.attacks.access import Access, access_signals, served
+from auscult.attacks.layout import lay_out
+from auscult.attacks.log_odds import log_odds_of_truth
 from auscult.audit import Audit
+from auscult.base.errors import AnalysisError, AuscultError, ConfigError
 from auscult.cohort import Cohort
+from auscult.cohort.design import Membership
 from auscult.config.loading import load
-from auscult.design import Membership
-from auscult.errors import AnalysisError, AuscultError, ConfigError
 from auscult.exposure import Deployment
-from auscult.layout import lay_out
 from auscult.protection.accusations import accusations
 from auscult.protection.assessment import (
     Subject,
@@ -46,7 +47,6 @@ from auscult.protection.variants import Variant
 from auscult.recipes import SklearnRecipe, TorchRecipe
 from auscult.risk.estimate import KNOTS, Estimate, NoiseLaw
 from auscult.risk.patients import permuted
-from auscult.signals import log_odds_of_truth
 from auscult.store import Outputs
 from tests.cohorts import visits
 from tests.simulation import balanced
@@ -524,7 +524,7 @@ def test_only_sure_gains_at_sure_prices_are_recommended() -> None:
 @pytest.mark.parametrize("kind", ["sigmoid", "softmax", "multilabel"])
 def test_smoothed_labels_are_mixtures_of_the_truth_and_an_even_guess(kind: str) -> None:
     torch = pytest.importorskip("torch")
-    from auscult.recipes.torch_training import loss_of
+    from auscult.recipes.torch.training import loss_of
 
     rng = np.random.default_rng(0)
     columns = 1 if kind == "sigmoid" else 3

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from auscult.base.errors import ConfigError
 from auscult.cohort import TrainingData
-from auscult.design import Membership, withheld_records
-from auscult.errors import ConfigError
-from auscult.inputs import ArrayInputs, TableInputs
-from auscult.queries import KINDS, parse_queries, parse_query, places
+from auscult.cohort.design import Membership, withheld_records
+from auscult.cohort.inputs import ArrayInputs, TableInputs
+from auscult.cohort.queries import KINDS, parse_queries, parse_query, places
 from auscult.recipes import PythonRecipe, SklearnRecipe, TorchRecipe
 from auscult.recipes.base import Recipe
 from tests.test_recipes import assignments, images, table
@@ -208,7 +208,7 @@ def test_torch_scales_views_as_the_members_were_scaled() -> None:
     assert isinstance(inputs, TableInputs)
     import torch
 
-    from auscult.recipes.torch_data import encode
+    from auscult.recipes.torch.encoding import encode
 
     cpu = torch.device("cpu")
     encoded = encode(inputs, torch.float64, cpu, None)

@@ -16,9 +16,9 @@ import pyarrow as pa
 import pytest
 
 from auscult import Cohort
-from auscult.cohort import SEVERAL, UNKNOWN, group_of_patients
-from auscult.errors import CohortError
-from auscult.inputs import ArrayInputs, TableInputs
+from auscult.base.errors import CohortError
+from auscult.cohort.cohort import SEVERAL, UNKNOWN, group_of_patients
+from auscult.cohort.inputs import ArrayInputs, TableInputs
 from auscult.readers import Reading, cohorts
 from auscult.readers.tables import numbers, texts
 

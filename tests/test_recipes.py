@@ -18,13 +18,13 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 from torch import nn
 
+from auscult.base.errors import AuscultError, ConfigError, RecipeError
 from auscult.cohort import Task, TrainingData
-from auscult.errors import AuscultError, ConfigError, RecipeError
-from auscult.inputs import ArrayInputs, TableInputs
+from auscult.cohort.inputs import ArrayInputs, TableInputs
 from auscult.recipes import PythonRecipe, SklearnRecipe, TorchRecipe
 from auscult.recipes.base import Assignment, Recipe
 from auscult.recipes.outputs import from_logits, from_probabilities
-from auscult.recipes.torch_chain import Rectified, chain_of, chain_outputs
+from auscult.recipes.torch.chain import Rectified, chain_of, chain_outputs
 
 Inputs = pd.DataFrame | NDArray[np.uint8]
 Predict = Callable[[Inputs], NDArray[np.float64]]

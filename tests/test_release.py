@@ -16,9 +16,9 @@ from scipy.special import expit, ndtri
 
 from auscult import Audit, AuscultError, Cohort
 from auscult.attacks.roc import exact_auc
+from auscult.base.progress import SILENT
 from auscult.config.policy import parse_policy
 from auscult.policy import judge
-from auscult.progress import SILENT
 from auscult.release import (
     Door,
     EndpointDoor,
@@ -30,10 +30,10 @@ from auscult.release import (
     Release,
 )
 from auscult.release.assess import _blind, _delong, clopper_pearson
-from auscult.release.attack import AsTheyCome, _played, ratios
-from auscult.release.calibration import fit_calibrator, held_out_log_odds, reliability
+from auscult.release.calibrator import fit_calibrator, held_out_log_odds, reliability
 from auscult.release.members import Roll
-from auscult.release.view import View, shown
+from auscult.release.ratios import AsTheyCome, _played, ratios
+from auscult.release.shown import View, shown
 from auscult.results import Result
 from tests.released import Network, cohort, frame_of, predicting, recipe, serving, table
 from tests.simulation import simulate

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from auscult.base.errors import AuscultError
 from auscult.cohort import Cohort, TrainingData
-from auscult.errors import AuscultError
 from auscult.release import FileDoor, FunctionDoor, OnnxDoor
 from auscult.release.doors import ReleaseError
 from auscult.release.graph import _of_zipmap
 from auscult.release.nobody import of_nobody
-from auscult.release.view import View, shown
+from auscult.release.shown import View, shown
 from tests.test_tables import N, cohort, visits
 
 onnx = pytest.importorskip("onnx")

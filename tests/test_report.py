@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from auscult.errors import StoreError
+from auscult.base.errors import StoreError
 from auscult.report import (
     answer,
     groups_csv,

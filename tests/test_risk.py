@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import stats
 from scipy.special import ndtr, ndtri
 
-from auscult.layout import Layout, lay_out
+from auscult.attacks.layout import Layout, lay_out
 from auscult.risk.counting import placements
 from auscult.risk.estimate import GRID, Estimate
 from auscult.risk.exposed import (

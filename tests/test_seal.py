@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from auscult.errors import AuscultError, StoreError
-from auscult.importing import import_scores
-from auscult.results import read_summary_file
-from auscult.scores import read_npz
+from auscult.base.errors import AuscultError, StoreError
+from auscult.imported.importing import import_scores
+from auscult.imported.scores import read_npz
+from auscult.results.result import read_summary_file
 from auscult.store import RunStore, plan_blocks
-from auscult.store_seal import require_sealed
+from auscult.store.seal import require_sealed
 
 PATIENTS, MODELS = 60, 16
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from auscult.errors import AnalysisError
-from auscult.signals import log1mexp, log_odds_of_truth
+from auscult.attacks.log_odds import log1mexp, log_odds_of_truth
+from auscult.base.errors import AnalysisError
 
 
 def test_softmax_equals_the_log_odds_of_the_probability() -> None:

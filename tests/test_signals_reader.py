@@ -12,8 +12,8 @@ import pytest
 from numpy.typing import NDArray
 
 from auscult import Cohort
-from auscult.errors import CohortError
-from auscult.inputs import ArrayInputs
+from auscult.base.errors import CohortError
+from auscult.cohort.inputs import ArrayInputs
 from auscult.readers import decoding, signals
 from auscult.readers.decoding import DAMAGED, OTHER_KIND, TOO_LARGE, NotDecodedError
 from auscult.readers.signals import (

@@ -12,12 +12,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from auscult.base.errors import CohortError
+from auscult.cli.starting import starting_configuration
 from auscult.cohort import Cohort
+from auscult.cohort.inputs import ArrayInputs, TableInputs
 from auscult.config.cohort import CohortPart
-from auscult.errors import CohortError
-from auscult.inputs import ArrayInputs, TableInputs
 from auscult.readers.tables import read_table, told
-from auscult.starting import starting_configuration
 
 N = 60
 

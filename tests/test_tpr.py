@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from auscult.layout import Centring, Layout, lay_out
+from auscult.attacks.layout import Centring, Layout, lay_out
 from auscult.risk.tpr import passing, share_passing, tpr_of_patients
 from tests.simulation import balanced, simulate
 

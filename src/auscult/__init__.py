@@ -8,17 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from auscult.lazily import lazily
-from auscult.version import __version__ as __version__
+from auscult.base.lazily import lazily
+from auscult.base.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from auscult.access import Access
+    from auscult.attacks.access import Access
     from auscult.audit import Audit
-    from auscult.blind import blind_baseline
-    from auscult.cohort import Cohort
-    from auscult.comparing import compare
-    from auscult.crews import Engine
-    from auscult.errors import (
+    from auscult.base.errors import (
         AnalysisError,
         AuscultError,
         CohortError,
@@ -26,8 +22,11 @@ if TYPE_CHECKING:
         RecipeError,
         StoreError,
     )
+    from auscult.blind import blind_baseline
+    from auscult.cohort import Cohort
     from auscult.exposure import Deployment
-    from auscult.importing import import_scores
+    from auscult.imported.importing import import_scores
+    from auscult.imported.scores import read_model_folders, read_npz
     from auscult.policy import Policy, judge, judge_run
     from auscult.protection.variants import Variant
     from auscult.recipes import PythonRecipe, Recipe, SklearnRecipe, TorchRecipe
@@ -41,19 +40,20 @@ if TYPE_CHECKING:
         Release,
     )
     from auscult.results import Result
-    from auscult.scores import read_model_folders, read_npz
+    from auscult.results.comparing import compare
+    from auscult.training.engines import Engine
 
 _PLACES = {
-    "Access": "auscult.access",
-    "AnalysisError": "auscult.errors",
+    "Access": "auscult.attacks.access",
+    "AnalysisError": "auscult.base.errors",
     "Audit": "auscult.audit",
-    "AuscultError": "auscult.errors",
+    "AuscultError": "auscult.base.errors",
     "Cohort": "auscult.cohort",
-    "CohortError": "auscult.errors",
-    "ConfigError": "auscult.errors",
+    "CohortError": "auscult.base.errors",
+    "ConfigError": "auscult.base.errors",
     "Deployment": "auscult.exposure",
     "EndpointDoor": "auscult.release",
-    "Engine": "auscult.crews",
+    "Engine": "auscult.training.engines",
     "FileDoor": "auscult.release",
     "FunctionDoor": "auscult.release",
     "MemberColumn": "auscult.release",
@@ -62,20 +62,20 @@ _PLACES = {
     "Policy": "auscult.policy",
     "PythonRecipe": "auscult.recipes",
     "Recipe": "auscult.recipes",
-    "RecipeError": "auscult.errors",
+    "RecipeError": "auscult.base.errors",
     "Release": "auscult.release",
     "Result": "auscult.results",
     "SklearnRecipe": "auscult.recipes",
-    "StoreError": "auscult.errors",
+    "StoreError": "auscult.base.errors",
     "TorchRecipe": "auscult.recipes",
     "Variant": "auscult.protection.variants",
     "blind_baseline": "auscult.blind",
-    "compare": "auscult.comparing",
-    "import_scores": "auscult.importing",
+    "compare": "auscult.results.comparing",
+    "import_scores": "auscult.imported.importing",
     "judge": "auscult.policy",
     "judge_run": "auscult.policy",
-    "read_model_folders": "auscult.scores",
-    "read_npz": "auscult.scores",
+    "read_model_folders": "auscult.imported.scores",
+    "read_npz": "auscult.imported.scores",
 }
 
 __all__ = [

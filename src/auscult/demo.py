@@ -7,8 +7,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from auscult.audit import Audit
+from auscult.base.randomness import Stage, generator
 from auscult.cohort import Cohort
-from auscult.randomness import Stage, generator
 from auscult.recipes import SklearnRecipe
 from auscult.results import Planted
 

@@ -23,8 +23,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from auscult.layout import BYTES_AT_ONCE, Centring, Deal, Layout, take_patients
-from auscult.parallel import in_order
+from auscult.attacks.layout import BYTES_AT_ONCE, Centring, Deal, Layout, take_patients
+from auscult.base.parallel import in_order
 
 DIAGONAL_SHRINKAGE = 0.3
 STRENGTHS = (0.0, 3.0, 10.0, 30.0, 100.0, 1000.0, np.inf)

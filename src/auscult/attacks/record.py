@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
+from auscult.attacks.layout import FEWEST_PER_CLASS, Layout, take_patients
 from auscult.attacks.variances import learned, shrunk
-from auscult.layout import FEWEST_PER_CLASS, Layout, take_patients
-from auscult.parallel import in_order, let_go, scratch
-from auscult.progress import Progress
+from auscult.base.parallel import in_order, let_go, scratch
+from auscult.base.progress import Progress
 
 GAMMA = 2.0
 PATIENT_GROUPS = 5
@@ -356,7 +356,7 @@ def _sampled(layout: Layout, most: int = 20_000) -> Layout:
 def _gathered(
     part: Layout, transform: Callable[[NDArray[np.float64]], NDArray[np.float64]] | None = None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
-    """Values, weights and model numbers; see :class:`auscult.layout.Deal`."""
+    """Values, weights and model numbers; see :class:`auscult.attacks.layout.Deal`."""
     dealt = part.deal()
     model = dealt.model[part.patient]
     x = part.signals.astype(np.float64)

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from auscult.attacks.layout import Layout
 from auscult.attacks.record import RecordAttack
-from auscult.layout import Layout
-from auscult.parallel import in_order, let_go
-from auscult.progress import SILENT, Progress
+from auscult.base.parallel import in_order, let_go
+from auscult.base.progress import SILENT, Progress
 
 FPR_GRID = tuple(float(f"{x:.4g}") for x in np.logspace(-5, 0, 61))
 REPORTED_FPR = (0.0001, 0.001, 0.01, 0.1)

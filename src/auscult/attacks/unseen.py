@@ -19,7 +19,7 @@ from auscult.attacks.joint import (
     _weights,
     _within,
 )
-from auscult.layout import Layout
+from auscult.attacks.layout import Layout
 
 
 def unseen_scores(

@@ -17,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from auscult.attacks.roc import exact_auc
+from auscult.base.errors import AnalysisError
+from auscult.base.progress import SILENT, Progress
+from auscult.base.randomness import Stage, generator
 from auscult.blind.features import embedded, features, one_hot, refuse_shared, resembling
-from auscult.errors import AnalysisError
-from auscult.inputs import Inputs
-from auscult.progress import SILENT, Progress
-from auscult.randomness import Stage, generator
+from auscult.cohort.inputs import Inputs
 
 FOLDS = 5
 FEWEST_PATIENTS = 10

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from auscult.errors import AnalysisError
-from auscult.inputs import ArrayInputs, Inputs, TableInputs
-from auscult.randomness import Stage, generator
+from auscult.base.errors import AnalysisError
+from auscult.base.randomness import Stage, generator
+from auscult.cohort.inputs import ArrayInputs, Inputs, TableInputs
 
 SIDE = 16  # pixels or samples per axis that the classifier sees
 COMPONENTS = 64

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from auscult.base.errors import ConfigError
 from auscult.cli.common import Out, Workers, app, finish, pairs, refuse_target
-from auscult.errors import ConfigError
 
 
 @app.command()
@@ -20,15 +20,15 @@ def demo(
     workers: Workers = None,
 ) -> None:
     """Audit a simulated clinic whose truth is known: the whole way, in about a minute."""
-    from auscult.ahead import warm_up
+    from auscult.training.warm import warm_up
 
     if cohort not in ("simulated", "wisconsin"):
         raise ConfigError(
             f'there is no cohort "{cohort}"', where="--cohort", expected="simulated or wisconsin"
         )
     warm_up("sklearn")
+    from auscult.cli.display import progress_for
     from auscult.demo import simulated_audit, wisconsin_audit
-    from auscult.display import progress_for
 
     planted = None
     if cohort == "simulated":
@@ -49,7 +49,7 @@ def init(
     ] = None,
 ) -> None:
     """Write a commented configuration to standard output."""
-    from auscult.starting import starting_configuration
+    from auscult.cli.starting import starting_configuration
 
     typer.echo(starting_configuration(table, patient, label, group or [], images), nl=False)
 
@@ -66,18 +66,18 @@ def check(
     ] = None,
 ) -> None:
     """Validate everything, show the cohort, train one model, estimate time, disk and precision."""
-    from auscult.ahead import warm_up_for
+    from auscult.training.warm import warm_up_for
 
     warm_up_for(configuration)
-    from auscult.config import load
-    from auscult.display import progress_for
-    from auscult.results import read_summary_file
-    from auscult.starting import (
+    from auscult.cli.display import progress_for
+    from auscult.cli.starting import (
         describe_cohort,
         describe_planning,
         describe_trial,
         describe_variants,
     )
+    from auscult.config import load
+    from auscult.results.result import read_summary_file
 
     loaded = load(configuration)
     found = None if pilot is None else read_summary_file(pilot)
@@ -116,13 +116,13 @@ def run(
     ] = False,
 ) -> None:
     """Train, analyse, report. Resumes where it was stopped."""
-    from auscult.ahead import warm_up_for
+    from auscult.training.warm import warm_up_for
 
     if engine == "local":
         warm_up_for(configuration)
+    from auscult.cli.display import progress_for
     from auscult.config import load
-    from auscult.crews import Engine
-    from auscult.display import progress_for
+    from auscult.training.engines import Engine
 
     crew = Engine(
         kind=engine, workers=workers, scheduler=scheduler, options=pairs(slurm or [], "--slurm")
@@ -169,9 +169,9 @@ def report(
 ) -> None:
     """Write the report of a finished run again."""
     from auscult.report import opening, write_report
-    from auscult.results import REPORT, read_summary_file
+    from auscult.results.result import REPORT, read_summary_file
     from auscult.store import RunStore
-    from auscult.store_seal import require_sealed
+    from auscult.store.seal import require_sealed
 
     summary = read_summary_file(run)
     refuse_target(out if out != run / REPORT else None, "--out", run=run)

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from auscult.base.errors import ConfigError
 from auscult.cli.common import app, refuse_target
-from auscult.errors import ConfigError
 
 
 @app.command()
@@ -26,10 +26,10 @@ def blind(
     """Tell members of a model from the other patients without asking it: is an attack evidence?"""
     import numpy as np
 
+    from auscult.base.files import write_json
     from auscult.blind import blind_baseline
+    from auscult.cli.display import progress_for
     from auscult.config import load
-    from auscult.display import progress_for
-    from auscult.files import write_json
     from auscult.readers.tables import read_table, require_columns, texts
 
     refuse_target(out, "--out", read=[members, configuration])

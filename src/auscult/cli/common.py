@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from auscult.errors import ConfigError
+from auscult.base.errors import ConfigError
 
 app = typer.Typer(
     name="auscult",
@@ -80,7 +80,7 @@ def refuse_target(
 
 def finish(result: Any) -> None:  # noqa: ANN401
     """Say what the report opens with and where it is."""
-    from auscult.results import REPORT
+    from auscult.results.result import REPORT
 
     for said in result.opening:
         typer.echo(f"{said}.")

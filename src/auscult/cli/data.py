@@ -9,8 +9,8 @@ from typing import Annotated
 
 import typer
 
+from auscult.base.errors import ConfigError
 from auscult.cli.common import app
-from auscult.errors import ConfigError
 
 datasets = typer.Typer(
     name="datasets",
@@ -71,10 +71,10 @@ def fetch(
     ] = None,
 ) -> None:
     """Fetch an open dataset, checksums compared; what is there already is kept."""
+    from auscult.cli.display import progress_for
     from auscult.datasets import dataset
     from auscult.datasets.fetching import RECORD, terms
     from auscult.datasets.fetching import fetch as fetch_files
-    from auscult.display import progress_for
 
     chosen = dataset(name, "datasets fetch")
     typer.echo(terms(chosen))

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from auscult.base.errors import ConfigError
 from auscult.cli.common import app, refuse_target
-from auscult.errors import ConfigError
 
 if TYPE_CHECKING:
     from auscult.policy import Decision
@@ -45,7 +45,7 @@ def gate(
     from auscult.policy import judge_run
     from auscult.policy.gate import write_decision_json, write_junit
     from auscult.report.words import visible
-    from auscult.results import REPORT, read_summary_file
+    from auscult.results.result import REPORT, read_summary_file
 
     limits = load_policy(policy)
     for option, target in (("--json", json), ("--junit", junit)):

@@ -10,6 +10,8 @@ from typing import Annotated
 
 import typer
 
+from auscult.base.errors import AuscultError
+from auscult.base.version import __version__
 from auscult.cli import (  # noqa: F401 - importing them adds their commands
     audits,
     blind,
@@ -19,8 +21,6 @@ from auscult.cli import (  # noqa: F401 - importing them adds their commands
     scores,
 )
 from auscult.cli.common import app
-from auscult.errors import AuscultError
-from auscult.version import __version__
 
 MENDABLE = 2
 INTERNAL = 1

@@ -16,10 +16,10 @@ def compare(
     html: Annotated[Path | None, typer.Option(help="Write the comparison to this file.")] = None,
 ) -> None:
     """Put finished runs of one cohort side by side; trains nothing."""
-    from auscult.comparing import compare as compare_runs
-    from auscult.display import progress_for
+    from auscult.cli.display import progress_for
     from auscult.report.protection import comparison_rows
-    from auscult.report.reading import Part, read_summary
+    from auscult.report.summary import Part, read_summary
+    from auscult.results.comparing import compare as compare_runs
 
     for one in runs:
         refuse_target(html, "--html", run=one)
@@ -37,7 +37,7 @@ def verify(
     run: Annotated[Path, typer.Argument(help="Run directory of a finished audit.")],
 ) -> None:
     """Tell whether any file of a finished run was changed; needs no data, trains nothing."""
-    from auscult.store_seal import require_sealed
+    from auscult.store.seal import require_sealed
 
     files = require_sealed(run)
     typer.echo(f"{files} files are as the run left them.")

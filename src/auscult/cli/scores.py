@@ -7,8 +7,8 @@ from typing import Annotated, Any, cast
 
 import typer
 
+from auscult.base.errors import ConfigError
 from auscult.cli.common import Out, app, finish
-from auscult.errors import ConfigError
 
 
 @app.command("import")
@@ -37,12 +37,12 @@ def import_(
     ] = True,
 ) -> None:
     """Analyse and report scores that were made elsewhere; trains nothing."""
-    from auscult.analysis import AnalysisSettings
-    from auscult.display import progress_for
-    from auscult.importing import import_scores
+    from auscult.cli.display import progress_for
+    from auscult.imported.declared import Declared
+    from auscult.imported.importing import import_scores
+    from auscult.imported.scores import read_model_folders, read_npz
     from auscult.readers.tables import read_table
-    from auscult.score_meaning import Declared
-    from auscult.scores import read_model_folders, read_npz
+    from auscult.results.analysis import AnalysisSettings
 
     if (table is None) != (patient is None):
         raise ConfigError("--table and --patient go together", where="import")

@@ -8,10 +8,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from auscult.base.errors import CohortError
+from auscult.base.progress import SILENT, Progress
 from auscult.cohort import Cohort
 from auscult.config.part import Part
-from auscult.errors import CohortError
-from auscult.progress import SILENT, Progress
 
 FILES = ("table", "images", "signals", "events", "cache")
 ARRAYS = (".npy", ".npz")

@@ -7,10 +7,10 @@ from typing import Annotated, Any
 
 from pydantic import Discriminator, Field, Tag, field_validator
 
+from auscult.base.progress import SILENT, Progress
 from auscult.cohort import Cohort
 from auscult.config.cohort import CohortPart
 from auscult.config.part import Part
-from auscult.progress import SILENT, Progress
 
 FILES, DATASET = "of files", "of a dataset"  # steps of pydantic's path, and no keys
 

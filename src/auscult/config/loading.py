@@ -11,6 +11,9 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field, ValidationError
 
 from auscult.audit import Audit
+from auscult.base.errors import AuscultError, ConfigError, RecipeError
+from auscult.base.files import toml_text
+from auscult.base.progress import SILENT, Progress
 from auscult.cohort import Cohort
 from auscult.config.cohort import CohortPart, JoinPart
 from auscult.config.dataset import DATASET, FILES, AnyCohortPart, DatasetPart
@@ -26,9 +29,6 @@ from auscult.config.protect import (
 from auscult.config.recipe import RECIPE_PARTS, DpPart, RecipePart
 from auscult.config.release import ReleasePart
 from auscult.config.toml import read_toml
-from auscult.errors import AuscultError, ConfigError, RecipeError
-from auscult.files import toml_text
-from auscult.progress import SILENT, Progress
 
 
 class AuditPart(Part):

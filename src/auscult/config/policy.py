@@ -8,9 +8,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
+from auscult.base.errors import ConfigError
 from auscult.config.part import Part
 from auscult.config.toml import read_toml
-from auscult.errors import ConfigError
 from auscult.policy import (
     DeploymentLimits,
     EvidenceLimits,
@@ -19,7 +19,7 @@ from auscult.policy import (
     Policy,
     ReleaseLimits,
 )
-from auscult.policy.description import FEWEST_MODELS, LEAST_MODELS
+from auscult.policy.rules import FEWEST_MODELS, LEAST_MODELS
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[float, Field(ge=0, allow_inf_nan=False)]

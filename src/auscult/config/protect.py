@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter, model_validator
 
-from auscult.access import Access
+from auscult.attacks.access import Access
 from auscult.config.part import Part
 from auscult.config.recipe import RecipePart
 from auscult.protection.variants import Variant

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from auscult.base.errors import ConfigError
 from auscult.config.part import Part
-from auscult.errors import ConfigError
 from auscult.recipes import PythonRecipe, SklearnRecipe, TorchRecipe
 from auscult.recipes.base import Recipe
 from auscult.recipes.networks import KEYS, network

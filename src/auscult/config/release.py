@@ -7,10 +7,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from auscult.base.errors import ConfigError
 from auscult.config.cohort import CohortPart
 from auscult.config.dataset import DatasetPart
 from auscult.config.part import Part
-from auscult.errors import ConfigError
 from auscult.release import (
     Door,
     EndpointDoor,

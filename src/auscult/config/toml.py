@@ -6,7 +6,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from auscult.errors import ConfigError
+from auscult.base.errors import ConfigError
 
 
 def read_toml(path: Path, *, expected: str, next_step: str = "") -> tuple[str, dict[str, Any]]:

@@ -8,12 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from auscult.base.errors import ConfigError, one_of
+from auscult.base.progress import SILENT, Progress
 from auscult.cohort import Cohort
-from auscult.datasets.description import Counts, Dataset, Source
+from auscult.cohort.inputs import ArrayInputs
+from auscult.datasets.facts import Counts, Dataset, Source
 from auscult.datasets.registry import dataset as named
-from auscult.errors import ConfigError, one_of
-from auscult.inputs import ArrayInputs
-from auscult.progress import SILENT, Progress
 from auscult.readers import Reading
 
 

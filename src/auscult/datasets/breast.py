@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from auscult.cohort import SEVERAL
-from auscult.datasets.description import Counts, Dataset, Source
+from auscult.cohort.cohort import SEVERAL
+from auscult.datasets.facts import Counts, Dataset, Source
 from auscult.datasets.folder import Sieve, agreed, columns, find, mapped, race, whole_numbers
 from auscult.datasets.registry import register
 

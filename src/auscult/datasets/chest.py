@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from auscult.datasets.description import Counts, Dataset, Source
+from auscult.datasets.facts import Counts, Dataset, Source
 from auscult.datasets.folder import Sieve, agreed, columns, find, look_for, mapped, race
 from auscult.datasets.registry import register
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from auscult.datasets.description import Counts, Dataset, Download, RemoteFile, Source
+from auscult.base.errors import CohortError
+from auscult.datasets.facts import Counts, Dataset, Download, RemoteFile, Source
 from auscult.datasets.folder import Sieve, columns, ever, find, whole_numbers
 from auscult.datasets.registry import register
-from auscult.errors import CohortError
 
 SUPERCLASSES = ("NORM", "MI", "STTC", "CD", "HYP")
 TEST_FOLD = "10"

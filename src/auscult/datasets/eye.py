@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from auscult.datasets.description import Counts, Dataset, Source
+from auscult.datasets.facts import Counts, Dataset, Source
 from auscult.datasets.folder import Sieve, columns, find, look_for
 from auscult.datasets.registry import register
 

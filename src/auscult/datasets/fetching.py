@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
-from auscult.datasets.description import Dataset, Download, RemoteFile
-from auscult.errors import CohortError, ConfigError
-from auscult.files import sha256_of_file, write_json, write_whole
-from auscult.progress import SILENT, Progress
+from auscult.base.errors import CohortError, ConfigError
+from auscult.base.files import sha256_of_file, write_json, write_whole
+from auscult.base.progress import SILENT, Progress
+from auscult.datasets.facts import Dataset, Download, RemoteFile
 
 RECORD = "auscult-checksums.json"
 CONNECTIONS = 8

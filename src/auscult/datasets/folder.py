@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from auscult.cohort import SEVERAL, LeftOut
-from auscult.errors import CohortError
+from auscult.base.errors import CohortError
+from auscult.cohort import LeftOut
+from auscult.cohort.cohort import SEVERAL
 from auscult.readers.tables import read_table, texts
 
 _WHITE = re.compile(r"\b(WHITE|CAUCASIAN)\b")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from importlib import import_module
 
-from auscult.datasets.description import Dataset
-from auscult.errors import ConfigError, one_of
+from auscult.base.errors import ConfigError, one_of
+from auscult.datasets.facts import Dataset
 
 _MODULES = ("chest", "breast", "eye", "skin", "ecg", "records")
 _known: dict[str, Dataset] = {}

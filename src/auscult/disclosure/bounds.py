@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.optimize import linprog
 
-from auscult.errors import AuscultError
+from auscult.base.errors import AuscultError
 
 TOLERANCE = 1e-6
 SLACK = 1e-9

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from auscult.risk.calibration import monotone_log_odds
+from auscult.risk.reliability import monotone_log_odds
 
 RIDGE = 3.0
 STEPS = 25

@@ -6,9 +6,9 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from auscult.access import parse_access
-from auscult.errors import ConfigError
-from auscult.queries import PLAIN, parse_queries
+from auscult.attacks.access import parse_access
+from auscult.base.errors import ConfigError
+from auscult.cohort.queries import PLAIN, parse_queries
 
 ONE_RECORD = "one record"
 OTHER_RECORDS = "other records"

@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, gammaincinv
 
-from auscult.exposure.attack import Evidence
 from auscult.exposure.calibration import GROUPS
+from auscult.exposure.cell import Evidence
 
 POSTERIORS = (0.5, 0.9, 0.99)
 RATES = (0.001, 0.01, 0.1)

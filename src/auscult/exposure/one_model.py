@@ -15,12 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from auscult.attacks.joint import JointAttack, PatientScores
+from auscult.attacks.layout import FEWEST_PER_CLASS, Centring, Layout, take_patients
 from auscult.attacks.roc import AggregateRoc, aggregate_roc
-from auscult.exposure.attack import joined_scores, points_of
+from auscult.base.parallel import in_order, let_go
+from auscult.base.randomness import Stage, generator
 from auscult.exposure.calibration import calibrate
-from auscult.layout import FEWEST_PER_CLASS, Centring, Layout, take_patients
-from auscult.parallel import in_order, let_go
-from auscult.randomness import Stage, generator
+from auscult.exposure.cell import joined_scores, points_of
 from auscult.risk.stability import HALVED_AUC, Halves
 
 ONE_MODEL_FPR = (0.01, 0.001)

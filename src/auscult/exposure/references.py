@@ -20,10 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from auscult.attacks.joint import PatientScores
-from auscult.cohort import record_bands
-from auscult.layout import Deal, Layout
-from auscult.parallel import in_order
-from auscult.randomness import Stage, generator
+from auscult.attacks.layout import Deal, Layout
+from auscult.base.parallel import in_order
+from auscult.base.randomness import Stage, generator
+from auscult.cohort.cohort import record_bands
 
 FEWEST_OF_A_BAND = 50
 CLOSEST = 0.98  # largest correlation of the two levels

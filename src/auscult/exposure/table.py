@@ -9,9 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from auscult.access import NAMES, Access, access_signals, answers_seen, parse_access
-from auscult.design import Membership
-from auscult.exposure.attack import How, attack, exposed_patients, null_of
+from auscult.attacks.access import NAMES, Access, access_signals, answers_seen, parse_access
+from auscult.attacks.layout import FEWEST_PER_CLASS, Layout, lay_out
+from auscult.base.intervals import NORMAL_95
+from auscult.base.progress import SILENT, Progress
+from auscult.base.randomness import Stage, generator
+from auscult.cohort.design import Membership
+from auscult.cohort.queries import PLAIN, parse_queries, places
+from auscult.exposure.cell import How, attack, exposed_patients, null_of
 from auscult.exposure.deployment import (
     ALL,
     ONE_RECORD,
@@ -21,11 +26,6 @@ from auscult.exposure.deployment import (
     Deployment,
 )
 from auscult.exposure.meaning import METHOD, meaning
-from auscult.intervals import NORMAL_95
-from auscult.layout import FEWEST_PER_CLASS, Layout, lay_out
-from auscult.progress import SILENT, Progress
-from auscult.queries import PLAIN, parse_queries, places
-from auscult.randomness import Stage, generator
 from auscult.store import Outputs
 
 FEW_REFERENCES_METHOD = (

@@ -1,6 +1,9 @@
 """The release decision: limits, the evidence they need, and what a finished run says to them."""
 
-from auscult.policy.description import (
+from auscult.policy.gate import judge_run
+from auscult.policy.judging import Decision, judge
+from auscult.policy.limits import Check
+from auscult.policy.rules import (
     DeploymentLimits,
     EvidenceLimits,
     ExposedLimit,
@@ -8,9 +11,6 @@ from auscult.policy.description import (
     Policy,
     ReleaseLimits,
 )
-from auscult.policy.gate import judge_run
-from auscult.policy.judging import Decision, judge
-from auscult.policy.limits import Check
 
 __all__ = [
     "Check",

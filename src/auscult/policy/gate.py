@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from auscult.files import write_bytes, write_json
-from auscult.policy.description import Policy
+from auscult.base.files import write_bytes, write_json
+from auscult.base.version import __version__
 from auscult.policy.judging import Decision, judge
 from auscult.policy.limits import Check
+from auscult.policy.rules import Policy
 from auscult.report.words import visible
-from auscult.results import read_summary_file, write_summary
+from auscult.results.result import read_summary_file, write_summary
 from auscult.store import RunStore
-from auscult.store_seal import require_sealed
-from auscult.version import __version__
+from auscult.store.seal import require_sealed
 
 
 def judge_run(run: str | os.PathLike[str], policy: Policy) -> Decision:

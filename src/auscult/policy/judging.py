@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from auscult.policy.description import EvidenceLimits, Policy
 from auscult.policy.limits import (
     Check,
     Limit,
@@ -21,6 +20,7 @@ from auscult.policy.limits import (
     group_limits,
     release_limits,
 )
+from auscult.policy.rules import EvidenceLimits, Policy
 
 Verdict = Literal["pass", "fail", "inconclusive"]
 

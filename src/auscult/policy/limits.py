@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from auscult.policy.description import Policy
+from auscult.policy.rules import Policy
 
 SIGNIFICANT = 0.05
 FARTHEST_RATE = 1e-9

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from auscult.exposure.attack import evidence_of
+from auscult.attacks.layout import take_patients
+from auscult.exposure.cell import evidence_of
 from auscult.exposure.meaning import meaning
 from auscult.exposure.table import MOST_POINTS
-from auscult.layout import take_patients
 from auscult.protection.assessment import Assessment
 
 METHOD = (

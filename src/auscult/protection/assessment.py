@@ -12,11 +12,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from auscult.access import Access, access_signals, answers_seen, served
-from auscult.design import Membership
-from auscult.layout import Layout, lay_out
-from auscult.progress import SILENT, Progress
-from auscult.randomness import Stage, generator
+from auscult.attacks.access import Access, access_signals, answers_seen, served
+from auscult.attacks.layout import Layout, lay_out
+from auscult.attacks.log_odds import signals_from_outputs
+from auscult.base.progress import SILENT, Progress
+from auscult.base.randomness import Stage, generator
+from auscult.cohort.design import Membership
 from auscult.risk.exposed import (
     REPLICATES,
     SMOOTHING_ERROR,
@@ -25,9 +26,8 @@ from auscult.risk.exposed import (
     table_of,
 )
 from auscult.risk.patients import PatientRisk, patient_risk, permuted
-from auscult.signals import signals_from_outputs
+from auscult.risk.utility import UtilityPerModel, utility_per_model
 from auscult.store import Outputs
-from auscult.utility import UtilityPerModel, utility_per_model
 
 THRESHOLDS = (0.8, 0.9, 0.95)
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
+from auscult.base.progress import Progress
 from auscult.cohort import Cohort
-from auscult.progress import Progress
 from auscult.protection.assessment import (
     Subject,
     answers_to,

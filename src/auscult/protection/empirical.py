@@ -30,9 +30,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import bdtrc, betaincinv, gammaln
 
-from auscult.layout import Centring, Layout, take_patients
-from auscult.protection.accounting import delta_of_pair
-from auscult.randomness import Stage, generator
+from auscult.attacks.layout import Centring, Layout, take_patients
+from auscult.base.randomness import Stage, generator
+from auscult.recipes.accounting import delta_of_pair
 
 LEVEL = 0.95
 SHARES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
-from auscult.disparity import pool_small_cells
 from auscult.protection.accusations import accusations
 from auscult.protection.assessment import Assessment, Subject
 from auscult.protection.paired import (
@@ -25,8 +24,9 @@ from auscult.protection.paired import (
     shared_noise,
 )
 from auscult.protection.promise import promise
+from auscult.risk.disparity import pool_small_cells
 from auscult.risk.exposed import benjamini_hochberg
-from auscult.utility import UtilityPerModel
+from auscult.risk.utility import UtilityPerModel
 
 HEADLINE = 0.9
 TOLERATED_LOSS = 0.01

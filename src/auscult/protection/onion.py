@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from auscult.layout import Layout, take_patients
+from auscult.attacks.layout import Layout, take_patients
+from auscult.base.randomness import Stage, generator
 from auscult.protection.accusations import accusations
 from auscult.protection.assessment import Subject, assess_layout
 from auscult.protection.frontier import METHOD, Side, counted, mean_auc, utilities
@@ -29,10 +30,9 @@ from auscult.protection.paired import (
     moments,
     shared_noise,
 )
-from auscult.randomness import Stage, generator
 from auscult.risk.patients import patient_risk
 from auscult.risk.stability import both_halves
-from auscult.utility import UtilityPerModel
+from auscult.risk.utility import UtilityPerModel
 
 HALVES = (
     "Who is left out is chosen on one half of each patient's models. What is said of before and of "

@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 from scipy.special import gammaincinv, ndtr, ndtri, stdtrit
 
 from auscult.attacks.joint import auc_in_folds
-from auscult.layout import Layout
-from auscult.parallel import in_order, let_go
+from auscult.attacks.layout import Layout
+from auscult.base.parallel import in_order, let_go
+from auscult.base.randomness import Stage, generator
 from auscult.protection.assessment import THRESHOLDS, Assessment
-from auscult.randomness import Stage, generator
 from auscult.risk import estimate as counts
 from auscult.risk.exposed import count_interval
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from auscult.base.errors import ConfigError, RecipeError
 from auscult.cohort import Cohort
-from auscult.errors import ConfigError, RecipeError
 from auscult.protection.selection import (
     refuse_too_many_to_compare,
 )

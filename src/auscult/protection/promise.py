@@ -14,17 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
-from auscult.cohort import record_bands
-from auscult.intervals import NORMAL_95
-from auscult.layout import Layout
-from auscult.protection.accounting import (
+from auscult.attacks.layout import Layout
+from auscult.base.intervals import NORMAL_95
+from auscult.cohort.cohort import record_bands
+from auscult.protection.empirical import empirical_epsilon
+from auscult.recipes.accounting import (
     auc_bound,
     for_patient,
     ppv_bound,
     tpr_bound,
     trade_off,
 )
-from auscult.protection.empirical import empirical_epsilon
 from auscult.risk.patients import PatientRisk
 
 REPORTED_FPR = (0.001, 0.01, 0.1)

@@ -15,10 +15,10 @@ from contextlib import contextmanager
 import numpy as np
 from numpy.typing import NDArray
 
+from auscult.base.errors import StoreError
+from auscult.base.files import write_bytes
 from auscult.cohort import Cohort
-from auscult.design import MINIMUM_PATIENTS
-from auscult.errors import StoreError
-from auscult.files import write_bytes
+from auscult.cohort.design import MINIMUM_PATIENTS
 from auscult.protection.assessment import (
     Subject,
     signals_of,

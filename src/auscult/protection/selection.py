@@ -10,11 +10,11 @@ import hashlib
 import numpy as np
 from numpy.typing import NDArray
 
+from auscult.base.errors import ConfigError
+from auscult.base.randomness import Stage, generator
 from auscult.cohort import Cohort
-from auscult.design import Membership
-from auscult.errors import ConfigError
-from auscult.inputs import ArrayInputs, TableInputs
-from auscult.randomness import Stage, generator
+from auscult.cohort.design import Membership
+from auscult.cohort.inputs import ArrayInputs, TableInputs
 
 MOST_FEATURES = 256
 MOST_COMPARED = 60_000

@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from auscult.access import Access
-from auscult.errors import ConfigError
+from auscult.attacks.access import Access
+from auscult.base.errors import ConfigError
 from auscult.recipes.base import Recipe
 
 LONGEST_SLUG = 40

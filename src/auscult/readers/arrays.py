@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from auscult.errors import CohortError, one_of
-from auscult.parallel import available_memory
+from auscult.base.errors import CohortError, one_of
+from auscult.base.parallel import available_memory
 
 FEW_CHANNELS = 4
 LOCAL_HEADER = 30

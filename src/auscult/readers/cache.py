@@ -20,8 +20,8 @@ from typing import IO
 
 import numpy as np
 
-from auscult.errors import CohortError
-from auscult.files import write_json, write_whole
+from auscult.base.errors import CohortError
+from auscult.base.files import write_json, write_whole
 from auscult.readers.paths import Located
 
 FORMAT = 1  # of the cache, and of what decoders make of a file: raise it when either changes

@@ -14,8 +14,8 @@ from typing import Any, Required, TypedDict, Unpack, get_type_hints
 
 from numpy.typing import ArrayLike
 
+from auscult.base.progress import SILENT, Progress
 from auscult.cohort import Cohort, Task
-from auscult.progress import SILENT, Progress
 from auscult.readers.columns import Dates
 from auscult.readers.events import MAX_CODES, EventSettings
 from auscult.readers.folders import read_images, read_signals

@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from auscult.errors import CohortError
-from auscult.inputs import TableInputs
+from auscult.base.errors import CohortError
+from auscult.cohort.inputs import TableInputs
 from auscult.readers.own import own_column
 from auscult.readers.quantities import dates, looks_like_dates, parse, strays, unit_of
 from auscult.readers.tables import numbers, texts

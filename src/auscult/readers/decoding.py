@@ -18,11 +18,11 @@ from typing import IO, Any, ClassVar, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from auscult.base.errors import CohortError
+from auscult.base.files import write_json, write_whole
+from auscult.base.parallel import cores
+from auscult.base.progress import SILENT, Progress
 from auscult.cohort import LeftOut
-from auscult.errors import CohortError
-from auscult.files import write_json, write_whole
-from auscult.parallel import cores
-from auscult.progress import SILENT, Progress
 from auscult.readers.cache import (
     ARRAY,
     INDEX,

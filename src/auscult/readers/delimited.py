@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from auscult.errors import CohortError
+from auscult.base.errors import CohortError
 
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabulators", "|": "bars"}
 LOOKED_AT = 200  # lines

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from auscult.errors import CohortError, one_of
+from auscult.base.errors import CohortError, one_of
 from auscult.readers.decoding import DAMAGED, MOST_VALUES, TOO_LARGE, NotDecodedError
 from auscult.readers.pixels import NOT_FINITE, Frames, Values
 

@@ -15,9 +15,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from auscult.base.errors import CohortError
+from auscult.base.progress import Progress
 from auscult.cohort import LeftOut
-from auscult.errors import CohortError
-from auscult.progress import Progress
 from auscult.readers.paths import locate, scan
 from auscult.readers.tables import numbers, require_columns, texts
 

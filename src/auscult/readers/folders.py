@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from auscult.base.errors import CohortError
 from auscult.cohort import Cohort, LeftOut
-from auscult.errors import CohortError
-from auscult.inputs import ArrayInputs
+from auscult.cohort.inputs import ArrayInputs
 from auscult.readers.decoding import DecodedFiles
 from auscult.readers.images import ImageSettings, decode_images
 from auscult.readers.paths import SHOWN, scan

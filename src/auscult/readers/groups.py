@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from auscult.cohort import group_of_patients
-from auscult.errors import CohortError
+from auscult.base.errors import CohortError
+from auscult.cohort.cohort import group_of_patients
 from auscult.readers.tables import numbers, texts
 
 MOST_UNBINNED = 20

@@ -10,8 +10,8 @@ from typing import Literal
 
 import numpy as np
 
-from auscult.errors import CohortError
-from auscult.progress import SILENT, Progress
+from auscult.base.errors import CohortError
+from auscult.base.progress import SILENT, Progress
 from auscult.readers.decoding import (
     DecodedFiles,
     Entries,

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from auscult.errors import CohortError
+from auscult.base.errors import CohortError
 from auscult.readers.columns import MAX_LEVELS, MIN_LEVEL_PATIENTS, RARE
 from auscult.readers.tables import (
     TYPED,

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from auscult.base.errors import CohortError, one_of
 from auscult.cohort import Task
-from auscult.errors import CohortError, one_of
 from auscult.readers.groups import bin_names, bin_numbers
 from auscult.readers.tables import numbers, texts
 

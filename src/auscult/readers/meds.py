@@ -16,9 +16,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from auscult.cohort import SEVERAL, Cohort, LeftOut
-from auscult.errors import CohortError
-from auscult.progress import SILENT, Progress
+from auscult.base.errors import CohortError
+from auscult.base.progress import SILENT, Progress
+from auscult.cohort import Cohort, LeftOut
+from auscult.cohort.cohort import SEVERAL
 from auscult.readers.columns import RARE
 from auscult.readers.events import (
     EventSettings,

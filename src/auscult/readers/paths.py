@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath, PureWindowsPath
 
-from auscult.errors import CohortError
+from auscult.base.errors import CohortError
 
 OUTSIDE = "a link that leads outside the folder"
 ABSENT = "no such file"

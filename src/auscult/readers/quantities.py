@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from auscult.errors import CohortError
+from auscult.base.errors import CohortError
 
 Decimal = Literal[",", "."]
 STRAYS = 0.05  # a larger share of values that are no numbers is a decision of the user's

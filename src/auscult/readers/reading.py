@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from auscult.base.errors import CohortError
+from auscult.base.randomness import Stage, generator
 from auscult.cohort import Cohort, LeftOut, PatientIds, Task
-from auscult.errors import CohortError
-from auscult.inputs import ArrayInputs, Inputs
-from auscult.randomness import Stage, generator
+from auscult.cohort.inputs import ArrayInputs, Inputs
 from auscult.readers.arrays import channel_axis, count_broken, read_array, without_nan
 from auscult.readers.columns import MAX_LEVELS, MIN_LEVEL_PATIENTS, Dates, table_inputs
 from auscult.readers.groups import read_groups

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from auscult.errors import CohortError
-from auscult.progress import SILENT, Progress
+from auscult.base.errors import CohortError
+from auscult.base.progress import SILENT, Progress
 from auscult.readers.decoding import (
     DAMAGED,
     MOST_VALUES,

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from auscult.errors import CohortError, one_of
+from auscult.base.errors import CohortError, one_of
 from auscult.readers.delimited import dialect_of, without_units
 from auscult.readers.quantities import Decimal, canonical, parse
 

@@ -7,19 +7,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from auscult.lazily import lazily
+from auscult.base.lazily import lazily
 
 if TYPE_CHECKING:
     from auscult.recipes.base import Recipe
     from auscult.recipes.python import PythonRecipe
     from auscult.recipes.sklearn import SklearnRecipe
-    from auscult.recipes.torch_recipe import TorchRecipe
+    from auscult.recipes.torch.recipe import TorchRecipe
 
 _PLACES = {
     "PythonRecipe": "auscult.recipes.python",
     "Recipe": "auscult.recipes.base",
     "SklearnRecipe": "auscult.recipes.sklearn",
-    "TorchRecipe": "auscult.recipes.torch_recipe",
+    "TorchRecipe": "auscult.recipes.torch.recipe",
 }
 
 __all__ = [

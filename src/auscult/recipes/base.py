@@ -14,8 +14,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from auscult.base.showing import parameters
 from auscult.cohort import TrainingData
-from auscult.showing import parameters
 
 OutputKind = Literal["softmax", "sigmoid", "multilabel", "signal"]
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from auscult.errors import AuscultError, RecipeError
+from auscult.base.errors import AuscultError, RecipeError
 
 LINES = 3
 OWN_FOLDER = Path(__file__).parent

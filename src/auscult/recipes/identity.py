@@ -25,7 +25,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from auscult.errors import RecipeError
+from auscult.base.errors import RecipeError
 from auscult.recipes.imports import find, globals_in, imports_in, imports_of, names_in
 from auscult.recipes.libraries import is_library, is_library_module, version_of
 

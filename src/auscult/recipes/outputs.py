@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from auscult.base.errors import RecipeError
 from auscult.cohort import TrainingData
-from auscult.errors import RecipeError
 from auscult.recipes.base import OutputKind
 
 ZEROS = "probabilities of exactly 0 replaced by half of the model's smallest positive one"

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from auscult.base.errors import ConfigError, one_of
 from auscult.cohort import TrainingData
-from auscult.errors import ConfigError, one_of
-from auscult.protection.accounting import (
+from auscult.recipes.accounting import (
     ACCOUNTANT,
     LEAST_NOISE,
     RELATION,
@@ -147,7 +147,7 @@ class Guarantee:
     epsilon: float
 
     def facts(self) -> dict[str, Any]:
-        """For manifest and report; see ``auscult.protection.accounting`` for what it allows."""
+        """For manifest and report; see ``auscult.recipes.accounting`` for what it allows."""
         return {
             "unit": self.settings.unit,
             "epsilon": _json(self.epsilon),

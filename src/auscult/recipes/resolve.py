@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from auscult.errors import RecipeError, one_of
+from auscult.base.errors import RecipeError, one_of
 
 
 def resolve(reference: str, folder: Path | None = None) -> Any:  # noqa: ANN401

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from auscult.base.errors import ConfigError, RecipeError, one_of
 from auscult.cohort import TrainingData
-from auscult.errors import ConfigError, RecipeError, one_of
-from auscult.inputs import Inputs, TableInputs
+from auscult.cohort.inputs import Inputs, TableInputs
 from auscult.recipes.base import Assignment, BlockOutputs, Recipe
 from auscult.recipes.failures import explained
 from auscult.recipes.identity import Identity, identify

@@ -1,6 +1,6 @@
 """The model that is to go out: asked through a door, judged by the shadow models."""
 
-from auscult.release.description import Release
+from auscult.release.declaration import Release
 from auscult.release.doors import Door, FileDoor, FunctionDoor
 from auscult.release.endpoint import EndpointDoor
 from auscult.release.graph import OnnxDoor

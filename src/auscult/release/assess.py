@@ -10,21 +10,21 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import betaincinv, expit, logit
 
+from auscult.attacks.layout import Layout, lay_out
+from auscult.attacks.log_odds import log_odds_of_truth
 from auscult.attacks.roc import exact_auc
+from auscult.base.errors import AnalysisError
+from auscult.base.intervals import NORMAL_95
+from auscult.base.progress import SILENT, Progress
+from auscult.base.randomness import Stage, generator
 from auscult.blind import blind_baseline
-from auscult.cohort import SMALLEST_CELL
-from auscult.design import Membership
-from auscult.errors import AnalysisError
-from auscult.intervals import NORMAL_95
-from auscult.layout import Layout, lay_out
-from auscult.progress import SILENT, Progress
-from auscult.randomness import Stage, generator
-from auscult.release.attack import FEWEST_MODELS, FOLDS, ratios
-from auscult.release.calibration import fit_calibrator, held_out_log_odds, reliability
-from auscult.release.description import Asked
+from auscult.cohort.cohort import SMALLEST_CELL
+from auscult.cohort.design import Membership
+from auscult.release.calibrator import fit_calibrator, held_out_log_odds, reliability
+from auscult.release.declaration import Asked
 from auscult.release.likeness import about_half, likeness
 from auscult.release.members import MEMBER, OUTSIDER
-from auscult.signals import log_odds_of_truth
+from auscult.release.ratios import FEWEST_MODELS, FOLDS, ratios
 from auscult.store import Outputs
 
 POSTERIORS = (0.5, 0.9, 0.99)

@@ -1,7 +1,7 @@
 """Doors to the model that goes out: a file of its outputs, a function, and what doors share.
 
 A door answers one question: what does the model say on every record of the cohort, in the cohort's
-order? It hands back what it got; :mod:`auscult.release.view` checks it.
+order? It hands back what it got; :mod:`auscult.release.shown` checks it.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from auscult.base.errors import AuscultError, ConfigError, one_of
+from auscult.base.progress import SILENT, Progress
 from auscult.cohort import TrainingData
-from auscult.errors import AuscultError, ConfigError, one_of
-from auscult.progress import SILENT, Progress
 from auscult.recipes.failures import explained
 from auscult.recipes.python import function_name, plain_inputs
 from auscult.recipes.resolve import resolve

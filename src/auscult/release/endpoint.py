@@ -23,15 +23,15 @@ from urllib.parse import urlsplit
 import numpy as np
 from numpy.typing import NDArray
 
+from auscult.base.errors import ConfigError
+from auscult.base.files import write_bytes
+from auscult.base.progress import SILENT, Progress
+from auscult.base.version import __version__
 from auscult.cohort import TrainingData
-from auscult.errors import ConfigError
-from auscult.files import write_bytes
-from auscult.progress import SILENT, Progress
 from auscult.recipes.python import describe
 from auscult.release.doors import Door, ReleaseError
 from auscult.release.graph import prepare_function
 from auscult.release.payload import answers_of, records_of, request_body
-from auscult.version import __version__
 
 WHERE = "release.url"
 PASSING = (408, 425, 429, 500, 502, 503, 504)

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from auscult.base.errors import ConfigError, one_of
+from auscult.base.progress import SILENT, Progress
 from auscult.cohort import TrainingData
-from auscult.errors import ConfigError, one_of
-from auscult.inputs import ArrayInputs, Inputs, TableInputs
-from auscult.progress import SILENT, Progress
+from auscult.cohort.inputs import ArrayInputs, Inputs, TableInputs
 from auscult.readers.tables import texts
 from auscult.recipes.failures import explained
 from auscult.recipes.python import plain_inputs, rows_of

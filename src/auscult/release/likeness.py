@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from auscult.layout import Layout
+from auscult.attacks.layout import Layout
 from auscult.release.members import MEMBER, UNKNOWN
 
 MOST_RECORDS = 20_000

@@ -10,9 +10,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from auscult.base.errors import CohortError, ConfigError
 from auscult.cohort import Cohort
-from auscult.errors import CohortError, ConfigError
-from auscult.inputs import TableInputs
+from auscult.cohort.inputs import TableInputs
 from auscult.readers.tables import read_table, require_columns, texts, written
 
 MEMBER, OUTSIDER, UNKNOWN = 1, 0, -1

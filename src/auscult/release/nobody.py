@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from auscult.inputs import ArrayInputs, Inputs, TableInputs
+from auscult.cohort.inputs import ArrayInputs, Inputs, TableInputs
 
 LOOKED_AT = 256
 

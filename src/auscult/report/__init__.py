@@ -11,8 +11,8 @@ from typing import Any
 from auscult.report import answer
 from auscult.report.html import render, write_report
 from auscult.report.officer import officer_markdown
-from auscult.report.reading import read_summary
 from auscult.report.sheet import groups_csv
+from auscult.report.summary import read_summary
 from auscult.report.words import plain
 
 __all__ = ["groups_csv", "headline", "officer_markdown", "opening", "render", "write_report"]

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from auscult.report.answer import assessed
-from auscult.report.blocks import Block, Heading, Items, Paragraph, Section, Table
-from auscult.report.reading import Part
+from auscult.report.elements import Block, Heading, Items, Paragraph, Section, Table
+from auscult.report.summary import Part
 from auscult.report.words import (
     counted,
     decimal,

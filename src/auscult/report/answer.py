@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from auscult.errors import StoreError
-from auscult.report.blocks import Fact, Headline, Number
+from auscult.base.errors import StoreError
+from auscult.report.elements import Fact, Headline, Number
 from auscult.report.label import label_sentences
 from auscult.report.one_model import one_model_sentence
-from auscult.report.reading import WHERE, Part
+from auscult.report.summary import WHERE, Part
 from auscult.report.words import (
     NOT_ESTIMABLE,
     count_interval,

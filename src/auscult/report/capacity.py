@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 
 from auscult.report.answer import assessed
-from auscult.report.blocks import (
+from auscult.report.changes import axis_of, point_of, signed_count, utility_name
+from auscult.report.elements import (
     Axis,
     Block,
     Figure,
@@ -17,9 +18,8 @@ from auscult.report.blocks import (
     Spot,
     Table,
 )
-from auscult.report.changes import axis_of, point_of, signed_count, utility_name
-from auscult.report.reading import Part
-from auscult.report.scatter import drawable
+from auscult.report.figures.scatter import drawable
+from auscult.report.summary import Part
 from auscult.report.words import (
     count_interval,
     counted,

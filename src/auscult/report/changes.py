@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 
 from auscult.report.answer import main_row
-from auscult.report.axes import round_axis
-from auscult.report.blocks import (
+from auscult.report.elements import (
     Axis,
     Number,
     Point,
 )
-from auscult.report.reading import Part
+from auscult.report.figures.axes import round_axis
+from auscult.report.summary import Part
 from auscult.report.words import (
     MINUS,
     NOT_ESTIMABLE,

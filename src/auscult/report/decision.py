@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from auscult.report.blocks import Block, Heading, Items, Paragraph, Section, Table
-from auscult.report.reading import Part
+from auscult.report.elements import Block, Heading, Items, Paragraph, Section, Table
+from auscult.report.summary import Part
 from auscult.report.words import (
     count_interval,
     counted,

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from auscult.report.axes import percent, rate
-from auscult.report.blocks import (
+from auscult.report.changes import share_of
+from auscult.report.elements import (
     Block,
     Items,
     Paragraph,
     Section,
 )
-from auscult.report.changes import share_of
 from auscult.report.exposure_tables import (
     USUAL,
     cells_table,
@@ -18,8 +17,9 @@ from auscult.report.exposure_tables import (
     priors_tables,
     usual_priors,
 )
+from auscult.report.figures.axes import percent, rate
 from auscult.report.label import label_reveals
-from auscult.report.reading import Part
+from auscult.report.summary import Part
 from auscult.report.words import (
     NOT_ESTIMABLE,
     count_interval,

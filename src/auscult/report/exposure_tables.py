@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from auscult.report.axes import percent, rate, share_axis
-from auscult.report.blocks import (
+from auscult.report.changes import share_of
+from auscult.report.elements import (
     Axis,
     Block,
     Figure,
@@ -18,8 +18,8 @@ from auscult.report.blocks import (
     Series,
     Table,
 )
-from auscult.report.changes import share_of
-from auscult.report.reading import Part
+from auscult.report.figures.axes import percent, rate, share_axis
+from auscult.report.summary import Part
 from auscult.report.words import (
     count_interval,
     counted,

@@ -3,15 +3,6 @@
 from __future__ import annotations
 
 from auscult.report.answer import assessed, main_row
-from auscult.report.blocks import (
-    Block,
-    Figure,
-    Key,
-    Point,
-    ScatterChart,
-    Spot,
-    Table,
-)
 from auscult.report.changes import (
     NOTHING,
     axis_of,
@@ -21,8 +12,17 @@ from auscult.report.changes import (
     signed_count,
     signed_estimate,
 )
-from auscult.report.reading import Part
-from auscult.report.scatter import drawable
+from auscult.report.elements import (
+    Block,
+    Figure,
+    Key,
+    Point,
+    ScatterChart,
+    Spot,
+    Table,
+)
+from auscult.report.figures.scatter import drawable
+from auscult.report.summary import Part
 from auscult.report.words import (
     MINUS,
     NOT_ESTIMABLE,

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 import re
 
-from auscult.report.axes import rate, round_axis
-from auscult.report.blocks import (
+from auscult.report.elements import (
     Block,
     Figure,
     Heading,
@@ -21,8 +20,9 @@ from auscult.report.blocks import (
     Section,
     Table,
 )
+from auscult.report.figures.axes import rate, round_axis
 from auscult.report.label import label_absence, label_sentences
-from auscult.report.reading import Part
+from auscult.report.summary import Part
 from auscult.report.words import (
     NOT_ESTIMABLE,
     counted,

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from auscult.report.axes import share_axis
-from auscult.report.blocks import (
+from auscult.report.elements import (
     Block,
     Figure,
     Key,
@@ -13,7 +12,8 @@ from auscult.report.blocks import (
     Series,
     Table,
 )
-from auscult.report.reading import Part
+from auscult.report.figures.axes import share_axis
+from auscult.report.summary import Part
 from auscult.report.words import (
     NOT_ESTIMABLE,
     counted,

@@ -9,8 +9,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from auscult.files import write_bytes
-from auscult.report.blocks import Page
+from auscult.base.files import write_bytes
+from auscult.report.elements import Page
 from auscult.report.view import page
 
 
@@ -43,8 +43,8 @@ def render_page(content: Page) -> str:
     from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
 
-    from auscult.report import canvas, drawing
-    from auscult.report.blocks import kind_of
+    from auscult.report.elements import kind_of
+    from auscult.report.figures import canvas, drawing
     from auscult.report.words import NOT_ESTIMABLE
 
     style = _packaged("style.css")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from auscult.report.reading import Part
+from auscult.report.summary import Part
 from auscult.report.words import counted, decimal, quoted, share, share_interval, with_interval
 
 MOST = 0.5

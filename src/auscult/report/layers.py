@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from auscult.report.blocks import (
+from auscult.report.changes import NOTHING, signed_count
+from auscult.report.elements import (
     Block,
     Heading,
     Paragraph,
     Table,
 )
-from auscult.report.changes import NOTHING, signed_count
-from auscult.report.reading import Part
+from auscult.report.summary import Part
 from auscult.report.words import (
     count_interval,
     decimal,

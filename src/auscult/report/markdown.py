@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from auscult.report.blocks import Block, Figure, Heading, Items, Paragraph, Section, Table
+from auscult.report.elements import Block, Figure, Heading, Items, Paragraph, Section, Table
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~$])")
 _ISOLATED = re.compile("\N{FIRST STRONG ISOLATE}(.*?)\N{POP DIRECTIONAL ISOLATE}")

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 
-from auscult.report.axes import false_positive_rate, rate, round_axis, share_axis, thinned
-from auscult.report.blocks import (
+from auscult.report.elements import (
     Block,
     Figure,
     IntervalChart,
@@ -19,7 +18,8 @@ from auscult.report.blocks import (
     Series,
     Table,
 )
-from auscult.report.reading import Part
+from auscult.report.figures.axes import false_positive_rate, rate, round_axis, share_axis, thinned
+from auscult.report.summary import Part
 from auscult.report.words import (
     NOT_ESTIMABLE,
     counted,

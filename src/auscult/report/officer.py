@@ -11,13 +11,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from auscult.report import answer
-from auscult.report.blocks import Block, Heading, Items, Paragraph, Section
+from auscult.report.elements import Block, Heading, Items, Paragraph, Section
 from auscult.report.label import label_reveals
 from auscult.report.markdown import markdown
 from auscult.report.officer_tables import exposure_table, group_items, named_sentence, worst_table
 from auscult.report.one_model import one_model_sentence
-from auscult.report.reading import Part, read_summary
 from auscult.report.release import blind_sentence
+from auscult.report.summary import Part, read_summary
 from auscult.report.words import (
     count_interval,
     counted,

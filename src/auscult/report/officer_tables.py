@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from auscult.report import answer
-from auscult.report.axes import percent
-from auscult.report.blocks import Block, Items, Paragraph, Table
+from auscult.report.elements import Block, Items, Paragraph, Table
 from auscult.report.exposure_tables import by_knowledge, same_together, usual_priors
+from auscult.report.figures.axes import percent
 from auscult.report.groups import at_equal_records, compared_in_part
 from auscult.report.label import label_absence, label_sentences
-from auscult.report.reading import Part
+from auscult.report.summary import Part
 from auscult.report.words import (
     count_interval,
     counted,

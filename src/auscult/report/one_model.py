@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from auscult.report.axes import false_positive_rate
-from auscult.report.axes import rate as rate_of
-from auscult.report.blocks import Table
-from auscult.report.reading import Part
+from auscult.report.elements import Table
+from auscult.report.figures.axes import false_positive_rate
+from auscult.report.figures.axes import rate as rate_of
+from auscult.report.summary import Part
 from auscult.report.words import (
     NOT_ESTIMABLE,
     counted,

@@ -6,8 +6,7 @@ import math
 from collections.abc import Iterable
 
 from auscult.report.answer import assessed, main_row, strongest_attack, why_not
-from auscult.report.axes import false_positive_rate, linear_axis, share_axis, thinned
-from auscult.report.blocks import (
+from auscult.report.elements import (
     Block,
     Figure,
     Key,
@@ -19,7 +18,8 @@ from auscult.report.blocks import (
     Series,
     Table,
 )
-from auscult.report.reading import Part
+from auscult.report.figures.axes import false_positive_rate, linear_axis, share_axis, thinned
+from auscult.report.summary import Part
 from auscult.report.words import (
     NOT_ESTIMABLE,
     counted,

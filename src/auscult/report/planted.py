@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from auscult.report.blocks import Block, Paragraph, Section, Table
-from auscult.report.reading import Part
+from auscult.report.elements import Block, Paragraph, Section, Table
+from auscult.report.summary import Part
 from auscult.report.words import counted, decimal, share, whole
 
 

@@ -6,7 +6,15 @@ import math
 
 from auscult.report import answer
 from auscult.report.answer import main_row
-from auscult.report.blocks import (
+from auscult.report.changes import (
+    NOTHING,
+    base_row,
+    signed_count,
+    signed_estimate,
+    signed_whole,
+    utility_name,
+)
+from auscult.report.elements import (
     Block,
     Heading,
     Headline,
@@ -16,17 +24,9 @@ from auscult.report.blocks import (
     Paragraph,
     Section,
 )
-from auscult.report.changes import (
-    NOTHING,
-    base_row,
-    signed_count,
-    signed_estimate,
-    signed_whole,
-    utility_name,
-)
 from auscult.report.frontier import frontier_figure, protection_tables
 from auscult.report.layers import layers
-from auscult.report.reading import Part
+from auscult.report.summary import Part
 from auscult.report.words import (
     NOT_ESTIMABLE,
     count_interval,

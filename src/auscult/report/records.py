@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from auscult.report.answer import why_not
-from auscult.report.axes import share_axis
-from auscult.report.blocks import (
+from auscult.report.elements import (
     Block,
     Figure,
     IntervalChart,
@@ -15,7 +14,8 @@ from auscult.report.blocks import (
     Section,
     Table,
 )
-from auscult.report.reading import Part
+from auscult.report.figures.axes import share_axis
+from auscult.report.summary import Part
 from auscult.report.words import (
     NOT_ESTIMABLE,
     counted,

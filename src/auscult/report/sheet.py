@@ -7,8 +7,8 @@ import io
 from collections.abc import Mapping
 from typing import Any
 
-from auscult.report.blocks import Number
-from auscult.report.reading import read_summary
+from auscult.report.elements import Number
+from auscult.report.summary import read_summary
 
 _FORMULA_STARTS = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")  # and their full-width forms
 _CSV_NUMBERS = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 
 from auscult.report.answer import HEADLINE_THRESHOLD, Exposed, assessed, exposed_at, why_not
-from auscult.report.blocks import (
+from auscult.report.elements import (
     Block,
     DotField,
     Figure,
@@ -17,7 +17,7 @@ from auscult.report.blocks import (
     Table,
 )
 from auscult.report.one_model import one_model_table
-from auscult.report.reading import Part
+from auscult.report.summary import Part
 from auscult.report.words import (
     NOT_ESTIMABLE,
     count_interval,

@@ -23,8 +23,8 @@ from auscult.report import (
     release,
     thresholds,
 )
-from auscult.report.blocks import Page
-from auscult.report.reading import SCHEMA, read_summary
+from auscult.report.elements import Page
+from auscult.report.summary import SCHEMA, read_summary
 
 
 def page(summary: Mapping[str, Any]) -> Page:

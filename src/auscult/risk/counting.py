@@ -21,7 +21,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from auscult.layout import BYTES_AT_ONCE
+from auscult.attacks.layout import BYTES_AT_ONCE
 
 FEW_PLACES = 32  # up to here comparing every pair is faster than sorting
 

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import gammaincinv, ndtri
 
-from auscult.parallel import in_order
-from auscult.progress import SILENT, Progress
+from auscult.base.parallel import in_order
+from auscult.base.progress import SILENT, Progress
 from auscult.risk.patients import PatientRisk
 from auscult.risk.prior import ROUGH_ITERATIONS, Likelihoods, Shape
 from auscult.risk.shrinkage import sign_of

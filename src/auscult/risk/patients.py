@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from auscult.attacks.joint import JointAttack, PatientScores, auc_in_folds, joint_scores, tuned
-from auscult.layout import Centring, Layout, take_patients
-from auscult.parallel import in_order, let_go, scratch
-from auscult.progress import SILENT, Progress
+from auscult.attacks.layout import Centring, Layout, take_patients
+from auscult.base.parallel import in_order, let_go, scratch
+from auscult.base.progress import SILENT, Progress
 from auscult.risk.counting import Counted, placements
 from auscult.risk.estimate import Estimate, NoiseLaw
 from auscult.risk.prior import Shape

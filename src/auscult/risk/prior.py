@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
-from auscult.parallel import in_order
+from auscult.base.parallel import in_order
 from auscult.risk.estimate import GRID, Estimate
 
 COMPONENTS = 61

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 from scipy.stats import rankdata
 
-from auscult.parallel import in_order
+from auscult.base.parallel import in_order
 from auscult.risk.estimate import KNOTS, Estimate, kernel_ratio
 from auscult.risk.prior import (
     ROWS_AT_ONCE,

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
 from auscult.attacks.joint import PatientScores
-from auscult.layout import Centring, Deal, Layout, deal
-from auscult.parallel import let_go, scratch
+from auscult.attacks.layout import Centring, Deal, Layout, deal
+from auscult.base.parallel import let_go, scratch
 from auscult.risk.counting import Counted, Placements, placements
 
 QUANTILES = 257

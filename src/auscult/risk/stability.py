@@ -14,9 +14,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri, owens_t
 
-from auscult.intervals import NORMAL_95
-from auscult.layout import FEWEST_PER_CLASS, Centring, Layout, deal
-from auscult.parallel import let_go, scratch
+from auscult.attacks.layout import FEWEST_PER_CLASS, Centring, Layout, deal
+from auscult.base.intervals import NORMAL_95
+from auscult.base.parallel import let_go, scratch
 from auscult.risk.estimate import KNOTS, NoiseLaw
 from auscult.risk.patients import PatientRisk, patient_risk
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from auscult.attacks.joint import JointAttack, auc_in_folds
-from auscult.layout import Centring, Layout, take_patients
+from auscult.attacks.layout import Centring, Layout, take_patients
 from auscult.risk.signs import whole_places
 
 BARS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)

@@ -36,7 +36,7 @@ from auscult.attacks.joint import (
     _train,
     _weights,
 )
-from auscult.layout import Layout
+from auscult.attacks.layout import Layout
 
 METHOD = (
     "counted: IN models that pass a bar which lets this share of fresh OUT models pass on "

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
 
-from auscult.errors import ConfigError, one_of
-from auscult.inputs import ArrayInputs, Inputs
+from auscult.base.errors import ConfigError, one_of
+from auscult.cohort.inputs import ArrayInputs, Inputs
 
 NAMES = (
     "mlp",

@@ -1,0 +1,393 @@
+"""Signals laid out for analysis: record by record, patient by patient, models in folds.
+
+Everything that is estimated on some models is evaluated on others (law 5). Each patient's IN models
+and OUT models are dealt in turn to `folds` folds, so every fold holds as many IN and OUT models of
+the patient as can be, and an estimate for one fold is made from the other folds. Folds are the
+patient's own: membership is drawn per patient, so what one patient's folds share is independent of
+another's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from auscult.base.parallel import in_order, let_go, scratch
+
+FOLDS = 4
+FEWEST_PER_CLASS = 4
+BYTES_AT_ONCE = 1 << 26
+PART_BYTES = 1 << 22  # of float64 signals: a part's arrays stay in the processor's cache
+TIED = 0.5  # share of equal neighbours beyond which signals are taken for a few values
+DEALING = 20260610  # salt of the order in which models are dealt to folds; part of the format
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Deal:
+    """Which models lie where, for some patients: fold by class by place.
+
+    Attributes
+    ----------
+    model : int64 array, shape (patients, folds, 2, places)
+        Model number; class 0 is OUT, class 1 is IN. Unused places repeat a model and weigh nothing.
+    weight : float64 array, same shape
+        1 where the place is used, 0 where it is padding.
+    """
+
+    model: NDArray[np.int64]
+    weight: NDArray[np.float64]
+
+    @property
+    def folds(self) -> int:
+        """Number of folds."""
+        return int(self.model.shape[1])
+
+    def take(self, patients: NDArray[np.int64] | slice) -> Deal:
+        """Deal of some of the patients."""
+        return Deal(model=self.model[patients], weight=self.weight[patients])
+
+
+def deal(
+    member: NDArray[np.bool_],
+    folds: int,
+    used: NDArray[np.bool_] | None = None,
+    *,
+    number: NDArray[np.int64] | None = None,
+    salt: int = DEALING,
+) -> Deal:
+    """Deal each patient's IN and OUT models to folds, in an order drawn for each patient.
+
+    Dealt in the order of their numbers, which models of a fold are IN would depend on which are in
+    the other folds, and a few odd models would bias the null of all patients alike (by 0.004 on
+    brain slices with 32 models). In a random order every labelling of a fold is equally likely
+    given the others. The order depends on the patient's number alone: a patient is dealt the same
+    way whoever is dealt with it.
+
+    Parameters
+    ----------
+    member : bool array, shape (patients, models)
+    folds : int
+    used : bool array, shape (patients, models), optional
+        Models to deal; all of them when absent.
+    number : int64 array, shape (patients,), optional
+        Number of each patient; its row when absent.
+    salt : int
+        Another salt, another order.
+
+    Returns
+    -------
+    Deal
+        The j-th IN model of a patient, in the order drawn, lies in fold j mod folds.
+    """
+    patients, models = member.shape
+    keys = _hashed(np.arange(patients) if number is None else number, models, salt)
+    # Sorted by class, then by hash; the model's number rides in the lowest bits.
+    keys &= np.uint64((1 << 61) - (1 << 16))
+    keys |= np.arange(models, dtype=np.uint64)
+    keys |= member.astype(np.uint64) << np.uint64(61)
+    inside = member
+    if used is not None:
+        keys |= (~used).astype(np.uint64) << np.uint64(62)
+        inside = member & used
+    keys.sort(axis=1)
+    order = (keys & np.uint64(0xFFFF)).astype(np.int64)
+    inside_count = inside.sum(axis=1)
+    total = np.full(patients, models) if used is None else used.sum(axis=1)
+    counts = (total - inside_count, inside_count)
+    most = max(1, *(int(count.max(initial=0)) for count in counts))
+    places = -(-most // folds)
+    # Place p of fold f holds the (p folds + f)-th model of its class.
+    position = (np.arange(places)[None, :] * folds + np.arange(folds)[:, None]).reshape(1, -1)
+    model = np.empty((patients, folds, 2, places), dtype=np.int64)
+    weight = np.empty((patients, folds, 2, places))
+    for label, first in ((0, np.zeros_like(total)), (1, counts[0])):
+        filled = position < counts[label][:, None]
+        place = np.minimum(position + first[:, None], models - 1)
+        taken = np.where(filled, np.take_along_axis(order, place, axis=1), 0)
+        model[:, :, label] = taken.reshape(patients, folds, places)
+        weight[:, :, label] = filled.reshape(patients, folds, places)
+    return Deal(model=model, weight=weight)
+
+
+def _hashed(number: NDArray[np.int64], models: int, salt: int) -> NDArray[np.uint64]:
+    """Hash of patient and model by splitmix64 (Steele et al. 2014), shape (patients, models)."""
+    column = np.arange(models, dtype=np.uint64)
+    x = number.astype(np.uint64)[:, None] * np.uint64(1 << 16) + column
+    x += np.uint64(salt)
+    x *= np.uint64(0x9E3779B97F4A7C15)
+    x ^= x >> np.uint64(30)
+    x *= np.uint64(0xBF58476D1CE4E5B9)
+    x ^= x >> np.uint64(27)
+    x *= np.uint64(0x94D049BB133111EB)
+    x ^= x >> np.uint64(31)
+    return x
+
+
+def _classes(
+    member: NDArray[np.bool_], used: NDArray[np.bool_] | None
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """OUT and IN masks over the models in use."""
+    return (~member, member) if used is None else (~member & used, member & used)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Layout:
+    """Signals sorted by patient, with the membership that goes with them.
+
+    Attributes
+    ----------
+    signals : float array, shape (records, models)
+        Sorted by patient; records of one patient in the cohort's order.
+    order : int64 array, shape (records,)
+        Record of the cohort in each row.
+    patient : int64 array, shape (records,)
+        Patient of each row.
+    first, count : int64 array, shape (patients,)
+        A patient's records are rows first to first + count - 1.
+    member : bool array, shape (patients, models)
+        A secret, as in :class:`auscult.cohort.design.Membership`.
+    stratum : int64 array, shape (records,)
+        Class of each record for centring; zeros when unknown.
+    number : int64 array, shape (patients,)
+        Each patient's number in the whole cohort: deals and centres follow it.
+    used : bool array, shape (patients, models), optional
+        Models to look at, per patient; all when absent.
+    dealt : int, optional
+        Number of folds; from the patients when absent.
+    """
+
+    signals: NDArray[np.floating]
+    order: NDArray[np.int64]
+    patient: NDArray[np.int64]
+    first: NDArray[np.int64]
+    count: NDArray[np.int64]
+    member: NDArray[np.bool_]
+    stratum: NDArray[np.int64]
+    number: NDArray[np.int64]
+    used: NDArray[np.bool_] | None = None
+    dealt: int | None = None
+
+    @property
+    def records(self) -> int:
+        """Number of records."""
+        return int(self.signals.shape[0])
+
+    @property
+    def models(self) -> int:
+        """Number of models."""
+        return int(self.signals.shape[1])
+
+    @property
+    def patients(self) -> int:
+        """Number of patients."""
+        return int(self.count.shape[0])
+
+    @property
+    def folds(self) -> int:
+        """Four folds if 95% of the estimable patients fill each class twice over, otherwise two."""
+        if self.dealt is not None:
+            return self.dealt
+        fewest = self._fewest()
+        usable = fewest[fewest >= FEWEST_PER_CLASS]
+        return FOLDS if usable.size and np.quantile(usable, 0.05) >= 2 * FOLDS else 2
+
+    def deal(self) -> Deal:
+        """Deal every patient's models to folds."""
+        return deal(self.member, self.folds, self.used, number=self.number)
+
+    def estimable(self) -> NDArray[np.bool_]:
+        """Which patients are IN and OUT of enough models, shape (patients,)."""
+        return self._fewest() >= FEWEST_PER_CLASS
+
+    def _fewest(self) -> NDArray[np.int64]:
+        outside, inside = (mask.sum(axis=1) for mask in _classes(self.member, self.used))
+        return np.asarray(np.minimum(outside, inside))
+
+    def parts(self) -> Iterator[tuple[slice, slice, Layout]]:
+        """Consecutive patients and their rows, in parts of a few megabytes; views, not copies.
+
+        Yields
+        ------
+        patients, rows : slice
+            Where the part lies in the whole.
+        part : Layout
+        """
+        folds = self.folds
+        most = max(1, PART_BYTES // (8 * self.models))
+        last = self.first + self.count
+        start = 0
+        while start < self.patients:
+            stop = int(np.searchsorted(last, self.first[start] + most, side="right"))
+            stop = min(max(stop, start + 1), self.patients)
+            here = slice(start, stop)
+            rows = slice(int(self.first[start]), int(last[stop - 1]))
+            part = replace(
+                self,
+                signals=self.signals[rows],
+                order=self.order[rows],
+                patient=self.patient[rows] - start,
+                first=self.first[here] - rows.start,
+                count=self.count[here],
+                member=self.member[here],
+                stratum=self.stratum[rows],
+                number=self.number[here],
+                used=None if self.used is None else self.used[here],
+                dealt=folds,
+            )
+            yield here, rows, part
+            start = stop
+
+    def __repr__(self) -> str:
+        return f"Layout({self.records} records, {self.patients} patients, {self.models} models)"
+
+
+def lay_out(
+    signals: NDArray[np.floating],
+    member: NDArray[np.bool_],
+    patient_of_record: NDArray[np.int64],
+    stratum: NDArray[np.int64] | None = None,
+) -> Layout:
+    """Sort signals by patient and turn them record by record.
+
+    Parameters
+    ----------
+    signals : float array, shape (models, records)
+    member : bool array, shape (models, patients)
+    patient_of_record : int64 array, shape (records,)
+    stratum : int64 array, shape (records,), optional
+        Class of each record.
+    """
+    models, records = signals.shape
+    patients = member.shape[1]
+    order = np.argsort(patient_of_record, kind="stable")
+    count = np.bincount(patient_of_record, minlength=patients)
+    turned = scratch((records, models), signals.dtype)
+    rows = max(1, BYTES_AT_ONCE // (8 * models))
+    sorted_already = bool((np.diff(order) == 1).all())
+
+    def turn(start: int) -> None:
+        piece = slice(start, min(start + rows, records))
+        turned[piece] = signals[:, piece if sorted_already else order[piece]].T
+        let_go(turned)
+        let_go(signals)
+
+    for _ in in_order(turn, range(0, records, rows)):
+        pass
+    turned_member = scratch((patients, models), bool)
+    for start in range(0, patients, rows):
+        turned_member[start : start + rows] = member[:, start : start + rows].T
+        let_go(turned_member)
+        let_go(member)
+    strata = np.zeros(records, dtype=np.int64) if stratum is None else stratum
+    return Layout(
+        signals=turned,
+        order=order,
+        patient=patient_of_record[order],
+        first=np.concatenate([[0], np.cumsum(count)[:-1]]).astype(np.int64),
+        count=count.astype(np.int64),
+        member=turned_member,
+        stratum=strata[order],
+        number=np.arange(patients),
+    )
+
+
+def take_patients(layout: Layout, patients: NDArray[np.int64]) -> tuple[Layout, NDArray[np.int64]]:
+    """Part of a layout, for signals that were prepared on the whole of it.
+
+    Parameters
+    ----------
+    layout : Layout
+    patients : int64 array
+        A patient may be taken several times, and counts as several then.
+
+    Returns
+    -------
+    part : Layout
+        Its patients are counted anew; `order` and `number` still name the cohort's.
+    rows : int64 array
+        Rows of the whole layout that the part's records were.
+    """
+    count = layout.count[patients]
+    first = np.cumsum(count) - count
+    within = np.arange(int(count.sum())) - np.repeat(first, count)
+    rows = np.repeat(layout.first[patients], count) + within
+    part = Layout(
+        signals=layout.signals[rows],
+        order=layout.order[rows],
+        patient=np.repeat(np.arange(len(patients)), count),
+        first=first,
+        count=count,
+        member=layout.member[patients],
+        stratum=layout.stratum[rows],
+        number=layout.number[patients],
+        used=None if layout.used is None else layout.used[patients],
+        dealt=layout.folds,
+    )
+    return part, rows
+
+
+class Centring:
+    """What each model gives to other patients' records of the same class.
+
+    A model that is more confident all over raises everybody's signal; its per-class median over
+    *other* patients takes that away and leaves what is the patient's own (METHOD 4). Patients are
+    dealt to `groups` groups, and a group is centred on the median over the records of the other
+    groups (at most `sample` of them, evenly spaced); a class with fewer than 20 such records is
+    centred on the median over all classes.
+
+    Parameters
+    ----------
+    layout : Layout
+        The whole cohort.
+    sample, groups : int
+    """
+
+    def __init__(self, layout: Layout, *, sample: int = 4096, groups: int = 5) -> None:
+        self._groups = groups
+        group = layout.number[layout.patient] % groups
+        self._strata = np.unique(layout.stratum)
+        self._centres = np.empty((groups, self._strata.size, layout.models), dtype=np.float32)
+        for g in range(groups):
+            others = np.flatnonzero(group != g)
+            overall = None
+            for place, stratum in enumerate(self._strata):
+                reference = others[layout.stratum[others] == stratum]
+                if reference.size < 20:
+                    if overall is None:
+                        overall = _median(layout.signals, _spaced(others, sample))
+                    self._centres[g, place] = overall
+                else:
+                    self._centres[g, place] = _median(layout.signals, _spaced(reference, sample))
+
+    def apply(self, part: Layout) -> NDArray[np.float32]:
+        """Signals of a part less their centres, float32, shape (records, models)."""
+        group = part.number[part.patient] % self._groups
+        place = np.searchsorted(self._strata, part.stratum)
+        return np.asarray(part.signals - self._centres[group, place], dtype=np.float32)
+
+
+def centred(layout: Layout) -> NDArray[np.float32]:
+    """Signals of a whole layout, centred; see :class:`Centring`."""
+    return Centring(layout).apply(layout)
+
+
+def _median(signals: NDArray[np.floating], rows: NDArray[np.int64]) -> NDArray[np.float64]:
+    if rows.size == 0:
+        return np.zeros(signals.shape[1])
+    values = np.sort(signals[rows].astype(np.float64), axis=0)
+    let_go(signals)
+    n = len(values)
+    if n > 3 and float(np.mean(values[1:] == values[:-1])) > TIED:
+        # The median of a few values jumps between two of them from model to model, and would drown
+        # what a patient's own signal says; the mean of the middle half moves smoothly.
+        return np.asarray(values[n // 4 : n - n // 4].mean(axis=0))
+    return np.asarray((values[(n - 1) // 2] + values[n // 2]) / 2)
+
+
+def _spaced(rows: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+    if rows.size <= most:
+        return rows
+    return rows[np.linspace(0, rows.size - 1, most).astype(np.int64)]

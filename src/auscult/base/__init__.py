@@ -1,0 +1,1 @@
+"""The ground: errors, files, processes and memory, progress, randomness."""

@@ -1,0 +1,425 @@
+"""What `init` and `check` say: a configuration to start from, the cohort, the cost."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from auscult.base.errors import CohortError
+from auscult.base.parallel import available_memory, cores
+from auscult.cli.display import duration
+from auscult.report.words import visible
+from auscult.risk.disparity import pool_small_cells
+from auscult.risk.outcome import Attributes
+from auscult.risk.stability import models_needed, planning_without_pilot
+from auscult.training.cost import Trial, VariantTrial, expected, expected_of_variants, in_bytes
+
+if TYPE_CHECKING:
+    import zipfile
+
+    import pandas as pd
+
+    from auscult.audit import Audit
+    from auscult.cohort import Cohort
+
+FEW_VALUES = 20
+
+
+def starting_configuration(
+    table: str, patient: str, label: str, groups: Sequence[str], images: str | None
+) -> str:
+    """A commented ``audit.toml`` for a table that exists.
+
+    Raises
+    ------
+    CohortError
+        The table cannot be read or lacks a column.
+    """
+    from auscult.readers.labels import PERHAPS_MISSING
+    from auscult.readers.tables import numbers, read_table, require_columns, texts
+
+    frame = read_table(table)
+    require_columns(
+        frame,
+        [("--patient", patient), ("--label", label), *(("--group", name) for name in groups)],
+        Path(table).name,
+    )
+    words = sorted(
+        {
+            str(value)
+            for value in texts(frame[label]).tolist()
+            if value is not None and str(value).lower() in PERHAPS_MISSING
+        }
+    )
+    labels = texts(frame[label], words)
+    values = sorted({str(value) for value in labels.tolist() if value is not None})
+    if len(values) < 2:
+        raise CohortError(
+            "all records have the same label", where=f"column {label}", expected="two classes"
+        )
+    lines = [
+        "# What is audited: this cohort, trained on by this recipe. Every key is explained in",
+        "# docs/configuration.md; `auscult check audit.toml` validates it and estimates the cost.",
+        "",
+        "[cohort]",
+        f"table = {_quoted(table)}",
+    ]
+    if images is not None and images.lower().endswith((".npy", ".npz")):
+        lines += [
+            f"images = {_quoted(images)}",
+            *_arrays_of(images, len(frame)),
+        ]
+    elif images is not None:
+        lines += [
+            f"images = {_quoted(images)}",
+            f"path = {_quoted(_column_of_paths(frame, images))}     # of the table: files in it",
+            "image_size = 64                # what your model sees, or [height, width]",
+            '# slices = "each"              # of files of several: or "middle", "volume", a number',
+        ]
+    lines += [
+        f"patient = {_quoted(patient)}     # whose record it is: the unit of everything",
+        f"label = {_quoted(label)}",
+    ]
+    array, unparsable = numbers(frame[label], words)
+    if len(values) > FEW_VALUES and not unparsable:
+        cuts = np.unique(np.nanquantile(array, [1 / 3, 2 / 3]))
+        lines.append(f"label_bins = [{', '.join(f'{cut:.4g}' for cut in cuts)}]  # to classes")
+    elif len(values) > 2:
+        shown = ", ".join(map(_quoted, values[:FEW_VALUES]))
+        lines += [
+            f"# {len(values)} classes: {shown}",
+            "# positive = [...]             # the values that count as positive; all others do not",
+        ]
+    lines.append(
+        f"groups = [{', '.join(map(_quoted, groups))}]"
+        + ("" if groups else "   # columns to compare risks by, for example sex, age, ethnicity")
+    )
+    if images is None:
+        lines += _inputs_of(frame, patient, label, groups, words)
+    lines += [
+        f"missing = [{', '.join(map(_quoted, words))}]   # of the label: take out what is a class"
+        if words
+        else '# missing = ["?"]              # values that mean missing, besides empty, NA, null',
+        "# max_patients = 5000          # a random subset, to try things out",
+    ]
+    bins = []
+    for name in groups:
+        array, unparsable = numbers(frame[name])
+        if not unparsable and len(np.unique(array[~np.isnan(array)])) > FEW_VALUES:
+            cuts = np.unique(np.round(np.nanquantile(array, [1 / 3, 2 / 3])))
+            bins.append(f"{_quoted(name)} = [{', '.join(f'{cut:g}' for cut in cuts)}]")
+    if bins:
+        lines += ["", "[cohort.bins]                  # cut points of numeric groups", *bins]
+    lines += ["", "[recipe]                       # how your model is trained, from start to end"]
+    if images is None:
+        lines += [
+            'kind = "sklearn"               # or "torch", or "python" for a function of yours',
+            'model = "gradient_boosting"    # built-in name, or "module:name" beside this file',
+        ]
+    else:
+        lines += [
+            'kind = "torch"                 # or "python" for a function of yours',
+            'model = "cnn"                  # built-in name, or "module:factory" beside this file',
+        ]
+    lines += [
+        "",
+        "[audit]",
+        "models = 64                    # shadow models: more of them, narrower intervals",
+        "seed = 7",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _arrays_of(images: str, rows: int) -> list[str]:
+    """Which array of an npz: the one that has an entry for each row."""
+    import zipfile
+
+    if not images.lower().endswith(".npz") or not Path(images).is_file():
+        return []
+    try:
+        with zipfile.ZipFile(images) as archive:
+            names = [n.removesuffix(".npy") for n in archive.namelist() if n.endswith(".npy")]
+            fitting = [n for n in names if _entries(archive, n) == rows]
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise CohortError(
+            "it cannot be read", where=f"--images {images}", expected="a whole npz"
+        ) from error
+    if len(names) < 2:
+        return []
+    if len(fitting) == 1:
+        return [f"array = {_quoted(fitting[0])}            # the one with an entry for each row"]
+    return [f"array = {_quoted((fitting or names)[0])}     # or another of: {', '.join(names)}"]
+
+
+def _entries(archive: zipfile.ZipFile, name: str) -> int:
+    """Length of the first axis of a member of two dimensions or more; -1 of others."""
+    with archive.open(f"{name}.npy") as member:
+        version = np.lib.format.read_magic(member)
+        read = (
+            np.lib.format.read_array_header_1_0
+            if version == (1, 0)
+            else np.lib.format.read_array_header_2_0
+        )
+        shape = read(member)[0]
+    return int(shape[0]) if len(shape) > 1 else -1
+
+
+def _inputs_of(
+    frame: pd.DataFrame, patient: str, label: str, groups: Sequence[str], words: Sequence[str]
+) -> list[str]:
+    """Which columns are no inputs and why, and what becomes of dates and of codes."""
+    from auscult.readers.columns import Dates, table_inputs
+    from auscult.readers.leakage import leaking
+
+    known = {patient, label, *groups}
+    reasons = dict.fromkeys(_likely_identifiers(frame, known), "an identifier")
+    inputs = [str(name) for name in frame.columns if name not in {patient, label}]
+    reasons = {**leaking(frame[[n for n in inputs if n not in reasons]], frame[label]), **reasons}
+    lines = [f"exclude = [{', '.join(map(_quoted, reasons))}]   # no inputs"]
+    lines += [f"#   {name}: {reason}" for name, reason in reasons.items()]
+    lines += ["#   (identifiers and what is known after the outcome belong there)"]
+    # What the reader asks about a column is answered here, and said to be a decision.
+    dated: Dates | None = None
+    codes: list[str] = []
+    nobody = np.arange(len(frame))
+    for name in inputs:
+        if name in reasons:
+            continue
+        for _ in range(2):
+            try:
+                table_inputs(
+                    frame[[name]],
+                    nobody,
+                    missing=words,
+                    numeric=(),
+                    categorical=codes,
+                    max_levels=2,
+                    min_level_patients=1,
+                    dated=dated,
+                )
+            except CohortError as error:
+                if 'dates = "days"' in error.next_step:
+                    dated = "exclude"
+                elif "cohort.categorical" in error.next_step:
+                    codes.append(name)
+                else:
+                    break
+            else:
+                break
+    if dated is not None:
+        lines.append(
+            'dates = "exclude"              # or "days" since the first date of each patient'
+        )
+    if codes:
+        lines.append(
+            f"categorical = [{', '.join(map(_quoted, codes))}]   # numbers and other values: codes?"
+        )
+    return lines
+
+
+def _column_of_paths(frame: pd.DataFrame, folder: str) -> str:
+    """The first column whose values are files in a folder.
+
+    Raises
+    ------
+    CohortError
+        There is no such folder or column.
+    """
+    from auscult.readers.paths import folder_of, inside_of
+    from auscult.readers.tables import texts
+
+    root = folder_of(folder, "--images")
+    for name in map(str, frame.columns):
+        values = [str(value) for value in texts(frame[name].head(FEW_VALUES)).tolist() if value]
+        if any(inside_of(root, value) for value in values):
+            return name
+    raise CohortError(
+        "no column of the table holds paths of files in this folder",
+        where=f"--images {folder}",
+        expected="paths relative to the folder, one per row",
+    )
+
+
+def _quoted(text: str) -> str:
+    """A TOML basic string."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    escaped = "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in escaped)
+    return f'"{escaped}"'
+
+
+def _likely_identifiers(frame: object, known: set[str]) -> list[str]:
+    import pandas as pd
+
+    if not isinstance(frame, pd.DataFrame):
+        return []
+    return [
+        str(name)
+        for name in frame.columns
+        if name not in known
+        and frame[name].nunique() == len(frame)
+        and ("id" in str(name).lower() or not pd.api.types.is_float_dtype(frame[name]))
+        and not any("." in str(value) for value in frame[name].head(50))
+    ]
+
+
+def describe_cohort(cohort: Cohort, cell: int, attributes: Attributes) -> str:
+    """The cohort as counts, for a terminal; groups under `cell` patients are pooled."""
+    summary = cohort.summary(cell)
+    lines = [
+        f"Cohort   {summary['source']}: {cohort.records:,} records of {cohort.patients:,} patients",
+        f"Task     {cohort.task}: "
+        + ", ".join(f"{c['name']} {c['records']:,}" for c in summary["classes"]),
+        "Records  "
+        + ", ".join(
+            f"{band['patients']:,} patients with {band['records']}"
+            for band in summary["records_per_patient"]["bands"]
+        ),
+    ]
+    for name in attributes.table.columns:
+        labels, groups, _ = pool_small_cells(attributes.table[name].astype(str).to_numpy(), cell)
+        counts = {group: int((labels == group).sum()) for group in groups}
+        shown = ", ".join(f"{visible(group)} {counts[group]:,}" for group in groups[:8])
+        more = f", {len(counts) - 8} more" if len(counts) > 8 else ""
+        lines.append(f"Group    {visible(name)}: {shown or f'all under {cell} patients'}{more}")
+    if attributes.reason:
+        lines.append(f"Group    the label is not compared: {attributes.reason}")
+    lines += [f"Left out {one.records:,} records: {one.reason}" for one in cohort.left_out]
+    lines += [f"Note     {note}" for note in cohort.notes]
+    return "\n".join(lines)
+
+
+def describe_trial(audit: Audit, trial: Trial, workers: int | None) -> str:
+    """What training one block took, and what the audit will take."""
+    count = min(workers or cores(), math.ceil(audit.models / trial.models))
+    cost = expected(
+        trial,
+        models=audit.models,
+        records=audit.cohort.records,
+        patients=audit.cohort.patients,
+        workers=count,
+        cells=audit.exposure_cells,
+    )
+    promised = trial.facts.get("dp")
+    facts = ", ".join(f"{name} {value}" for name, value in trial.facts.items() if name != "dp")
+    each = duration_of(trial.seconds / trial.models)
+    plural = "s" if count > 1 else ""
+    whole = duration_of(cost.training_seconds + cost.analysis_seconds)
+    lines = [
+        f"Model    one takes {each} on one core, {trial.models} trained ({facts})",
+        (
+            f"Audit    {audit.models} models with {count} worker{plural}: about {whole} "
+            f"(training {duration_of(cost.training_seconds)}, analysis "
+            f"{duration_of(cost.analysis_seconds)})"
+        ),
+        f"Memory   about {in_bytes(cost.memory_bytes)}",
+        f"Disk     about {in_bytes(cost.disk_bytes)}",
+    ]
+    if promised is not None:
+        lines.append(
+            "Promise  "
+            + ", ".join(
+                f"{name} {promised[name]}"
+                for name in ("unit", "epsilon", "delta", "noise", "clip", "rate", "steps")
+            )
+        )
+    lines += [f"Note     {what}: {n}" for what, n in trial.notes.items()]
+    if audit.queries:
+        lines.append(
+            f"Queries  {'; '.join(audit.queries)}: every model answers {audit.answers} times per "
+            "record instead of once, declared now because no model is asked again later "
+            f"({in_bytes(trial.output_bytes * (1 - 1 / audit.answers))} of the disk)"
+        )
+    if audit.withhold:
+        lines.append(
+            f"Withheld {audit.withheld_count:,} records are in no training: the attack on the rest "
+            "is what a patient with fewer records meets"
+        )
+    if audit.exposure_cells:
+        lines.append(f"Exposure {audit.exposure_cells} cells: accesses, knowledges, means")
+    available = available_memory()
+    if available is not None and available < cost.memory_bytes:
+        lines.append(
+            f"Warning  {in_bytes(available)} of memory are available: use fewer workers (--workers)"
+        )
+    free = shutil.disk_usage(".").free
+    if free < cost.disk_bytes:
+        lines.append(f"Warning  {in_bytes(free)} are free on this disk: use another (run --out)")
+    return "\n".join(lines)
+
+
+def describe_variants(
+    audit: Audit, trial: Trial, variants: Sequence[VariantTrial], workers: int | None
+) -> str:
+    """What the variants will take, each and with the audit."""
+    count = min(workers or cores(), math.ceil(audit.models / trial.models))
+    size = {
+        "models": audit.models,
+        "records": audit.cohort.records,
+        "patients": audit.cohort.patients,
+        "workers": count,
+    }
+    own = expected(trial, **size)
+    all_of_them = expected_of_variants(variants, **size)
+    lines = []
+    for one in variants:
+        if one.trial is None:
+            lines.append(f"Variant  {visible(one.name)}: no models of its own")
+        else:
+            each = duration_of(one.trial.seconds / one.trial.models)
+            cost = expected(one.trial, **size)
+            lines.append(
+                f"Variant  {visible(one.name)}: a model takes {each}, training "
+                f"{duration_of(cost.training_seconds)}"
+            )
+    training = own.training_seconds + all_of_them.training_seconds
+    analysis = own.analysis_seconds + all_of_them.analysis_seconds
+    disk = own.disk_bytes + all_of_them.disk_bytes
+    lines.append(
+        f"Together about {duration_of(training + analysis)} (training {duration_of(training)}, "
+        f"analysis {duration_of(analysis)}), disk about {in_bytes(disk)}"
+    )
+    free = shutil.disk_usage(".").free
+    if free < disk:
+        lines.append(f"Warning  {in_bytes(free)} are free on this disk: use another (run --out)")
+    return "\n".join(lines)
+
+
+PLANNED_AUC = 0.9
+
+
+def describe_planning(models: int, width: float, pilot: dict[str, Any] | None) -> str:
+    """How precise a patient's AUC will be, and how many models a wanted precision needs.
+
+    Parameters
+    ----------
+    models : int
+        The number that is configured.
+    width : float
+        Wanted width of a patient's 95% interval.
+    pilot : dict, optional
+        Summary of a finished run of a similar audit.
+    """
+    if pilot is None:
+        rows = planning_without_pilot(PLANNED_AUC, models)
+        basis = f"unshrunk, at an AUC of {PLANNED_AUC}; --pilot RUN knows your patients"
+    else:
+        rows = pilot["patients"]["planning"]
+        basis = f"from the pilot's {pilot['models']['count']} models"
+    widths = ", ".join(f"{row['models']} models {row['interval_width']:.2f}" for row in rows)
+    needed = models_needed(rows, width)
+    answer = f"{needed} models" if needed else f"more than {rows[-1]['models']} models"
+    return (
+        f"Plan     width of a patient's 95% interval ({basis}): {widths}\n"
+        f"         a width of {width:g} needs {answer}"
+    )
+
+
+def duration_of(seconds: float) -> str:
+    """A duration that may be shorter than a second."""
+    return f"{seconds:.2f} s" if seconds < 10 else duration(seconds)

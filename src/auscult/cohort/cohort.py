@@ -1,0 +1,305 @@
+"""The cohort: records, the patients they belong to, labels, groups, and what was left out and why.
+
+A cohort is read once (``auscult.readers``) and never changes. The patient is the unit of everything
+(law 1); patient identifiers are secrets that only :class:`PatientIds` holds (law 7).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from auscult.cohort.inputs import Inputs
+from auscult.cohort.queries import Query
+
+if TYPE_CHECKING:
+    from auscult.readers import cohorts
+
+Task = Literal["binary", "multiclass", "multilabel"]
+
+UNKNOWN = "unknown"
+SEVERAL = "several values"
+SMALLEST_CELL = 10
+
+
+class PatientIds:
+    """The patients' identifiers, in the cohort's order. Shown as a count, never as values."""
+
+    def __init__(self, values: NDArray[np.str_]) -> None:
+        self._values = values
+
+    def reveal(self) -> NDArray[np.str_]:
+        """The identifiers, shape (patients,). Write them under ``secret/`` only."""
+        return self._values
+
+    def __len__(self) -> int:
+        return int(self._values.shape[0])
+
+    def __repr__(self) -> str:
+        return f"PatientIds({len(self)} patients, values secret)"
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """Records that are not in the cohort, counted, with the reason (law 2)."""
+
+    reason: str
+    records: int
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TrainingData:
+    """What a recipe may see: inputs and labels. No identifier, no group, no membership.
+
+    Attributes
+    ----------
+    inputs : TableInputs or ArrayInputs
+    labels : int64 array
+    task : {"binary", "multiclass", "multilabel"}
+    classes : tuple of str
+    patient_of_record : int64 array, shape (records,), optional
+        Which records belong together, as numbers without meaning: private training at patient
+        level samples and clips them together.
+    queries : tuple of Query
+        What its models are asked besides the records, drawn with `query_seed`.
+    """
+
+    inputs: Inputs
+    labels: NDArray[np.int64]
+    task: Task
+    classes: tuple[str, ...]
+    patient_of_record: NDArray[np.int64] | None = None
+    queries: tuple[Query, ...] = ()
+    query_seed: int = 0
+
+    def __repr__(self) -> str:
+        queries = "".join(f", {query.text}" for query in self.queries)
+        return f"TrainingData({self.inputs!r}, {self.task}{queries})"
+
+    def views(self) -> Iterator[Inputs]:
+        """Inputs of every further query, one after the other, in the order of the queries."""
+        for query in self.queries:
+            yield from query.apply(self.inputs, self.query_seed)
+
+
+class _Door:
+    """A function that reads a cohort: the readers load when it is first asked for.
+
+    The cohort knows no reader. Readers make cohorts, so an import would make a circle.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, cohort: Cohort | None, owner: type[Cohort]) -> Callable[..., Cohort]:
+        found: Callable[..., Cohort] = getattr(import_module("auscult.readers.cohorts"), self._name)
+        return found
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Cohort:
+    """Records of patients, ready to be trained on.
+
+    Attributes
+    ----------
+    inputs : TableInputs or ArrayInputs
+        Length: records.
+    labels : int64 array, shape (records,) or (records, labels) when `task` is "multilabel"
+        0 and 1 for "binary" and "multilabel", class index for "multiclass".
+    task : {"binary", "multiclass", "multilabel"}
+    classes : tuple of str
+        Names: (negative, positive), the classes, or the labels.
+    patient_of_record : int64 array, shape (records,)
+        Index of the record's patient, 0 to patients - 1, numbered by first appearance.
+    patient_ids : PatientIds
+        Secret.
+    record_rows : int64 array, shape (records,)
+        Row of each record in the source (0-based): the only name a record has. Where a file holds
+        several records, their number among all that were decoded.
+    groups : DataFrame, shape (patients, attributes)
+        One string per patient and attribute; "unknown" where missing, "several values" where the
+        patient's records disagree.
+    left_out : tuple of LeftOut
+    notes : tuple of str
+        What the reader did that a reader of the report should know (pooled levels, binned groups).
+    source : str
+        Short public description, for example the file's name.
+    label_name : str
+        The label's own name, for example its column; empty where it has none.
+    """
+
+    inputs: Inputs
+    labels: NDArray[np.int64]
+    task: Task
+    classes: tuple[str, ...]
+    patient_of_record: NDArray[np.int64]
+    patient_ids: PatientIds
+    record_rows: NDArray[np.int64]
+    groups: pd.DataFrame
+    left_out: tuple[LeftOut, ...] = ()
+    notes: tuple[str, ...] = ()
+    source: str = "data in memory"
+    label_name: str = ""
+
+    # Each is a function of the readers, with its keywords: see `auscult.readers.cohorts`.
+    if TYPE_CHECKING:
+        from_table = staticmethod(cohorts.from_table)
+        from_arrays = staticmethod(cohorts.from_arrays)
+        from_images = staticmethod(cohorts.from_images)
+        from_signals = staticmethod(cohorts.from_signals)
+        from_events = staticmethod(cohorts.from_events)
+    else:
+        from_table, from_arrays, from_images, from_signals, from_events = (
+            _Door(f"from_{kind}") for kind in ("table", "arrays", "images", "signals", "events")
+        )
+
+    def __repr__(self) -> str:
+        groups = ", ".join(map(str, self.groups.columns)) or "none"
+        left_out = sum(one.records for one in self.left_out)
+        return (
+            f"Cohort({self.source!r}: {self.records:,} records of {self.patients:,} patients, "
+            f"{left_out:,} left out; {self.inputs!r}; {self.task} of {len(self.classes)}; "
+            f"groups: {groups})"
+        )
+
+    @property
+    def records(self) -> int:
+        """Number of records."""
+        return int(self.patient_of_record.shape[0])
+
+    @property
+    def patients(self) -> int:
+        """Number of patients."""
+        return len(self.patient_ids)
+
+    def training_data(self, queries: tuple[Query, ...] = (), seed: int = 0) -> TrainingData:
+        """The part that recipes may see, with what their models are asked besides."""
+        return TrainingData(
+            inputs=self.inputs,
+            labels=self.labels,
+            task=self.task,
+            classes=self.classes,
+            queries=queries,
+            query_seed=seed,
+            patient_of_record=self.patient_of_record,
+        )
+
+    def fingerprint(self) -> str:
+        """SHA-256 of everything that results depend on; no value can be read from it."""
+        digest = hashlib.sha256(self.inputs.fingerprint().encode())
+        digest.update(repr((self.task, self.classes, list(self.groups.columns))).encode())
+        for array in (self.labels, self.patient_of_record):
+            digest.update(np.ascontiguousarray(array).data)
+        for part in (self.groups.to_numpy().ravel(), self.patient_ids.reveal()):
+            digest.update("\0".join(map(str, part)).encode())
+        return digest.hexdigest()
+
+    def summary(self, smallest_cell: int = SMALLEST_CELL) -> dict[str, Any]:
+        """The "cohort" object of the summary: counts only."""
+        if self.task == "multilabel":
+            sizes = self.labels.sum(axis=0)
+        else:
+            sizes = np.bincount(self.labels, minlength=len(self.classes))
+        return {
+            "source": self.source,
+            "records": self.records,
+            "patients": self.patients,
+            "task": self.task,
+            "classes": [
+                {"name": name, "records": int(n)}
+                for name, n in zip(self.classes, sizes, strict=True)
+            ],
+            "records_per_patient": records_per_patient(self.patient_of_record, smallest_cell),
+            "groups": [str(name) for name in self.groups.columns],
+            "left_out": [{"reason": one.reason, "records": one.records} for one in self.left_out],
+            "notes": list(self.notes),
+        }
+
+
+def record_bands(
+    count: NDArray[np.int64], smallest_cell: int
+) -> list[tuple[str, NDArray[np.bool_]]]:
+    """Patients by record count: 1, 2, 3-5 and 6+; a band of too few joins the one before it.
+
+    Parameters
+    ----------
+    count : int64 array, shape (patients,)
+        Records of each patient.
+    smallest_cell : int
+        Bands with fewer patients are not shown on their own.
+
+    Returns
+    -------
+    list of (name, bool array of shape (patients,))
+        Together they hold everybody.
+    """
+    bounds: list[tuple[int, int | None]] = [(1, 1), (2, 2), (3, 5), (6, None)]
+
+    def inside(low: int, high: int | None) -> NDArray[np.bool_]:
+        return (count >= low) & (count <= (high or np.iinfo(np.int64).max))
+
+    place = len(bounds) - 1
+    while len(bounds) > 1:
+        small = [i for i, band in enumerate(bounds) if 0 < inside(*band).sum() < smallest_cell]
+        if not small:
+            break
+        place = max(small[-1], 1)
+        bounds[place - 1 : place + 1] = [(bounds[place - 1][0], bounds[place][1])]
+    names = [
+        f"{low}+" if high is None else str(low) if low == high else f"{low}-{high}"
+        for low, high in bounds
+    ]
+    return [(name, inside(*band)) for name, band in zip(names, bounds, strict=True)]
+
+
+def records_per_patient(
+    patient_of_record: NDArray[np.int64], smallest_cell: int = SMALLEST_CELL
+) -> dict[str, Any]:
+    """How many records patients have: median, maximum, and patients per band."""
+    counts = np.bincount(patient_of_record)
+    return {
+        "median": float(np.median(counts)),
+        "max": int(counts.max()),
+        "bands": [
+            {"records": name, "patients": int(inside.sum())}
+            for name, inside in record_bands(counts, smallest_cell)
+        ],
+    }
+
+
+def group_of_patients(
+    values: Sequence[str], patient_of_record: NDArray[np.int64], patients: int
+) -> NDArray[np.object_]:
+    """One value per patient from one per record.
+
+    Parameters
+    ----------
+    values : sequence of str
+        One per record, empty where missing.
+    patient_of_record : int64 array, shape (records,)
+    patients : int
+
+    Returns
+    -------
+    object array of str, shape (patients,)
+        "unknown" where all are missing, "several values" where records disagree.
+    """
+    codes, found = pd.factorize(np.asarray(values, dtype=object))
+    present = np.array([str(value) != "" for value in found], dtype=bool)[codes]
+    rows = patient_of_record[present]
+    low = np.full(patients, len(found), dtype=np.int64)
+    high = np.full(patients, -1, dtype=np.int64)
+    np.minimum.at(low, rows, codes[present])
+    np.maximum.at(high, rows, codes[present])
+    result = np.full(patients, UNKNOWN, dtype=object)
+    agreed = low == high
+    result[agreed] = np.asarray(found, dtype=object)[low[agreed]]
+    result[(high >= 0) & ~agreed] = SEVERAL
+    return result

@@ -1,0 +1,1 @@
+"""Scores made elsewhere: read, checked, and brought into a run directory."""

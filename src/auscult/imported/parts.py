@@ -1,0 +1,180 @@
+"""The arrays of scores made elsewhere, each read and checked by itself."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from auscult.base.errors import CohortError
+from auscult.base.parallel import available_memory
+from auscult.cohort.design import MINIMUM_PATIENTS, Membership
+
+FEWEST_MODELS = 8
+
+
+def load_npz(path: Path) -> dict[str, NDArray[Any]]:
+    """All arrays of an npz; nothing is unpacked before its size is known."""
+    _refuse_no_file(path, path.name)
+    try:
+        if not zipfile.is_zipfile(path):
+            raise CohortError(
+                "it cannot be read: it is no npz",
+                where=path.name,
+                expected="an npz of plain arrays",
+            )
+        with zipfile.ZipFile(path) as archive:
+            size = sum(info.file_size for info in archive.infolist())
+        _refuse_too_large(size, path.name)
+        with np.load(path, allow_pickle=False) as content:
+            return {name: content[name] for name in content.files}
+    except CohortError:
+        raise
+    except Exception as error:
+        raise CohortError(
+            "it cannot be read",
+            where=path.name,
+            expected="a whole npz of plain arrays; Python objects are never read",
+        ) from error
+
+
+def load_npy(path: Path) -> NDArray[Any]:
+    """The array of an npy."""
+    where = f"{path.parent.name}/{path.name}"
+    _refuse_no_file(path, where)
+    try:
+        array = np.load(path, allow_pickle=False, mmap_mode="r")
+        if isinstance(array, np.ndarray):
+            _refuse_too_large(array.nbytes, where)
+            return np.array(array)
+    except CohortError:
+        raise
+    except Exception as error:
+        raise CohortError(
+            "it cannot be read",
+            where=where,
+            expected="a whole npy of a plain array; Python objects are never read",
+        ) from error
+    raise CohortError("it is no npy", where=where)
+
+
+def _refuse_no_file(path: Path, where: str) -> None:
+    if not path.is_file():  # a pipe or a device would be waited for
+        what = "it is no regular file" if path.exists() else "there is no such file"
+        raise CohortError(what, where=where, next_step="Check the path")
+
+
+def _refuse_too_large(size: int, where: str) -> None:
+    available = available_memory()
+    if available is not None and size > available:
+        raise CohortError(
+            f"it says that it unpacks to {size / 1e9:.1f} GB, and {available / 1e9:.1f} GB of "
+            "memory are available",
+            where=where,
+            next_step="Save 32-bit floats, or use a machine with more memory",
+        )
+
+
+def read_patients(values: NDArray[Any], where: str) -> tuple[NDArray[np.int64], NDArray[np.str_]]:
+    """Index of each record's patient, and the patients in order of first appearance."""
+    if values.ndim != 1:
+        raise CohortError(
+            f"patient has shape {values.shape}", where=where, expected="one value per record"
+        )
+    names = np.array(["" if pd.isna(v) else str(v).strip() for v in values.tolist()])
+    empty = int((names == "").sum())
+    if empty:
+        raise CohortError(
+            f"{empty} of {len(names)} records have no patient", where=where, expected="all of them"
+        )
+    codes, unique = pd.factorize(names)
+    if len(unique) < MINIMUM_PATIENTS:
+        raise CohortError(
+            f"there are {len(unique)} patients",
+            where=where,
+            expected=f"at least {MINIMUM_PATIENTS}",
+        )
+    return codes.astype(np.int64), np.asarray(unique, dtype=str)
+
+
+def numbers(values: NDArray[Any], dimensions: int, where: str, name: str) -> NDArray[np.float32]:
+    """32-bit floats of so many dimensions, all finite."""
+    if values.ndim != dimensions or values.dtype.kind not in "fiu" or not values.size:
+        raise CohortError(
+            f"{name} are {values.dtype} of shape {values.shape}",
+            where=where,
+            expected=f"numbers in {dimensions} dimensions: (models, records"
+            + (", classes)" if dimensions == 3 else ")"),
+        )
+    with np.errstate(over="ignore"):
+        found = values.astype(np.float32)
+    broken = int((~np.isfinite(found)).sum())
+    if broken:
+        raise CohortError(
+            f"{broken} {name} are NaN, infinite or beyond 32-bit floats",
+            where=where,
+            expected="finite numbers",
+        )
+    return found
+
+
+def check_records(values: NDArray[np.float32], records: int, where: str) -> None:
+    """Refuse outputs of other records than the patients', or of too few models."""
+    if values.shape[2] != records:
+        raise CohortError(
+            f"outputs for {values.shape[2]} records and patients of {records}", where=where
+        )
+    if values.shape[0] < FEWEST_MODELS:
+        raise CohortError(
+            f"there are {values.shape[0]} models", where=where, expected=f"at least {FEWEST_MODELS}"
+        )
+
+
+def read_membership(
+    values: NDArray[Any],
+    models: int,
+    of_record: NDArray[np.int64],
+    patients: int,
+    where: str,
+) -> Membership:
+    """Membership per patient, from one that is per patient or per record."""
+    records = len(of_record)
+    matrix = np.asarray(values)
+    if matrix.dtype.kind in "iuf" and matrix.size and np.isin(matrix, (0, 1)).all():
+        matrix = matrix.astype(bool)
+    if matrix.dtype != np.bool_ or matrix.ndim != 2 or matrix.shape[0] != models:
+        raise CohortError(
+            f"membership is {matrix.dtype} of shape {matrix.shape}",
+            where=where,
+            expected=f"bool of shape ({models}, {patients} patients) or ({models}, {records} "
+            "records), True for members",
+            next_step="Lists of the members' numbers become a matrix: matrix[model, members] = True"
+            if matrix.dtype.kind in "iu"
+            else "",
+        )
+    if matrix.shape[1] == patients:
+        return Membership(np.ascontiguousarray(matrix))
+    if matrix.shape[1] != records:
+        raise CohortError(
+            f"membership speaks of {matrix.shape[1]}",
+            where=where,
+            expected=f"{patients} patients or {records} records",
+        )
+    first = np.full(patients, records)
+    np.minimum.at(first, of_record, np.arange(records))
+    per_patient = matrix[:, first]
+    split = (per_patient[:, of_record] != matrix).any(axis=0)
+    if split.any():
+        broken = len(np.unique(of_record[split]))
+        raise CohortError(
+            f"{broken} patients have records on both sides of a model",
+            where=where,
+            expected="all records of a patient IN or all OUT",
+            next_step="Membership of single records says nothing about patients; train on subsets "
+            "of patients",
+        )
+    return Membership(np.ascontiguousarray(per_patient))

@@ -1,0 +1,483 @@
+"""PyTorch recipes: built-in networks or any factory of an `nn.Module`; torch loads when used."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from auscult.base.errors import ConfigError, RecipeError
+from auscult.cohort import TrainingData
+from auscult.cohort.inputs import ArrayInputs, TableInputs
+from auscult.recipes.base import Assignment, BlockOutputs, Recipe
+from auscult.recipes.failures import explained
+from auscult.recipes.networks import kind_of
+from auscult.recipes.outputs import output_columns, output_kind
+from auscult.recipes.privacy import DpSettings, Guarantee, guarantee, unkept
+from auscult.recipes.torch.augmentation import parse, unfit
+from auscult.recipes.torch.convolutions import guard_convolutions
+from auscult.recipes.torch.maker import Maker
+from auscult.recipes.torch.settings import check, used
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from auscult.recipes.torch.backbone import Features
+    from auscult.recipes.torch.encoding import Encoded
+    from auscult.recipes.torch.training import Plan
+
+SMALL_STEP = 2e7  # floating point operations of a model's step below which overhead rules
+
+
+class TorchRecipe(Recipe):
+    """Train networks with PyTorch, the models of a block in one batched step where possible.
+
+    Parameters
+    ----------
+    model : str or callable
+        A built-in network: "mlp" and "tabular-resnet" read tables, "cnn", "wrn-28-2", "wrn-40-4"
+        (any "wrn-<depth>-<widening>"), "vit-b-16" and "vit-l-16" images, "resnet-1d" signals. Or
+        "module:factory", or a factory
+        ``factory(inputs, outputs, **factory_arguments)`` that returns an `nn.Module`. `inputs` is
+        the number of features of a table, and the shape of one record otherwise: (channels,
+        height, width) or (channels, length). `outputs` is 1 for two classes. The module returns
+        logits, shape (records, outputs).
+    hidden : sequence of int, optional
+        Hidden layers of "mlp".
+    width : int, optional
+        Of a built-in network that has one.
+    dropout : float, optional
+        Of a built-in network.
+    epochs, batch_size : int
+    optimizer : {"adamw", "adam", "sgd"}
+    learning_rate, weight_decay : float
+    momentum : float
+        Of "sgd".
+    label_smoothing : float
+        Share of each target that is spread evenly over its classes, 0 to below 1.
+    schedule : {"constant", "cosine"}
+        Of the learning rate.
+    warmup_epochs : float
+        Epochs over which the learning rate rises to its height.
+    ema : float
+        Decay of the moving average of the weights, which then predicts; 0 for the last weights.
+    augment : sequence of str
+        Of "flip", "flip-vertical", "shift", "rotate", "scale", "noise", each with its amount
+        behind a colon where it is not the usual one.
+    scaling : {"members", "fixed"}
+        Images and signals are scaled on each model's own members, or handed over as they are,
+        bytes as 0 to 1, as pretrained networks want them.
+    weights : path-like, optional
+        A safetensors file with weights to start from.
+    backbone_trained_on_cohort : bool, optional
+        Whether pretrained weights saw this cohort's patients. Needed with `weights`.
+    image_size : int, optional
+        Resize images to this height and width.
+    stack : {"auto", "always", "never"}
+        Train the models of a block in one batched step. "auto" does so where it can and helps.
+    device : {"auto", "cpu", "cuda"}
+    dtype : {"float32", "float64", "bfloat16"}
+        "bfloat16" multiplies in 16 bits while it trains; weights and predictions keep 32.
+    factory_arguments : mapping, optional
+        Of a factory, or further settings of a built-in network.
+    folder : path-like, optional
+        Where to look for the module first.
+    version : str, optional
+        A version of a factory's code, of yours: it vouches for what a digest cannot see.
+    files : sequence of path-like
+        Files that a factory reads; their content is part of the run's identity.
+    dp : mapping, optional
+        Train with differential privacy (DP-SGD): `unit` ("record" or "patient"), `epsilon` (or
+        `noise`), `delta` (1e-5), `clip`. An infinite epsilon, or noise 0, samples and clips alike
+        and promises nothing.
+
+    Notes
+    -----
+    Tables: numbers are scaled on each model's own members, missing ones become 0 beside an
+    indicator; categories are one-hot. Images and signals: each channel is scaled on the members.
+    Parameters that do not require a gradient stay as the factory made them. With `dp` the scaling
+    is the whole cohort's: statistics of the members would tell about them.
+    """
+
+    kind = "torch"
+
+    def __init__(
+        self,
+        model: str | Callable[..., nn.Module] = "mlp",
+        *,
+        hidden: Sequence[int] | None = None,
+        width: int | None = None,
+        dropout: float | None = None,
+        epochs: int = 15,
+        batch_size: int = 256,
+        optimizer: str = "adamw",
+        learning_rate: float = 1e-3,
+        weight_decay: float = 0.01,
+        momentum: float = 0.9,
+        label_smoothing: float = 0.0,
+        schedule: str = "constant",
+        warmup_epochs: float = 0,
+        ema: float = 0,
+        augment: Sequence[str] = (),
+        scaling: str = "members",
+        weights: Path | str | None = None,
+        backbone_trained_on_cohort: bool | None = None,
+        image_size: int | None = None,
+        stack: str = "auto",
+        device: str = "auto",
+        dtype: str = "float32",
+        factory_arguments: Mapping[str, Any] | None = None,
+        folder: Path | str | None = None,
+        version: str | None = None,
+        files: Sequence[Path | str] = (),
+        dp: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.model = model
+        self.hidden = hidden
+        self.width = width
+        self.dropout = dropout
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.optimizer = optimizer
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.momentum = momentum
+        self.label_smoothing = label_smoothing
+        self.schedule = schedule
+        self.warmup_epochs = warmup_epochs
+        self.ema = ema
+        self.augment = augment
+        self.scaling = scaling
+        self.weights = None if weights is None else Path(weights)
+        self.backbone_trained_on_cohort = backbone_trained_on_cohort
+        self.image_size = image_size
+        self.stack = stack
+        self.device = device
+        self.dtype = dtype
+        self.factory_arguments = factory_arguments
+        self.folder = None if folder is None else Path(folder)
+        self.version = version
+        self.files = files
+        self.dp = dp
+        self._kept: tuple[TableInputs | ArrayInputs, Encoded] | None = None
+        self._features: Features | None = None
+
+    def settings(self) -> dict[str, Any]:
+        """See :meth:`Recipe.settings`; a factory's source is part of it."""
+        check(self.__dict__)
+        settings: dict[str, Any] = {
+            "epochs": self.epochs,
+            "batch_size": self.batch_size,
+            "optimizer": self.optimizer,
+            "learning_rate": self.learning_rate,
+            "weight_decay": self.weight_decay,
+        }
+        settings |= self._maker().settings()
+        if self.backbone_trained_on_cohort is not None and self._maker().starts_random:
+            raise ConfigError(
+                "a built-in network starts from random weights",
+                where="recipe.backbone_trained_on_cohort",
+                expected="weights, or a factory",
+            )
+        if self.optimizer == "sgd":
+            settings["momentum"] = self.momentum
+        if self.image_size is not None:
+            settings["image_size"] = self.image_size
+        settings |= used(self.__dict__)
+        if self.augment:
+            settings["augment"] = {one.name: one.amount for one in parse(self.augment)}
+        if self.dp is not None and self.label_smoothing:
+            raise ConfigError(
+                "private training does not smooth labels: it would be ignored",
+                where="recipe.label_smoothing",
+            )
+        if self.dp is not None:
+            settings["dp"] = DpSettings.read(self.dp).as_settings()
+        # Device, number format and stacking change the last digits: they are part of the identity.
+        return settings | {"stack": self.stack, "device": self.device, "dtype": self.dtype}
+
+    def unseen(self) -> tuple[str, ...]:
+        """See :meth:`Recipe.unseen`."""
+        return self._maker().unseen()
+
+    def supports(self, data: TrainingData) -> str | None:
+        """See :meth:`Recipe.supports`."""
+        reads = kind_of(data.inputs)
+        if isinstance(data.inputs, TableInputs):
+            if self.image_size is not None:
+                return "image_size goes with images, and this is a table"
+            if self.scaling != "members":
+                return "scaling goes with images and signals, and this is a table"
+        no = self._maker().why_not(data.inputs, self.image_size)
+        if no is None and self.dp is not None:
+            no = unkept(self.dp, data, self.dtype)
+            self._guarantee(data)
+        if no is not None:
+            return no
+        return unfit(parse(self.augment), reads)
+
+    def block_models(self, data: TrainingData, models: int) -> int:
+        """See :meth:`Recipe.block_models`; small stacked networks come in blocks of up to 32.
+
+        Large ones come alone, because all networks of a block are in memory at once.
+
+        Measured on diabetes130: with two layers of 32 and batches of 64, a model costs 0.137 s
+        among 8, 0.095 s among 16 and 0.080 s among 32; with 128 and 256, company of 8 is enough.
+        """
+        usual = super().block_models(data, models)
+        if self._maker().large:
+            return 1
+        if self.model != "mlp" or self.dropout or self.stack == "never":
+            return usual
+        inputs = data.inputs
+        if not isinstance(inputs, TableInputs):
+            return usual
+        columns = inputs.numeric.shape[1] + sum(map(len, inputs.levels))
+        sizes = [columns, *self._maker().settings()["hidden"], output_columns(data)]
+        weights = sum(a * b for a, b in itertools.pairwise(sizes))
+        if 6 * weights * self.batch_size > SMALL_STEP:
+            return usual
+        return max(usual, min(32, models // 4))
+
+    def train_block(
+        self,
+        data: TrainingData,
+        assignments: Sequence[Assignment],
+        advance: Callable[[float], None],
+    ) -> BlockOutputs:
+        """See :meth:`Recipe.train_block`."""
+        speed: dict[str, Any] = {}
+        further: list[NDArray[np.float64]] = []
+        values, facts = self.train_exactly(data, assignments, advance, speed, further)
+        return BlockOutputs(
+            values=np.stack([values, *further], axis=1).astype(np.float32),
+            kind=output_kind(data),
+            facts=facts,
+            speed=speed,
+        )
+
+    def train_exactly(
+        self,
+        data: TrainingData,
+        assignments: Sequence[Assignment],
+        advance: Callable[[float], None],
+        speed: dict[str, Any] | None = None,
+        further: list[NDArray[np.float64]] | None = None,
+    ) -> tuple[NDArray[np.float64], dict[str, Any]]:
+        """Outputs in 64 bits, shape (models, records, columns), and facts.
+
+        Fills in `speed`, and `further` with outputs of the same shape, one per view that the data's
+        queries ask for.
+        """
+        torch = _torch()
+        from auscult.recipes.torch.backbone import prepared
+        from auscult.recipes.torch.training import Plan, check_shape, predict, steps_per_epoch
+
+        guard_convolutions()
+        speed = {} if speed is None else speed
+        device = self._device()
+        kind, columns, records = output_kind(data), output_columns(data), len(data.inputs)
+        encoded = self._encoded(data.inputs, device)
+        everybody = np.arange(records)
+        encoded.fit([one.members if self.dp is None else everybody for one in assignments])
+        labels = torch.from_numpy(data.labels).to(device)
+        steps = steps_per_epoch(records, self.batch_size)
+        plan = Plan(
+            epochs=self.epochs,
+            steps=steps,
+            optimizer=self.optimizer,
+            learning_rate=self.learning_rate,
+            weight_decay=self.weight_decay,
+            momentum=self.momentum,
+            loss=kind,
+            label_smoothing=self.label_smoothing,
+            schedule=self.schedule,
+            warmup=round(self.warmup_epochs * steps),
+            ema=self.ema,
+            augment=parse(self.augment),
+            bfloat16=self.dtype == "bfloat16",
+        )
+        first, maker, dtype = assignments[0].model, self._maker(), self._number_format()
+        shape = encoded.shape
+        with explained(first, "making the networks"):
+            ready = prepared(
+                lambda one: maker.make(one, shape, columns, device, dtype),
+                assignments,
+                encoded,
+                records,
+                obstacle=self._features_vary(),
+                kept=self._features,
+            )
+        if data.queries and ready.encoded is not encoded:
+            raise RecipeError(
+                "the frozen part answers the records once, and queries ask something else",
+                where="recipe",
+                next_step="Leave audit.queries out, or train the whole network",
+            )
+        modules, encoded, self._features = ready.modules, ready.encoded, ready.features
+        with explained(first, "the first forward pass"):
+            check_shape(modules[0], encoded, columns)
+        train = self._train_openly if self.dp is None else self._train_privately
+        reason = train(modules, encoded, labels, data, assignments, plan, advance, speed)
+
+        def answers(asked: Encoded) -> NDArray[np.float64]:
+            outputs = []
+            for place, one in enumerate(assignments):
+                with explained(one.model, "predicting"):
+                    outputs.append(predict(modules[place], place, asked, records).numpy())
+                if not np.isfinite(outputs[-1]).all():
+                    raise RecipeError(
+                        "training diverged: its outputs are not finite",
+                        where=f"model {one.model}",
+                        next_step="Lower recipe.learning_rate",
+                    )
+            return np.stack(outputs)
+
+        values = answers(encoded)
+        if further is not None:
+            further += [answers(encoded.like(view)) for view in data.views()]
+        facts: dict[str, Any] = {
+            "parameters": sum(p.numel() for p in modules[0].parameters() if p.requires_grad),
+            "trained": "stacked" if reason is None else "one after the other",
+            "device": device.type,
+        }
+        if reason is not None:
+            facts["not_stacked_because"] = reason
+        if ready.facts or self.backbone_trained_on_cohort is not None:
+            said = {None: "not declared", True: "yes", False: "no"}
+            facts["pretrained"] = {
+                "trained_on_cohort": said[self.backbone_trained_on_cohort],
+                **ready.facts,
+                **({} if maker.loaded is None else {"tensors": maker.loaded}),
+            }
+        if self.dp is not None:
+            facts["dp"] = self._guarantee(data).facts()
+        return values, facts
+
+    def _train_openly(
+        self,
+        modules: Sequence[nn.Module],
+        encoded: Encoded,
+        labels: torch.Tensor,
+        data: TrainingData,
+        assignments: Sequence[Assignment],
+        plan: Plan,
+        advance: Callable[[float], None],
+        speed: dict[str, Any],
+    ) -> str | None:
+        """Train in place; returns why the models were not stacked, if they were not."""
+        del data
+        from auscult.recipes.torch.together import train_openly
+
+        return train_openly(
+            modules, encoded, labels, assignments, plan, advance, stack=self.stack, speed=speed
+        )
+
+    def _train_privately(
+        self,
+        modules: Sequence[nn.Module],
+        encoded: Encoded,
+        labels: torch.Tensor,
+        data: TrainingData,
+        assignments: Sequence[Assignment],
+        plan: Plan,
+        advance: Callable[[float], None],
+        speed: dict[str, Any],
+    ) -> str | None:
+        """As :meth:`_train_openly`, with differential privacy."""
+        from auscult.recipes.torch.private import Privacy, train_privately
+        from auscult.recipes.torch.together import models_at_once
+
+        def together(_: Callable[..., None]) -> int:
+            speed["models_at_once"] = models_at_once(modules)
+            return int(speed["models_at_once"])
+
+        return train_privately(
+            modules,
+            encoded,
+            labels,
+            assignments,
+            plan,
+            advance,
+            privacy=Privacy.of(self._guarantee(data), data.patient_of_record, len(data.inputs)),
+            stack=self.stack,
+            together=together,
+        )
+
+    def _guarantee(self, data: TrainingData) -> Guarantee:
+        from auscult.recipes.torch.training import steps_per_epoch
+
+        return guarantee(
+            DpSettings.read(self.dp or {}),
+            data,
+            batch_size=self.batch_size,
+            epochs=self.epochs,
+            steps=steps_per_epoch(len(data.inputs), self.batch_size),
+        )
+
+    def _encoded(self, inputs: TableInputs | ArrayInputs, device: torch.device) -> Encoded:
+        """Inputs on the device, kept from block to block of the same cohort."""
+        from auscult.recipes.torch.encoding import encode
+
+        if self._kept is None or self._kept[0] is not inputs:
+            dtype = self._number_format()
+            self._kept = (inputs, encode(inputs, dtype, device, self.image_size, self.scaling))
+            self._features = None
+        return self._kept[1]
+
+    def _features_vary(self) -> str | None:
+        """Why a frozen backbone would not make the same features in every model and epoch."""
+        if self.augment:
+            return "augmented records are other records in every epoch"
+        if self.scaling != "fixed":
+            return 'records are scaled on each model\'s members (scaling = "fixed" does not)'
+        return None
+
+    def _number_format(self) -> torch.dtype:
+        """Of weights and inputs."""
+        torch = _torch()
+        return torch.float64 if self.dtype == "float64" else torch.float32  # type: ignore[no-any-return]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What was kept stays in the process that made it."""
+        return self.__dict__ | {"_kept": None, "_features": None}
+
+    def _maker(self) -> Maker:
+        given = {"hidden": self.hidden, "width": self.width, "dropout": self.dropout}
+        return Maker(
+            model=self.model,
+            given={key: value for key, value in given.items() if value is not None},
+            arguments=self.factory_arguments or {},
+            weights=self.weights,
+            folder=self.folder,
+            version=self.version,
+            files=[Path(file) for file in self.files],
+        )
+
+    def _device(self) -> torch.device:
+        torch = _torch()
+        if self.device == "cuda" and not torch.cuda.is_available():
+            raise RecipeError(
+                "PyTorch finds no GPU here", where="recipe.device", expected='"cpu" or "auto"'
+            )
+        name = self.device
+        if name == "auto":
+            name = "cuda" if torch.cuda.is_available() else "cpu"
+        return torch.device(name)  # type: ignore[no-any-return]
+
+
+def _torch() -> Any:  # noqa: ANN401
+    try:
+        import torch
+    except ImportError as error:
+        raise RecipeError(
+            "PyTorch is not installed",
+            where='recipe.kind = "torch"',
+            next_step='Install it: pip install "auscult[torch]" -c constraints.txt',
+        ) from error
+    return torch

@@ -1,0 +1,114 @@
+"""Weights from a safetensors file: a header of names, types and places, then plain numbers.
+
+No other format is read: the usual ones are pickles, which run code. Imports torch: load it lazily.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from auscult.base.errors import RecipeError, one_of
+
+TYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
+LONGEST_HEADER = 100_000_000
+BACKBONE = "backbone."
+WHERE = "recipe.weights"
+
+
+def read_safetensors(path: Path) -> dict[str, Tensor]:
+    """Tensors of a safetensors file.
+
+    Raises
+    ------
+    RecipeError
+        It is missing, damaged or holds what it must not.
+    """
+    where = f"{WHERE} = {path}"
+    try:
+        content = bytearray(path.read_bytes())
+    except OSError as error:
+        raise RecipeError(f"it cannot be read ({type(error).__name__})", where=where) from error
+    size = int.from_bytes(content[:8], "little")
+    if len(content) < 8 or size > min(LONGEST_HEADER, len(content) - 8):
+        raise RecipeError("it is cut off or no safetensors file", where=where)
+    try:
+        header = json.loads(content[8 : 8 + size].decode())
+        places = {name: _place(one) for name, one in header.items() if name != "__metadata__"}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise RecipeError("its header is damaged", where=where) from error
+    start, tensors = 8 + size, {}
+    for name, (dtype, shape, first, last) in places.items():
+        count = math.prod(shape)
+        if not 0 <= first <= last <= len(content) - start or last - first != count * dtype.itemsize:
+            raise RecipeError(f'the tensor "{name}" has no place in it', where=where)
+        tensors[name] = (
+            torch.frombuffer(content, dtype=dtype, count=count, offset=start + first).clone()
+            if count
+            else torch.empty(0, dtype=dtype)
+        ).reshape(shape)
+    return tensors
+
+
+def load_into(module: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, int]:
+    """Put weights in place by name, of the module or of its backbone.
+
+    Returns
+    -------
+    dict of str to int
+        How many tensors were "loaded", are "unused" in the file, and were "not in the file".
+
+    Raises
+    ------
+    RecipeError
+        None of the names fits, or one has another shape or is not finite.
+    """
+    own = module.state_dict()
+    prefix = "" if any(name in own for name in tensors) else BACKBONE
+    fitting = {prefix + name: value for name, value in tensors.items() if prefix + name in own}
+    if not fitting:
+        raise RecipeError(
+            f"none of its {len(tensors)} tensors belongs to the network",
+            where=WHERE,
+            expected=one_of(next(iter(tensors), ""), own),
+        )
+    for name, value in fitting.items():
+        if value.shape != own[name].shape:
+            raise RecipeError(
+                f'"{name}" has shape {tuple(value.shape)}',
+                where=WHERE,
+                expected=f"shape {tuple(own[name].shape)}, as in the network",
+                next_step="Leave tensors that are to be learned anew out of the file",
+            )
+        if value.is_floating_point() and not value.isfinite().all():
+            raise RecipeError(f'"{name}" holds numbers that are not finite', where=WHERE)
+    module.load_state_dict(fitting, strict=False)
+    return {
+        "loaded": len(fitting),
+        "unused": len(tensors) - len(fitting),
+        "not in the file": len(own) - len(fitting),
+    }
+
+
+def _place(one: Mapping[str, Any]) -> tuple[torch.dtype, tuple[int, ...], int, int]:
+    shape, (first, last) = one["shape"], one["data_offsets"]
+    if not all(type(number) is int and number >= 0 for number in (*shape, first, last)):
+        raise ValueError("sizes are whole numbers")
+    return TYPES[one["dtype"]], tuple(shape), first, last

@@ -1,0 +1,214 @@
+"""Several finished runs of one cohort beside the first of them; nothing is trained."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from auscult.base.errors import ConfigError, StoreError
+from auscult.base.files import write_bytes
+from auscult.base.progress import SILENT, Progress
+from auscult.protection.assessment import Subject, assess, signals_of, utility_of
+from auscult.protection.frontier import Side, entry, recommend, unpaired
+from auscult.report.html import render_page
+from auscult.report.protection import comparison_page
+from auscult.report.summary import Part, read_summary
+from auscult.results.result import COHORT, Result, stratum_of
+from auscult.store import RunStore
+
+NOT_GROUPS = ("patient", "records", "auc", "auc_low", "auc_high", "auc_raw", "study_max_auc")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Run:
+    """A finished run and whom it is about."""
+
+    name: str
+    store: RunStore
+    summary: dict[str, Any]
+    subject: Subject
+    ids: NDArray[Any]
+    labelled: bool
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Comparison:
+    """What was found.
+
+    Attributes
+    ----------
+    name : str
+        Of the run that the others are compared with.
+    summary : dict
+        Its summary.
+    entries : list of dict
+        One per other run, as in the summary's "protection".
+    """
+
+    name: str
+    summary: dict[str, Any]
+    entries: list[dict[str, Any]]
+
+    def write(self, path: Path) -> None:
+        """Write the comparison as one offline HTML file."""
+        parts = Part({"entries": self.entries}).parts("entries")
+        page = comparison_page(read_summary(self.summary), parts, self.name)
+        write_bytes(path, render_page(page).encode())
+
+
+def compare(paths: Sequence[Path], progress: Progress = SILENT) -> Comparison:
+    """Compare finished runs of one cohort with the first of them.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        At least two run directories.
+    progress : Progress
+
+    Raises
+    ------
+    ConfigError
+        Fewer than two runs, or the same one twice.
+    StoreError
+        A run is not finished or of another cohort.
+    """
+    if len(paths) < 2:
+        raise ConfigError("one run cannot be compared", where="compare", expected="two or more")
+    if len({path.resolve() for path in paths}) < len(paths):
+        raise ConfigError("a run stands twice", where="compare")
+    names = _names(paths)
+    runs = [_read(path, name) for path, name in zip(paths, names, strict=True)]
+    first = runs[0]
+    for other in runs[1:]:
+        _refuse_another_cohort(first, other)
+    progress.start("Runs", 2.0 * len(first.ids) * len(runs))
+    base = _side(first, first.subject, progress)
+    entries = []
+    for run in runs[1:]:
+        own = run.subject
+        subject = replace(
+            first.subject,
+            membership=own.membership,
+            queries=own.queries,
+            withheld=own.withheld,
+        )
+        side = _side(run, subject, progress)
+        mine, theirs = (one.subject.membership.reveal() for one in (first, run))
+        compared = len(runs) - 1
+        if np.array_equal(mine, theirs):
+            found = entry(
+                name=run.name,
+                kind="run",
+                change={},
+                before=base,
+                after=side,
+                subject=subject,
+                compared=compared,
+                notes=["the same draw of members: paired"],
+            )
+        else:
+            found = unpaired(
+                name=run.name, before=base, after=side, subject=subject, compared=compared
+            )
+        entries.append(found)
+    progress.finish()
+    recommend(entries)
+    return Comparison(name=first.name, summary=first.summary, entries=entries)
+
+
+def _names(paths: Sequence[Path]) -> list[str]:
+    """Names of the runs: their folders', or as they were given where those are not enough."""
+    short = [path.resolve().name for path in paths]
+    return short if len(set(short)) == len(short) else [str(path) for path in paths]
+
+
+def _read(path: Path, name: str) -> _Run:
+    store = RunStore.open(path)
+    result = Result(path)
+    place = path / "secret" / COHORT
+    try:
+        with np.load(place, allow_pickle=False) as content:
+            of_record = content["patient_of_record"]
+            smallest = int(content["smallest_cell"])
+            labels = content.get("labels")
+            withheld = content.get("withheld")
+            queries = (0,) if bool(content.get("asked_more", False)) else None
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise StoreError(
+            "the run does not tell whose each record is",
+            where=str(place),
+            next_step="Run its command again: results are written anew, nothing is trained",
+        ) from error
+    patients = result.patients
+    known = np.zeros(len(of_record), dtype=np.int64) if labels is None else labels
+    seed = store.manifest()["fingerprint"].get("seed", "0")
+    return _Run(
+        name=name,
+        store=store,
+        summary=result.summary,
+        subject=Subject(
+            membership=store.read_membership(),
+            patient_of_record=of_record,
+            groups=_groups(patients),
+            label_group=_label_group(result.summary),
+            labels=known,
+            stratum=stratum_of(known),
+            seed=int(seed),
+            smallest_cell=smallest,
+            queries=queries,
+            withheld=withheld,
+        ),
+        ids=patients["patient"].to_numpy(),
+        labelled=labels is not None,
+    )
+
+
+def _groups(patients: pd.DataFrame) -> pd.DataFrame:
+    """Group columns of the secret rows under their own names."""
+    columns = {}
+    for name in map(str, patients.columns[len(NOT_GROUPS) :]):
+        plain = name.removeprefix("group ")
+        columns[plain if plain in NOT_GROUPS else name] = patients[name]
+    return pd.DataFrame(columns, index=patients.index)
+
+
+def _label_group(summary: Mapping[str, Any]) -> str | None:
+    """The label's attribute, where it was not among the declared groups."""
+    attribute = (summary.get("label") or {}).get("attribute")
+    return None if attribute in summary["cohort"]["groups"] else attribute
+
+
+def _refuse_another_cohort(first: _Run, other: _Run) -> None:
+    mine, theirs = first.subject, other.subject
+    same = (
+        np.array_equal(first.ids, other.ids)
+        and np.array_equal(mine.patient_of_record, theirs.patient_of_record)
+        and np.array_equal(mine.labels, theirs.labels)
+        and first.labelled == other.labelled
+    )
+    if not same:
+        raise StoreError(
+            f"{other.name} is of another cohort than {first.name} "
+            f"({len(other.ids):,} patients with {len(theirs.patient_of_record):,} records, and "
+            f"{len(first.ids):,} with {len(mine.patient_of_record):,}, or other labels)",
+            where="compare",
+            expected="runs over the same patients, records and labels",
+        )
+
+
+def _side(run: _Run, subject: Subject, progress: Progress) -> Side:
+    outputs = run.store.outputs()
+    _, signals = signals_of(outputs, subject, None)
+    return Side(
+        risk=assess(signals, subject, progress=progress),
+        utility=utility_of(outputs, subject) if run.labelled else None,
+        facts=outputs.facts,
+        models=outputs.models,
+    )

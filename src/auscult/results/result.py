@@ -1,0 +1,505 @@
+"""From stored outputs to results: summary, groups, the secret rows, the report.
+
+Everything here only reads what the store holds; the same outputs and settings give the same files,
+byte for byte, whoever computed them and when.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from auscult.attacks.log_odds import signals_from_outputs
+from auscult.base.errors import AuscultError, StoreError, one_of
+from auscult.base.files import write_bytes, write_json
+from auscult.base.progress import SILENT, Progress
+from auscult.base.version import __version__
+from auscult.cohort import PatientIds, Task
+from auscult.cohort.design import Membership
+from auscult.exposure import Inquiry, exposure_of
+from auscult.release.assess import assess_release
+from auscult.release.declaration import Asked
+from auscult.report import groups_csv, headline, officer_markdown, opening, write_report
+from auscult.report.summary import SCHEMA
+from auscult.results.analysis import AnalysisSettings, Evidence, Findings, analyse
+from auscult.risk.outcome import Attributes, findings, with_label
+from auscult.risk.utility import model_utility
+from auscult.store import Outputs, RunStore
+from auscult.store.seal import SEAL, check_sealed
+
+SUMMARY = Path("results", "summary.json")
+GROUPS = Path("results", "groups.csv")
+OFFICER = Path("results", "officer.md")
+REPORT = Path("report.html")
+PATIENTS = "patients.parquet"
+RECORDS = "records.parquet"
+RELEASE = "release.parquet"
+COHORT = "cohort.npz"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Roster:
+    """Whom the stored outputs are about.
+
+    Attributes
+    ----------
+    title : str
+        Of the report.
+    cohort : dict
+        The "cohort" object of the summary.
+    recipe : dict or None
+        The "recipe" object of the summary without facts and notes; None for imported scores.
+    patient_of_record : int64 array, shape (records,)
+    patient_ids : PatientIds
+    record_rows : int64 array, shape (records,)
+    groups : DataFrame, shape (patients, attributes)
+    labels : int64 array, shape (records,) or (records, labels), optional
+    task : {"binary", "multiclass", "multilabel"}, optional
+    classes : tuple of str
+        Names of the classes, or of the labels.
+    label_name : str
+        The label's own name, empty where unknown.
+    """
+
+    title: str
+    cohort: dict[str, Any]
+    recipe: dict[str, Any] | None
+    patient_of_record: NDArray[np.int64]
+    patient_ids: PatientIds
+    record_rows: NDArray[np.int64]
+    groups: pd.DataFrame
+    labels: NDArray[np.int64] | None = None
+    task: Task | None = None
+    planted: Planted | None = None
+    classes: tuple[str, ...] = ()
+    label_name: str = ""
+
+    def attributes(self, *, label_group: bool) -> Attributes:
+        """Declared groups, and the label where it is to be compared."""
+        return with_label(
+            self.groups,
+            self.labels,
+            self.classes,
+            self.patient_of_record,
+            name=self.label_name,
+            wanted=label_group,
+        )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Planted:
+    """Patients of a simulated cohort that the model must memorise: truth to compare findings with.
+
+    Attributes
+    ----------
+    patients : bool array, shape (patients,)
+    what : str
+        What they are, for the report.
+    """
+
+    patients: NDArray[np.bool_]
+    what: str
+
+
+class Result:
+    """Results of a run. Its repr shows aggregates only; rows of patients are read when asked for.
+
+    Parameters
+    ----------
+    path : path-like
+        The run directory.
+
+    Raises
+    ------
+    StoreError
+        It holds no results.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self.summary = read_summary_file(self.path)
+
+    @property
+    def headline(self) -> str:
+        """The report's first sentence."""
+        return headline(self.summary)
+
+    @property
+    def opening(self) -> tuple[str, ...]:
+        """The report's first sentence, what one model gives away, and who is exposed."""
+        return opening(self.summary)
+
+    @property
+    def patients(self) -> pd.DataFrame:
+        """One row per patient: identifier, records, AUCs, groups. A secret: yours to keep."""
+        return self._secret(PATIENTS)
+
+    @property
+    def records(self) -> pd.DataFrame:
+        """One row per record: row in the source, patient, AUC with interval. A secret."""
+        return self._secret(RECORDS)
+
+    def disparity(self, attribute: str) -> pd.DataFrame:
+        """Risk by group of one attribute, one row per group shown.
+
+        Raises
+        ------
+        AuscultError
+            The run has no such attribute.
+        """
+        found = self.summary["disparities"]
+        if attribute not in found:
+            raise AuscultError(
+                f'there is no attribute "{attribute}"',
+                where="disparities",
+                expected=one_of(attribute, found),
+            )
+        rows = {
+            group: {name: value for name, value in row.items() if not isinstance(value, dict)}
+            for group, row in found[attribute]["groups"].items()
+        }
+        return pd.DataFrame.from_dict(rows, orient="index").rename_axis(attribute)
+
+    def report(self, path: str | os.PathLike[str]) -> Path:
+        """Write the report to a file of your choice."""
+        target = Path(path)
+        write_report(self.summary, target)
+        return target
+
+    def _secret(self, name: str) -> pd.DataFrame:
+        path = self.path / "secret" / name
+        try:
+            return pd.read_parquet(path)
+        except (OSError, ValueError) as error:
+            raise StoreError(
+                "the rows cannot be read",
+                where=str(path),
+                expected="the file that `auscult run` wrote under secret/",
+            ) from error
+
+    def __repr__(self) -> str:
+        return f"Result({str(self.path)!r}: {self.headline})"
+
+
+def read_summary_file(path: Path) -> dict[str, Any]:
+    """Read ``results/summary.json`` of a run directory.
+
+    Raises
+    ------
+    StoreError
+        It is missing, damaged, changed after it was written, or of another schema.
+    """
+    file = path / SUMMARY
+    try:
+        summary = json.loads(file.read_text(encoding="utf-8"))
+        check_sealed(path, SUMMARY.as_posix())
+    except FileNotFoundError as error:
+        raise StoreError(
+            "the run has no results yet",
+            where=str(path),
+            expected=str(SUMMARY),
+            next_step="Finish it with `auscult run`",
+        ) from error
+    except (OSError, ValueError) as error:
+        raise StoreError(
+            "the summary cannot be read",
+            where=str(file),
+            next_step="Run again: the results are made anew from the outputs",
+        ) from error
+    if not isinstance(summary, dict) or summary.get("schema") != SCHEMA:
+        raise StoreError(
+            "this is not a summary that this version can read",
+            where=str(file),
+            expected=f'schema "{SCHEMA}"',
+        )
+    return summary
+
+
+def write_results(
+    store: RunStore,
+    roster: Roster,
+    *,
+    seed: int,
+    settings: AnalysisSettings,
+    asked: Asked | None = None,
+    inquiry: Inquiry | None = None,
+    progress: Progress = SILENT,
+    parts: Mapping[str, Any] | None = None,
+) -> Result:
+    """Analyse a finished store and write everything the run directory promises.
+
+    Parameters
+    ----------
+    store : RunStore
+        Open for writing, all blocks finished.
+    roster : Roster
+    seed : int
+    settings : AnalysisSettings
+    asked : Asked, optional
+        What the model that is to go out answered.
+    inquiry : Inquiry, optional
+        What the models were asked besides the records, and for which deployment.
+    progress : Progress
+    parts : mapping, optional
+        Further parts of the summary, for example "protection".
+    """
+    outputs = store.outputs()
+    membership = store.read_membership()
+    attributes = roster.attributes(label_group=settings.label_group)
+    found, models = _assess(
+        outputs, membership, roster, attributes, seed, settings, inquiry, progress
+    )
+    recipe = roster.recipe
+    if recipe is not None:
+        notes = [{"what": what, "count": count} for what, count in sorted(outputs.notes.items())]
+        recipe = recipe | {"facts": outputs.facts, "notes": notes}
+    summary: dict[str, Any] = {
+        "schema": SCHEMA,
+        "auscult": __version__,
+        "title": roster.title,
+        "cohort": roster.cohort,
+        "recipe": recipe,
+        "models": models,
+        **found.summary,
+        "label": _label(attributes, found),
+        "exposure": _exposure(outputs, membership, roster, seed, settings, inquiry, progress),
+        "deployment": inquiry.deployment.summary() if inquiry and inquiry.deployment else None,
+        "protection": [],
+        "decision": {},
+        "release": None,
+        **(parts or {}),
+    }
+    if asked is not None:
+        summary["release"] = _release(
+            store, roster, asked, outputs, membership, seed, settings, summary, inquiry, progress
+        )
+    else:
+        store.secret_path(RELEASE).unlink(missing_ok=True)
+    if roster.planted is not None:
+        summary["planted"] = _planted(roster.planted, found.patients)
+    _write_secrets(store, roster, attributes, found, inquiry)
+    _write_cohort(store, roster, settings, inquiry)
+    write_bytes(store.path / GROUPS, groups_csv(summary).encode())
+    write_summary(store.path, summary)
+    return Result(store.path)
+
+
+def write_summary(run: Path, summary: dict[str, Any]) -> None:
+    """Write the summary, the privacy officer's page and the report of a run.
+
+    The seal goes first: a run that is killed here has none, rather than one of other results.
+    """
+    (run / SEAL).unlink(missing_ok=True)
+    write_json(run / SUMMARY, summary)
+    write_bytes(run / OFFICER, officer_markdown(summary).encode())
+    write_report(summary, run / REPORT)
+
+
+def _assess(
+    outputs: Outputs,
+    membership: Membership,
+    roster: Roster,
+    attributes: Attributes,
+    seed: int,
+    settings: AnalysisSettings,
+    inquiry: Inquiry | None,
+    progress: Progress,
+) -> tuple[Findings, dict[str, Any]]:
+    labels = roster.labels
+    known = _known_labels(roster, outputs)
+    # Declared queries are attacks of their own; answers that were imported are averaged.
+    queries = [0] if inquiry is not None else None
+    withheld = None if inquiry is None else inquiry.withheld
+    models, utility = model_utility(
+        outputs,
+        known,
+        roster.task or "binary",
+        membership,
+        roster.patient_of_record,
+        roster.groups,
+        smallest_cell=settings.smallest_cell,
+        queries=queries,
+        withheld=withheld,
+    )
+    signals = signals_from_outputs(outputs, known, queries)
+    stratum = None if labels is None else stratum_of(labels)
+    patient_of_record = roster.patient_of_record
+    if withheld is not None:
+        # The patient is attacked with what was trained on; the other records are an attack apart.
+        signals, patient_of_record = signals[:, ~withheld], patient_of_record[~withheld]
+        stratum = None if stratum is None else stratum[~withheld]
+    evidence = Evidence(
+        signals=signals,
+        membership=membership,
+        patient_of_record=patient_of_record,
+        groups=attributes.table,
+        stratum=stratum,
+        utility=utility,
+        dp=outputs.facts.get("dp"),
+        label=attributes.label,
+    )
+    return analyse(evidence, seed=seed, progress=progress, settings=settings), models
+
+
+def _label(attributes: Attributes, found: Findings) -> dict[str, Any]:
+    """The "label" object of the summary."""
+    said = attributes.summary()
+    if attributes.label is not None:
+        said["findings"] = findings(found.summary["disparities"][attributes.label])
+    return said
+
+
+def _known_labels(roster: Roster, outputs: Outputs) -> NDArray[np.int64]:
+    return np.zeros(outputs.records, dtype=np.int64) if roster.labels is None else roster.labels
+
+
+def _exposure(
+    outputs: Outputs,
+    membership: Membership,
+    roster: Roster,
+    seed: int,
+    settings: AnalysisSettings,
+    inquiry: Inquiry | None,
+    progress: Progress,
+) -> list[dict[str, Any]]:
+    """The "exposure" list; empty where nothing was declared that it would be about."""
+    if inquiry is None:
+        return []
+    return exposure_of(
+        outputs,
+        _known_labels(roster, outputs),
+        membership,
+        roster.patient_of_record,
+        None if roster.labels is None else stratum_of(roster.labels),
+        inquiry,
+        seed=seed,
+        smallest_cell=settings.smallest_cell,
+        progress=progress,
+    )
+
+
+def _release(
+    store: RunStore,
+    roster: Roster,
+    asked: Asked,
+    outputs: Outputs,
+    membership: Membership,
+    seed: int,
+    settings: AnalysisSettings,
+    summary: dict[str, Any],
+    inquiry: Inquiry | None,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Audit the release and write its rows; the "release" object of the summary."""
+    if roster.labels is None:
+        raise AuscultError("a release needs the cohort's labels", where="release")
+    declared = summary.get("deployment") or {}
+    found = assess_release(
+        asked,
+        outputs,
+        membership,
+        roster.patient_of_record,
+        roster.labels,
+        stratum=stratum_of(roster.labels),
+        seed=seed,
+        smallest_cell=settings.smallest_cell,
+        priors=tuple(declared.get("prior") or ()),
+        withheld=None if inquiry is None else inquiry.withheld,
+        progress=progress,
+    )
+    rows = found.rows
+    rows.insert(0, "patient", roster.patient_ids.reveal())
+    rows.insert(1, "records", np.bincount(roster.patient_of_record, minlength=len(rows)))
+    _write_secret(store, RELEASE, rows)
+    return found.summary
+
+
+def _planted(planted: Planted, patients: pd.DataFrame) -> dict[str, Any]:
+    """What was planted and what was found, at an AUC above 0.9."""
+    auc = patients["auc"].to_numpy()
+    sides = {"planted": planted.patients, "others": ~planted.patients}
+    return {
+        "what": planted.what,
+        "threshold": 0.9,
+        **{
+            name: {
+                "patients": int(side.sum()),
+                "found": int((auc[side] > 0.9).sum()),
+                "mean_auc": float(auc[side].mean()),
+            }
+            for name, side in sides.items()
+        },
+    }
+
+
+def stratum_of(labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Class of each record; for several labels, the combination of them."""
+    if labels.ndim == 1:
+        return labels
+    _, inverse = np.unique(labels, axis=0, return_inverse=True)
+    return np.asarray(inverse, dtype=np.int64).reshape(-1)
+
+
+def _write_cohort(
+    store: RunStore, roster: Roster, settings: AnalysisSettings, inquiry: Inquiry | None
+) -> None:
+    """Whose each record is and its label, so that finished runs can be compared."""
+    arrays: dict[str, Any] = {
+        "patient_of_record": roster.patient_of_record,
+        "smallest_cell": np.int64(settings.smallest_cell),
+        "asked_more": np.bool_(inquiry is not None),
+    }
+    if inquiry is not None and inquiry.withheld is not None:
+        arrays["withheld"] = inquiry.withheld
+    if roster.labels is not None:
+        arrays["labels"] = roster.labels
+    content = io.BytesIO()
+    np.savez_compressed(content, **arrays)
+    write_bytes(store.secret_path(COHORT), content.getvalue(), secret=True)
+
+
+def _write_secrets(
+    store: RunStore,
+    roster: Roster,
+    attributes: Attributes,
+    found: Findings,
+    inquiry: Inquiry | None,
+) -> None:
+    ids = roster.patient_ids.reveal()
+    patients = found.patients.copy()
+    patients.insert(0, "patient", ids)
+    taken = set(patients.columns)
+    for name in attributes.table.columns:
+        # A group column may be called "auc" or "patient": it keeps its name with a mark.
+        patients[f"group {name}" if name in taken else name] = attributes.table[name].to_numpy()
+    records = found.records.copy()
+    records["patient"] = ids[records["patient"].to_numpy()]
+    if inquiry is None or inquiry.withheld is None:
+        records.insert(0, "record", roster.record_rows)
+    else:
+        records.insert(0, "record", roster.record_rows[~inquiry.withheld])
+        others = np.flatnonzero(inquiry.withheld)
+        rows = {
+            "record": roster.record_rows[others],
+            "patient": ids[roster.patient_of_record[others]],
+        }
+        records = pd.concat(
+            [records.assign(withheld=False), pd.DataFrame(rows).assign(withheld=True)]
+        )
+    _write_secret(store, PATIENTS, patients)
+    _write_secret(store, RECORDS, records)
+
+
+def _write_secret(store: RunStore, name: str, table: pd.DataFrame) -> None:
+    content = io.BytesIO()
+    table.to_parquet(content, index=False)
+    write_bytes(store.secret_path(name), content.getvalue(), secret=True)

@@ -1,0 +1,484 @@
+"""The run directory: write-once blocks, resume, integrity, and the secrets beside them.
+
+A block exists or it does not: its ``.json`` is written after its ``.npy`` and is what makes it
+exist. A finished block is never written again (law 8); one writer at a time holds the directory's
+lock; reading needs no lock.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import platform
+import re
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from auscult.base.errors import StoreError
+from auscult.base.files import write_bytes, write_json
+from auscult.base.parallel import let_go, scratch
+from auscult.base.version import __version__
+from auscult.cohort.design import Membership
+from auscult.recipes.base import BlockOutputs
+from auscult.store.blocks import (
+    BlockPlan,
+    Outputs,
+    WrittenBlock,
+    finish_block,
+    read_block,
+    read_outputs,
+    write_block_values,
+)
+from auscult.store.lock import LOCK, lock_holder, take_lock
+from auscult.store.seal import SUMMARY, identity_of, write_seal
+
+MANIFEST = "manifest.json"
+MANIFEST_SCHEMA = "auscult.manifest/1"
+VERSIONED_PACKAGES = ("numpy", "scipy", "pandas", "scikit-learn", "torch")
+
+__all__ = [
+    "BlockPlan",
+    "Outputs",
+    "RunStatus",
+    "RunStore",
+    "default_block_models",
+    "missing_blocks",
+    "plan_blocks",
+]
+
+
+def plan_blocks(models: int, block_models: int) -> tuple[BlockPlan, ...]:
+    """Deal the models to blocks of `block_models`, in order; the last may be short."""
+    return tuple(
+        BlockPlan(block=block, models=tuple(range(start, min(start + block_models, models))))
+        for block, start in enumerate(range(0, models, block_models))
+    )
+
+
+def default_block_models(models: int) -> int:
+    """Models per block: an eighth of the models, at most 8, whatever the number of workers."""
+    return max(1, min(8, models // 8))
+
+
+def missing_blocks(plan: Sequence[BlockPlan], store: RunStore) -> tuple[BlockPlan, ...]:
+    """Blocks of the plan that the store does not hold yet, in the plan's order."""
+    return tuple(block for block in plan if not store.has_block(block.block))
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunStatus:
+    """How far a run is. Nothing secret.
+
+    Attributes
+    ----------
+    blocks_done, blocks_total, models_done, models_total : int
+    writer : str or None
+        "process 123 on host" while a process writes to the run.
+    results, report : bool
+        Whether ``results/summary.json`` and ``report.html`` exist.
+    """
+
+    blocks_done: int
+    blocks_total: int
+    models_done: int
+    models_total: int
+    writer: str | None
+    results: bool
+    report: bool
+
+
+class RunStore:
+    """A run directory. Use :meth:`create_or_resume` to write and :meth:`open` to read.
+
+    Parameters
+    ----------
+    path : Path
+    manifest : mapping
+        Content of ``manifest.json``.
+    lock : int, optional
+        Descriptor of the locked lock file; None when the store is read-only.
+    """
+
+    def __init__(self, path: Path, manifest: Mapping[str, Any], lock: int | None = None) -> None:
+        self.path = path
+        self._manifest = dict(manifest)
+        self._lock = lock
+
+    @classmethod
+    def create_or_resume(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        fingerprint: Mapping[str, str],
+        configuration: str | None,
+        blocks: Sequence[BlockPlan],
+        records: int,
+    ) -> RunStore:
+        """Make a run directory, or take up the one that is there, and lock it for writing.
+
+        Parameters
+        ----------
+        path : path-like
+        fingerprint : mapping of str to str
+            Named parts, for example "cohort", "recipe", "audit". The version of Auscult and the
+            plan of the blocks are added.
+        configuration : str or None
+            Text of ``audit.toml``.
+        blocks : sequence of BlockPlan
+        records : int
+            Records that every model answers.
+
+        Raises
+        ------
+        StoreError
+            The directory is something else, holds a run of another configuration, or another
+            process writes to it. Nothing was changed.
+        """
+        path = Path(path)
+        parts = {
+            **fingerprint,
+            "code version": __version__,
+            "blocks": ",".join(str(len(block.models)) for block in blocks) + f"x{records}",
+        }
+        _check_folder(path)
+        existing = _read_manifest(path) if (path / MANIFEST).exists() else None
+        if existing is not None:
+            _check_fingerprint(path, existing, parts)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.mkdir(mode=0o700, exist_ok=True)
+        except OSError as error:
+            raise StoreError(
+                f"the run directory cannot be made ({error.strerror})", where=str(path)
+            ) from error
+        lock = take_lock(path)
+        try:
+            # Read again: another process may have made or finished the run before we got the lock.
+            existing = _read_manifest(path) if (path / MANIFEST).exists() else None
+            if existing is None:
+                existing = {
+                    "schema": MANIFEST_SCHEMA,
+                    "fingerprint": parts,
+                    "blocks": [list(block.models) for block in blocks],
+                    "records": records,
+                    "versions": _versions(),
+                }
+                write_json(path / MANIFEST, existing)
+            _check_fingerprint(path, existing, parts)
+            store = cls(path, existing, lock)
+            store._note_versions()
+            store._clean()
+            if configuration is not None:
+                write_bytes(path / "audit.toml", configuration.encode())
+        except BaseException:
+            os.close(lock)
+            raise
+        return store
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> RunStore:
+        """Open a run directory to read.
+
+        Raises
+        ------
+        StoreError
+            It is not a run directory.
+        """
+        path = Path(path)
+        if not (path / MANIFEST).is_file():
+            raise StoreError(
+                "this is not a run directory" if path.exists() else "there is no such directory",
+                where=str(path),
+                expected=f"a directory that `auscult run` made, with a {MANIFEST} in it",
+            )
+        return cls(path, _read_manifest(path))
+
+    @classmethod
+    def take_up(cls, path: str | os.PathLike[str]) -> RunStore:
+        """Open a run directory that is there and lock it for writing, whatever it is a run of.
+
+        Raises
+        ------
+        StoreError
+            It is not a run directory, or another process writes to it.
+        """
+        store = cls.open(path)
+        return cls(store.path, store._manifest, take_lock(store.path))
+
+    def close(self) -> None:
+        """Release the lock."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if kind is None and self._lock is not None and (self.path / SUMMARY).is_file():
+                write_seal(self.path, self.identity)
+        finally:
+            self.close()
+
+    def __repr__(self) -> str:
+        return f"RunStore({str(self.path)!r})"
+
+    # Blocks
+
+    @property
+    def blocks(self) -> tuple[BlockPlan, ...]:
+        """Plan of all blocks."""
+        return tuple(
+            BlockPlan(block=number, models=tuple(models))
+            for number, models in enumerate(self._manifest["blocks"])
+        )
+
+    @property
+    def records(self) -> int:
+        """Records that every model answers."""
+        return int(self._manifest["records"])
+
+    @property
+    def identity(self) -> str:
+        """SHA-256 of what makes the run this run: fingerprint, blocks and records."""
+        return identity_of(self._manifest)
+
+    def has_block(self, block: int) -> bool:
+        """Whether the block is finished."""
+        return self._block_file(block, ".json").exists()
+
+    def write_block(self, plan: BlockPlan, outputs: BlockOutputs) -> None:
+        """Write a block once and for all.
+
+        Raises
+        ------
+        StoreError
+            The block exists, its outputs have the wrong shape or are not finite, or the disk is
+            full; what was finished before is kept.
+        """
+        self._check_writable()
+        if self.has_block(plan.block):
+            raise StoreError("the block is finished and never written again", where=plan.name)
+        folder = self.path / "outputs"
+        written = write_block_values(folder, plan, outputs, self.records)
+        finish_block(folder, plan, written, self.identity)
+
+    def adopt_block(self, plan: BlockPlan, written: WrittenBlock) -> None:
+        """Take a block that a worker wrote into the folder of outputs.
+
+        A block that exists already stays as it is, and the other attempt at it goes.
+
+        Raises
+        ------
+        StoreError
+            What the worker wrote is not there.
+        """
+        self._check_writable()
+        folder = self.path / "outputs"
+        if self.has_block(plan.block):
+            (folder / written.file).unlink(missing_ok=True)
+            return
+        finish_block(folder, plan, written, self.identity)
+
+    def outputs(self) -> Outputs:
+        """Verify every block and open their values through memory maps.
+
+        Raises
+        ------
+        StoreError
+            A block is missing or damaged; says which and how to make it again.
+        """
+        folder = self.path / "outputs"
+        blocks = [read_block(folder, plan, self.records, self.identity) for plan in self.blocks]
+        return read_outputs(blocks)
+
+    # Secrets
+
+    def secret_path(self, name: str) -> Path:
+        """Path of a secret file; makes ``secret/`` with mode 0700. Write it with mode 0600."""
+        folder = self.path / "secret"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        if folder.stat().st_mode & 0o077 and self._lock is not None:
+            folder.chmod(0o700)
+        return folder / name
+
+    def write_membership(self, membership: Membership) -> None:
+        """Write who is IN which model, mode 0600; the same matrix again is no change.
+
+        Raises
+        ------
+        StoreError
+            The run holds another matrix.
+        """
+        self._check_writable()
+        path = self.secret_path("membership.npz")
+        if path.exists():
+            if np.array_equal(self.read_membership().reveal(), membership.reveal()):
+                return
+            raise StoreError(
+                "the run holds a membership of its own that differs from this audit's",
+                where=str(path),
+                next_step="Use another run directory",
+            )
+        content = io.BytesIO()
+        np.savez_compressed(content, membership=membership.reveal())
+        write_bytes(path, content.getvalue(), secret=True)
+
+    def read_membership(self) -> Membership:
+        """Who is IN which model.
+
+        Raises
+        ------
+        StoreError
+            The file is missing or damaged.
+        """
+        path = self.path / "secret" / "membership.npz"
+        try:
+            with np.load(path, allow_pickle=False) as content:
+                stored = content["membership"]
+        except FileNotFoundError as error:
+            raise StoreError("the run holds no membership", where=str(path)) from error
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            raise StoreError(
+                "the file is damaged",
+                where=str(path),
+                next_step="Delete it and run again: it is drawn anew from the seed",
+            ) from error
+        if stored.ndim != 2 or stored.dtype != np.bool_:
+            raise StoreError(
+                f"it holds {stored.dtype} of shape {stored.shape}",
+                where=str(path),
+                expected="bool of shape (models, patients)",
+            )
+        matrix = scratch(stored.shape, np.bool_)
+        matrix[:] = stored
+        let_go(matrix)
+        return Membership(matrix)
+
+    # Manifest and status
+
+    def manifest(self) -> dict[str, Any]:
+        """Versions, fingerprints, timings, what was left out. Nothing secret."""
+        return dict(self._manifest)
+
+    def update_manifest(self, **parts: Any) -> None:  # noqa: ANN401
+        """Replace parts of the manifest; those that make the run's identity cannot be replaced."""
+        self._check_writable()
+        fixed = {"schema", "fingerprint", "blocks", "records", "versions"} & set(parts)
+        if fixed:
+            raise StoreError(f"{', '.join(sorted(fixed))} cannot be replaced", where=MANIFEST)
+        updated = {**self._manifest, **parts}
+        write_json(self.path / MANIFEST, updated)
+        self._manifest = updated
+
+    def status(self) -> RunStatus:
+        """How far the run is, and whether a process writes to it now."""
+        plan = self.blocks
+        done = [block for block in plan if self.has_block(block.block)]
+        return RunStatus(
+            blocks_done=len(done),
+            blocks_total=len(plan),
+            models_done=sum(len(block.models) for block in done),
+            models_total=sum(len(block.models) for block in plan),
+            writer=lock_holder(self.path),
+            results=(self.path / "results" / "summary.json").is_file(),
+            report=(self.path / "report.html").is_file(),
+        )
+
+    def _block_file(self, block: int, suffix: str) -> Path:
+        return self.path / "outputs" / f"block-{block:04d}{suffix}"
+
+    def _check_writable(self) -> None:
+        if self._lock is None:
+            raise StoreError("the run was opened to read only", where=str(self.path))
+
+    def _note_versions(self) -> None:
+        """Another version of a library may change the last digits: say so beside the first ones."""
+        versions = _versions()
+        resumed = list(self._manifest.get("resumed_with", []))
+        if versions != self._manifest["versions"] and versions not in resumed:
+            self.update_manifest(resumed_with=[*resumed, versions])
+
+    def _clean(self) -> None:
+        """Remove what an interrupted writer left: temporary files and values without their json."""
+        for folder in (self.path, *(self.path / name for name in ("outputs", "secret", "results"))):
+            for stale in folder.glob(".*.part"):
+                stale.unlink(missing_ok=True)
+        for values in (self.path / "outputs").glob("block-*.npy"):
+            if not values.with_suffix(".json").exists():
+                values.unlink()
+
+
+def _versions() -> dict[str, str]:
+    versions = {"auscult": __version__, "python": platform.python_version()}
+    for name in VERSIONED_PACKAGES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def _check_folder(path: Path) -> None:
+    """A run directory is new, empty or a run; a kill before its manifest leaves it empty."""
+    if not path.exists():
+        return
+    if not path.is_dir():
+        raise StoreError("this is a file", where=str(path), expected="a directory for the run")
+    if (path / MANIFEST).exists():
+        return
+    others = [
+        entry.name
+        for entry in path.iterdir()
+        if entry.name != LOCK and not re.fullmatch(r"\..*\.part", entry.name)
+    ]
+    if others:
+        raise StoreError(
+            f"the directory is not a run and holds {len(others)} other files or folders",
+            where=str(path),
+            expected="a new or empty directory, or one that `auscult run` made",
+        )
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    where = str(path / MANIFEST)
+    try:
+        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise StoreError(
+            "the manifest cannot be read", where=where, next_step="Use another run directory"
+        ) from error
+    if not isinstance(manifest, dict) or manifest.get("schema") != MANIFEST_SCHEMA:
+        raise StoreError(
+            "this is not the manifest of a run", where=where, expected=f'schema "{MANIFEST_SCHEMA}"'
+        )
+    if not {"fingerprint", "blocks", "records", "versions"} <= set(manifest):
+        raise StoreError("the manifest is incomplete", where=where)
+    return manifest
+
+
+def _check_fingerprint(path: Path, manifest: Mapping[str, Any], parts: Mapping[str, str]) -> None:
+    stored = manifest["fingerprint"]
+    names = [*parts, *(name for name in stored if name not in parts)]
+    differing = [name for name in names if stored.get(name) != parts.get(name)]
+    if differing:
+        verb = "differs" if len(differing) == 1 else "differ"
+        raise StoreError(
+            f"the directory holds a run of another configuration: {', '.join(differing)} {verb}",
+            where=str(path),
+            next_step="Use another run directory, or restore the configuration to resume this one",
+        )

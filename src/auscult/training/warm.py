@@ -1,0 +1,83 @@
+"""Libraries that training needs, loaded while the cohort is being read.
+
+PyTorch takes more than a second to import. On Linux the command line starts a server process that
+imports what the recipe's kind needs as soon as that is known; local workers are then forked from
+it, import nothing, and share its memory. It holds no data and ends with the process that started
+it. This module imports nothing that takes time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+)
+ALWAYS = ("auscult.training.worker", "loky.process_executor")
+IMPORTS = {
+    "torch": ("auscult.recipes.torch.encoding", "auscult.recipes.torch.together"),
+    "sklearn": (
+        "auscult.recipes.sklearn",
+        "sklearn.compose",
+        "sklearn.ensemble",
+        "sklearn.impute",
+        "sklearn.preprocessing",
+    ),
+    "python": ("auscult.recipes.python",),
+}
+
+_server: Any = None
+
+
+def server() -> Any:  # noqa: ANN401
+    """The multiprocessing context whose processes are forked from the server; None without one."""
+    return _server
+
+
+def warm_up_for(configuration: Path) -> None:
+    """Start the server for a configuration; what is wrong with the file is said by who reads it."""
+    with contextlib.suppress(OSError, ValueError):
+        recipe = tomllib.loads(configuration.read_text(encoding="utf-8")).get("recipe")
+        kind = recipe.get("kind") if isinstance(recipe, dict) else None
+        if isinstance(kind, str) and kind in IMPORTS:
+            warm_up(kind)
+
+
+def warm_up(kind: str) -> None:
+    """Start the server for a kind of recipe; without it workers start by themselves, later.
+
+    Parameters
+    ----------
+    kind : {"torch", "sklearn", "python"}
+    """
+    global _server
+
+    if sys.platform != "linux" or _server is not None:
+        return
+    import multiprocessing
+    from multiprocessing import forkserver
+
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([*ALWAYS, *IMPORTS[kind]])
+    kept = {name: os.environ.get(name) for name in THREAD_VARIABLES}
+    os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
+    try:
+        forkserver.ensure_running()
+        _server = context
+    except OSError:
+        pass  # for example a TMPDIR too long for a socket's name
+    finally:
+        for name, value in kept.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

@@ -1,0 +1,186 @@
+"""What runs inside a worker: training one block, one thread, on whatever machine.
+
+Nothing here knows who sent the work. A worker on another machine writes its block's values beside
+the others and reports their name; the process that holds the run's lock makes the block exist.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from auscult.base.errors import AuscultError, RecipeError
+from auscult.base.parallel import shared_memory
+from auscult.cohort import TrainingData
+from auscult.recipes.base import Assignment, BlockOutputs, Recipe
+from auscult.recipes.torch.convolutions import guard_convolutions
+from auscult.store import BlockPlan
+from auscult.store.blocks import WrittenBlock, write_block_values
+from auscult.training.warm import THREAD_VARIABLES
+
+RESUMES = "What is finished is kept: the same command resumes"
+MEMORY_RAN_OUT = f"Use fewer workers (--workers). {RESUMES}"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Work:
+    """What a worker needs to train any block."""
+
+    data: TrainingData
+    recipe: Recipe
+
+
+_work: Work | None = None
+_identity: str | None = None
+_folder: Path | None = None
+
+
+def begin(payload: bytes, folder: str, *, forked: bool) -> None:
+    """Start a worker process of this machine: one thread, the work in memory, no orphan's life.
+
+    Parameters
+    ----------
+    payload : bytes
+        The work.
+    folder : str
+        Where progress is told.
+    forked : bool
+        Whether it was forked from a server and not started by the process that hires it.
+    """
+    global _work, _folder
+
+    end = _end_with_hirer if forked else _end_with_parent
+    threading.Thread(target=end, daemon=True).start()
+    _one_thread()
+    _folder = Path(folder)
+    _work = _unpacked(payload)
+
+
+def run_here(block: BlockPlan, job: tuple[Assignment, ...]) -> tuple[BlockOutputs, float]:
+    """Train one block in a process that was begun; tells how far it is through a file."""
+    if _work is None or _folder is None:
+        raise RuntimeError("the worker was not begun")
+    marker = os.open(_folder / f"done-{os.getpid()}", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        content = os.pread(marker, 8, 0)
+        done = [float(np.frombuffer(content)[0]) if len(content) == 8 else 0.0]
+
+        def advance(models: float) -> None:
+            done[0] += models
+            os.pwrite(marker, np.float64(done[0]).tobytes(), 0)
+
+        return _trained(_work, block, job, advance)
+    finally:
+        os.close(marker)
+
+
+def run_anywhere(
+    payload: bytes,
+    identity: str,
+    block: BlockPlan,
+    job: tuple[Assignment, ...],
+    folder: str,
+    records: int,
+) -> WrittenBlock | AuscultError:
+    """Train one block on any machine and write its values into the run's folder of outputs.
+
+    What the user can mend is returned and not raised: engines tell of exceptions each in their way.
+
+    Parameters
+    ----------
+    payload : bytes
+        The work; unpacked once per process and `identity`.
+    identity : str
+    block : BlockPlan
+    job : tuple of Assignment
+    folder : str
+        On a file system that this machine shares with the one that holds the run.
+    records : int
+    """
+    global _work, _identity
+    if _identity != identity or _work is None:
+        for name in THREAD_VARIABLES:
+            os.environ.setdefault(name, "1")
+        _work, _identity = _unpacked(payload), identity
+    _one_thread()
+    if not Path(folder).is_dir():
+        return RecipeError(
+            "a worker does not see the run directory",
+            where=block.name,
+            expected="a file system shared by all workers under the same path",
+        )
+    try:
+        outputs, _ = _trained(_work, block, job, _unheard)
+        return write_block_values(Path(folder), block, outputs, records)
+    except AuscultError as error:
+        return error
+
+
+def _unheard(_: float) -> None:
+    """Progress inside a block is not sent between machines."""
+
+
+def _trained(
+    work: Work,
+    block: BlockPlan,
+    job: tuple[Assignment, ...],
+    advance: Callable[[float], None],
+) -> tuple[BlockOutputs, float]:
+    guard_convolutions()
+    start = time.perf_counter()
+    try:
+        outputs = work.recipe.train_block(work.data, job, advance)
+    except AuscultError as error:
+        place = f"{block.name}, {error.where}" if error.where else block.name
+        raise type(error)(
+            error.what, where=place, expected=error.expected, next_step=error.next_step
+        ) from None
+    except MemoryError:
+        raise RecipeError(
+            "memory ran out while training", where=block.name, next_step=MEMORY_RAN_OUT
+        ) from None
+    seconds = time.perf_counter() - start
+    peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - shared_memory()
+    speed = dict(outputs.speed) | {"seconds": round(seconds, 3), "peak_bytes": peak}
+    return replace(outputs, speed=speed), seconds
+
+
+def _unpacked(payload: bytes) -> Work:
+    import cloudpickle
+
+    work: Work = cloudpickle.loads(payload)  # from the run's own process, never from its files
+    return work
+
+
+def _one_thread() -> None:
+    import sys
+
+    from threadpoolctl import threadpool_limits
+
+    threadpool_limits(1)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
+
+
+def _end_with_hirer() -> None:
+    """Exit when the process ends that hired this one: the server between them may live on."""
+    import multiprocessing
+
+    hirer = multiprocessing.parent_process()
+    if hirer is not None:
+        hirer.join()
+        os._exit(1)
+
+
+def _end_with_parent() -> None:
+    parent = os.getppid()
+    while os.getppid() == parent:
+        time.sleep(1.0)
+    os._exit(1)
