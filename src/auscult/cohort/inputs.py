@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TableInputs:
-    """Numeric and categorical columns.
+    """Columns of a table, for the built-in encoders and as they stand in the file.
 
     Attributes
     ----------
@@ -30,6 +30,9 @@ class TableInputs:
     categorical_names : tuple of str
     levels : tuple of tuple of str
         Levels of each categorical column, after rare ones were pooled.
+    own : DataFrame, shape (records, columns of the file), optional
+        The same records as the user's own code gets them: columns in the file's order with the
+        file's types, nothing pooled, narrowed or left out for having one value only.
     """
 
     numeric: NDArray[np.float32]
@@ -37,6 +40,7 @@ class TableInputs:
     codes: NDArray[np.int32]
     categorical_names: tuple[str, ...]
     levels: tuple[tuple[str, ...], ...]
+    own: pd.DataFrame | None = None
 
     def __repr__(self) -> str:
         return (
@@ -48,7 +52,7 @@ class TableInputs:
         return int(self.numeric.shape[0])
 
     def frame(self) -> pd.DataFrame:
-        """All records as a dataframe: floats and categoricals, NaN where missing."""
+        """What the built-in encoders read: floats and categoricals, NaN where missing."""
         columns: dict[str, Any] = {
             name: self.numeric[:, j].astype(np.float64) for j, name in enumerate(self.numeric_names)
         }
@@ -58,18 +62,29 @@ class TableInputs:
             )
         return pd.DataFrame(columns)
 
+    def table(self) -> pd.DataFrame:
+        """What the user's own code gets; a copy, since that code may write into it."""
+        return self.frame() if self.own is None else self.own.copy()
+
     @property
     def nbytes(self) -> int:
         """Bytes of all records."""
-        return int(self.numeric.nbytes + self.codes.nbytes)
+        own = 0 if self.own is None else int(self.own.memory_usage(deep=True).sum())
+        return int(self.numeric.nbytes + self.codes.nbytes) + own
 
     def fingerprint(self) -> str:
-        """SHA-256 of names, levels and values."""
+        """SHA-256 of names, levels, types and values."""
         digest = hashlib.sha256(
             repr((self.numeric_names, self.categorical_names, self.levels)).encode()
         )
         digest.update(np.ascontiguousarray(self.numeric).data)
         digest.update(np.ascontiguousarray(self.codes).data)
+        for name, column in () if self.own is None else self.own.items():
+            digest.update(repr((name, str(column.dtype))).encode())
+            if isinstance(column.dtype, np.dtype) and column.dtype.kind in "biuf":
+                digest.update(np.ascontiguousarray(column.to_numpy()).data)
+            else:
+                digest.update(repr(column.tolist()).encode("utf-8", "surrogatepass"))
         return digest.hexdigest()
 
 

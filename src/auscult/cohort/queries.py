@@ -12,10 +12,11 @@ from __future__ import annotations
 import io
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from auscult.base.errors import ConfigError
@@ -90,6 +91,7 @@ class Query:
             if self.kind not in ("augmented", "without", "noise"):
                 return "it goes with images or signals, and this is a table"
             known = [*inputs.numeric_names, *inputs.categorical_names]
+            known += [name for name in _varying(inputs.own) if name not in known]
             strange = [name for name in self.columns if name not in known]
             if strange:
                 shown = ", ".join(known[:8]) + (", ..." if len(known) > 8 else "")
@@ -218,6 +220,31 @@ def places(texts: Sequence[str]) -> dict[str, list[int]]:
 # Tables
 
 
+def _varying(own: pd.DataFrame | None) -> list[str]:
+    """Columns of the user's own table that have more than one value, missing ones included."""
+    if own is None:
+        return []
+    counts = own.nunique(dropna=False)
+    return [str(name) for name in counts.index[counts > 1]]
+
+
+def _is_number(column: pd.Series[Any]) -> bool:
+    return pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
+
+
+def _unknown(column: pd.Series[Any]) -> pd.Series[Any]:
+    """The column with nothing known of anybody, in its own type: see `_without`."""
+    if column.isna().any():
+        return column.mask(np.ones(len(column), dtype=bool))
+    if _is_number(column):
+        middle = column.median()
+        usual = middle if column.dtype.kind == "f" else int(np.rint(middle))
+    else:
+        counts = column.value_counts()
+        usual = min(counts.index[counts == counts.max()], key=str)
+    return pd.Series([usual] * len(column), dtype=column.dtype)
+
+
 def _without(inputs: TableInputs, columns: tuple[str, ...]) -> TableInputs:
     """Columns unknown: missing where the cohort knows missing values, else the usual value."""
     numeric, codes = inputs.numeric.copy(), inputs.codes.copy()
@@ -229,7 +256,10 @@ def _without(inputs: TableInputs, columns: tuple[str, ...]) -> TableInputs:
         if name in columns:
             missing = codes[:, j] < 0
             codes[:, j] = -1 if missing.any() else int(np.bincount(codes[:, j]).argmax())
-    return _table_like(inputs, numeric, codes)
+    own = inputs.own
+    if own is not None:
+        own = own.assign(**{name: _unknown(own[name]) for name in columns})
+    return replace(inputs, numeric=numeric, codes=codes, own=own)
 
 
 def _noisy_table(
@@ -237,7 +267,8 @@ def _noisy_table(
 ) -> TableInputs:
     """Numbers moved by `amount` deviations of their column; some categories drawn anew.
 
-    What is missing stays missing.
+    What is missing stays missing. The user's own table moves as the encoders' columns do; its whole
+    numbers become floats.
     """
     spread = np.zeros(inputs.numeric.shape[1])
     for j in range(spread.size):
@@ -246,23 +277,55 @@ def _noisy_table(
     noise = rng.standard_normal(inputs.numeric.shape) * (amount * spread)
     numeric = (inputs.numeric + noise).astype(np.float32)
     codes = inputs.codes
+    moves = dict(zip(inputs.numeric_names, noise.T, strict=True))
+    swaps: dict[str, _Swap] = {}
     if redrawn > 0:
         drawn = rng.random(codes.shape) < redrawn
-        other = np.take_along_axis(codes, rng.integers(0, len(codes), codes.shape), axis=0)
+        whose = rng.integers(0, len(codes), codes.shape)
+        other = np.take_along_axis(codes, whose, axis=0)
         codes = np.where(drawn & (codes >= 0) & (other >= 0), other, codes).astype(np.int32)
-    return _table_like(inputs, numeric, codes)
+        swaps = dict(zip(inputs.categorical_names, zip(drawn.T, whose.T, strict=True), strict=True))
+    own = inputs.own
+    if own is not None:
+        own = _noisy_own(own, amount, redrawn, moves, swaps, rng)
+    return replace(inputs, numeric=numeric, codes=codes, own=own)
 
 
-def _table_like(
-    inputs: TableInputs, numeric: NDArray[np.float32], codes: NDArray[np.int32]
-) -> TableInputs:
-    return TableInputs(
-        numeric=numeric,
-        numeric_names=inputs.numeric_names,
-        codes=codes,
-        categorical_names=inputs.categorical_names,
-        levels=inputs.levels,
-    )
+_Swap = tuple[NDArray[np.bool_], NDArray[np.int64]]
+
+
+def _noisy_own(
+    own: pd.DataFrame,
+    amount: float,
+    redrawn: float,
+    moves: dict[str, NDArray[np.float64]],
+    swaps: dict[str, _Swap],
+    rng: np.random.Generator,
+) -> pd.DataFrame:
+    """The user's own table, moved by the draws of the encoders' columns where these have it."""
+    size = len(own)
+    columns: dict[str, pd.Series[Any]] = {}
+    for name in map(str, own.columns):
+        column = own[name]
+        if _is_number(column) and name not in swaps:
+            values = column.to_numpy(dtype=np.float64, na_value=np.nan)
+            move = moves.get(name)
+            if move is None:
+                known = values[~np.isnan(values)]
+                spread = known.std() if known.size else 0.0
+                move = rng.standard_normal(size) * (amount * spread)
+            kind = column.dtype if column.dtype.kind == "f" else np.float64
+            columns[name] = pd.Series(values + move).astype(kind)
+        elif redrawn > 0:
+            drawn, whose = swaps.get(name) or (
+                rng.random(size) < redrawn,
+                rng.integers(0, size, size),
+            )
+            other = column.take(whose).reset_index(drop=True)
+            columns[name] = column.mask(drawn & column.notna() & other.notna(), other)
+        else:
+            columns[name] = column
+    return pd.DataFrame(columns)
 
 
 # Images and signals: the records are the first axis

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from auscult.base.errors import CohortError
 from auscult.cohort.inputs import TableInputs
+from auscult.readers.own import own_column
 from auscult.readers.quantities import dates, looks_like_dates, parse, strays, unit_of
 from auscult.readers.tables import numbers, texts
 
@@ -39,6 +40,7 @@ def table_inputs(
     max_levels: int,
     min_level_patients: int,
     dated: Dates | None = None,
+    typed: Sequence[str] = (),
 ) -> tuple[TableInputs, list[str]]:
     """Turn all columns of a frame into inputs.
 
@@ -55,6 +57,8 @@ def table_inputs(
     dated : {"days", "exclude"}, optional
         What becomes of columns of dates: days since the first date that the patient has in any of
         them, or none.
+    typed : sequence of str
+        Columns whose source has types: text in them is text, for the user's own code.
 
     Returns
     -------
@@ -70,6 +74,7 @@ def table_inputs(
     values: dict[str, NDArray[np.float32]] = {}
     codes: dict[str, NDArray[np.int32]] = {}
     levels: dict[str, tuple[str, ...]] = {}
+    own: dict[str, pd.Series[Any]] = {}
     constant: list[str] = []
     moments: dict[str, NDArray[np.float64]] = {}
     for name in map(str, frame.columns):
@@ -79,11 +84,15 @@ def table_inputs(
             if days is not None:
                 moments[name] = days
                 values[name] = np.empty(0, dtype=np.float32)  # its place among the columns
+                own[name] = pd.Series(dtype=np.float64)
                 continue
+        declared = "numeric" if name in numeric else "categorical" if name in categorical else None
+        own_type = name in typed
         if name not in categorical and _is_numeric(
             column, name, missing, name in numeric, notes.append
         ):
             array, _ = numbers(column, missing)
+            own[name] = own_column(column, missing, typed=own_type, declared=declared, values=array)
             narrow = _narrow(array, name)
             if _one_value(array):
                 constant.append(name)
@@ -96,8 +105,12 @@ def table_inputs(
                     f"{name}: every record has its own value; exclude it if it is an identifier"
                 )
             continue
+        text = texts(column, missing)
+        own[name] = own_column(
+            column, missing, typed=own_type, declared=declared, values=None, text=text
+        )
         code, kept, pooled, total = _categorical(
-            texts(column, missing), patient_of_record, max_levels, min_level_patients
+            text, patient_of_record, max_levels, min_level_patients
         )
         if pooled:
             which = "all" if kept == (RARE,) else "the rarest" if pooled == 1 else ""
@@ -108,7 +121,7 @@ def table_inputs(
             continue
         codes[name], levels[name] = code, kept
     if moments:
-        notes.append(_in_days(moments, patient_of_record, values, constant, dated))
+        notes.append(_in_days(moments, patient_of_record, values, own, constant, dated))
     if constant:
         notes.append(f"left out of the inputs, as they have one value only: {', '.join(constant)}")
     if not values and not codes:
@@ -128,6 +141,7 @@ def table_inputs(
         else np.empty((records, 0), dtype=np.int32),
         categorical_names=tuple(codes),
         levels=tuple(levels.values()),
+        own=pd.DataFrame(own),
     )
     return inputs, notes
 
@@ -178,6 +192,7 @@ def _in_days(
     moments: dict[str, NDArray[np.float64]],
     patient_of_record: NDArray[np.int64],
     values: dict[str, NDArray[np.float32]],
+    own: dict[str, pd.Series[Any]],
     constant: list[str],
     dated: Dates | None,
 ) -> str:
@@ -185,14 +200,15 @@ def _in_days(
     named = ", ".join(moments)
     if dated == "exclude":
         for name in moments:
-            del values[name]
+            del values[name], own[name]
         return f"{named}: dates, which are no inputs (cohort.dates)"
     first = np.full(int(patient_of_record.max()) + 1, np.inf)
     for days in moments.values():
         there = ~np.isnan(days)
         np.minimum.at(first, patient_of_record[there], days[there])
     for name, days in moments.items():
-        since = (days - first[patient_of_record]).astype(np.float32)
+        own[name] = pd.Series(days - first[patient_of_record])
+        since = own[name].to_numpy().astype(np.float32)
         if _one_value(since):
             del values[name]
             constant.append(name)

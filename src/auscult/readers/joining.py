@@ -17,7 +17,15 @@ from numpy.typing import NDArray
 
 from auscult.base.errors import CohortError
 from auscult.readers.columns import MAX_LEVELS, MIN_LEVEL_PATIENTS, RARE
-from auscult.readers.tables import numbers, read_table, require_columns, texts, told
+from auscult.readers.tables import (
+    TYPED,
+    numbers,
+    read_table,
+    require_columns,
+    texts,
+    told,
+    with_types,
+)
 
 STATISTICS = ("mean", "min", "max", "sum", "last")
 
@@ -173,7 +181,10 @@ def join_table(
         f"{name}: joined on {how.on}; {unmatched:,} of {len(frame):,} rows have no match in it, "
         f"{idle:,} of its {len(other):,} rows match none"
     )
-    return pd.concat([frame, brought], axis=1), [*told(other), note]
+    joined = pd.concat([frame, brought], axis=1)
+    theirs = {*with_types(other)} & {*brought.columns}
+    joined.attrs[TYPED] = [*with_types(frame), *sorted(theirs)]
+    return joined, [*told(other), note]
 
 
 def _match(

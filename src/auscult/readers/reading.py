@@ -23,7 +23,7 @@ from auscult.readers.joining import join_table, joins_of
 from auscult.readers.labels import Labels, read_labels
 from auscult.readers.leakage import leaking
 from auscult.readers.quantities import Decimal
-from auscult.readers.tables import read_table, require_columns, texts, told, written
+from auscult.readers.tables import read_table, require_columns, texts, told, with_types, written
 
 _COLUMNS = ("groups", "exclude", "numeric", "categorical")
 # A label may be a group: risks by outcome. A group may be excluded: it is then no input.
@@ -136,6 +136,7 @@ class Reading:
             max_levels=self.max_levels,
             min_level_patients=self.min_level_patients,
             dated=self.dates,
+            typed=with_types(frame),
         )
         given = frame.iloc[kept.rows]
         names = [*inputs.numeric_names, *inputs.categorical_names]

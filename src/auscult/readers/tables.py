@@ -30,6 +30,7 @@ ALWAYS_MISSING = (
 TEXT_SUFFIXES = (".csv", ".tsv", ".tab", ".txt", ".csv.gz", ".tsv.gz", ".txt.gz")
 SUFFIXES = (*TEXT_SUFFIXES, ".parquet")
 NOTES = "auscult_notes"  # in a frame's attrs: what reading it changed
+TYPED = "auscult_typed"  # in a frame's attrs: columns whose source has types
 NOT_UTF8 = "it is not UTF-8 text"
 CONVERT = "Convert it: iconv -f WINDOWS-1252 -t UTF-8 OLD.csv > NEW.csv"
 OTHERS = {
@@ -101,7 +102,11 @@ def read_table(
     if isinstance(data, str | os.PathLike) and _is_text(Path(data)):
         frame, more = without_units(frame, tokens)
         notes += more
+    read = frame
     frame, more = canonical(frame, sorted(tokens), decimal, where)
+    typed = [] if isinstance(data, str | os.PathLike) and _holds_text(Path(data)) else [*frame]
+    # Text that was read as numbers, such as decimal commas, is no longer what the source holds.
+    frame.attrs[TYPED] = [n for n in typed if read is frame or read[n].equals(frame[n])]
     frame.attrs[NOTES] = [*notes, *more]
     return frame
 
@@ -109,6 +114,11 @@ def read_table(
 def told(frame: pd.DataFrame) -> list[str]:
     """What reading a table changed or recognised: for the cohort's notes."""
     return list(frame.attrs.get(NOTES, ()))
+
+
+def with_types(frame: pd.DataFrame) -> list[str]:
+    """Columns of a table whose source has types, as Parquet files and dataframes have."""
+    return list(frame.attrs.get(TYPED, ()))
 
 
 def require_columns(frame: pd.DataFrame, names: Iterable[tuple[str, str]], where: str) -> None:
@@ -174,6 +184,12 @@ def numbers(column: pd.Series[Any], missing: Iterable[str] = ()) -> tuple[NDArra
     parsed, _ = parse(found.tolist())
     values = np.append(parsed, np.nan)[place]
     return values, int((np.isnan(values) & (place >= 0)).sum())
+
+
+def _holds_text(path: Path) -> bool:
+    """Whether a file, or a file of a folder, is text and so has no types."""
+    files = path.iterdir() if path.is_dir() else [path]
+    return any(one.name.lower().endswith(TEXT_SUFFIXES) for one in files)
 
 
 def _is_text(path: Path) -> bool:

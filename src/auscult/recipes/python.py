@@ -34,8 +34,8 @@ class PythonRecipe(Recipe):
     ----------
     train : callable or str
         ``train(inputs, labels, seed)`` gets the inputs and labels of one model's members and
-        returns ``predict``, which gets the inputs of all records. Inputs are a dataframe (floats
-        and categoricals, NaN where missing) for tables and an array for images and signals.
+        returns ``predict``, which gets the inputs of all records. Inputs are a dataframe for
+        tables, with the file's columns in its order and types, and an array for images and signals.
         A string is ``"module:function"``, looked up beside the configuration first.
     output : {"probabilities", "logits"}
         What ``predict`` returns: shape (records,) or (records, 2) for two classes, (records,
@@ -119,7 +119,9 @@ class PythonRecipe(Recipe):
                     )
                 for inputs in asked:
                     with explained(one.model, "predicting"):
-                        predicted = np.asarray(predict(inputs), dtype=np.float64)
+                        # A copy: what one model writes into its table, the next must not read.
+                        given = inputs.copy() if isinstance(inputs, pd.DataFrame) else inputs
+                        predicted = np.asarray(predict(given), dtype=np.float64)
                     if self.output == "logits":
                         values = from_logits(predicted, data, where)
                     else:
@@ -153,7 +155,7 @@ class PythonRecipe(Recipe):
 def plain_inputs(inputs: Inputs) -> pd.DataFrame | NDArray[Any]:
     """Inputs of all records: a dataframe for tables, an array (memory-mapped or not) otherwise."""
     if isinstance(inputs, TableInputs):
-        return inputs.frame()
+        return inputs.table()
     if np.array_equal(inputs.rows, np.arange(len(inputs.array))):
         return inputs.array
     return inputs.take(np.arange(len(inputs)))

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from auscult.base.errors import ConfigError, RecipeError, one_of
 from auscult.cohort import TrainingData
-from auscult.cohort.inputs import TableInputs
+from auscult.cohort.inputs import Inputs, TableInputs
 from auscult.recipes.base import Assignment, BlockOutputs, Recipe
 from auscult.recipes.failures import explained
 from auscult.recipes.identity import Identity, identify
@@ -27,6 +27,7 @@ from auscult.recipes.outputs import (
 )
 from auscult.recipes.python import plain_inputs, rows_of
 from auscult.recipes.seeding import seed_estimator, seeded, trained, unfitted
+from auscult.recipes.selecting import unselected
 
 BUILT_IN = {
     "logistic_regression": "sklearn.linear_model:LogisticRegression",
@@ -52,8 +53,9 @@ class SklearnRecipe(Recipe):
         configuration first.
     preprocess : {"auto", "encode", "none"}
         "encode" puts imputation (median), scaling and one-hot encoding in front of the estimator,
-        fitted on each model's own members. "none" hands over the dataframe as it is. "auto"
-        encodes unless the estimator holds a ColumnTransformer. Images are flattened in all cases.
+        fitted on each model's own members. "none" hands over the dataframe as it
+        is: the file's columns in its order, with its types, missing values as NaN. "auto" encodes
+        unless the estimator holds a ColumnTransformer. Images are flattened in all cases.
     arguments : mapping, optional
         Keyword arguments of the built-in or of the class or function that a string names.
     folder : path-like, optional
@@ -129,8 +131,9 @@ class SklearnRecipe(Recipe):
         """See :meth:`Recipe.train_block`."""
         prototype = self._estimator()
         whole = self._with_encoder(prototype, data)
-        inputs = _flat(plain_inputs(data.inputs))
-        asked = [inputs, *(_flat(plain_inputs(view)) for view in data.views())]
+        own = whole is prototype and isinstance(data.inputs, TableInputs)
+        inputs = _given(data.inputs, own)
+        asked = [inputs, *(_given(view, own) for view in data.views())]
         notes: Counter[str] = Counter()
         blocks, ways = [], set()
         for one in assignments:
@@ -144,6 +147,8 @@ class SklearnRecipe(Recipe):
                 notes.update(f"scikit-learn warned: {w.category.__name__}" for w in seen)
                 if renumbered:
                     notes[RENUMBERED] += 1
+                if own:
+                    notes.update(unselected(model, inputs))
                 for question in asked:
                     with explained(one.model, "predicting"):
                         where = f"model {one.model}"
@@ -311,6 +316,13 @@ def _fit(
     closed = np.searchsorted(present, labels)
     with seeded(seed):
         return trained(seed, lambda: fitted(closed)), present, True
+
+
+def _given(inputs: Inputs, own: bool) -> Any:  # noqa: ANN401
+    """What an estimator gets: the encoders' columns, or the file's own where it has no encoder."""
+    if isinstance(inputs, TableInputs):
+        return inputs.table() if own else inputs.frame()
+    return _flat(plain_inputs(inputs))
 
 
 def _flat(inputs: Any) -> Any:  # noqa: ANN401

@@ -15,6 +15,7 @@ from auscult.base.errors import ConfigError, one_of
 from auscult.base.progress import SILENT, Progress
 from auscult.cohort import TrainingData
 from auscult.cohort.inputs import ArrayInputs, Inputs, TableInputs
+from auscult.readers.tables import texts
 from auscult.recipes.failures import explained
 from auscult.recipes.python import plain_inputs, rows_of
 from auscult.recipes.resolve import resolve
@@ -356,7 +357,10 @@ def _columns(
             )
     if all(one in inputs.numeric_names for one in names):
         places = np.array([inputs.numeric_names.index(one) for one in names])
-        return lambda rows: inputs.numeric[np.ix_(rows, places)]
+        if inputs.own is None or any(inputs.own[one].dtype.kind not in "iuf" for one in names):
+            return lambda rows: inputs.numeric[np.ix_(rows, places)]
+        own = inputs.own[names]
+        return lambda rows: own.iloc[rows].to_numpy()
     if len(names) > 1:
         raise ConfigError(
             f'the graph\'s input "{name}" mixes categories with other columns',
@@ -364,5 +368,8 @@ def _columns(
             expected="numeric columns side by side, or one column of categories",
         )
     place = inputs.categorical_names.index(names[0])
+    if inputs.own is not None:
+        words = np.array([one or "" for one in texts(inputs.own[names[0]])], dtype=object)
+        return lambda rows: words[rows][:, None]
     levels = np.array([*inputs.levels[place], ""], dtype=object)  # code -1, missing: ""
     return lambda rows: levels[inputs.codes[rows, place]][:, None]

@@ -171,6 +171,9 @@ class MemberColumn:
         names: tuple[str, ...] = ()
         if isinstance(inputs, TableInputs):
             names = inputs.numeric_names + inputs.categorical_names
+            own = inputs.own
+            if own is not None and self.column in own and own[self.column].nunique(False) > 1:
+                names = (*names, self.column)
         if self.column in names:
             raise ConfigError(
                 f'the models would read "{self.column}", which says who is a member',

@@ -22,9 +22,9 @@ def records_of(
 ) -> list[Any]:
     """Some records as JSON values.
 
-    A record of a table is an object: column name to number, text or null. A record of an array is
-    nested lists of numbers, in the array's own shape. `prepare`, where given, makes the list itself
-    from a dataframe or an array.
+    A record of a table is an object: column name to number, text, true, false or null. A record of
+    an array is nested lists of numbers, in the array's own shape. `prepare`, where given, makes the
+    list itself from a dataframe or an array.
     """
     part = rows_of(plain_inputs(data.inputs), rows)
     if prepare is not None:
@@ -44,7 +44,10 @@ def records_of(
 
 def _plain(column: pd.Series[Any]) -> list[Any]:
     missing = column.isna().to_numpy(dtype=bool)
-    return [None if gone else value for value, gone in zip(column.tolist(), missing, strict=True)]
+    return [
+        None if gone else value.item() if isinstance(value, np.generic) else value
+        for value, gone in zip(column.tolist(), missing, strict=True)
+    ]
 
 
 def request_body(constant: Mapping[str, Any], place: str, records: list[Any]) -> Any:  # noqa: ANN401
