@@ -64,7 +64,9 @@ def chosen_on_half(
     bool array, shape (patients,)
     """
     layout = subject.lay_out(signals)
-    risk, _ = patient_risk(replace(layout, used=_choosing(layout, subject.seed)), ())
+    risk, _ = patient_risk(
+        replace(layout, used=_choosing(layout, subject.seed)), (), confirming=False
+    )
     auc = np.nan_to_num(risk.posterior.mean, nan=-1.0)
     if threshold is not None:
         return np.asarray(auc > threshold)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import site
+import sys
 import sysconfig
 import types
+from contextlib import suppress
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -60,6 +62,14 @@ def is_library_module(module: types.ModuleType) -> bool:
 @cache
 def version_of(package: str) -> str:
     """Version of the distribution that holds a package, empty for Python's own."""
+    if package in sys.stdlib_module_names:
+        return ""
+    loaded = getattr(sys.modules.get(package), "__version__", None)
+    if isinstance(loaded, str):
+        return f"{package} {loaded}"
+    # Reading what every installed distribution holds takes a second: only where nothing else tells.
+    with suppress(metadata.PackageNotFoundError):
+        return f"{package} {metadata.version(package)}"
     names = _distributions().get(package, ())
     return " ".join(f"{name} {metadata.version(name)}" for name in sorted(set(names)))
 

@@ -245,7 +245,7 @@ class _Table:
             - np.log(pairs)
         )
         # Near 0 and 1 a density changes inside the width of a pair, or has no end.
-        near = np.flatnonzero(np.minimum(self._counts, 1 - self._counts) < 4 * self._half)
+        near = np.flatnonzero(np.minimum(self._counts, 1 - self._counts) < 2.5 * self._half)
         self._log[near] = np.log(np.maximum(self._mass(near), 1e-300))
         binomial = _binomial(self._counts, auc, law.variance(auc, reach)) * self._cell()[:, None]
         mixed = (1 - BINOMIAL) * np.exp(self._log) + BINOMIAL * binomial
@@ -303,10 +303,13 @@ class _Table:
         """Probability of the cell around some nodes, one pair wide, shape (nodes, points)."""
         low = np.clip(self._counts[nodes] - self._half, 0, 1)[:, None]
         high = np.clip(self._counts[nodes] + self._half, 0, 1)[:, None]
-        below, upto = (betainc(self._first, self._second, edge) for edge in (low, high))
-        over, beyond = (betaincc(self._first, self._second, edge) for edge in (low, high))
+        mass = np.empty((nodes.size, self._first.size))
         # Differences of the smaller tail keep their digits.
-        return np.asarray(np.where(upto < 0.5, upto - below, over - beyond))
+        upper = self._counts[nodes] > 0.5
+        below, upto = (betainc(self._first, self._second, edge[~upper]) for edge in (low, high))
+        over, beyond = (betaincc(self._first, self._second, edge[upper]) for edge in (low, high))
+        mass[~upper], mass[upper] = upto - below, over - beyond
+        return mass
 
     @staticmethod
     def _node(auc: NDArray[np.float64]) -> NDArray[np.float64]:
