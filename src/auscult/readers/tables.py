@@ -282,7 +282,7 @@ def _read_csv(
     dialect = dialect_of(path, zipped, delimiter)
     notes += dialect.notes
     header = list(dialect.header)
-    if len(header) > 1 and not header[-1].strip():
+    if columns is None and len(header) > 1 and not header[-1].strip():
         raise CohortError(
             "the header ends with a delimiter: its last column has no name",
             where=str(path),
