@@ -164,7 +164,7 @@ BAD: dict[str, tuple[Break, list[str]]] = {
     ),
     "predictions of the wrong shape": (python_recipe(WRONG_SHAPE), ["model ", "shape (", ", 3)"]),
     "no prediction function": (python_recipe(NO_FUNCTION), ["int", "predict(inputs)"]),
-    "worker dies": (python_recipe(DIES), ["worker process ended", "memory"]),
+    "worker dies": (python_recipe(DIES), ["a worker process was ended by signal 9", "memory"]),
     "missing module": (
         key(SKLEARN, 'kind = "python"\ntrain = "nowhere:train"\n'),
         ["nowhere", "no module"],
