@@ -108,23 +108,6 @@ def placements(values: NDArray[np.float64], weight: NDArray[np.float64]) -> Plac
     return Placements(counted=counted, influence=influence)
 
 
-def auc_in_folds(values: NDArray[np.float64], weight: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Mann-Whitney AUC inside each fold, averaged with weights n_in * n_out; ties count half.
-
-    Pooling the scores of different folds instead would be biased: each fold's weights were fitted
-    without it (METHOD 4).
-
-    Parameters
-    ----------
-    values, weight : float64 array, shape (patients, folds, 2, places)
-
-    Returns
-    -------
-    float64 array, shape (patients,)
-    """
-    return placements(values, weight).counted.auc
-
-
 def _place(values: NDArray[np.float64], weight: NDArray[np.float64]) -> Placements:
     won, tied = _wins(values, weight)  # (n, folds, 2, places)
     number = weight.sum(axis=3)  # (n, folds, 2)
