@@ -63,6 +63,9 @@ def in_order(work: Callable[[Item], Outcome], items: Iterable[Item]) -> Iterator
     from threadpoolctl import threadpool_limits
 
     threads = min(MOST_THREADS, cores())
+    if threads == 1:
+        yield from map(work, items)
+        return
     waiting: deque[Future[Outcome]] = deque()
     with threadpool_limits(1), ThreadPoolExecutor(threads) as pool:
         try:

@@ -17,8 +17,10 @@ Everything is told on the scale ``d = Phi^-1(AUC)``: it is a scale, not an assum
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -282,17 +284,37 @@ class _Table:
         """True AUCs under which a count as large, or as small, is not rarer than wanted."""
         tail = (1 - level) / 2
         # Half of the cell counts to either side: with few pairs, bounds are not too wide.
-        middle = self._counts[:, None]
-        rising = betaincc(self._first, self._second, middle)
-        falling = betainc(self._first, self._second, middle)
-        lows = ndtr(np.array([_crossing(row, tail) for row in rising]))
-        highs = ndtr(np.array([_crossing(-row, -tail) for row in falling]))
+        lows = ndtr(self._crossings(betaincc, tail, 1))
+        highs = ndtr(self._crossings(betainc, tail, -1))
         # A count of 1 has its whole cell below it, a count of 0 above it.
         cell = self._mass(np.array([0, NODES - 1])) / 2
         lows[0], highs[-1] = 0.0, 1.0
         highs[0], lows[-1] = ndtr(_crossing(-cell[0], -tail)), ndtr(_crossing(cell[1], tail))
         node, places = self._node(auc), np.arange(NODES)
         return np.interp(node, places, lows), np.interp(node, places, highs)
+
+    def _crossings(
+        self, tail_of: Callable[..., Any], level: float, sign: int
+    ) -> NDArray[np.float64]:
+        """Where on the grid the tail beyond each node reaches a level, shape (nodes,).
+
+        The tail rises along the grid (`sign` 1) or falls (-1), so that halving finds the place.
+        """
+
+        def at(place: NDArray[np.int64]) -> NDArray[np.float64]:
+            found = tail_of(self._first[place], self._second[place], self._counts)
+            return np.asarray(sign * found)
+
+        last = GRID.size - 1
+        low, high = np.zeros(NODES, np.int64), np.full(NODES, last)
+        while (high - low).max() > 1:
+            middle = (low + high) // 2
+            reached = at(middle) >= sign * level
+            low, high = np.where(reached, low, middle), np.where(reached, middle, high)
+        below, above = at(low), at(high)
+        rise = np.maximum(above - below, 1e-300)
+        share = np.clip((sign * level - below) / rise, 0.0, 1.0)
+        return np.asarray(GRID[low] + share * (GRID[high] - GRID[low]))
 
     def _cell(self) -> NDArray[np.float64]:
         """Width of the cell around each node, inside [0, 1]."""

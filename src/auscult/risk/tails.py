@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from auscult.attacks.joint import JointAttack, auc_in_folds
+from auscult.attacks.joint import JointAttack
 from auscult.attacks.layout import Centring, Layout, take_patients
 from auscult.risk.signs import whole_places
 
@@ -71,10 +71,19 @@ def _drawn_again(
     rng: np.random.Generator,
 ) -> NDArray[np.float64]:
     """Counted AUCs of redrawn models, moved to the bar where no patient lies near it."""
-    number = weight.sum(axis=3, keepdims=True)  # used places come first
-    again = np.repeat(values, DRAWS, axis=0)
-    place = (rng.random(again.shape) * np.repeat(number, DRAWS, axis=0)).astype(np.int64)
-    drawn = np.take_along_axis(again, place, axis=3)
-    reached = auc_in_folds(drawn, np.repeat(weight, DRAWS, axis=0))
-    away = np.repeat(np.where(np.abs(auc - bar) > NEAR, bar - auc, 0.0), DRAWS)
-    return np.asarray(np.clip(reached + away, 0.0, 1.0))
+    patients, folds, _, places = values.shape
+    number = weight.sum(axis=3)  # used places come first
+    pairs = number.prod(axis=2).sum(axis=1)
+    reached = np.empty((patients, DRAWS))
+    cell = np.arange(DRAWS * folds * 2)[:, None] * places
+    for patient, (mine, used) in enumerate(zip(values, number, strict=True)):
+        place = (rng.random((DRAWS, folds, 2, places)) * used[:, :, None]).astype(np.int64)
+        kept = np.broadcast_to(weight[patient], place.shape).ravel()
+        drawn = np.bincount((place.reshape(-1, places) + cell).ravel(), kept, cell.size * places)
+        times = drawn.reshape(place.shape).transpose(2, 1, 0, 3)  # (2, folds, draws, places)
+        # How often each model was drawn decides how often each pair counts; none is compared twice.
+        inside, outside = mine[:, 1, :, None], mine[:, 0, None, :]
+        wins = 0.5 * ((inside > outside).astype(np.float64) + (inside >= outside))
+        reached[patient] = ((times[1] @ wins) * times[0]).sum(axis=(0, 2)) / pairs[patient]
+    away = np.where(np.abs(auc - bar) > NEAR, bar - auc, 0.0)
+    return np.asarray(np.clip(reached + away[:, None], 0.0, 1.0)).ravel()
