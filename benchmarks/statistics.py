@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -60,7 +61,9 @@ BANDS = (("1", 1, 1), ("2", 2, 2), ("3-5", 3, 5), ("6+", 6, 10**9))
 
 def spread_over_cores(work: Callable[..., Any], cases: Iterable[tuple[Any, ...]]) -> list[Any]:
     """Results of `work` for every case, one process per core."""
-    pool = get_reusable_executor(max_workers=len(os.sched_getaffinity(0)), timeout=60)
+    # Each process works without threads of its own.
+    alone = {"LOKY_MAX_CPU_COUNT": "1"}
+    pool = get_reusable_executor(max_workers=len(os.sched_getaffinity(0)), timeout=60, env=alone)
     return [f.result() for f in [pool.submit(work, *case) for case in cases]]
 
 
@@ -276,6 +279,7 @@ def processes(cohorts: int = 200) -> None:
         for models in PROCESS_MODELS:
             cases = [(kind, models, seed) for seed in range(cohorts)]
             rows.append(process_row(kind, models, spread_over_cores(process_cohort, cases)))
+            print(*rows[-1], sep=" | ", file=sys.stderr, flush=True)
     text = (
         f"{cohorts} cohorts of {PROCESS_PATIENTS} patients each ({FEW} where there are few), one "
         "record per patient unless said. Coverage of a patient's raw and posterior interval, RMSE "
