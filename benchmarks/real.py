@@ -10,6 +10,7 @@ from auscult.attacks.layout import Layout, lay_out
 from auscult.attacks.log_odds import signals_from_outputs
 from auscult.audit import Audit
 from auscult.base.files import toml_text
+from auscult.base.progress import Progress
 from auscult.cli.display import progress_for
 from auscult.config import LoadedConfiguration, parse
 from auscult.store import RunStore
@@ -139,9 +140,13 @@ def write_configuration(path: Path, name: str, models: int, **changes: object) -
 
 def layout_of(name: str, models: int, work: Path) -> Layout:
     """Signals and membership of an audit; trained unless a finished run lies in `work`."""
-    audit = audit_of(name, models)
     run = work / f"{name.replace(' ', '-').replace(',', '')}-{models}"
-    audit.run(run, progress=progress_for())
+    return layout_of_audit(audit_of(name, models), run, progress_for())
+
+
+def layout_of_audit(audit: Audit, run: Path, progress: Progress) -> Layout:
+    """Signals and membership of any audit; see :func:`layout_of`."""
+    audit.run(run, progress=progress)
     store = RunStore.open(run)
     labels = audit.cohort.labels
     return lay_out(

@@ -240,19 +240,25 @@ class Likelihoods:
             pass
 
     def fit(
-        self, shape: Shape, rows: NDArray[np.int64] | None = None, *, iterations: int = ITERATIONS
+        self,
+        shape: Shape,
+        rows: NDArray[np.int64] | None = None,
+        *,
+        iterations: int = ITERATIONS,
+        pseudo_count: float = PSEUDO_COUNT,
     ) -> Prior:
         """Fit a prior to all patients or to some, who may be repeated, by so many steps of EM."""
         evidence = self._evidence if rows is None else self._evidence[rows]
         start = self._likeliest_normal(evidence)
-        weight = _mixture(evidence, start, start, iterations)
+        pseudo = pseudo_count * start
+        weight = _mixture(evidence, start, pseudo, iterations)
         if not shape.measured or not np.ptp(self.sign):
             return Prior(mass=weight @ self._shapes)
         sign = self.sign if rows is None else self.sign[rows]
         measurement = Measurement.learned(self._middle, normalised(evidence * weight), sign)
         for _ in range(ROUNDS):
             both = evidence * measurement.likelihood(sign)
-            weight = _mixture(both, weight, start, iterations // ROUNDS)
+            weight = _mixture(both, weight, pseudo, iterations // ROUNDS)
             measurement = Measurement.learned(self._middle, normalised(both * weight), sign)
         return Prior(mass=weight @ self._shapes, measurement=measurement.at(GRID, self._middle))
 
@@ -312,15 +318,15 @@ class Likelihoods:
 def _mixture(
     evidence: NDArray[np.float64],
     weight: NDArray[np.float64],
-    start: NDArray[np.float64],
+    pseudo: NDArray[np.float64],
     iterations: int,
 ) -> NDArray[np.float64]:
-    """Weights of the components by EM, pseudo-patients drawn from `start`, shape (components,)."""
-    n = len(evidence)
+    """Weights of the components by EM, shape (components,); `pseudo` counts pseudo-patients."""
+    n, count = len(evidence), float(pseudo.sum())
     for _ in range(iterations if n else 0):
         # Expected membership of the components, summed over rows without writing it out.
         expected = weight * ((1 / np.maximum(evidence @ weight, 1e-300)) @ evidence)
-        weight = (expected + PSEUDO_COUNT * start) / (n + PSEUDO_COUNT)
+        weight = (expected + pseudo) / (n + count)
     return weight
 
 
