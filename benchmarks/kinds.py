@@ -1,6 +1,6 @@
 """Kinds of models: do counts from 64 models hold what 512 models of the same audit find?
 
-    python -m benchmarks.kinds [--models 512] [--patients 3000]
+    python -m benchmarks.kinds [--models 512] [--patients 1000]
 
 Audits diabetes130 (found through AUSCULT_DATA) with other learners than networks, and a simulated
 cohort with more columns than anybody can read, in the folder --work.
@@ -99,7 +99,7 @@ def main() -> None:
     """Audit, count and write the section."""
     parser = argparse.ArgumentParser(description=__doc__, prog=COMMAND)
     parser.add_argument("--models", type=int, default=512)
-    parser.add_argument("--patients", type=int, default=3000)
+    parser.add_argument("--patients", type=int, default=1000)
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "auscult-work")
     given = parser.parse_args()
     rows = []

@@ -19,6 +19,7 @@ from auscult.base.errors import CohortError
 from auscult.readers.columns import MAX_LEVELS, MIN_LEVEL_PATIENTS, RARE
 from auscult.readers.tables import (
     TYPED,
+    Kept,
     numbers,
     read_table,
     require_columns,
@@ -183,7 +184,7 @@ def join_table(
     )
     joined = pd.concat([frame, brought], axis=1)
     theirs = {*with_types(other)} & {*brought.columns}
-    joined.attrs[TYPED] = [*with_types(frame), *sorted(theirs)]
+    joined.attrs[TYPED] = Kept([*with_types(frame), *sorted(theirs)])
     return joined, [*told(other), note]
 
 

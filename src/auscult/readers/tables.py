@@ -106,9 +106,17 @@ def read_table(
     frame, more = canonical(frame, sorted(tokens), decimal, where)
     typed = [] if isinstance(data, str | os.PathLike) and _holds_text(Path(data)) else [*frame]
     # Text that was read as numbers, such as decimal commas, is no longer what the source holds.
-    frame.attrs[TYPED] = [n for n in typed if read is frame or read[n].equals(frame[n])]
-    frame.attrs[NOTES] = [*notes, *more]
+    frame.attrs[TYPED] = Kept(n for n in typed if read is frame or read[n].equals(frame[n]))
+    frame.attrs[NOTES] = Kept([*notes, *more])
     return frame
+
+
+class Kept(tuple[str, ...]):
+    """What a frame's attrs hold; pandas copies those with every column that is taken."""
+
+    def __deepcopy__(self, memo: object) -> Kept:
+        """The same: with thousands of columns, copies take far longer than reading."""
+        return self
 
 
 def told(frame: pd.DataFrame) -> list[str]:
