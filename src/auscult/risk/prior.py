@@ -183,10 +183,8 @@ class Cells:
 
     def above(self, d: float) -> NDArray[np.float64]:
         """Probability of a true AUC above Phi(d), shape (n,)."""
-        at = (d - GRID[0]) / _step() + 0.5
-        cell = int(np.clip(np.floor(at), 0, GRID.size - 1))
-        inside = float(np.clip(at - cell, 0.0, 1.0))
-        above = self.mass[:, cell + 1 :].sum(axis=1) + (1 - inside) * self.mass[:, cell]
+        cell, part = _part_above(d)
+        above = self.mass[:, cell + 1 :].sum(axis=1) + part * self.mass[:, cell]
         return np.asarray(np.clip(above, 0.0, 1.0))
 
     def quantile(self, level: float) -> NDArray[np.float64]:
@@ -271,8 +269,19 @@ class Likelihoods:
         self, priors: Sequence[tuple[float, Prior]], d: NDArray[np.float64]
     ) -> NDArray[np.float64]:
         """Mean over all patients of the posterior probability above each point."""
-        cells = Cells.of(self.likelihood, self.sign, priors)
-        return np.array([float(cells.above(float(at)).mean()) for at in d])
+        # How much of each cell lies above each point; the last column is the whole.
+        shares = np.ones((GRID.size, d.size + 1))
+        for place, at in enumerate(d):
+            cell, part = _part_above(float(at))
+            shares[:cell, place], shares[cell, place] = 0.0, part
+        found = np.zeros(d.size)
+        for weight, prior in priors:
+            if prior.measurement is None:
+                mass = self.likelihood @ (prior.mass[:, None] * shares)
+            else:
+                mass = (self.likelihood * prior.masses(self.sign)) @ shares
+            found += weight * (mass[:, :-1] / mass[:, -1:]).mean(axis=0)
+        return found
 
     def plausible_shares(
         self, priors: Sequence[tuple[float, Prior]], d: NDArray[np.float64]
@@ -422,6 +431,13 @@ def likelihood_of(estimate: Estimate) -> tuple[NDArray[np.float64], NDArray[np.f
     exponent = estimate.log_likelihood()
     peak = exponent.max(axis=1)
     return np.exp(exponent - peak[:, None]), peak
+
+
+def _part_above(d: float) -> tuple[int, float]:
+    """The cell that holds a point, and how much of it lies above."""
+    at = (d - float(GRID[0])) / _step() + 0.5
+    cell = min(max(int(at), 0), GRID.size - 1)
+    return cell, 1 - min(max(at - cell, 0.0), 1.0)
 
 
 def _step() -> float:
