@@ -26,7 +26,8 @@ from auscult.risk.exposed import Exposed, exposed
 from auscult.risk.patients import patient_risk
 from benchmarks.real import COHORTS, data_folder, layout_of_audit
 from benchmarks.results import record, table
-from benchmarks.statistics import EXPOSED, rows_of_models
+from benchmarks.simulated import EXPOSED
+from benchmarks.statistics import rows_of_models
 
 COMMAND = "python -m benchmarks.kinds"
 FEW = 64

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmarks.processes import bandwidth, on_two_cores
+from benchmarks.machine import bandwidth, on_two_cores
 from benchmarks.results import record, table
 
 COMMAND = "python -m benchmarks.speed"

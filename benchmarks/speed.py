@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.processes import CORES, memory_of, on_two_cores, sgemm_peak
+from benchmarks.machine import CORES, memory_of, on_two_cores, sgemm_peak
 from benchmarks.real import audit_of, write_configuration
 from benchmarks.results import record, table
 from benchmarks.scale import analysis, disk, measure_analysis, measure_disk

@@ -1,4 +1,4 @@
-"""Whole processes on two cores: their time and memory, and what the machine can do at most."""
+"""Work on all cores; time and memory of whole processes; what the machine can do at most."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ import resource
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from loky import get_reusable_executor
 
 CORES = 2
 
@@ -86,3 +89,11 @@ def memory_of(process: int) -> int:
             text = (one / "smaps_rollup").read_text()
             total += sum(int(x.split()[1]) for x in text.splitlines() if x.startswith("Pss:"))
     return 1024 * total
+
+
+def spread_over_cores(work: Callable[..., Any], cases: Iterable[tuple[Any, ...]]) -> list[Any]:
+    """Results of `work` for every case, one process per core."""
+    # Each process works without threads of its own.
+    alone = {"LOKY_MAX_CPU_COUNT": "1"}
+    pool = get_reusable_executor(max_workers=len(os.sched_getaffinity(0)), timeout=60, env=alone)
+    return [f.result() for f in [pool.submit(work, *case) for case in cases]]
