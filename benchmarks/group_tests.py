@@ -15,11 +15,11 @@ from scipy.special import ndtr
 from auscult.attacks.joint import auc_in_folds
 from auscult.attacks.layout import Centring, Layout
 from auscult.cohort.cohort import SMALLEST_CELL
+from auscult.risk.disparity import disparities
 from auscult.risk.equal_counts import at_equal_counts
 from auscult.risk.patients import patient_risk
 from benchmarks.machine import spread_over_cores
 from benchmarks.results import record, table
-from benchmarks.simulated import groups_of
 from tests.simulation import simulate
 
 COMMAND = "python -m benchmarks.statistics"
@@ -45,7 +45,7 @@ def group_test(seed: int, disparity: float) -> tuple[bool, float]:
     layout = simulate(auc, 64, rng, records=records).layout()
     risk, _ = patient_risk(layout, (0.9,))
     labels = pd.DataFrame({"group": np.where(group, "B", "A")})
-    row = groups_of(labels, risk, layout, seed)["group"]["groups"]["B"]
+    row = disparities(labels, risk, layout, seed=seed)["group"]["groups"]["B"]
     return row["q"] < 0.05, float(records[group].mean() / records[~group].mean())
 
 

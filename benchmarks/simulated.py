@@ -14,10 +14,10 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
-from auscult.attacks.layout import Centring, Layout, lay_out
+from auscult.attacks.layout import Centring, lay_out
 from auscult.risk.disparity import disparities
 from auscult.risk.exposed import exposed
-from auscult.risk.patients import PatientRisk, patient_risk
+from auscult.risk.patients import patient_risk
 from auscult.risk.tpr import tpr_of_patients
 from benchmarks.machine import spread_over_cores
 from benchmarks.results import record, table
@@ -50,7 +50,9 @@ def null_cohort(seed: int) -> dict[str, Any]:
     for _ in range(LABELLINGS):
         inside = rng.random(records.size) < odds / 10
         group = pd.DataFrame({"group": np.where(inside, "B", "A")})
-        q = [r["q"] for r in groups_of(group, risk, layout, seed)["group"]["groups"].values()]
+        q = [
+            r["q"] for r in disparities(group, risk, layout, seed=seed)["group"]["groups"].values()
+        ]
         alarms.append(min(q) < 0.05)
         ratios.append(records[inside].mean() / records[~inside].mean())
     return {
@@ -60,10 +62,6 @@ def null_cohort(seed: int) -> dict[str, Any]:
         "alarm": float(np.mean(alarms)),
         "ratio": float(np.mean(ratios)),
     }
-
-
-def groups_of(groups: pd.DataFrame, risk: PatientRisk, layout: Layout, seed: int) -> dict[str, Any]:
-    return disparities(groups, risk, layout, seed=seed)
 
 
 def null(cohorts: int = 1000) -> None:
@@ -134,7 +132,7 @@ def difference_coverage(models: int, seed: int) -> tuple[bool, bool]:
     layout = simulate(auc, models, rng).layout()
     risk, _ = patient_risk(layout, (0.9,))
     labels = pd.DataFrame({"group": np.where(group, "B", "A")})
-    row = groups_of(labels, risk, layout, seed)["group"]["groups"]["B"]
+    row = disparities(labels, risk, layout, seed=seed)["group"]["groups"]["B"]
     return row["difference_low"] <= 0.05 <= row["difference_high"], row["q"] >= 0.05
 
 
