@@ -8,15 +8,21 @@ from __future__ import annotations
 
 import mmap
 import os
+import sys
 import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import lru_cache
+from itertools import chain, islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
+
+if TYPE_CHECKING:
+    from threadpoolctl import ThreadpoolController
 
 Item = TypeVar("Item")
 Outcome = TypeVar("Outcome")
@@ -60,24 +66,36 @@ def in_order(work: Callable[[Item], Outcome], items: Iterable[Item]) -> Iterator
 
     No more than twice as many items as threads are under way, so that results do not pile up.
     """
-    from threadpoolctl import threadpool_limits
-
     threads = min(MOST_THREADS, cores())
-    if threads == 1:
-        yield from map(work, items)
-        return
     waiting: deque[Future[Outcome]] = deque()
-    with threadpool_limits(1), ThreadPoolExecutor(threads) as pool:
-        try:
-            for item in items:
-                waiting.append(pool.submit(work, item))
-                if len(waiting) >= 2 * threads:
+    left = iter(items)
+    first = list(islice(left, 2))
+    with _linear_algebra(len(sys.modules)).limit(limits=1):
+        if threads == 1 or len(first) < 2:
+            yield from map(work, chain(first, left))
+            return
+        with ThreadPoolExecutor(threads) as pool:
+            try:
+                for item in chain(first, left):
+                    waiting.append(pool.submit(work, item))
+                    if len(waiting) >= 2 * threads:
+                        yield waiting.popleft().result()
+                while waiting:
                     yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
+            finally:
+                for future in waiting:
+                    future.cancel()
+
+
+@lru_cache(maxsize=1)
+def _linear_algebra(_: int) -> ThreadpoolController:
+    """Libraries with threads of their own, looked for again when more modules are loaded.
+
+    Looking takes milliseconds, which add up over the many small pieces of a small audit.
+    """
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
 
 
 def scratch(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
