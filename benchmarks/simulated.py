@@ -5,8 +5,10 @@ Measured by ``python -m benchmarks.statistics``.
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
 from auscult.attacks.layout import Centring, lay_out
+from auscult.base.files import write_json
 from auscult.risk.disparity import disparities
 from auscult.risk.exposed import exposed
 from auscult.risk.patients import patient_risk
@@ -33,6 +36,9 @@ PROCESS_MODELS = (32, 64, 128)
 PROCESS_PATIENTS = 400
 FEW = 60
 FEW_PATIENTS, RECORDS = f"normal, {FEW} patients", "normal, 1 to 50 records"
+# All patients have one AUC: intervals hold it nearly always, which few cohorts show.
+ALIKE = frozenset(name for name in PROCESSES if ", all " in name or name == "nothing")
+ALIKE_SHARE = 4
 FEWEST_ABOVE = 5  # truly above a threshold, on average: of fewer no coverage is told
 TPR_MODELS = (40, 64, 400)
 
@@ -239,17 +245,30 @@ def process_row(kind: str, models: int, found: list[dict[str, Any]]) -> list[str
     ]
 
 
-def processes(cohorts: int = 200) -> None:
-    """Signals of many kinds: coverage, estimate over truth, confirmed wrongly."""
-    kinds = [*PROCESSES, FEW_PATIENTS, RECORDS]
+def processes(work: Path, cohorts: int = 200) -> None:
+    """Signals of many kinds: coverage, estimate over truth, confirmed wrongly.
+
+    It takes an hour or two; lines that are finished are kept in `work`, and a measurement that was
+    stopped goes on there. Remove the file when the estimator has changed.
+    """
+    kept = work / f"processes-{cohorts}.json"
+    done = json.loads(kept.read_text()) if kept.exists() else {}
     rows = []
-    for kind in kinds:
+    for kind in [*PROCESSES, FEW_PATIENTS, RECORDS]:
+        number = max(1, cohorts // ALIKE_SHARE) if kind in ALIKE else cohorts
         for models in PROCESS_MODELS:
-            cases = [(kind, models, seed) for seed in range(cohorts)]
-            rows.append(process_row(kind, models, spread_over_cores(process_cohort, cases)))
+            name = f"{kind}, {models} models"
+            if name not in done:
+                cases = [(kind, models, seed) for seed in range(number)]
+                found = spread_over_cores(process_cohort, cases)
+                done[name] = process_row(kind, models, found)
+                write_json(kept, done)
+            rows.append(done[name])
             print(*rows[-1], sep=" | ", file=sys.stderr, flush=True)
     text = (
-        f"{cohorts} cohorts of {PROCESS_PATIENTS} patients each ({FEW} where there are few), one "
+        f"{cohorts} cohorts (of the kinds in which all patients are alike "
+        f"{max(1, cohorts // ALIKE_SHARE)}) of {PROCESS_PATIENTS} patients each ({FEW} where there "
+        "are few), one "
         "record per patient unless said. Coverage of a patient's raw and posterior interval, RMSE "
         "of the posterior mean; at each threshold the coverage of the interval of the number of "
         "exposed patients and, in brackets, estimate over truth. Where fewer than "

@@ -170,7 +170,7 @@ def main() -> None:
     parts: dict[str, Callable[[Path, dict[str, int]], None]] = {
         "null": lambda _, n: null(**n),
         "coverage": lambda _, n: coverage(**n),
-        "processes": lambda _, n: processes(**n),
+        "processes": lambda work, n: processes(work, **n),
         "groups": lambda _, n: groups(**n),
         "counts": lambda _, n: counts(**n),
         "tpr": lambda *_: tpr(),
