@@ -49,6 +49,7 @@ class PythonRecipe(Recipe):
     """
 
     kind = "python"
+    independent = True
 
     def __init__(
         self,
@@ -80,6 +81,10 @@ class PythonRecipe(Recipe):
     def unseen(self) -> tuple[str, ...]:
         """See :meth:`Recipe.unseen`."""
         return () if self.version is not None else self._identity().unseen
+
+    def draws(self) -> tuple[str, ...]:
+        """See :meth:`Recipe.draws`."""
+        return self._identity().draws
 
     def _identity(self) -> Identity:
         return identify(self._function(), self.folder, [Path(file) for file in self.files])

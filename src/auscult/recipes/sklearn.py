@@ -73,6 +73,7 @@ class SklearnRecipe(Recipe):
     """
 
     kind = "sklearn"
+    independent = True
 
     def __init__(
         self,
@@ -106,6 +107,10 @@ class SklearnRecipe(Recipe):
     def unseen(self) -> tuple[str, ...]:
         """See :meth:`Recipe.unseen`."""
         return () if self.version is not None else self._identity(self._estimator()).unseen
+
+    def draws(self) -> tuple[str, ...]:
+        """See :meth:`Recipe.draws`."""
+        return self._identity(self._estimator()).draws
 
     def _identity(self, estimator: Any) -> Identity:  # noqa: ANN401
         return identify(estimator, self.folder, [Path(file) for file in self.files])

@@ -63,10 +63,14 @@ def begin(payload: bytes, folder: str, *, forked: bool) -> None:
     _work = _unpacked(payload)
 
 
-def run_here(block: BlockPlan, job: tuple[Assignment, ...]) -> tuple[BlockOutputs, float]:
+def run_here(
+    block: BlockPlan, job: tuple[Assignment, ...], *, heard: bool = True
+) -> tuple[BlockOutputs, float]:
     """Train one block in a process that was begun; tells how far it is through a file."""
     if _work is None or _folder is None:
         raise RuntimeError("the worker was not begun")
+    if not heard:
+        return _trained(_work, block, job, _unheard)
     marker = os.open(_folder / f"done-{os.getpid()}", os.O_RDWR | os.O_CREAT, 0o600)
     try:
         content = os.pread(marker, 8, 0)
@@ -124,7 +128,7 @@ def run_anywhere(
 
 
 def _unheard(_: float) -> None:
-    """Progress inside a block is not sent between machines."""
+    """Progress inside a block is not sent between machines, and repeating a model is none."""
 
 
 def _trained(
