@@ -127,6 +127,9 @@ class PythonPart(Part):
     output: Literal["probabilities", "logits"] = "probabilities"
     version: str | None = None
     files: list[str] = Field(default_factory=list)
+    validation: Annotated[float, Field(gt=0, lt=1)] | None = None
+    weights: Literal["balanced", "patients"] | None = None
+    device: Literal["auto", "cpu", "cuda"] | None = None
 
     def recipe(self, folder: Path) -> Recipe:
         """The recipe; modules are looked up in `folder` first."""
@@ -136,6 +139,9 @@ class PythonPart(Part):
             folder=folder,
             version=self.version,
             files=[folder / file for file in self.files],
+            validation=self.validation,
+            weights=self.weights,
+            device=self.device,
         )
 
 
