@@ -49,7 +49,7 @@ def jobs(data: TrainingData, count: int = 2) -> list[Assignment]:
 def test_everything_that_is_asked_for(data: TrainingData, tmp_path: Path) -> None:
     seen: list[dict[str, Any]] = []
 
-    def train(  # noqa: ANN202
+    def train(
         inputs: Any,  # noqa: ANN401
         labels: Array,
         seed: int,
@@ -61,7 +61,7 @@ def test_everything_that_is_asked_for(data: TrainingData, tmp_path: Path) -> Non
         device: str,
         scratch: Path,
         rate: float = 0.1,
-    ):
+    ) -> Any:  # noqa: ANN401
         (scratch / "weights.npy").write_bytes(b"1")
         seen.append(locals().copy())
 

@@ -104,6 +104,9 @@ class SklearnPart(Part):
     model: str = "gradient_boosting"
     preprocess: Literal["auto", "encode", "none"] = "auto"
     arguments: dict[str, Any] | None = None
+    fit: dict[str, Any] | None = None
+    weights: Literal["balanced", "patients"] | None = None
+    validation: Annotated[float, Field(gt=0, lt=1)] | None = None
     version: str | None = None
     files: list[str] = Field(default_factory=list)
 
@@ -113,6 +116,9 @@ class SklearnPart(Part):
             self.model,
             preprocess=self.preprocess,
             arguments=self.arguments,
+            fit=self.fit,
+            weights=self.weights,
+            validation=self.validation,
             folder=folder,
             version=self.version,
             files=[folder / file for file in self.files],

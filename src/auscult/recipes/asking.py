@@ -187,7 +187,8 @@ def supplied(
     data : TrainingData
     one : Assignment
     """
-    rows, named = one.members, {}
+    rows = one.members
+    named: dict[str, Any] = {}
     if "validation" in asking.names:
         rows, held = hold_back(data, one.members, options["validation"], one.seed)
         named["validation"] = held

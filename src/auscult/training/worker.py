@@ -63,7 +63,7 @@ def begin(payload: bytes, folder: str, *, forked: bool) -> None:
     threading.Thread(target=end, daemon=True).start()
     _one_thread()
     # Processes that the training code starts are those of a plain script, not this pool's kind.
-    multiprocessing.set_start_method(None, force=True)  # type: ignore[arg-type]
+    multiprocessing.set_start_method(None, force=True)
     _folder = Path(folder)
     asking.place = _folder
     _work = _unpacked(payload)
