@@ -9,10 +9,11 @@ import catboost
 
 def train(inputs: Any, labels: Any, seed: int, groups: Any, scratch: Any) -> Any:  # noqa: ANN401
     """Fit without restraint, text columns as CatBoost takes them."""
-    text = [name for name in inputs.columns if inputs[name].dtype == object]
+    text = list(inputs.select_dtypes(exclude="number").columns)
 
     def pool(table: Any, labels: Any = None) -> Any:  # noqa: ANN401
-        return catboost.Pool(table.fillna(dict.fromkeys(text, "")), labels, cat_features=text)
+        whole = table.assign(**{name: table[name].astype(object).fillna("") for name in text})
+        return catboost.Pool(whole, labels, cat_features=text)
 
     assert len(groups) == len(inputs)
     model = catboost.CatBoost(

@@ -144,7 +144,7 @@ def _trained(
     advance: Callable[[float], None],
 ) -> tuple[BlockOutputs, float]:
     guard_convolutions()
-    start = time.perf_counter()
+    start, processor = time.perf_counter(), time.process_time()
     try:
         outputs = work.recipe.train_block(work.data, job, advance)
     except AuscultError as error:
@@ -156,9 +156,13 @@ def _trained(
         raise RecipeError(
             "memory ran out while training", where=block.name, next_step=MEMORY_RAN_OUT
         ) from None
-    seconds = time.perf_counter() - start
+    seconds, processor = time.perf_counter() - start, time.process_time() - processor
     peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - shared_memory()
-    speed = dict(outputs.speed) | {"seconds": round(seconds, 3), "peak_bytes": peak}
+    speed = dict(outputs.speed) | {
+        "seconds": round(seconds, 3),
+        "cpu_seconds": round(processor, 3),
+        "peak_bytes": peak,
+    }
     return replace(outputs, speed=speed), seconds
 
 
