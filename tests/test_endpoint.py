@@ -9,9 +9,11 @@ import stat
 import subprocess
 import time
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
@@ -136,6 +138,27 @@ def test_a_run_goes_on_where_it_stopped(data: TrainingData, tmp_path: Path) -> N
         # Another version of the model is another model.
         door(server, version="2").answers(data, tmp_path)
         assert len(server.bodies) == asked + 7
+
+
+def test_another_question_gets_no_old_answer(data: TrainingData, tmp_path: Path) -> None:
+    helper = ModuleType("helper")
+    helper.__dict__["scale"] = 1.0
+
+    def prepare(inputs: pd.DataFrame) -> list[float]:
+        return [helper.scale * float(x) for x in inputs["a"]]
+
+    with serving(half) as server:
+        door(server, prepare=prepare).answers(data, tmp_path)
+        door(server, prepare=prepare).answers(data, tmp_path)
+        assert len(server.bodies) == 4
+        helper.__dict__["scale"] = 2.0  # nothing of the function's own text has changed
+        door(server, prepare=prepare).answers(data, tmp_path)
+        assert len(server.bodies) == 8
+        # What makes the same question is the same, whatever its code.
+        door(server, prepare=lambda inputs: [2.0 * float(x) for x in inputs["a"]]).answers(
+            data, tmp_path
+        )
+        assert len(server.bodies) == 8
 
 
 def test_too_many_requests_are_waited_for(data: TrainingData) -> None:

@@ -34,7 +34,7 @@ from auscult.results.result import Roster, stratum_of, write_results
 from auscult.risk.outcome import Attributes, with_label
 from auscult.store import RunStore, missing_blocks, plan_blocks
 from auscult.training.cost import Trial, VariantTrial, refuse_what_does_not_fit
-from auscult.training.dispatch import train, train_one
+from auscult.training.dispatch import REPEATED, train, train_one
 from auscult.training.engines import Engine
 
 __all__ = ["Audit", "Result", "Trial"]
@@ -116,14 +116,30 @@ class Audit:
     def __repr__(self) -> str:
         return parameters(self)
 
-    def check(self) -> None:
+    def check(self, *, train: bool = False, progress: Progress = SILENT) -> Trial | None:
         """Validate everything that can be validated without training.
+
+        Parameters
+        ----------
+        train : bool
+            Train one block as well, again in another process, and compare, as `auscult check` does.
+        progress : Progress
+
+        Returns
+        -------
+        Trial or None
+            What was trained: `repeat` says whether training again gave the same numbers. None
+            without `train`.
 
         Raises
         ------
         AuscultError
             Says what does not fit.
         """
+        self._validate()
+        return self._trial(self.recipe, progress) if train else None
+
+    def _validate(self) -> None:
         self._design().check()
         if self.seed < 0:
             raise ConfigError(f"{self.seed} is no seed", where="audit.seed", expected="0 or more")
@@ -186,8 +202,11 @@ class Audit:
         return plans(self.protect, self.sweep, self.cohort, self.recipe, self.models)
 
     def trial(self, progress: Progress = SILENT) -> Trial:
-        """Train one block of models in one worker and measure it; nothing is written."""
-        self.check()
+        """Train one block of models in one worker, measure it, and train it again in another.
+
+        Nothing is written.
+        """
+        self._validate()
         return self._trial(self.recipe, progress)
 
     def variant_trials(self, trial: Trial, progress: Progress = SILENT) -> list[VariantTrial]:
@@ -215,8 +234,7 @@ class Audit:
 
     def _trial(self, recipe: Recipe, progress: Progress) -> Trial:
         block = tuple(range(recipe.block_models(self.cohort.training_data(), self.models)))
-        asked = time.perf_counter()
-        outputs, times = train_one(
+        tried = train_one(
             self._training_data(),
             recipe,
             self._design().membership(),
@@ -226,15 +244,16 @@ class Audit:
             progress=progress,
             withheld=self._withheld(),
         )
-        elapsed = time.perf_counter() - asked
+        outputs = tried.outputs
         return Trial(
             models=len(block),
-            seconds=times[-1],
-            start_seconds=max(elapsed - len(times) * times[-1], 0.0),
+            seconds=tried.seconds[-1],
+            start_seconds=tried.start_seconds,
             worker_bytes=int(outputs.speed["peak_bytes"]),
             output_bytes=int(outputs.values[0].nbytes) * self.models,
             facts=dict(outputs.facts),
             notes=dict(outputs.notes),
+            repeat=tried.repeat,
         )
 
     def run(
@@ -276,7 +295,7 @@ class Audit:
         AuscultError
             Says what to mend; what was finished before is kept.
         """
-        self.check()
+        self._validate()
         engine = engine or Engine(workers=workers)
         engine.check()
         design = self._design()
@@ -351,7 +370,7 @@ class Audit:
                 asked = self.release.ask(self.cohort, cache, progress)
             result = write_results(
                 store,
-                self._roster(recipe, planted),
+                self._roster(recipe | {REPEATED: store.manifest()[REPEATED]}, planted),
                 seed=self.seed,
                 settings=AnalysisSettings(
                     smallest_cell=self.smallest_cell,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from auscult.base.progress import Progress
 from auscult.cohort import Cohort
@@ -18,7 +19,7 @@ from auscult.protection.selection import (
 )
 from auscult.recipes.base import Recipe
 from auscult.store import RunStore
-from auscult.training.dispatch import train
+from auscult.training.dispatch import REPEATED, train
 from auscult.training.engines import Engine
 
 
@@ -65,12 +66,15 @@ def train_variants(
 ) -> dict[str, str]:
     """Train the models of all variants; the audit's own are finished.
 
+    The store's manifest then names those that gave other numbers when they were trained again.
+
     Returns
     -------
     dict of str to str
         Why a variant was not trained, by slug.
     """
     skipped = {}
+    unlike: dict[str, Any] = {}
     for plan in trained(found, recipe):
         chosen = allowed_records(store, plan.variant, cohort, subject)
         if isinstance(chosen, str):
@@ -96,4 +100,8 @@ def train_variants(
                 withheld=subject.withheld,
             )
             own.update_manifest(recipe={"kind": plan.recipe.kind, "change": plan.change})
+            if own.manifest()[REPEATED].get("different"):
+                unlike[plan.name] = own.manifest()[REPEATED]
+    if unlike:
+        store.update_manifest(**{REPEATED: store.manifest()[REPEATED] | {"variants": unlike}})
     return skipped

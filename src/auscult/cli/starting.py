@@ -18,6 +18,7 @@ from auscult.risk.disparity import pool_small_cells
 from auscult.risk.outcome import Attributes
 from auscult.risk.stability import models_needed, planning_without_pilot
 from auscult.training.cost import Trial, VariantTrial, expected, expected_of_variants, in_bytes
+from auscult.training.repeat import Repeat
 
 if TYPE_CHECKING:
     import zipfile
@@ -329,6 +330,7 @@ def describe_trial(audit: Audit, trial: Trial, workers: int | None) -> str:
             )
         )
     lines += [f"Note     {what}: {n}" for what, n in trial.notes.items()]
+    lines += repeat_lines(trial.repeat)
     if audit.queries:
         lines.append(
             f"Queries  {'; '.join(audit.queries)}: every model answers {audit.answers} times per "
@@ -351,6 +353,16 @@ def describe_trial(audit: Audit, trial: Trial, workers: int | None) -> str:
     if free < cost.disk_bytes:
         lines.append(f"Warning  {in_bytes(free)} are free on this disk: use another (run --out)")
     return "\n".join(lines)
+
+
+def repeat_lines(repeat: Repeat | None, of: str = "") -> list[str]:
+    """Whether training again gave the same numbers."""
+    if repeat is None:
+        return []
+    models = f"{repeat.models} model{'s' if repeat.models > 1 else ''}"
+    if not repeat.different:
+        return [] if of else [f"Repeat   {models} trained again: the same answers, to the last bit"]
+    return [f"Warning  {of}{models} {repeat.words}. The report will say so"]
 
 
 def describe_variants(
@@ -377,6 +389,8 @@ def describe_variants(
                 f"Variant  {visible(one.name)}: a model takes {each}, training "
                 f"{duration_of(cost.training_seconds)}"
             )
+            if one.trial is not trial:
+                lines += repeat_lines(one.trial.repeat, f"{visible(one.name)}: ")
     training = own.training_seconds + all_of_them.training_seconds
     analysis = own.analysis_seconds + all_of_them.analysis_seconds
     disk = own.disk_bytes + all_of_them.disk_bytes

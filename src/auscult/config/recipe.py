@@ -104,6 +104,9 @@ class SklearnPart(Part):
     model: str = "gradient_boosting"
     preprocess: Literal["auto", "encode", "none"] = "auto"
     arguments: dict[str, Any] | None = None
+    fit: dict[str, Any] | None = None
+    weights: Literal["balanced", "patients"] | None = None
+    validation: Annotated[float, Field(gt=0, lt=1)] | None = None
     version: str | None = None
     files: list[str] = Field(default_factory=list)
 
@@ -113,6 +116,9 @@ class SklearnPart(Part):
             self.model,
             preprocess=self.preprocess,
             arguments=self.arguments,
+            fit=self.fit,
+            weights=self.weights,
+            validation=self.validation,
             folder=folder,
             version=self.version,
             files=[folder / file for file in self.files],
@@ -127,6 +133,9 @@ class PythonPart(Part):
     output: Literal["probabilities", "logits"] = "probabilities"
     version: str | None = None
     files: list[str] = Field(default_factory=list)
+    validation: Annotated[float, Field(gt=0, lt=1)] | None = None
+    weights: Literal["balanced", "patients"] | None = None
+    device: Literal["auto", "cpu", "cuda"] | None = None
 
     def recipe(self, folder: Path) -> Recipe:
         """The recipe; modules are looked up in `folder` first."""
@@ -136,6 +145,9 @@ class PythonPart(Part):
             folder=folder,
             version=self.version,
             files=[folder / file for file in self.files],
+            validation=self.validation,
+            weights=self.weights,
+            device=self.device,
         )
 
 

@@ -69,6 +69,9 @@ class Recipe(ABC):
     """How a model is trained, from preprocessing to last epoch. This is what is audited."""
 
     kind: str
+    # Whether a model's outputs are the same to the last bit whatever else is in its block. Only
+    # then can one model be trained again to see whether anything but its seed decides about it.
+    independent: bool = False
 
     def __repr__(self) -> str:
         return parameters(self)
@@ -81,6 +84,13 @@ class Recipe(ABC):
         """What may change the training code's behaviour and is not in the settings' digest.
 
         Empty where all is seen, or where the user vouches for it by a version.
+        """
+        return ()
+
+    def draws(self) -> tuple[str, ...]:
+        """Calls in the training code that draw without a seed or read what differs by process.
+
+        Named where training again gives other numbers; most of them are harmless.
         """
         return ()
 

@@ -38,6 +38,14 @@ READERS = frozenset(
 )
 BY_TEXT = frozenset({"exec", "eval", "compile", "__import__", "globals"})
 OUTSIDE = frozenset({"subprocess", "ctypes", "socket", "requests", "urllib.request", "sqlite3"})
+DRAWS = frozenset(
+    {
+        *("default_rng", "RandomState", "SystemRandom", "urandom", "token_bytes", "token_hex"),
+        *("uuid1", "uuid4", "time", "time_ns", "monotonic", "perf_counter", "now", "today"),
+        *("getpid", "listdir", "scandir", "iterdir", "glob", "rglob", "walk", "id", "Thread"),
+        *("ThreadPoolExecutor", "as_completed", "imap_unordered"),
+    }
+)
 PLAIN = (int, float, complex, str, bytes, bool, type(None), type(Ellipsis), type(NotImplemented))
 NOT_BEHAVIOUR = frozenset(
     {
@@ -58,10 +66,14 @@ class Identity:
         SHA-256 of the code and what it refers to.
     unseen : tuple of str
         What may change the code's behaviour and is not in the digest.
+    draws : tuple of str
+        Calls that draw without a seed, or read the clock, the process or a folder's order, each
+        with the function that makes it. Not part of the digest.
     """
 
     digest: str
     unseen: tuple[str, ...]
+    draws: tuple[str, ...] = ()
 
 
 def identify(what: Any, folder: Path | None = None, files: Sequence[Path] = ()) -> Identity:  # noqa: ANN401
@@ -95,7 +107,11 @@ def identify(what: Any, folder: Path | None = None, files: Sequence[Path] = ()) 
     walk.token("python", *map(str, sys.version_info[:2]))
     for package in sorted(walk.packages):
         walk.token("package", package, version_of(package))
-    return Identity(digest=walk.digest.hexdigest(), unseen=tuple(sorted(walk.unseen)))
+    return Identity(
+        digest=walk.digest.hexdigest(),
+        unseen=tuple(sorted(walk.unseen)),
+        draws=tuple(sorted(walk.draws)),
+    )
 
 
 class _Walk:
@@ -107,6 +123,7 @@ class _Walk:
         self.digest = hashlib.sha256()
         self.packages: set[str] = set()
         self.unseen: set[str] = set()
+        self.draws: set[str] = set()
         self._known: dict[int, int] = {}
         self._kept: list[Any] = []  # an address is an identity as long as its object lives
         self._sources: set[str] = set()
@@ -211,6 +228,7 @@ class _Walk:
             walk.value(part, names)
             self.packages |= walk.packages
             self.unseen |= walk.unseen
+            self.draws |= walk.draws
             digests.append(walk.digest.hexdigest())
         self.token("set", *sorted(digests))
 
@@ -371,6 +389,7 @@ class _Walk:
 
     def _look_for_unseen(self, it: types.FunctionType) -> None:
         used, scope = names_in(it.__code__, constants=False), it.__globals__
+        self.draws |= {f"{name} in {it.__qualname__}" for name in used & DRAWS}
         if not self.reads:
             for name in sorted(used & READERS):
                 if not _is_foreign(scope.get(name)):

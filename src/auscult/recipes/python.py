@@ -1,10 +1,11 @@
-"""Any function of yours: ``train(inputs, labels, seed) -> predict``."""
+"""Any function of yours: ``train(inputs, labels, seed, ...) -> predict``."""
 
 from __future__ import annotations
 
 import hashlib
 import inspect
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,17 @@ from numpy.typing import NDArray
 from auscult.base.errors import ConfigError, RecipeError
 from auscult.cohort import TrainingData
 from auscult.cohort.inputs import Inputs, TableInputs
+from auscult.recipes.asking import Asking, Options, Supplies, read_signature, supplied
 from auscult.recipes.base import Assignment, BlockOutputs, Recipe
 from auscult.recipes.failures import explained
 from auscult.recipes.identity import Identity, identify
 from auscult.recipes.outputs import ZEROS, from_logits, from_probabilities, output_kind
+from auscult.recipes.resolve import beside
 from auscult.recipes.seeding import seeded, trained
+from auscult.recipes.splitting import check_weights
 
 Predict = Callable[[Any], Any]
-Train = Callable[[Any, NDArray[np.int64], int], Predict]
+Train = Callable[..., Predict]
 
 OUTPUTS = ("probabilities", "logits")
 
@@ -36,7 +40,12 @@ class PythonRecipe(Recipe):
         ``train(inputs, labels, seed)`` gets the inputs and labels of one model's members and
         returns ``predict``, which gets the inputs of all records. Inputs are a dataframe for
         tables, with the file's columns in its order and types, and an array for images and signals.
-        A string is ``"module:function"``, looked up beside the configuration first.
+        A string is ``"module:function"``, looked up beside the configuration first. Arguments
+        with these names are given besides: ``groups`` (patient of each record, as a number),
+        ``classes`` (their names), ``weights`` (of the records), ``validation`` (inputs and labels
+        of patients that are held back, a pair), ``device`` ("cpu" or "cuda") and ``scratch`` (a
+        folder that is removed when the model has predicted). With ``validation``, the other
+        arguments are about the records that are left.
     output : {"probabilities", "logits"}
         What ``predict`` returns: shape (records,) or (records, 2) for two classes, (records,
         classes) for more, (records, labels) for several labels.
@@ -46,9 +55,16 @@ class PythonRecipe(Recipe):
         A version of the code, of yours: it vouches for what a digest of the code cannot see.
     files : sequence of path-like
         Files that the code reads; their content is part of the run's identity.
+    validation : float, optional
+        Share of the members' patients that is held back for who asks for it, 0.2 by default.
+    weights : {"balanced", "patients"}, optional
+        Whether every class (the default) or every patient counts as much.
+    device : {"auto", "cpu", "cuda"}, optional
+        "auto" by default: "cuda" where PyTorch finds one.
     """
 
     kind = "python"
+    independent = True
 
     def __init__(
         self,
@@ -58,12 +74,18 @@ class PythonRecipe(Recipe):
         folder: Path | str | None = None,
         version: str | None = None,
         files: Sequence[Path | str] = (),
+        validation: float | None = None,
+        weights: str | None = None,
+        device: str | None = None,
     ) -> None:
         self.train = train
         self.output = output
         self.folder = None if folder is None else Path(folder)
         self.version = version
         self.files = files
+        self.validation = validation
+        self.weights = weights
+        self.device = device
 
     def settings(self) -> dict[str, Any]:
         """See :meth:`Recipe.settings`; what the function does is part of it."""
@@ -75,18 +97,33 @@ class PythonRecipe(Recipe):
             )
         settings: dict[str, Any] = {"train": describe(self._function()), "output": self.output}
         settings["code"] = self._identity().digest
+        settings |= self._options().settings(self._asking())
         return settings | ({} if self.version is None else {"version": self.version})
 
     def unseen(self) -> tuple[str, ...]:
         """See :meth:`Recipe.unseen`."""
         return () if self.version is not None else self._identity().unseen
 
+    def draws(self) -> tuple[str, ...]:
+        """See :meth:`Recipe.draws`."""
+        return self._identity().draws
+
     def _identity(self) -> Identity:
         return identify(self._function(), self.folder, [Path(file) for file in self.files])
 
-    def supports(self, data: TrainingData) -> str | None:  # noqa: ARG002
-        """None: what the function can do is its own business."""
-        return None
+    def supports(self, data: TrainingData) -> str | None:
+        """See :meth:`Recipe.supports`. What the function does is its own business."""
+        asking = self._asking()
+        check_weights(self._options().settings(asking).get("weights"), data)
+        if asking.complete:
+            return None
+        return "the training function does not take inputs, labels and a seed"
+
+    def _asking(self) -> Asking:
+        return read_signature(self._function())
+
+    def _options(self) -> Options:
+        return Options(validation=self.validation, weights=self.weights, device=self.device)
 
     def train_block(
         self,
@@ -95,22 +132,40 @@ class PythonRecipe(Recipe):
         advance: Callable[[float], None],
     ) -> BlockOutputs:
         """See :meth:`Recipe.train_block`."""
-        function = self._function()
+        with beside(self.folder):
+            return self._trained(data, assignments, advance)
+
+    def _trained(
+        self,
+        data: TrainingData,
+        assignments: Sequence[Assignment],
+        advance: Callable[[float], None],
+    ) -> BlockOutputs:
+        function, asking = self._function(), self._asking()
+        options = self._options().settings(asking)
         everything = plain_inputs(data.inputs)
         asked = [everything, *(plain_inputs(view) for view in data.views())]
         blocks, zeros = [], 0
         for one in assignments:
             where = f"model {one.model}"
 
-            def train(one: Assignment = one) -> Predict:
-                return function(
-                    rows_of(everything, one.members), data.labels[one.members].copy(), one.seed
-                )
+            def part(rows: NDArray[np.int64]) -> tuple[Any, NDArray[np.int64]]:
+                return rows_of(everything, rows), data.labels[rows].copy()
+
+            def train(supplies: Supplies, seed: int = one.seed) -> Predict:
+                inputs, labels = part(supplies.rows)
+                named = dict(supplies.named)
+                if "validation" in named:
+                    named["validation"] = part(named["validation"])
+                if asking.first:
+                    given = dict(zip(asking.first, (inputs, labels, seed), strict=True))
+                    return function(**given, **named)
+                return function(inputs, labels, seed, **named)
 
             answers = []
-            with seeded(one.seed):
+            with supplied(asking, options, data, one) as supplies, seeded(one.seed):
                 with explained(one.model, "training"):
-                    predict = trained(one.seed, train)
+                    predict = trained(one.seed, partial(train, supplies))
                 if not callable(predict):
                     raise RecipeError(
                         f"the training function returned {type(predict).__name__}",

@@ -4,10 +4,25 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from auscult.base.errors import RecipeError, one_of
+
+
+@contextmanager
+def beside(folder: Path | None) -> Iterator[None]:
+    """Let modules of a folder be imported first: by code that runs, and by processes it starts."""
+    place = None if folder is None else str(folder.resolve())
+    if place is not None:
+        sys.path.insert(0, place)
+    try:
+        yield
+    finally:
+        if place in sys.path:
+            sys.path.remove(place)
 
 
 def resolve(reference: str, folder: Path | None = None) -> Any:  # noqa: ANN401
@@ -28,11 +43,9 @@ def resolve(reference: str, folder: Path | None = None) -> Any:  # noqa: ANN401
     module_name, colon, name = reference.partition(":")
     if not (colon and module_name and name):
         raise RecipeError(f'"{reference}" names nothing', where="recipe", expected='"module:name"')
-    place = None if folder is None else str(folder.resolve())
-    if place is not None:
-        sys.path.insert(0, place)
     try:
-        module = importlib.import_module(module_name)
+        with beside(folder):
+            module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         if error.name is not None and not module_name.startswith(error.name):
             what = f"importing {module_name} needs the module {error.name}, which is not installed"
@@ -48,9 +61,6 @@ def resolve(reference: str, folder: Path | None = None) -> Any:  # noqa: ANN401
             f"importing {module_name} raised {type(error).__name__}: {error}",
             where=f"recipe {reference}",
         ) from error
-    finally:
-        if place is not None:
-            sys.path.remove(place)
     found = module
     for part in name.split("."):
         if not hasattr(found, part):

@@ -16,6 +16,11 @@ from typing import Any, TypeVar
 import numpy as np
 
 SEEDS = ("random_state", "seed", "random_seed")
+LATE = ("torch", "keras", "tensorflow")  # have a global generator of their own once they are loaded
+# Of these None is one process; their n_jobs, where it is deprecated, warns of anything else. What
+# an estimator inherits from scikit-learn's base alone says nothing about its own n_jobs.
+SINGLE = ("sklearn.", "imblearn.")
+BASES = ("sklearn.base", "sklearn.utils")
 Made = TypeVar("Made")
 
 
@@ -39,16 +44,28 @@ def trained(seed: int, train: Callable[[], Made]) -> Made:
     """What `train` returns under seeded generators; inside :func:`seeded`.
 
     Code that imports torch while it trains has drawn from an unseeded generator: it trains again.
+    The same holds of Keras and TensorFlow.
     """
-    before = "torch" in sys.modules
+    before = _loaded()
     made = train()
-    if not before and "torch" in sys.modules:
+    if _loaded() != before:
         _seed_all(seed)
         made = train()
     return made
 
 
+def _loaded() -> set[str]:
+    return {name for name in LATE if name in sys.modules}
+
+
 def _seed_all(seed: int) -> None:
+    # Keras keeps a state of its own, made once per process, and goes on from model to model.
+    for name, place in (("keras", "utils.set_random_seed"), ("tensorflow", "random.set_seed")):
+        found: Any = sys.modules.get(name)
+        for part in place.split("."):
+            found = getattr(found, part, None)
+        if found is not None:
+            found(seed)
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002
     torch = sys.modules.get("torch")
@@ -98,12 +115,13 @@ def seed_estimator(estimator: Any, seed: int) -> None:  # noqa: ANN401
         prefix = f"{name}__" if name else ""
         settings[f"{prefix}random_seed"] = number
         settings[f"{prefix}thread_count"] = 1
+        if owners[name].get_params().get("allow_writing_files") is None:
+            # It would write what it learned about members into the current folder.
+            settings[f"{prefix}allow_writing_files"] = False
     for name in values:
         if _last(name) == "n_jobs":
             owner = owners.get(name.rpartition("__")[0])
-            # scikit-learn's None is one process, and its deprecated n_jobs warn of anything else.
-            own = type(owner).__module__.startswith("sklearn.")
-            settings[name] = None if own else 1
+            settings[name] = None if _is_single(owner) else 1
     for name, number in zip(plain, drawn[count - len(plain) :], strict=False):
         seed_estimator(values[name], number)
     if not listed:
@@ -114,6 +132,14 @@ def seed_estimator(estimator: Any, seed: int) -> None:  # noqa: ANN401
 
 def _last(name: str) -> str:
     return name.rpartition("__")[2]
+
+
+def _is_single(owner: Any) -> bool:  # noqa: ANN401
+    """Whether an estimator runs in one process where its n_jobs is None."""
+    return any(
+        one.__module__.startswith(SINGLE) and not one.__module__.startswith(BASES)
+        for one in type(owner).__mro__
+    )
 
 
 def _is_seed(value: Any) -> bool:  # noqa: ANN401

@@ -17,6 +17,7 @@ from auscult.cohort import TrainingData
 from auscult.cohort.inputs import Inputs, TableInputs
 from auscult.recipes.base import Assignment, BlockOutputs, Recipe
 from auscult.recipes.failures import explained
+from auscult.recipes.fitting import Encoded, FitOptions, fitted
 from auscult.recipes.identity import Identity, identify
 from auscult.recipes.outputs import (
     ZEROS,
@@ -25,8 +26,9 @@ from auscult.recipes.outputs import (
     output_columns,
     output_kind,
 )
-from auscult.recipes.python import plain_inputs, rows_of
-from auscult.recipes.seeding import seed_estimator, seeded, trained, unfitted
+from auscult.recipes.python import plain_inputs
+from auscult.recipes.resolve import beside
+from auscult.recipes.seeding import seeded
 from auscult.recipes.selecting import unselected
 
 BUILT_IN = {
@@ -58,6 +60,14 @@ class SklearnRecipe(Recipe):
         unless the estimator holds a ColumnTransformer. Images are flattened in all cases.
     arguments : mapping, optional
         Keyword arguments of the built-in or of the class or function that a string names.
+    fit : mapping, optional
+        Keyword arguments of the estimator's `fit`, copied for each model.
+    weights : {"balanced", "patients"}, optional
+        Give `fit` a `sample_weight`: every class counts as much, or every patient does.
+    validation : float, optional
+        Share of each model's patients that is held back and given to `fit` as what to validate on
+        (`eval_set`, or `X_val` and `y_val`), behind the preprocessing that the others fitted: for
+        early stopping. They are members all the same.
     folder : path-like, optional
         Where to look for the module first.
     version : str, optional
@@ -69,10 +79,12 @@ class SklearnRecipe(Recipe):
     -----
     Python's, numpy's and torch's global generators and every parameter that is a seed are set from
     the model's own seed, and every `n_jobs` to one process: models are trained side by side in
-    processes of one thread each.
+    processes of one thread each. Splitters by groups (GroupKFold and the like, also inside
+    searches) get the patients.
     """
 
     kind = "sklearn"
+    independent = True
 
     def __init__(
         self,
@@ -80,6 +92,9 @@ class SklearnRecipe(Recipe):
         *,
         preprocess: str = "auto",
         arguments: Mapping[str, Any] | None = None,
+        fit: Mapping[str, Any] | None = None,
+        weights: str | None = None,
+        validation: float | None = None,
         folder: Path | str | None = None,
         version: str | None = None,
         files: Sequence[Path | str] = (),
@@ -87,6 +102,9 @@ class SklearnRecipe(Recipe):
         self.estimator = estimator
         self.preprocess = preprocess
         self.arguments = arguments
+        self.fit = fit
+        self.weights = weights
+        self.validation = validation
         self.folder = None if folder is None else Path(folder)
         self.version = version
         self.files = files
@@ -101,14 +119,25 @@ class SklearnRecipe(Recipe):
             "preprocess": "encode" if self._encodes(estimator) else "none",
             "code": self._identity(estimator).digest,
         }
+        settings |= self._options().settings()
         return settings | ({} if self.version is None else {"version": self.version})
 
     def unseen(self) -> tuple[str, ...]:
         """See :meth:`Recipe.unseen`."""
         return () if self.version is not None else self._identity(self._estimator()).unseen
 
+    def draws(self) -> tuple[str, ...]:
+        """See :meth:`Recipe.draws`."""
+        return self._identity(self._estimator()).draws
+
     def _identity(self, estimator: Any) -> Identity:  # noqa: ANN401
-        return identify(estimator, self.folder, [Path(file) for file in self.files])
+        what = (estimator, dict(self.fit)) if self.fit else estimator
+        return identify(what, self.folder, [Path(file) for file in self.files])
+
+    def _options(self) -> FitOptions:
+        return FitOptions(
+            arguments=dict(self.fit or {}), weights=self.weights, validation=self.validation
+        )
 
     def supports(self, data: TrainingData) -> str | None:
         """See :meth:`Recipe.supports`."""
@@ -120,6 +149,7 @@ class SklearnRecipe(Recipe):
             )
         if data.task == "multilabel" and not hasattr(estimator, "predict_proba"):
             return f"{type(estimator).__name__} gives no probabilities for several labels"
+        self._options().check(estimator, data)
         return None
 
     def train_block(
@@ -129,8 +159,18 @@ class SklearnRecipe(Recipe):
         advance: Callable[[float], None],
     ) -> BlockOutputs:
         """See :meth:`Recipe.train_block`."""
-        prototype = self._estimator()
+        with beside(self.folder):
+            return self._trained(data, assignments, advance)
+
+    def _trained(
+        self,
+        data: TrainingData,
+        assignments: Sequence[Assignment],
+        advance: Callable[[float], None],
+    ) -> BlockOutputs:
+        prototype, options = self._estimator(), self._options()
         whole = self._with_encoder(prototype, data)
+        path = "" if whole is prototype or isinstance(whole, Encoded) else "model__"
         own = whole is prototype and isinstance(data.inputs, TableInputs)
         inputs = _given(data.inputs, own)
         asked = [inputs, *(_given(view, own) for view in data.views())]
@@ -141,9 +181,7 @@ class SklearnRecipe(Recipe):
             with seeded(one.seed):
                 with explained(one.model, "training"), warnings.catch_warnings(record=True) as seen:
                     warnings.simplefilter("always")
-                    model, classes, renumbered = _fit(
-                        whole, rows_of(inputs, one.members), data.labels[one.members], one.seed
-                    )
+                    model, classes, renumbered = fitted(whole, inputs, data, one, options, path)
                 notes.update(f"scikit-learn warned: {w.category.__name__}" for w in seen)
                 if renumbered:
                     notes[RENUMBERED] += 1
@@ -219,30 +257,10 @@ class SklearnRecipe(Recipe):
         if not isinstance(data.inputs, TableInputs) or not self._encodes(estimator):
             return estimator
         if not hasattr(estimator, "__sklearn_tags__"):
-            return _Encoded(table_encoder(data.inputs), estimator)
+            return Encoded(table_encoder(data.inputs), estimator)
         from sklearn.pipeline import Pipeline
 
         return Pipeline([("encode", table_encoder(data.inputs)), ("model", estimator)])
-
-
-class _Encoded:
-    """Encoder and estimator in one, for estimators that scikit-learn's Pipeline refuses."""
-
-    def __init__(self, encoder: Any, estimator: Any) -> None:  # noqa: ANN401
-        self.encoder = encoder
-        self.estimator = estimator
-
-    def fit(self, inputs: Any, labels: NDArray[np.int64]) -> _Encoded:  # noqa: ANN401
-        self.estimator.fit(self.encoder.fit_transform(inputs), labels)
-        return self
-
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401
-        if name not in ("classes_", "predict_proba", "decision_function"):
-            raise AttributeError(name)
-        found = getattr(self.estimator, name)
-        if name == "classes_":
-            return found
-        return lambda inputs: found(self.encoder.transform(inputs))
 
 
 def table_encoder(inputs: TableInputs) -> Any:  # noqa: ANN401
@@ -287,35 +305,6 @@ def _holds_column_transformer(estimator: Any) -> bool:  # noqa: ANN401
     listed = hasattr(estimator, "get_params")
     parts = [estimator, *(estimator.get_params(deep=True).values() if listed else ())]
     return any(isinstance(part, ColumnTransformer) for part in parts)
-
-
-def _fit(
-    whole: Any,  # noqa: ANN401
-    inputs: Any,  # noqa: ANN401
-    labels: NDArray[np.int64],
-    seed: int,
-) -> tuple[Any, NDArray[np.int64], bool]:
-    """A fitted model, the classes that its own numbers of classes mean, and whether these differ.
-
-    Some estimators refuse labels with a gap, which members without one of the classes have.
-    """
-
-    def fitted(asked: NDArray[np.int64]) -> Any:  # noqa: ANN401
-        model = unfitted(whole)
-        seed_estimator(model, seed)
-        model.fit(inputs, asked)
-        return model
-
-    present = np.unique(labels)
-    every = np.arange(present.max() + 1)
-    try:
-        return trained(seed, lambda: fitted(labels)), every, False
-    except ValueError:
-        if labels.ndim != 1 or len(present) == len(every):
-            raise
-    closed = np.searchsorted(present, labels)
-    with seeded(seed):
-        return trained(seed, lambda: fitted(closed)), present, True
 
 
 def _given(inputs: Inputs, own: bool) -> Any:  # noqa: ANN401

@@ -28,10 +28,10 @@ from auscult.base.files import write_bytes
 from auscult.base.progress import SILENT, Progress
 from auscult.base.version import __version__
 from auscult.cohort import TrainingData
-from auscult.recipes.python import describe
+from auscult.recipes.python import plain_inputs
 from auscult.release.doors import Door, ReleaseError
 from auscult.release.graph import prepare_function
-from auscult.release.payload import answers_of, records_of, request_body
+from auscult.release.payload import answers_of, records_in, request_body
 
 WHERE = "release.url"
 PASSING = (408, 425, 429, 500, 502, 503, 504)
@@ -137,16 +137,22 @@ class EndpointDoor(Door):
             folder = cache / self._identity(data)
         prepare = None if self.prepare is None else prepare_function(self.prepare, self.folder)
         starts = range(0, records, self.batch)
+        inputs = plain_inputs(data.inputs)
         found: list[NDArray[np.float64]] = []
         progress.start("Release", records)
         with _Line(self) as line:
             for number, start in enumerate(starts):
                 rows = np.arange(start, min(start + self.batch, records))
-                kept = None if folder is None else folder / f"batch-{number:06d}.json"
+                content = _content(
+                    request_body(self.body, self.records, records_in(inputs, rows, prepare))
+                )
+                # An answer belongs to the very bytes that were sent: whatever changes what
+                # `prepare` makes of the records, its code or what this reads, asks again.
+                name = f"batch-{number:06d}-{hashlib.sha256(content).hexdigest()[:32]}.json"
+                kept = None if folder is None else folder / name
                 values = None if kept is None else _read(kept, rows.size)
                 if values is None:
-                    body = request_body(self.body, self.records, records_of(data, rows, prepare))
-                    values = line.ask(body, f"batch {number + 1} of {len(starts)}").read(
+                    values = line.ask(content, f"batch {number + 1} of {len(starts)}").read(
                         lambda reply, n=rows.size: answers_of(  # type: ignore[misc]
                             reply, self.answers_at, self.answer, data.classes, n
                         )
@@ -221,17 +227,13 @@ class EndpointDoor(Door):
             ) from error
 
     def _identity(self, data: TrainingData) -> str:
-        """Name of the folder of answers: of what was asked, and of what about."""
-        prepare = None
-        if self.prepare is not None:
-            prepare = describe(prepare_function(self.prepare, self.folder))
+        """Name of the folder of answers: of who was asked, and of what about."""
         asked = {
             "url": self.url,
             "records": self.records,
             "body": dict(self.body),
             "answers": self.answers_at,
             "answer": self.answer,
-            "prepare": prepare,
             "batch": self.batch,
             "version": self.version,
             "data": data.inputs.fingerprint(),
@@ -283,16 +285,8 @@ class _Line:
     def __exit__(self, *_: object) -> None:
         self._client.close()
 
-    def ask(self, body: Any, where: str) -> _Reply:  # noqa: ANN401
+    def ask(self, content: bytes, where: str) -> _Reply:
         """Send one request, again where that can help, and return the reply of a 200."""
-        try:
-            content = json.dumps(body, allow_nan=False).encode()
-        except (TypeError, ValueError):
-            raise ReleaseError(
-                "the records cannot be written as JSON",
-                where="release.prepare",
-                expected="numbers, texts, null, lists and objects",
-            ) from None
         trouble: bytes | str = ""
         for attempt in range(self._door.retries + 1):
             pause, trouble = self._attempt(content, where)
@@ -365,6 +359,18 @@ class _Line:
                 raise ReleaseError(f"the reply to {where} does not end", where=WHERE)
             pieces.append(piece)
         return b"".join(pieces)
+
+
+def _content(body: Any) -> bytes:  # noqa: ANN401
+    """What is sent."""
+    try:
+        return json.dumps(body, allow_nan=False).encode()
+    except (TypeError, ValueError):
+        raise ReleaseError(
+            "the records cannot be written as JSON",
+            where="release.prepare",
+            expected="numbers, texts, null, lists and objects",
+        ) from None
 
 
 def _read(path: Path, records: int) -> NDArray[np.float64] | None:

@@ -26,7 +26,16 @@ def records_of(
     an array is nested lists of numbers, in the array's own shape. `prepare`, where given, makes the
     list itself from a dataframe or an array.
     """
-    part = rows_of(plain_inputs(data.inputs), rows)
+    return records_in(plain_inputs(data.inputs), rows, prepare)
+
+
+def records_in(
+    inputs: pd.DataFrame | NDArray[Any],
+    rows: NDArray[np.int64],
+    prepare: Callable[[Any], Any] | None,
+) -> list[Any]:
+    """The same of inputs that were made plain already: a table is copied once, not per batch."""
+    part = rows_of(inputs, rows)
     if prepare is not None:
         made = list(prepare(part))
         if len(made) != rows.size:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from auscult.report.answer import assessed
+from auscult.report.answer import assessed, not_repeated_sentence
 from auscult.report.elements import Block, Heading, Items, Paragraph, Section, Table
 from auscult.report.summary import Part
 from auscult.report.words import (
@@ -163,6 +163,9 @@ def method_section(summary: Part) -> Section:
                 key="recipe",
             )
         )
+    repeated = _repeated(recipe.part("repeated"))
+    if repeated:
+        blocks.append(Paragraph(text=repeated))
     notes = recipe.parts("notes")
     if notes:
         blocks.append(
@@ -174,6 +177,22 @@ def method_section(summary: Part) -> Section:
             )
         )
     return Section(key="method", heading="How it was done", short="Method", blocks=tuple(blocks))
+
+
+def _repeated(repeated: Part) -> str:
+    """Whether training again gave the same numbers."""
+    if not repeated:
+        return ""
+    if not repeated.number("models"):
+        return (
+            f"Not tested whether training again gives the same numbers: {repeated.text('reason')}."
+        )
+    if not repeated.number("different"):
+        return (
+            "The first model was trained again at the end and gave the same "
+            f"{whole(repeated.number('answers'))} answers, to the last bit."
+        )
+    return f"{not_repeated_sentence(repeated)}."
 
 
 def _steps(summary: Part) -> list[tuple[str, str]]:

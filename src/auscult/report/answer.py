@@ -19,6 +19,8 @@ from auscult.report.words import (
     decimal,
     expected,
     interval,
+    listed,
+    quoted,
     sentence,
     visible,
     whole,
@@ -197,12 +199,14 @@ def verdict(summary: Part) -> tuple[str, ...]:
 def beside(summary: Part) -> tuple[str, ...]:
     """What stands next to the answer: who is exposed, and what one model gives away."""
     row = main_row(summary)
+    again = not_repeated(summary)
     if row is None or row.estimate is None:
-        return ()
+        return again
     one = one_model_sentence(summary)
     doubt = disagreement(summary)
     return (
         *([doubt] if doubt else []),
+        *again,
         *label_sentences(summary)[:MOST_CLASSES],
         *([one] if one else []),
     )
@@ -217,6 +221,36 @@ def disagreement(summary: Part) -> str:
         f"These figures do not agree: the AUCs as counted have a mean of "
         f"{decimal(found.number('raw_mean'))}, and the estimates behind the number of exposed "
         f"patients one of {decimal(found.number('posterior_mean'))}. The number cannot be relied on"
+    )
+
+
+def not_repeated(summary: Part) -> tuple[str, ...]:
+    """That training again gives other numbers, without a full stop; nothing where it does not."""
+    repeated = summary.part("recipe").part("repeated")
+    said = [
+        not_repeated_sentence(repeated),
+        *(
+            not_repeated_sentence(part, f"Of the variant {quoted(name)}, the model")
+            for name, part in repeated.items("variants")
+        ),
+    ]
+    return tuple(one for one in said if one)
+
+
+def not_repeated_sentence(repeated: Part, which: str = "The model") -> str:
+    """How the answers of a model that was trained again differ; empty where they do not."""
+    different = repeated.number("different")
+    if not different:
+        return ""
+    drawn = repeated.texts("drawn")
+    calls = f" (its code calls {listed(drawn)})" if drawn else ""
+    largest = repeated.number("largest")
+    size = "" if largest is None else f", by up to {largest:.3g}"
+    return (
+        f"{which} that was trained again from its seed gave other answers ({whole(different)} of "
+        f"{whole(repeated.number('answers'))} differ{size}): these results cannot be reproduced "
+        "exactly, not even with another number of workers. Probably "
+        f"{repeated.text('cause') or 'it draws from what no seed reaches'}{calls}"
     )
 
 

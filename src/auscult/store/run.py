@@ -31,6 +31,7 @@ from auscult.recipes.base import BlockOutputs
 from auscult.store.blocks import (
     BlockPlan,
     Outputs,
+    StoredBlock,
     WrittenBlock,
     finish_block,
     read_block,
@@ -293,6 +294,11 @@ class RunStore:
             (folder / written.file).unlink(missing_ok=True)
             return
         finish_block(folder, plan, written, self.identity)
+
+    def block(self, number: int) -> StoredBlock:
+        """Verify one block and open its values; see :meth:`outputs`."""
+        folder = self.path / "outputs"
+        return read_block(folder, self.blocks[number], self.records, self.identity)
 
     def outputs(self) -> Outputs:
         """Verify every block and open their values through memory maps.

@@ -15,6 +15,7 @@ from typing import Any
 
 from auscult.base.errors import AuscultError, StoreError
 from auscult.base.parallel import available_memory, cores
+from auscult.training.repeat import Repeat
 
 ANALYSIS_START_SECONDS = 6.0
 ANALYSIS_SECONDS_PER_SIGNAL = 1.0e-6  # on two cores, all attacks and the null included
@@ -47,6 +48,8 @@ class Trial:
         Size of all models' outputs on disk.
     facts : dict
     notes : dict
+    repeat : Repeat, optional
+        How the models compare with themselves, trained again.
     """
 
     models: int
@@ -56,6 +59,7 @@ class Trial:
     output_bytes: int
     facts: dict[str, Any]
     notes: dict[str, int]
+    repeat: Repeat | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,9 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,10 +26,12 @@ from auscult.recipes.base import Assignment, BlockOutputs, Recipe
 from auscult.store import BlockPlan, RunStore, missing_blocks
 from auscult.store.blocks import WrittenBlock
 from auscult.training.engines import Crew, Engine, LostWorkerError, Pending, hired
+from auscult.training.repeat import TOGETHER, Repeat, compared, likely_cause
 from auscult.training.worker import RESUMES, Work
 
 POLL_SECONDS = 0.1
 TRAINED_TWICE_SECONDS = 20.0
+REPEATED = "repeated"
 
 UNKNOWN = "The log of the worker or of the system says why"
 SIGNALS = {
@@ -60,6 +64,9 @@ def train(
 ) -> None:
     """Train the blocks that the store lacks and write each as soon as it is finished.
 
+    The first model is trained again at the end, where a recipe's models are independent: the
+    manifest's `repeated` says whether it gave the same numbers.
+
     Parameters
     ----------
     data : TrainingData
@@ -82,21 +89,70 @@ def train(
         A model failed (says which model and block), or a worker was killed.
     """
     todo = missing_blocks(store.blocks, store)
+    first = store.blocks[0].models[0]
+    again = recipe.independent and REPEATED not in store.manifest()
     total = sum(len(block.models) for block in store.blocks)
     done = total - sum(len(block.models) for block in todo)
     progress.start("Models", total)
     progress.advance(done)
-    if todo:
+    if todo or again:
         jobs = [
             (block, assignments(block.models, membership, patient_of_record, seed, withheld))
             for block in todo
         ]
+        once_more = (
+            assignments((first,), membership, patient_of_record, seed, withheld) if again else None
+        )
         work = Work(data=data, recipe=recipe)
         outputs = (store.path / "outputs").resolve()
         outputs.mkdir(exist_ok=True)  # workers elsewhere look for it
-        with hired(work, engine or Engine(), len(todo), outputs, store.records) as crew:
-            _collect(crew, jobs, store, progress)
+        with hired(work, engine or Engine(), len(todo) or 1, outputs, store.records) as crew:
+            repeat = _collect(crew, jobs, once_more, store, progress)
+        if again:
+            found = _repeated(repeat, store, recipe)
+            store.update_manifest(**{REPEATED: found})
+    if not recipe.independent and REPEATED not in store.manifest():
+        store.update_manifest(**{REPEATED: {"models": 0, "reason": TOGETHER}})
     progress.finish()
+
+
+def _repeated(repeat: Pending | None, store: RunStore, recipe: Recipe) -> dict[str, Any]:
+    """How the first model compares with itself when it is trained again."""
+    if repeat is None:
+        raise TypeError("nothing was submitted")
+    try:
+        found = repeat.result()
+    except (LostWorkerError, AuscultError) as error:
+        return {"models": 0, "reason": f"training it again failed ({type(error).__name__})"}
+    if isinstance(found, WrittenBlock):
+        file = store.path / "outputs" / found.file
+        values = np.load(file, allow_pickle=False)
+        file.unlink()
+    else:
+        values = found[0].values
+    kept = store.block(0).values[:1]
+    return compared(np.asarray(kept), values, drawn=recipe.draws()).summary()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Tried:
+    """What training a few models told.
+
+    Attributes
+    ----------
+    outputs : BlockOutputs
+    seconds : list of float
+        Wall-clock time of training alone, the start of the worker left out, each time.
+    start_seconds : float
+        From asking for a worker to its first step.
+    repeat : Repeat
+        How the models compare with themselves, trained by another process.
+    """
+
+    outputs: BlockOutputs
+    seconds: list[float]
+    start_seconds: float
+    repeat: Repeat
 
 
 def train_one(
@@ -109,34 +165,57 @@ def train_one(
     models: Sequence[int] = (0,),
     progress: Progress = SILENT,
     withheld: NDArray[np.bool_] | None = None,
-) -> tuple[BlockOutputs, list[float]]:
-    """Train a few models in one worker and say how long it took; nothing is written.
+) -> Tried:
+    """Train a few models in one worker, again in another, and compare; nothing is written.
 
-    Short ones are trained twice: the first time holds what is done once per worker.
-
-    Returns
-    -------
-    outputs : BlockOutputs
-    seconds : list of float
-        Wall-clock time of training alone, the start of the worker left out, each time.
+    Short ones are trained twice by the first worker: the first time holds what is done once per
+    worker. Of long ones the other worker trains one model only, where a recipe's models are
+    independent.
     """
+    work = Work(data=data, recipe=recipe)
+    job = assignments(models, membership, patient_of_record, seed, withheld)
+    asked = time.perf_counter()
+    found: list[BlockOutputs] = []
+    times: list[float] = []
     progress.start("Models", len(models))
-    with hired(Work(data=data, recipe=recipe), Engine(workers=1), 1, Path(), 0) as crew:
-        job = assignments(models, membership, patient_of_record, seed, withheld)
-        plan = BlockPlan(block=0, models=tuple(models))
-        times: list[float] = []
+    with hired(work, Engine(workers=1), 1, Path(), 0) as crew:
         while not times or (len(times) == 1 and times[0] < TRAINED_TWICE_SECONDS):
-            pending = crew.submit(plan, job)
-            while not pending.done():
-                time.sleep(POLL_SECONDS)
-                progress.advance(crew.since())
-            found = _result(pending)
-            if isinstance(found, WrittenBlock):
-                raise TypeError("a local worker returns what it trained")
-            outputs, seconds = found
+            outputs, seconds = _trained(crew, job, progress)
+            found.append(outputs)
             times.append(seconds)
+    start = max(time.perf_counter() - asked - len(times) * times[-1], 0.0)
     progress.finish()
-    return outputs, times
+    long = len(times) == 1 and recipe.independent
+    again = job[-1:] if long else job  # the last: in the block, others were trained before it
+    progress.start("Once more", len(again))
+    with hired(work, Engine(workers=1), 1, Path(), 0) as crew:
+        elsewhere, _ = _trained(crew, again, progress)
+    progress.finish()
+    first = found[0].values[-len(again) :]
+    second = None if len(found) == 1 else compared(first, found[1].values)
+    other = compared(first, elsewhere.values)
+    worse = second if second is not None and second.different > other.different else other
+    if worse.different:
+        cause = likely_cause(
+            second_differs=None if second is None else bool(second.different),
+            elsewhere_differs=bool(other.different),
+        )
+        worse = replace(worse, cause=cause, drawn=recipe.draws())
+    return Tried(outputs=found[-1], seconds=times, start_seconds=start, repeat=worse)
+
+
+def _trained(
+    crew: Crew, job: tuple[Assignment, ...], progress: Progress
+) -> tuple[BlockOutputs, float]:
+    plan = BlockPlan(block=0, models=tuple(one.model for one in job))
+    pending = crew.submit(plan, job)
+    while not pending.done():
+        time.sleep(POLL_SECONDS)
+        progress.advance(crew.since())
+    found = _result(pending)
+    if isinstance(found, WrittenBlock):
+        raise TypeError("a local worker returns what it trained")
+    return found
 
 
 def assignments(
@@ -160,18 +239,24 @@ def assignments(
 def _collect(
     crew: Crew,
     jobs: Sequence[tuple[BlockPlan, tuple[Assignment, ...]]],
+    once_more: tuple[Assignment, ...] | None,
     store: RunStore,
     progress: Progress,
-) -> None:
+) -> Pending | None:
     """Write blocks as they come; on a failure write those that are finished, then raise it.
 
-    A block whose worker was lost is given to another, a few times; the others are not touched.
+    A block whose worker was lost is given to another, a few times; the others are not touched. What
+    is trained once more comes last, in a worker that has trained others before where there is one.
     """
     pending = {block.block: crew.submit(block, job) for block, job in jobs}
+    repeat = None
+    if once_more is not None:
+        plan = BlockPlan(block=store.blocks[0].block, models=(once_more[0].model,))
+        repeat = crew.submit(plan, once_more, heard=False)
     of = {block.block: (block, job) for block, job in jobs}
     attempts = dict.fromkeys(pending, 1)
     failure: AuscultError | None = None
-    while pending and failure is None:
+    while failure is None and (pending or (repeat is not None and not repeat.done())):
         time.sleep(POLL_SECONDS)
         within = crew.since()
         progress.advance(within)
@@ -199,6 +284,7 @@ def _collect(
                 failure = failure or error
     if failure is not None:
         raise failure
+    return repeat
 
 
 def _result(pending: Pending) -> tuple[BlockOutputs, float] | WrittenBlock:

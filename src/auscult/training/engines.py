@@ -26,7 +26,7 @@ from auscult.base.parallel import cores
 from auscult.recipes.base import Assignment, BlockOutputs
 from auscult.store import BlockPlan
 from auscult.store.blocks import WrittenBlock
-from auscult.training.warm import THREAD_VARIABLES, server
+from auscult.training.warm import WORKERS, server
 from auscult.training.worker import Work, begin, run_anywhere, run_here
 
 ENGINES = ("local", "dask", "slurm")
@@ -116,8 +116,10 @@ class Crew(Protocol):
 
     attempts: int
 
-    def submit(self, block: BlockPlan, job: tuple[Assignment, ...]) -> Pending:
-        """Give a block to a worker."""
+    def submit(
+        self, block: BlockPlan, job: tuple[Assignment, ...], *, heard: bool = True
+    ) -> Pending:
+        """Give a block to a worker; one that is not heard does not count as progress."""
 
     def since(self) -> float:
         """Models' worth of progress inside blocks since the last call."""
@@ -202,10 +204,12 @@ class _LocalCrew:
         self._folder = folder
         self._last = 0.0
 
-    def submit(self, block: BlockPlan, job: tuple[Assignment, ...]) -> Pending:
+    def submit(
+        self, block: BlockPlan, job: tuple[Assignment, ...], *, heard: bool = True
+    ) -> Pending:
         from loky.process_executor import BrokenProcessPool
 
-        return _Future(self._pool.submit(run_here, block, job), (BrokenProcessPool,))
+        return _Future(self._pool.submit(run_here, block, job, heard=heard), (BrokenProcessPool,))
 
     def since(self) -> float:
         total = 0.0
@@ -231,7 +235,7 @@ def _local(payload: bytes, workers: int) -> Iterator[Crew]:
             initializer=partial(begin, forked=server() is not None),
             initargs=(payload, str(folder)),
             context=server(),
-            env=dict.fromkeys(THREAD_VARIABLES, "1") if server() is None else None,
+            env=WORKERS if server() is None else None,
         )
         yield _LocalCrew(pool, folder)
     finally:
@@ -252,7 +256,13 @@ class _DaskCrew:
         self._payload = client.scatter(payload, broadcast=True, hash=False)
         self._outputs, self._records = str(outputs), records
 
-    def submit(self, block: BlockPlan, job: tuple[Assignment, ...]) -> Pending:
+    def submit(
+        self,
+        block: BlockPlan,
+        job: tuple[Assignment, ...],
+        *,
+        heard: bool = True,  # noqa: ARG002
+    ) -> Pending:
         from distributed import KilledWorker
         from distributed.client import FutureCancelledError
 
@@ -330,7 +340,13 @@ class _SlurmCrew:
         self._identity = hashlib.sha256(payload).hexdigest()
         self._outputs, self._records = str(outputs), records
 
-    def submit(self, block: BlockPlan, job: tuple[Assignment, ...]) -> Pending:
+    def submit(
+        self,
+        block: BlockPlan,
+        job: tuple[Assignment, ...],
+        *,
+        heard: bool = True,  # noqa: ARG002
+    ) -> Pending:
         return _SlurmJob(
             self._executor.submit(
                 run_anywhere,

@@ -22,6 +22,8 @@ THREAD_VARIABLES = (
     "VECLIB_MAXIMUM_THREADS",
     "NUMEXPR_NUM_THREADS",
 )
+# The order of a set of texts follows from a hash that is otherwise another one in every process.
+WORKERS = {**dict.fromkeys(THREAD_VARIABLES, "1"), "PYTHONHASHSEED": "0"}
 ALWAYS = ("auscult.training.worker", "loky.process_executor")
 IMPORTS = {
     "torch": ("auscult.recipes.torch.encoding", "auscult.recipes.torch.together"),
@@ -68,8 +70,8 @@ def warm_up(kind: str) -> None:
 
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([*ALWAYS, *IMPORTS[kind]])
-    kept = {name: os.environ.get(name) for name in THREAD_VARIABLES}
-    os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
+    kept = {name: os.environ.get(name) for name in WORKERS}
+    os.environ.update(WORKERS)
     try:
         forkserver.ensure_running()
         _server = context

@@ -6,8 +6,10 @@ the others and reports their name; the process that holds the run's lock makes t
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import resource
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -19,6 +21,7 @@ import numpy as np
 from auscult.base.errors import AuscultError, RecipeError
 from auscult.base.parallel import shared_memory
 from auscult.cohort import TrainingData
+from auscult.recipes import asking
 from auscult.recipes.base import Assignment, BlockOutputs, Recipe
 from auscult.recipes.torch.convolutions import guard_convolutions
 from auscult.store import BlockPlan
@@ -59,14 +62,21 @@ def begin(payload: bytes, folder: str, *, forked: bool) -> None:
     end = _end_with_hirer if forked else _end_with_parent
     threading.Thread(target=end, daemon=True).start()
     _one_thread()
+    # Processes that the training code starts are those of a plain script, not this pool's kind.
+    multiprocessing.set_start_method(None, force=True)
     _folder = Path(folder)
+    asking.place = _folder
     _work = _unpacked(payload)
 
 
-def run_here(block: BlockPlan, job: tuple[Assignment, ...]) -> tuple[BlockOutputs, float]:
+def run_here(
+    block: BlockPlan, job: tuple[Assignment, ...], *, heard: bool = True
+) -> tuple[BlockOutputs, float]:
     """Train one block in a process that was begun; tells how far it is through a file."""
     if _work is None or _folder is None:
         raise RuntimeError("the worker was not begun")
+    if not heard:
+        return _trained(_work, block, job, _unheard)
     marker = os.open(_folder / f"done-{os.getpid()}", os.O_RDWR | os.O_CREAT, 0o600)
     try:
         content = os.pread(marker, 8, 0)
@@ -124,7 +134,7 @@ def run_anywhere(
 
 
 def _unheard(_: float) -> None:
-    """Progress inside a block is not sent between machines."""
+    """Progress inside a block is not sent between machines, and repeating a model is none."""
 
 
 def _trained(
@@ -134,7 +144,7 @@ def _trained(
     advance: Callable[[float], None],
 ) -> tuple[BlockOutputs, float]:
     guard_convolutions()
-    start = time.perf_counter()
+    start, processor = time.perf_counter(), time.process_time()
     try:
         outputs = work.recipe.train_block(work.data, job, advance)
     except AuscultError as error:
@@ -146,9 +156,13 @@ def _trained(
         raise RecipeError(
             "memory ran out while training", where=block.name, next_step=MEMORY_RAN_OUT
         ) from None
-    seconds = time.perf_counter() - start
+    seconds, processor = time.perf_counter() - start, time.process_time() - processor
     peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - shared_memory()
-    speed = dict(outputs.speed) | {"seconds": round(seconds, 3), "peak_bytes": peak}
+    speed = dict(outputs.speed) | {
+        "seconds": round(seconds, 3),
+        "cpu_seconds": round(processor, 3),
+        "peak_bytes": peak,
+    }
     return replace(outputs, speed=speed), seconds
 
 
@@ -156,12 +170,28 @@ def _unpacked(payload: bytes) -> Work:
     import cloudpickle
 
     work: Work = cloudpickle.loads(payload)  # from the run's own process, never from its files
+    _be_the_script(work.recipe)
     return work
 
 
-def _one_thread() -> None:
-    import sys
+def _be_the_script(recipe: Recipe) -> None:
+    """Let what came from the user's script be found under its name, as pickle looks for it.
 
+    A process pool that the training code starts sends functions by name; those of a script are
+    looked up in the main module, which here is another one.
+    """
+    main = sys.modules["__main__"]
+    for held in vars(recipe).values():
+        methods = vars(type(held)).values()
+        for function in (held, *methods):
+            scope = getattr(function, "__globals__", {})
+            if getattr(function, "__module__", None) == "__main__":
+                for name, value in scope.items():
+                    if not name.startswith("__") and not hasattr(main, name):
+                        setattr(main, name, value)
+
+
+def _one_thread() -> None:
     from threadpoolctl import threadpool_limits
 
     threadpool_limits(1)
@@ -171,8 +201,6 @@ def _one_thread() -> None:
 
 def _end_with_hirer() -> None:
     """Exit when the process ends that hired this one: the server between them may live on."""
-    import multiprocessing
-
     hirer = multiprocessing.parent_process()
     if hirer is not None:
         hirer.join()

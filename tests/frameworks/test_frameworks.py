@@ -1,0 +1,152 @@
+"""From files to a report with each library: the overfitted model exposes, the tied one does not."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from auscult.base.files import toml_text
+from auscult.config import load
+from auscult.recipes import SklearnRecipe
+from auscult.recipes.base import Assignment, Recipe
+from auscult.results import Result
+
+FOLDER = Path(__file__).parent
+PATIENTS = 120
+REQUIRED = "AUSCULT_FRAMEWORKS"  # set where every library must be there
+
+# One row per way: the library, whether it memorises, and the recipe.
+ROWS: dict[str, dict[str, Any]] = tomllib.loads((FOLDER / "rows.toml").read_text(encoding="utf-8"))
+
+AUDIT = """
+[cohort]
+table = "visits.csv"
+patient = "patient"
+label = "outcome"
+groups = ["sex"]
+
+[audit]
+models = 32
+seed = 5
+
+"""
+
+
+def write(folder: Path, recipe: dict[str, Any]) -> Path:
+    """A table and an audit of it; the outcome follows from a number and from noise."""
+    rng = np.random.default_rng(8)
+    patient = np.repeat(np.arange(PATIENTS), 2)
+    x = rng.normal(size=(patient.size, 4))
+    outcome = x[:, 0] + 1.5 * rng.normal(size=patient.size) > 0.4
+    table = pd.DataFrame({"patient": [f"p{i:03d}" for i in patient]})
+    table["sex"] = np.where(rng.random(PATIENTS) < 0.5, "f", "m")[patient]
+    for j in range(4):
+        table[f"x{j}"] = x[:, j]
+    table["outcome"] = np.where(outcome, "ill", "well")
+    table.to_csv(folder / "visits.csv", index=False)
+    for glue in FOLDER.glob("glue_*.py"):
+        shutil.copy(glue, folder)
+    path = folder / "audit.toml"
+    path.write_text(AUDIT + toml_text({"recipe": recipe}), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_audit(row: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    library, memorises, recipe = (ROWS[row][key] for key in ("needs", "memorises", "recipe"))
+    if REQUIRED not in os.environ:
+        pytest.importorskip(library, reason=f"needs {library}: see .ci/frameworks")
+    here = set(Path.cwd().iterdir())
+    result: Result = load(write(tmp_path, recipe)).audit().run(tmp_path / "run", workers=2)
+    patients = result.summary["patients"]
+    at = patients["exposed"]["0.9"]
+    with capsys.disabled():
+        print(
+            f"\n{row}: mean AUC {patients['auc']['mean']:.3f}, {at['estimate']:.1f} of "
+            f"{PATIENTS} exposed ({at['low']:.0f} to {at['high']:.0f}, by chance "
+            f"{at['null']:.1f}), null {patients['raw']['null_mean']:.3f}"
+        )
+    assert result.summary["recipe"]["repeated"]["different"] == 0, result.opening
+    assert result.summary["models"]["learned"]["verdict"]
+    assert abs(patients["raw"]["null_mean"] - 0.5) < 0.02
+    assert (tmp_path / "run" / "report.html").exists()
+    assert set(Path.cwd().iterdir()) == here  # no catboost_info
+    if memorises:
+        assert at["low"] > PATIENTS / 10 > at["null"]
+    else:
+        assert at["low"] == 0
+        assert at["estimate"] < 1
+
+
+def objects() -> dict[str, tuple[Any, dict[str, Any]]]:
+    """Objects of Python for some of the rows above."""
+    found: dict[str, tuple[Any, dict[str, Any]]] = {}
+    try:
+        from xgboost import XGBClassifier
+
+        found["xgboost, tied and stopped"] = (
+            XGBClassifier(
+                n_estimators=40,
+                max_depth=1,
+                learning_rate=0.02,
+                reg_lambda=200,
+                early_stopping_rounds=5,
+            ),
+            {"validation": 0.2, "fit": {"verbose": False}},
+        )
+    except ImportError:
+        pass
+    try:
+        import lightgbm
+
+        found["lightgbm, tied and stopped"] = (
+            lightgbm.LGBMClassifier(
+                n_estimators=40,
+                num_leaves=2,
+                learning_rate=0.02,
+                reg_lambda=200,
+                class_weight="balanced",
+                verbose=-1,
+            ),
+            {
+                "validation": 0.2,
+                "fit": {"callbacks": [lightgbm.early_stopping(5, verbose=False)]},
+            },
+        )
+    except ImportError:
+        pass
+    try:
+        from catboost import CatBoostClassifier
+
+        found["catboost, scikit-learn's way"] = (
+            CatBoostClassifier(
+                iterations=80, depth=8, learning_rate=0.5, l2_leaf_reg=0.01, verbose=False
+            ),
+            {"weights": "patients"},
+        )
+    except ImportError:
+        pass
+    return found
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if row in objects()])
+def test_python_and_toml_are_the_same(row: str, tmp_path: Path) -> None:
+    estimator, options = objects()[row]
+    audit = load(write(tmp_path, ROWS[row]["recipe"])).audit()
+    data = audit.cohort.training_data()
+    rows = np.flatnonzero(np.arange(len(data.labels)) // 2 % 2 == 0)
+    jobs = [Assignment(model=m, members=rows, seed=m) for m in (1, 2)]
+
+    def values(recipe: Recipe) -> Any:  # noqa: ANN401
+        assert recipe.supports(data) is None
+        return recipe.train_block(data, jobs, lambda _: None).values
+
+    own = values(SklearnRecipe(estimator, **options))
+    np.testing.assert_array_equal(own, values(audit.recipe))

@@ -1,0 +1,108 @@
+"""Training again: the same bytes, or a word about what differs, by how much and why."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from auscult import Audit, Cohort
+from auscult.cli.starting import repeat_lines
+from auscult.recipes import PythonRecipe, SklearnRecipe, TorchRecipe
+from auscult.report import opening
+from auscult.training.repeat import (
+    ANY,
+    CARRIED,
+    PROCESS,
+    UNSEEDED,
+    Repeat,
+    compared,
+    likely_cause,
+)
+from tests.cohorts import visits
+
+
+def training(kind: str) -> Any:  # noqa: ANN401
+    counted = [0]
+
+    def train(inputs: Any, labels: Any, seed: int) -> Any:  # noqa: ANN401
+        counted[0] += 1
+        if kind == "clock":
+            share = np.random.default_rng().random()
+        elif kind == "carried":
+            share = counted[0] / 100
+        else:  # the order of a set of texts is another one in every process
+            share = [*{"a", "b", "c", "d", "e", "f"}].index("a") / 10 + seed % 97 / 1000 + 0.1
+        return lambda asked: np.full(len(asked), share)
+
+    return train
+
+
+@pytest.fixture(scope="module")
+def cohort() -> Cohort:
+    return Cohort.from_table(visits(), patient="person", label="outcome")
+
+
+def test_bits_are_compared() -> None:
+    first = np.zeros((2, 1, 5, 1), dtype=np.float32)
+    same = compared(first, first.copy())
+    assert (same.models, same.answers, same.different, same.words) == (2, 10, 0, "")
+    again = first.copy()
+    again[1, 0, 3, 0] = 1e-30
+    found = compared(first, again, drawn=["default_rng in train"])
+    assert found.different == 1
+    assert found.largest == pytest.approx(1e-30)
+    assert "1 of 10 answers" in found.words
+    assert "default_rng in train" in found.words
+    assert compared(first, -first).different == 10  # minus zero is another number
+    assert compared(first, first[:, :, :4]).largest is None
+
+
+def test_where_it_differs_says_why() -> None:
+    assert likely_cause(second_differs=True, elsewhere_differs=True) == UNSEEDED
+    assert likely_cause(second_differs=True, elsewhere_differs=False) == CARRIED
+    assert likely_cause(second_differs=False, elsewhere_differs=True) == PROCESS
+    assert likely_cause(second_differs=None, elsewhere_differs=True) == ANY
+
+
+@pytest.mark.parametrize(
+    ("kind", "cause"), [("set", ""), ("clock", UNSEEDED), ("carried", CARRIED)]
+)
+def test_check_trains_again(cohort: Cohort, kind: str, cause: str) -> None:
+    audit = Audit(cohort, PythonRecipe(training(kind)), models=8)
+    assert audit.check() is None
+    trial = audit.check(train=True)
+    assert trial is not None
+    assert trial.repeat is not None
+    assert trial.repeat.cause == cause
+    assert (trial.repeat.different == 0) == (kind == "set")
+    (line,) = repeat_lines(trial.repeat)
+    assert line.startswith("Repeat " if kind == "set" else "Warning ")
+    if kind == "clock":
+        assert "default_rng in training.<locals>.train" in line
+
+
+def test_a_run_says_that_it_cannot_be_reproduced(cohort: Cohort, tmp_path: Path) -> None:
+    audit = Audit(cohort, PythonRecipe(training("carried"), version="1"), models=8)
+    result = audit.run(tmp_path / "run", workers=1)
+    repeated = result.summary["recipe"]["repeated"]
+    assert repeated["models"] == 1
+    assert repeated["different"] == repeated["answers"] == 121
+    assert any("cannot be reproduced" in said for said in result.opening)
+    assert "cannot be reproduced" in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    before = result.summary
+    assert audit.run(tmp_path / "run").summary == before  # nothing is trained once more
+    # What is the same says so, in fewer words.
+    summary = dict(before)
+    summary["recipe"] = before["recipe"] | {
+        "repeated": Repeat(models=1, answers=121, different=0, largest=0.0).summary()
+    }
+    assert not any("reproduced" in said for said in opening(summary))
+
+
+def test_who_can_be_trained_alone() -> None:
+    assert PythonRecipe.independent
+    assert SklearnRecipe.independent
+    assert not TorchRecipe.independent  # its models take each step together
