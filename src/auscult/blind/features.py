@@ -94,11 +94,22 @@ def _coarse(piece: NDArray[np.float32]) -> NDArray[np.float32]:
     return piece.reshape(len(piece), -1)
 
 
-def one_hot(labels: NDArray[np.int64], records: int) -> NDArray[np.float32]:
+def _fields(labels: NDArray[Any], names: tuple[str, ...]) -> NDArray[np.float64]:
+    return np.column_stack([labels[name].astype(np.float64) for name in names])
+
+
+def one_hot(labels: NDArray[Any], records: int) -> NDArray[np.float32]:
     """Labels as columns of 0 and 1."""
     if len(labels) != records:
         raise AnalysisError(
             f"there are {len(labels)} labels", where="blind baseline", expected=f"{records}"
+        )
+    if labels.dtype.kind not in "biu":  # numbers, or a time and an event: as they are, scaled
+        names = labels.dtype.names
+        columns = labels.reshape(len(labels), -1) if names is None else _fields(labels, names)
+        spread = columns.std(axis=0)
+        return np.asarray(
+            (columns - columns.mean(axis=0)) / np.where(spread > 0, spread, 1), dtype=np.float32
         )
     if labels.ndim == 1:
         return np.asarray(labels[:, None] == np.unique(labels), dtype=np.float32)

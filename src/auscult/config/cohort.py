@@ -81,7 +81,8 @@ class CohortPart(Part):
     cache: str | None = None
     join: list[JoinPart] | None = None
     patient: str
-    label: str | list[str]
+    label: str | list[str] | None = None
+    outcome: Literal["class", "number", "time and event", "none"] | None = None
     positive: list[str] | None = None
     label_groups: dict[str, list[str]] | None = None
     label_bins: list[float] | None = None
@@ -127,6 +128,8 @@ class CohortPart(Part):
             for key in keys:
                 if getattr(self, key) is not None and key not in own:
                     raise ValueError(f"{key} goes with {name}, which is not given")
+        if self.label is None and self.outcome != "none":
+            raise ValueError('label is missing (a model that predicts none: outcome = "none")')
         if self.table is None and kind in ("table", "array"):
             raise ValueError("table is missing")
         return self

@@ -124,7 +124,9 @@ class PythonPart(Part):
 
     kind: Literal["python"]
     train: str
-    output: Literal["probabilities", "logits"] = "probabilities"
+    output: Literal["probabilities", "logits", "loss", "score"] = "probabilities"
+    utility: str | None = None
+    chance: Annotated[float, Field(allow_inf_nan=False)] | None = None
     version: str | None = None
     files: list[str] = Field(default_factory=list)
 
@@ -133,6 +135,8 @@ class PythonPart(Part):
         return PythonRecipe(
             self.train,
             output=self.output,
+            utility=self.utility,
+            chance=self.chance,
             folder=folder,
             version=self.version,
             files=[folder / file for file in self.files],

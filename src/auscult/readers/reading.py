@@ -22,6 +22,7 @@ from auscult.readers.groups import read_groups
 from auscult.readers.joining import join_table, joins_of
 from auscult.readers.labels import Labels, read_labels
 from auscult.readers.leakage import leaking
+from auscult.readers.outcomes import Outcome, read_outcome
 from auscult.readers.quantities import Decimal
 from auscult.readers.tables import read_table, require_columns, texts, told, with_types, written
 
@@ -49,7 +50,12 @@ class Reading:
     patient : str
         Column that says whose record it is. Every row needs a value.
     label : str or sequence of str
-        Column that the model predicts; several columns of 0 and 1 make a multi-label task.
+        Column that the model predicts; several columns of 0 and 1 make a multi-label task. Left
+        out where the outcome is "none".
+    outcome : {"class", "number", "time and event", "none"}
+        What the label is. Of a number, `label_bins` cut what records are compared within, and the
+        model gets the number; several columns are several numbers. A time and an event are two
+        columns, in this order: `label=["time", "event"]`.
     groups : sequence of str
         Columns to compare risks by. They are inputs too, unless excluded.
     positive : sequence of str, optional
@@ -89,7 +95,8 @@ class Reading:
     """
 
     patient: str
-    label: str | Sequence[str]
+    label: str | Sequence[str] = ()
+    outcome: Outcome = "class"
     groups: Sequence[str] = ()
     positive: Sequence[str] | None = None
     label_groups: Mapping[str, Sequence[str]] | None = None
@@ -264,6 +271,11 @@ class Reading:
             }
             object.__setattr__(self, "label_groups", merged)
 
+    def _label_name(self) -> str:
+        """Name of the label as a group: its column, or the event's."""
+        names = self._labels()
+        return names[-1] if len(names) == 1 or self.outcome == "time and event" else ""
+
     def _labels(self) -> tuple[str, ...]:
         return (self.label,) if isinstance(self.label, str) else tuple(self.label)
 
@@ -285,7 +297,7 @@ class Reading:
                 )
         if self.seed < 0:
             raise CohortError(f"{self.seed} is no seed", where="seed", expected="0 or more")
-        if not self._labels():
+        if not self._labels() and self.outcome != "none":
             raise CohortError("there is no label", where="cohort.label", expected="a column")
         require_columns(
             frame,
@@ -333,15 +345,7 @@ class Reading:
                 expected="a value in every row: the patient is the unit of everything",
                 next_step="Remove these rows or find out whose they are",
             )
-        labels = read_labels(
-            frame,
-            self._labels(),
-            missing=self.missing,
-            positive=self.positive,
-            groups=self.label_groups,
-            bins=self.label_bins,
-            task=self.task,
-        )
+        labels = self._read_labels(frame)
         left_out = []
         rows = np.flatnonzero(~labels.missing)
         if labels.missing.any():
@@ -363,6 +367,28 @@ class Reading:
             ids=np.asarray(ids, dtype=str),
             labels=labels.of(rows),
             left_out=tuple(left_out),
+        )
+
+    def _read_labels(self, frame: pd.DataFrame) -> Labels:
+        if self.outcome == "class":
+            return read_labels(
+                frame,
+                self._labels(),
+                missing=self.missing,
+                positive=self.positive,
+                groups=self.label_groups,
+                bins=self.label_bins,
+                task=self.task,
+            )
+        for key in ("positive", "label_groups", "task"):
+            if getattr(self, key) is not None:
+                raise CohortError(
+                    f'it goes with classes, and the outcome is "{self.outcome}"',
+                    where=f"cohort.{key}",
+                    next_step="Leave it out",
+                )
+        return read_outcome(
+            frame, self._labels(), self.outcome, missing=self.missing, bins=self.label_bins
         )
 
     def _cohort(
@@ -395,7 +421,9 @@ class Reading:
             left_out=kept.left_out,
             notes=(*notes, *more),
             source=self.source or source,
-            label_name=self._labels()[0] if len(self._labels()) == 1 else "",
+            label_name=self._label_name(),
+            strata=kept.labels.strata,
+            stratum_names=kept.labels.stratum_names,
         )
 
 

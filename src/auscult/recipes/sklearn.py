@@ -14,10 +14,12 @@ from numpy.typing import NDArray
 
 from auscult.base.errors import ConfigError, RecipeError, one_of
 from auscult.cohort import TrainingData
+from auscult.cohort.cohort import CLASS_TASKS
 from auscult.cohort.inputs import Inputs, TableInputs
 from auscult.recipes.base import Assignment, BlockOutputs, Recipe
 from auscult.recipes.failures import explained
 from auscult.recipes.identity import Identity, identify
+from auscult.recipes.metrics import Metric
 from auscult.recipes.outputs import (
     ZEROS,
     from_logits,
@@ -26,6 +28,7 @@ from auscult.recipes.outputs import (
     output_kind,
 )
 from auscult.recipes.python import plain_inputs, rows_of
+from auscult.recipes.regression import R2, no_regressor, predicts_classes, regressed
 from auscult.recipes.seeding import seed_estimator, seeded, trained, unfitted
 from auscult.recipes.selecting import unselected
 
@@ -35,6 +38,10 @@ BUILT_IN = {
     "gradient_boosting": "sklearn.ensemble:HistGradientBoostingClassifier",
     "mlp": "sklearn.neural_network:MLPClassifier",
     "k_neighbours": "sklearn.neighbors:KNeighborsClassifier",
+    "gradient_boosting_regressor": "sklearn.ensemble:HistGradientBoostingRegressor",
+    "random_forest_regressor": "sklearn.ensemble:RandomForestRegressor",
+    "ridge": "sklearn.linear_model:Ridge",
+    "mlp_regressor": "sklearn.neural_network:MLPRegressor",
 }
 PREPROCESSING = ("auto", "encode", "none")
 LOG_ODDS_TOLERANCE = 1e-6
@@ -47,8 +54,10 @@ class SklearnRecipe(Recipe):
     Parameters
     ----------
     estimator : estimator or str
-        Anything with `fit` and `predict_proba` or `decision_function`. A string is a built-in name
-        ("gradient_boosting", "logistic_regression", "random_forest", "mlp", "k_neighbours") or
+        Anything with `fit` and `predict_proba` or `decision_function`; a regressor where the
+        outcome is a number. A string is a built-in name ("gradient_boosting",
+        "logistic_regression", "random_forest", "mlp", "k_neighbours"; "ridge", "mlp_regressor",
+        "random_forest_regressor", "gradient_boosting_regressor") or
         "module:class" (or a function that returns an estimator), looked up beside the
         configuration first.
     preprocess : {"auto", "encode", "none"}
@@ -110,9 +119,16 @@ class SklearnRecipe(Recipe):
     def _identity(self, estimator: Any) -> Identity:  # noqa: ANN401
         return identify(estimator, self.folder, [Path(file) for file in self.files])
 
+    def metric(self) -> Metric | None:
+        """See :meth:`Recipe.metric`: of a regressor, the explained variance."""
+        estimator = self._estimator()
+        return R2 if not predicts_classes(estimator) else None
+
     def supports(self, data: TrainingData) -> str | None:
         """See :meth:`Recipe.supports`."""
         estimator = self._estimator()
+        if data.task not in CLASS_TASKS:
+            return no_regressor(estimator, data)
         if not any(hasattr(estimator, name) for name in ("predict_proba", "decision_function")):
             return (
                 f"{type(estimator).__name__} gives neither probabilities nor a decision function "
@@ -152,7 +168,10 @@ class SklearnRecipe(Recipe):
                 for question in asked:
                     with explained(one.model, "predicting"):
                         where = f"model {one.model}"
-                        values, zeros, way = _predict(model, question, data, where, classes)
+                        if data.task == "number":
+                            values, zeros, way = regressed(model, question, data, where)
+                        else:
+                            values, zeros, way = _predict(model, question, data, where, classes)
                     if zeros:
                         notes[ZEROS] += zeros
                     ways.add(way)
@@ -163,7 +182,8 @@ class SklearnRecipe(Recipe):
             values=np.stack(blocks).astype(np.float32),
             kind=output_kind(data),
             notes=dict(notes),
-            facts={"estimator": type(prototype).__name__, "outputs": " or ".join(sorted(ways))},
+            facts={"estimator": type(prototype).__name__, "outputs": " or ".join(sorted(ways))}
+            | ({"output": "loss", "metric": R2.facts()} if data.task == "number" else {}),
         )
 
     def _estimator(self) -> Any:  # noqa: ANN401
@@ -237,7 +257,7 @@ class _Encoded:
         return self
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401
-        if name not in ("classes_", "predict_proba", "decision_function"):
+        if name not in ("classes_", "predict", "predict_proba", "decision_function"):
             raise AttributeError(name)
         found = getattr(self.estimator, name)
         if name == "classes_":
@@ -307,11 +327,11 @@ def _fit(
         return model
 
     present = np.unique(labels)
-    every = np.arange(present.max() + 1)
+    every = np.arange(present.max() + 1 if labels.dtype.kind != "f" else 0)
     try:
         return trained(seed, lambda: fitted(labels)), every, False
     except ValueError:
-        if labels.ndim != 1 or len(present) == len(every):
+        if labels.dtype.kind == "f" or labels.ndim != 1 or len(present) == len(every):
             raise
     closed = np.searchsorted(present, labels)
     with seeded(seed):
