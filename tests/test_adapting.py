@@ -47,7 +47,7 @@ def outputs(model: object, given: TrainingData | None = None, **settings: object
     } | settings
     members = [np.arange(0, RECORDS, 2), np.arange(1, RECORDS, 2)]
     assignments = [Assignment(model=m, members=members[m], seed=11 + m) for m in range(2)]
-    recipe = TorchRecipe(model, **how)  # type: ignore[arg-type]
+    recipe = TorchRecipe(model, **how)
     assert recipe.settings()
     found = recipe.train_block(given or data(), assignments, lambda _: None)
     return np.asarray(found.values[:, 0])
@@ -76,7 +76,7 @@ def test_two_logits_are_one_log_odds() -> None:
             self.inside = flat(columns=2)
 
         def forward(self, x: Tensor) -> Tensor:
-            z = self.inside(x)
+            z: Tensor = self.inside(x)
             return z[:, 1:] - z[:, :1]
 
     two = outputs(lambda *_: flat(columns=2))

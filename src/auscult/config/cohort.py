@@ -56,7 +56,7 @@ class CohortPart(Part):
     images: str | None = None
     signals: str | None = None
     events: str | None = None
-    array: str | None = None
+    array: str | list[str] | None = None
     channels: Literal["auto", "none", "first", "last"] | None = None
     nan: Annotated[float, Field(allow_inf_nan=False)] | None = None
     path: str | None = None
@@ -90,6 +90,7 @@ class CohortPart(Part):
     groups: list[str] = Field(default_factory=list)
     bins: dict[str, list[float]] | None = None
     exclude: list[str] = Field(default_factory=list)
+    inputs: list[str] = Field(default_factory=list)
     missing: list[str] = Field(default_factory=list)
     numeric: list[str] = Field(default_factory=list)
     categorical: list[str] = Field(default_factory=list)

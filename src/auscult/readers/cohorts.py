@@ -42,6 +42,7 @@ class Labelled(TypedDict, total=False):
     task: Task | None
     bins: Mapping[str, Sequence[float]] | None
     exclude: Sequence[str]
+    inputs: Sequence[str]
     missing: Sequence[str]
     numeric: Sequence[str]
     categorical: Sequence[str]
@@ -91,7 +92,7 @@ def from_arrays(
     array: ArrayLike | os.PathLike[str],
     table: Any,  # noqa: ANN401
     *,
-    key: str | None = None,
+    key: str | Sequence[str] | None = None,
     channels: str = "auto",
     nan: float | None = None,
     **how: Unpack[Columns],
@@ -106,7 +107,7 @@ def from_arrays(
     table : path-like or dataframe
         Row i describes record i. Its columns are labels and groups, not inputs.
     key : str, optional
-        Which array of an npz.
+        Which array of an npz; several make several inputs, by name.
     channels : {"auto", "none", "first", "last"}
     nan : float, optional
         What NaN is read as; refused where not said.

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from auscult.base.errors import CohortError
 from auscult.base.randomness import Stage, generator
 from auscult.cohort import Cohort, LeftOut, PatientIds, Task
-from auscult.cohort.inputs import ArrayInputs, Inputs
+from auscult.cohort.inputs import ArrayInputs, Inputs, NamedInputs, TableInputs
 from auscult.readers.arrays import channel_axis, count_broken, read_array, without_nan
 from auscult.readers.columns import MAX_LEVELS, MIN_LEVEL_PATIENTS, Dates, table_inputs
 from auscult.readers.groups import read_groups
@@ -26,7 +26,8 @@ from auscult.readers.outcomes import Outcome, read_outcome
 from auscult.readers.quantities import Decimal
 from auscult.readers.tables import read_table, require_columns, texts, told, with_types, written
 
-_COLUMNS = ("groups", "exclude", "numeric", "categorical")
+_COLUMNS = ("groups", "exclude", "numeric", "categorical", "inputs")
+ARRAY, TABLE = "array", "table"  # names of inputs, where there are several and none is given
 # A label may be a group: risks by outcome. A group may be excluded: it is then no input.
 _EXCLUSIVE = (
     ("patient", "label"),
@@ -34,6 +35,9 @@ _EXCLUSIVE = (
     ("patient", "exclude"),
     ("patient", "numeric"),
     ("patient", "categorical"),
+    ("patient", "inputs"),
+    ("label", "inputs"),
+    ("exclude", "inputs"),
     ("label", "exclude"),
     ("label", "numeric"),
     ("numeric", "categorical"),
@@ -79,6 +83,8 @@ class Reading:
         `min_level_patients` patients have, are pooled as "(rare)".
     max_patients : int, optional
         Draw a random subset of so many patients.
+    inputs : sequence of str
+        Columns that models read beside arrays, images or signals: inputs are then several, by name.
     seed : int
         For the subset.
     source : str, optional
@@ -110,6 +116,7 @@ class Reading:
     max_levels: int = MAX_LEVELS
     min_level_patients: int = MIN_LEVEL_PATIENTS
     max_patients: int | None = None
+    inputs: Sequence[str] = ()
     seed: int = 0
     source: str | None = field(default=None)
     join: Any = None
@@ -156,40 +163,54 @@ class Reading:
         array: Any,  # noqa: ANN401
         table: Any,  # noqa: ANN401
         *,
-        key: str | None,
+        key: str | Sequence[str] | None,
         channels: str,
         nan: float | None = None,
     ) -> Cohort:
         """Read an array whose row i is described by the table's row i."""
         self.refuse_input_columns()
-        values, where = read_array(array, key)
-        frame = self.read(table)
-        if len(frame) != len(values):
+        given = {ARRAY: read_array(array, key)} if key is None or isinstance(key, str) else {
+            name: read_array(array, name) for name in key
+        }  # fmt: skip
+        if not given or TABLE in given:
             raise CohortError(
-                f"the array has {len(values)} entries and the table {len(frame)} rows",
-                where=where,
-                expected="row i of the table describes entry i of the array",
+                "no array is named" if not given else f'an array is called "{TABLE}"',
+                where="cohort.array",
+                expected=f'names of arrays; "{TABLE}" is that of the table',
             )
+        frame = self.read(table)
+        for values, where in given.values():
+            if len(frame) != len(values):
+                raise CohortError(
+                    f"the array has {len(values)} entries and the table {len(frame)} rows",
+                    where=where,
+                    expected="row i of the table describes entry i of the array",
+                )
         frame, notes = self.joined(frame)
         self.check_columns(frame)
         kept = self.keep(frame)
-        if nan is not None:
-            values, filled = without_nan(values, nan)
-            notes = [*notes, f"NaN in {filled:,} entries of the array was read as {nan:g}"]
-        broken = count_broken(values, kept.rows)
-        if broken:
-            raise CohortError(
-                f"{broken} records hold NaN or infinity",
-                where=where,
-                expected="finite numbers",
-                next_step="Where NaN is a background, say what your code puts there: nan = 0.0 "
-                "under [cohort]"
-                if nan is None
-                else "Infinity is never read",
+        parts: dict[str, TableInputs | ArrayInputs] = {}
+        for name, (values, where) in given.items():
+            if nan is not None:
+                values, filled = without_nan(values, nan)
+                notes = [*notes, f"NaN in {filled:,} entries of the array was read as {nan:g}"]
+            broken = count_broken(values, kept.rows)
+            if broken:
+                raise CohortError(
+                    f"{broken} records hold NaN or infinity",
+                    where=where,
+                    expected="finite numbers",
+                    next_step="Where NaN is a background, say what your code puts there: nan = "
+                    "0.0 under [cohort]"
+                    if nan is None
+                    else "Infinity is never read",
+                )
+            # Of several arrays, those without an axis of channels have none to declare.
+            said = "auto" if len(given) > 1 and values.ndim < 4 else channels
+            parts[name] = ArrayInputs(
+                array=values, rows=kept.rows, channels=channel_axis(values.shape, said, where)
             )
-        inputs = ArrayInputs(
-            array=values, rows=kept.rows, channels=channel_axis(values.shape, channels, where)
-        )
+        inputs = parts[ARRAY] if ARRAY in parts else NamedInputs(parts=parts)
         return self._cohort(frame, kept, inputs, notes, _source(array))
 
     def described(
@@ -251,7 +272,10 @@ class Reading:
     def refuse_input_columns(self) -> None:
         """Raise where columns are declared inputs, though arrays are the inputs."""
         for name in ("numeric", "categorical", "exclude"):
-            if set(getattr(self, name)) - (set(self.groups) if name == "categorical" else set()):
+            known = {*self.inputs, *(self.groups if name == "categorical" else ())}
+            if name == "exclude":
+                known = set()
+            if set(getattr(self, name)) - known:
                 raise CohortError(
                     "the table of an array holds no inputs, so there is nothing to declare",
                     where=f"cohort.{name}",
@@ -309,6 +333,7 @@ class Reading:
                 *(("cohort.exclude", name) for name in self.exclude),
                 *(("cohort.numeric", name) for name in self.numeric),
                 *(("cohort.categorical", name) for name in self.categorical),
+                *(("cohort.inputs", name) for name in self.inputs),
             ],
             "table",
         )
@@ -369,6 +394,35 @@ class Reading:
             left_out=tuple(left_out),
         )
 
+    def _with_columns(
+        self, frame: pd.DataFrame, kept: _Kept, inputs: Inputs
+    ) -> tuple[NamedInputs, list[str]]:
+        """Arrays, and the declared columns of their table beside them."""
+        if isinstance(inputs, TableInputs):
+            raise CohortError(
+                "a table's columns are inputs already",
+                where="cohort.inputs",
+                expected="an array, images or signals beside the table",
+                next_step="Leave it out; cohort.exclude takes columns away",
+            )
+        table, more = table_inputs(
+            frame.iloc[kept.rows][list(self.inputs)],
+            kept.patient_of_record,
+            missing=self.missing,
+            numeric=[name for name in self.numeric if name in self.inputs],
+            categorical=[name for name in self.categorical if name in self.inputs],
+            max_levels=self.max_levels,
+            min_level_patients=self.min_level_patients,
+            dated=self.dates,
+            typed=with_types(frame),
+        )
+        arrays = inputs.parts if isinstance(inputs, NamedInputs) else {ARRAY: inputs}
+        given = frame.iloc[kept.rows]
+        names = [*table.numeric_names, *table.categorical_names]
+        for label in self._labels():
+            more += [f"{n}: {why}" for n, why in leaking(given[names], given[label]).items()]
+        return NamedInputs(parts={**arrays, TABLE: table}), more
+
     def _read_labels(self, frame: pd.DataFrame) -> Labels:
         if self.outcome == "class":
             return read_labels(
@@ -400,6 +454,9 @@ class Reading:
         source: str,
         record_rows: NDArray[np.int64] | None = None,
     ) -> Cohort:
+        if self.inputs:
+            inputs, told_more = self._with_columns(frame, kept, inputs)
+            notes = [*notes, *told_more]
         groups, more = read_groups(
             frame.iloc[kept.rows],
             self.groups,

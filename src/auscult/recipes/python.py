@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from auscult.base.errors import ConfigError, RecipeError
 from auscult.cohort import TrainingData
 from auscult.cohort.cohort import CLASS_TASKS
-from auscult.cohort.inputs import Inputs, TableInputs
+from auscult.cohort.inputs import Inputs, NamedInputs, TableInputs
 from auscult.recipes.base import Assignment, BlockOutputs, Recipe
 from auscult.recipes.failures import explained
 from auscult.recipes.fit import FITS, check_measure, from_fit, labels_given
@@ -38,7 +38,8 @@ class PythonRecipe(Recipe):
     train : callable or str
         ``train(inputs, labels, seed)`` gets the inputs and labels of one model's members and
         returns ``predict``, which gets the inputs of all records. Inputs are a dataframe for
-        tables, with the file's columns in its order and types, and an array for images and signals.
+        tables, with the file's columns in its order and types, and an array for images and signals;
+        a dictionary of these where a cohort has several.
         A string is ``"module:function"``, looked up beside the configuration first.
     output : {"probabilities", "logits", "loss", "score"}
         What ``predict`` returns: shape (records,) or (records, 2) for two classes, (records,
@@ -186,7 +187,7 @@ class PythonRecipe(Recipe):
                 for inputs in asked:
                     with explained(one.model, "predicting"):
                         # A copy: what one model writes into its table, the next must not read.
-                        given = inputs.copy() if isinstance(inputs, pd.DataFrame) else inputs
+                        given = copied(inputs)
                         if self.output in FITS:
                             fitted = predict(given, labels_given(data))
                         else:
@@ -228,8 +229,13 @@ class PythonRecipe(Recipe):
         return found  # type: ignore[no-any-return]
 
 
-def plain_inputs(inputs: Inputs) -> pd.DataFrame | NDArray[Any]:
-    """Inputs of all records: a dataframe for tables, an array (memory-mapped or not) otherwise."""
+def plain_inputs(inputs: Inputs) -> Any:  # noqa: ANN401
+    """Inputs of all records: a dataframe for tables, an array (memory-mapped or not) otherwise.
+
+    A dictionary of these where there are several.
+    """
+    if isinstance(inputs, NamedInputs):
+        return {name: plain_inputs(part) for name, part in inputs.parts.items()}
     if isinstance(inputs, TableInputs):
         return inputs.table()
     if np.array_equal(inputs.rows, np.arange(len(inputs.array))):
@@ -237,10 +243,25 @@ def plain_inputs(inputs: Inputs) -> pd.DataFrame | NDArray[Any]:
     return inputs.take(np.arange(len(inputs)))
 
 
-def rows_of(
-    inputs: pd.DataFrame | NDArray[Any], rows: NDArray[np.int64]
-) -> pd.DataFrame | NDArray[Any]:
+def several(inputs: NamedInputs) -> str:
+    """Why a recipe that reads one input cannot be used."""
+    return (
+        f"there are several inputs ({', '.join(inputs.parts)}), and it reads one: train with a "
+        'function of yours, kind = "python", which gets a dictionary of them'
+    )
+
+
+def copied(inputs: Any) -> Any:  # noqa: ANN401
+    """Inputs whose tables may be written into."""
+    if isinstance(inputs, dict):
+        return {name: copied(part) for name, part in inputs.items()}
+    return inputs.copy() if isinstance(inputs, pd.DataFrame) else inputs
+
+
+def rows_of(inputs: Any, rows: NDArray[np.int64]) -> Any:  # noqa: ANN401
     """Copy of some rows."""
+    if isinstance(inputs, dict):
+        return {name: rows_of(part, rows) for name, part in inputs.items()}
     if isinstance(inputs, pd.DataFrame):
         return inputs.iloc[rows].reset_index(drop=True)
     return np.asarray(inputs[rows])

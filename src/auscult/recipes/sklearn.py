@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from auscult.base.errors import ConfigError, RecipeError, one_of
 from auscult.cohort import TrainingData
 from auscult.cohort.cohort import CLASS_TASKS
-from auscult.cohort.inputs import Inputs, TableInputs
+from auscult.cohort.inputs import Inputs, NamedInputs, TableInputs
 from auscult.recipes.base import Assignment, BlockOutputs, Recipe
 from auscult.recipes.failures import explained
 from auscult.recipes.identity import Identity, identify
@@ -27,7 +27,7 @@ from auscult.recipes.outputs import (
     output_columns,
     output_kind,
 )
-from auscult.recipes.python import plain_inputs, rows_of
+from auscult.recipes.python import plain_inputs, rows_of, several
 from auscult.recipes.regression import R2, no_regressor, predicts_classes, regressed
 from auscult.recipes.seeding import seed_estimator, seeded, trained, unfitted
 from auscult.recipes.selecting import unselected
@@ -127,6 +127,8 @@ class SklearnRecipe(Recipe):
     def supports(self, data: TrainingData) -> str | None:
         """See :meth:`Recipe.supports`."""
         estimator = self._estimator()
+        if isinstance(data.inputs, NamedInputs):
+            return several(data.inputs)
         if data.task not in CLASS_TASKS:
             return no_regressor(estimator, data)
         if not any(hasattr(estimator, name) for name in ("predict_proba", "decision_function")):

@@ -78,7 +78,7 @@ def taken(returned: Any, entry: str | int | None) -> Tensor:  # noqa: ANN401
             + one_of(str(entry), map(str, names)),
             next_step=f"Name it: output = {first}, for example",
         )
-    found = returned[entry]  # type: ignore[index]
+    found = returned[entry]
     if not isinstance(found, Tensor):
         raise RecipeError(
             f"the entry {entry!r} of what the module returned is {type(found).__name__}",

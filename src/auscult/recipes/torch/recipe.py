@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 from auscult.base.errors import ConfigError, RecipeError
 from auscult.cohort import TrainingData
 from auscult.cohort.cohort import CLASS_TASKS
-from auscult.cohort.inputs import ArrayInputs, TableInputs
+from auscult.cohort.inputs import ArrayInputs, Inputs, NamedInputs, TableInputs
 from auscult.recipes.base import Assignment, BlockOutputs, Recipe
 from auscult.recipes.failures import explained
 from auscult.recipes.networks import kind_of
 from auscult.recipes.outputs import output_columns, output_kind
 from auscult.recipes.privacy import DpSettings, Guarantee, guarantee, unkept
+from auscult.recipes.python import several
 from auscult.recipes.torch.augmentation import parse, unfit
 from auscult.recipes.torch.convolutions import guard_convolutions
 from auscult.recipes.torch.maker import Maker
@@ -216,17 +217,19 @@ class TorchRecipe(Recipe):
 
     def supports(self, data: TrainingData) -> str | None:
         """See :meth:`Recipe.supports`."""
-        reads = kind_of(data.inputs)
         if isinstance(data.inputs, TableInputs):
             if self.image_size is not None:
                 return "image_size goes with images, and this is a table"
             if self.scaling != "members":
                 return "scaling goes with images and signals, and this is a table"
+        if isinstance(data.inputs, NamedInputs):
+            return several(data.inputs)
         if data.task not in CLASS_TASKS:
             return (
                 f'the outcome is "{data.task}", and these networks predict classes: train with a '
                 'function of yours, kind = "python" and output = "loss"'
             )
+        reads = kind_of(data.inputs)
         no = self._maker().why_not(data.inputs, self.image_size)
         if no is None and self.dp is not None:
             no = unkept(self.dp, data, self.dtype)
@@ -438,10 +441,12 @@ class TorchRecipe(Recipe):
             steps=steps_per_epoch(len(data.inputs), self.batch_size),
         )
 
-    def _encoded(self, inputs: TableInputs | ArrayInputs, device: torch.device) -> Encoded:
+    def _encoded(self, inputs: Inputs, device: torch.device) -> Encoded:
         """Inputs on the device, kept from block to block of the same cohort."""
         from auscult.recipes.torch.encoding import encode
 
+        if isinstance(inputs, NamedInputs):
+            raise RecipeError(several(inputs), where="recipe")
         if self._kept is None or self._kept[0] is not inputs:
             dtype = self._number_format()
             self._kept = (inputs, encode(inputs, dtype, device, self.image_size, self.scaling))
