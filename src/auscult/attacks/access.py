@@ -25,6 +25,7 @@ from auscult.recipes.base import OutputKind
 from auscult.store import Outputs
 
 NAMES = ("logits", "probabilities", "rounded", "top", "label")
+SCORE = "score"  # of outputs that are ready signals, of which the others cannot be made
 DIGITS = 2
 MOST_DIGITS = 7
 WHERE = "deployment.access"
@@ -42,14 +43,15 @@ class Access:
         Logits are divided by it before they become probabilities.
     label_only : bool
         The most probable class alone (of several labels: each label's yes or no).
-    shows : {"probabilities", "logits", "top"}
-        What is shown otherwise; "top" is the most probable class with its probability.
+    shows : {"probabilities", "logits", "top", "score"}
+        What is shown otherwise; "top" is the most probable class with its probability, "score"
+        one number per record that says how well the model fits it, of models in any task.
     """
 
     digits: int | None = None
     temperature: float | None = None
     label_only: bool = False
-    shows: Literal["probabilities", "logits", "top"] = "probabilities"
+    shows: Literal["probabilities", "logits", "top", "score"] = "probabilities"
 
     @property
     def name(self) -> str:
@@ -68,6 +70,7 @@ class Access:
             "rounded": f"rounded to {self.digits} {plural}",
             "top": "top label with confidence",
             "label": "label only",
+            "score": "the loss of each record, or what it follows from",
         }[self.name]
 
     @property
@@ -130,6 +133,8 @@ class Access:
         AnalysisError
             Ready signals are no predictions that could be rounded.
         """
+        if kind == "signal" and self.name == "score":
+            return np.asarray(values, dtype=np.float64)
         if kind == "signal":
             raise AnalysisError(
                 "the recipe returns ready signals, which no interface can round",
@@ -206,20 +211,21 @@ def parse_access(text: str) -> Access:
         No such access.
     """
     name, colon, rest = text.partition(":")
-    if name in NAMES and not colon:
+    if name in (*NAMES, SCORE) and not colon:
         return {
             "logits": Access(shows="logits"),
             "probabilities": Access(),
             "rounded": Access(digits=DIGITS),
             "top": Access(shows="top"),
             "label": Access(label_only=True),
+            SCORE: Access(shows="score"),
         }[name]
     if name == "rounded" and rest.isdecimal() and 0 < int(rest) <= MOST_DIGITS:
         return Access(digits=int(rest))
     raise ConfigError(
         f'there is no access "{text}"',
         where=WHERE,
-        expected=", ".join(NAMES) + f"; rounded:3 for 3 digits (1 to {MOST_DIGITS})",
+        expected=", ".join((*NAMES, SCORE)) + f"; rounded:3 for 3 digits (1 to {MOST_DIGITS})",
     )
 
 
@@ -252,7 +258,7 @@ def access_signals(
     Parameters
     ----------
     outputs : Outputs
-        Not of kind "signal".
+        Of kind "signal" with access "score" only.
     labels : int64 array, shape (records,) or (records, labels)
     access : Access
     queries : sequence of int

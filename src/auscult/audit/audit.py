@@ -17,7 +17,7 @@ from auscult.base.parallel import cores
 from auscult.base.progress import SILENT, Progress
 from auscult.base.showing import parameters
 from auscult.cohort import Cohort, TrainingData
-from auscult.cohort.cohort import SMALLEST_CELL
+from auscult.cohort.cohort import CLASS_TASKS, SMALLEST_CELL
 from auscult.cohort.design import Design, Membership, withheld_records
 from auscult.cohort.queries import PLAIN, parse_queries
 from auscult.exposure import Deployment, Inquiry, cells
@@ -27,11 +27,12 @@ from auscult.protection.plans import Plan, digest, plans, trained
 from auscult.protection.runs import lacking
 from auscult.protection.variants import Variant
 from auscult.recipes.base import Recipe
+from auscult.recipes.metrics import on
 from auscult.release import Release
 from auscult.results import Planted, Result
 from auscult.results.analysis import AnalysisSettings
 from auscult.results.result import Roster, stratum_of, write_results
-from auscult.risk.outcome import Attributes, with_label
+from auscult.risk.outcome import NO_CLASSES, NO_LABELS, Attributes, with_label
 from auscult.store import RunStore, missing_blocks, plan_blocks
 from auscult.training.cost import Trial, VariantTrial, refuse_what_does_not_fit
 from auscult.training.dispatch import REPEATED, train, train_one
@@ -177,12 +178,13 @@ class Audit:
                 next_step="Leave it out",
             )
         if self.deployment is not None:
-            self.deployment.check(self.queries, self.withhold, self.models)
+            self.deployment.check(self.queries, self.withhold, self.models, scores=self._scores())
         reason = self.recipe.supports(self.cohort.training_data())
         if reason is not None:
             raise RecipeError(reason, where="recipe")
+        self.recipe.metric()
         if self.release is not None:
-            self.release.check(self.cohort)
+            self.release.check(self.cohort, self.recipe)
         self.plans()
 
     def attributes(self) -> Attributes:
@@ -190,15 +192,24 @@ class Audit:
         cohort = self.cohort
         return with_label(
             cohort.groups,
-            cohort.labels,
-            cohort.classes,
+            *cohort.compared,
             cohort.patient_of_record,
             name=cohort.label_name,
             wanted=self.label_group,
+            absent=NO_CLASSES.get(cohort.task, NO_LABELS),
         )
 
     def plans(self) -> list[Plan]:
         """The variants as they will be run, checked."""
+        if self._scores():
+            for variant in self.protect:
+                if variant.access is not None:
+                    raise ConfigError(
+                        "the models give one number per record (a loss or a score), which no "
+                        "interface rounds or hides",
+                        where="protect.access",
+                        expected="a change of recipe or cohort",
+                    )
         return plans(self.protect, self.sweep, self.cohort, self.recipe, self.models)
 
     def trial(self, progress: Progress = SILENT) -> Trial:
@@ -397,13 +408,16 @@ class Audit:
         missing = sum(len(block.models) for block in missing_blocks(store.blocks, store))
         missing += lacking(store, self.plans(), self.cohort, self.recipe, self.models)
         data = self.cohort.training_data()
-        columns = 1 if data.task == "binary" else len(data.classes)
+        columns = 1 if data.task == "binary" else len(data.classes) or 2
         refuse_what_does_not_fit(
             store.path,
             output_bytes=4 * missing * self.cohort.records * columns * self.answers,
             data_bytes=data.inputs.nbytes,
             workers=0 if engine.kind != "local" else engine.workers or cores(),
         )
+
+    def _scores(self) -> bool:
+        return self.recipe.scores(self.cohort.training_data())
 
     def _block_models(self) -> int:
         return self.recipe.block_models(self.cohort.training_data(), self.models)
@@ -418,7 +432,11 @@ class Audit:
         """Cells of the table of accesses, knowledges and means; 0 where nothing is declared."""
         inquiry = self._inquiry()
         return (
-            0 if inquiry is None else len(cells(inquiry, self.cohort.patient_of_record, self.seed))
+            0
+            if inquiry is None
+            else len(
+                cells(inquiry, self.cohort.patient_of_record, self.seed, scores=self._scores())
+            )
         )
 
     @property
@@ -460,13 +478,15 @@ class Audit:
 
     def _subject(self, membership: Membership) -> Subject:
         attributes = self.attributes()
+        classes, _ = self.cohort.compared
         return Subject(
             membership=membership,
             patient_of_record=self.cohort.patient_of_record,
             groups=attributes.table,
             label_group=attributes.extra,
             labels=self.cohort.labels,
-            stratum=stratum_of(self.cohort.labels),
+            stratum=stratum_of(self.cohort.labels if classes is None else classes),
+            metric=on(self.recipe.metric(), self.cohort.labels),
             seed=self.seed,
             smallest_cell=self.smallest_cell,
             queries=None if self._inquiry() is None else (0,),
@@ -480,6 +500,7 @@ class Audit:
 
     def _roster(self, recipe: dict[str, Any], planted: Planted | None) -> Roster:
         cohort = self.cohort
+        classes, names = cohort.compared
         return Roster(
             title=self.title or cohort.source,
             cohort=cohort.summary(self.smallest_cell) | self._withheld_summary(),
@@ -488,9 +509,11 @@ class Audit:
             patient_ids=cohort.patient_ids,
             record_rows=cohort.record_rows,
             groups=cohort.groups,
-            labels=cohort.labels,
+            labels=classes,
             task=cohort.task,
-            classes=cohort.classes,
+            classes=names,
+            truth=None if cohort.task in CLASS_TASKS else cohort.labels,
+            metric=self.recipe.metric(),
             label_name=cohort.label_name,
             planted=planted,
         )
@@ -526,7 +549,11 @@ class Audit:
                 **({"withhold": self.withhold} if self.withhold else {}),
                 **({} if self.label_group else {"label_group": False}),
             },
-            **({"deployment": self.deployment.summary()} if self.deployment else {}),
+            **(
+                {"deployment": self.deployment.summary(scores=self._scores())}
+                if self.deployment
+                else {}
+            ),
         }
 
 

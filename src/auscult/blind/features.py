@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from auscult.base.errors import AnalysisError
 from auscult.base.randomness import Stage, generator
-from auscult.cohort.inputs import ArrayInputs, Inputs, TableInputs
+from auscult.cohort.inputs import ArrayInputs, Inputs, NamedInputs, TableInputs
 
 SIDE = 16  # pixels or samples per axis that the classifier sees
 COMPONENTS = 64
@@ -44,6 +44,11 @@ def features(
     pixels : int
         How many of them are coarse pixels of an image; they come first.
     """
+    if isinstance(inputs, NamedInputs):
+        # Coarse pixels of the first image stand first, as they do alone.
+        ordered = sorted(inputs.parts.values(), key=lambda one: isinstance(one, TableInputs))
+        each = [features(one, records) for one in ordered]
+        return np.column_stack([one for one, _ in each]), each[0][1]
     if isinstance(inputs, TableInputs):
         numeric, codes = inputs.numeric[records], inputs.codes[records]
         missing = np.isnan(numeric)
@@ -94,11 +99,22 @@ def _coarse(piece: NDArray[np.float32]) -> NDArray[np.float32]:
     return piece.reshape(len(piece), -1)
 
 
-def one_hot(labels: NDArray[np.int64], records: int) -> NDArray[np.float32]:
+def _fields(labels: NDArray[Any], names: tuple[str, ...]) -> NDArray[np.float64]:
+    return np.column_stack([labels[name].astype(np.float64) for name in names])
+
+
+def one_hot(labels: NDArray[Any], records: int) -> NDArray[np.float32]:
     """Labels as columns of 0 and 1."""
     if len(labels) != records:
         raise AnalysisError(
             f"there are {len(labels)} labels", where="blind baseline", expected=f"{records}"
+        )
+    if labels.dtype.kind not in "biu":  # numbers, or a time and an event: as they are, scaled
+        names = labels.dtype.names
+        columns = labels.reshape(len(labels), -1) if names is None else _fields(labels, names)
+        spread = columns.std(axis=0)
+        return np.asarray(
+            (columns - columns.mean(axis=0)) / np.where(spread > 0, spread, 1), dtype=np.float32
         )
     if labels.ndim == 1:
         return np.asarray(labels[:, None] == np.unique(labels), dtype=np.float32)
@@ -134,6 +150,10 @@ def refuse_shared(
     inputs: Inputs | NDArray[Any], member: NDArray[np.bool_], records: NDArray[np.int64]
 ) -> None:
     """Raise where the same record is on both sides: a copy under another name."""
+    if isinstance(inputs, NamedInputs):
+        for one in inputs.parts.values():
+            refuse_shared(one, member, records)
+        return
     if isinstance(inputs, TableInputs):
         return  # rows of few columns may be equal without being the same
     names: dict[bytes, bool] = {}

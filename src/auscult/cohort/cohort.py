@@ -22,7 +22,9 @@ from auscult.cohort.queries import Query
 if TYPE_CHECKING:
     from auscult.readers import cohorts
 
-Task = Literal["binary", "multiclass", "multilabel"]
+Task = Literal["binary", "multiclass", "multilabel", "number", "time and event", "none"]
+# Tasks whose labels are classes, which every access and every built-in recipe can read.
+CLASS_TASKS: tuple[Task, ...] = ("binary", "multiclass", "multilabel")
 
 UNKNOWN = "unknown"
 SEVERAL = "several values"
@@ -61,9 +63,12 @@ class TrainingData:
     Attributes
     ----------
     inputs : TableInputs or ArrayInputs
-    labels : int64 array
-    task : {"binary", "multiclass", "multilabel"}
+    labels : array
+        As :attr:`Cohort.labels`.
+    task : str
+        As :attr:`Cohort.task`.
     classes : tuple of str
+        Empty where labels are no classes.
     patient_of_record : int64 array, shape (records,), optional
         Which records belong together, as numbers without meaning: private training at patient
         level samples and clips them together.
@@ -72,7 +77,7 @@ class TrainingData:
     """
 
     inputs: Inputs
-    labels: NDArray[np.int64]
+    labels: NDArray[Any]
     task: Task
     classes: tuple[str, ...]
     patient_of_record: NDArray[np.int64] | None = None
@@ -111,11 +116,13 @@ class Cohort:
     ----------
     inputs : TableInputs or ArrayInputs
         Length: records.
-    labels : int64 array, shape (records,) or (records, labels) when `task` is "multilabel"
-        0 and 1 for "binary" and "multilabel", class index for "multiclass".
-    task : {"binary", "multiclass", "multilabel"}
+    labels : array, shape (records,), or (records, labels) of several
+        int64 for classes: 0 and 1 for "binary" and "multilabel", class index for "multiclass".
+        float64 for "number". Fields "event" (bool) and "time" (float64) for "time and event".
+        Shape (records, 0) for "none".
+    task : {"binary", "multiclass", "multilabel", "number", "time and event", "none"}
     classes : tuple of str
-        Names: (negative, positive), the classes, or the labels.
+        Names: (negative, positive), the classes, or the labels; empty for other tasks.
     patient_of_record : int64 array, shape (records,)
         Index of the record's patient, 0 to patients - 1, numbered by first appearance.
     patient_ids : PatientIds
@@ -133,10 +140,15 @@ class Cohort:
         Short public description, for example the file's name.
     label_name : str
         The label's own name, for example its column; empty where it has none.
+    strata : int64 array, shape (records,), optional
+        What records are compared within where labels are no classes: the declared bin of a number,
+        or whether the event happened.
+    stratum_names : tuple of str
+        Names of these.
     """
 
     inputs: Inputs
-    labels: NDArray[np.int64]
+    labels: NDArray[Any]
     task: Task
     classes: tuple[str, ...]
     patient_of_record: NDArray[np.int64]
@@ -147,6 +159,8 @@ class Cohort:
     notes: tuple[str, ...] = ()
     source: str = "data in memory"
     label_name: str = ""
+    strata: NDArray[np.int64] | None = None
+    stratum_names: tuple[str, ...] = ()
 
     # Each is a function of the readers, with its keywords: see `auscult.readers.cohorts`.
     if TYPE_CHECKING:
@@ -165,7 +179,8 @@ class Cohort:
         left_out = sum(one.records for one in self.left_out)
         return (
             f"Cohort({self.source!r}: {self.records:,} records of {self.patients:,} patients, "
-            f"{left_out:,} left out; {self.inputs!r}; {self.task} of {len(self.classes)}; "
+            f"{left_out:,} left out; {self.inputs!r}; {self.task}"
+            f"{f' of {len(self.classes)}' if self.classes else ''}; "
             f"groups: {groups})"
         )
 
@@ -178,6 +193,13 @@ class Cohort:
     def patients(self) -> int:
         """Number of patients."""
         return len(self.patient_ids)
+
+    @property
+    def compared(self) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:
+        """Classes that records are compared within and by, and their names; None without any."""
+        if self.task in CLASS_TASKS:
+            return self.labels, self.classes
+        return self.strata, self.stratum_names
 
     def training_data(self, queries: tuple[Query, ...] = (), seed: int = 0) -> TrainingData:
         """The part that recipes may see, with what their models are asked besides."""
@@ -196,25 +218,27 @@ class Cohort:
         digest = hashlib.sha256(self.inputs.fingerprint().encode())
         digest.update(repr((self.task, self.classes, list(self.groups.columns))).encode())
         for array in (self.labels, self.patient_of_record):
-            digest.update(np.ascontiguousarray(array).data)
+            digest.update(np.ascontiguousarray(array).view(np.uint8).data if array.size else b"")
         for part in (self.groups.to_numpy().ravel(), self.patient_ids.reveal()):
             digest.update("\0".join(map(str, part)).encode())
         return digest.hexdigest()
 
     def summary(self, smallest_cell: int = SMALLEST_CELL) -> dict[str, Any]:
         """The "cohort" object of the summary: counts only."""
-        if self.task == "multilabel":
-            sizes = self.labels.sum(axis=0)
+        classes, names = self.compared
+        if classes is None:
+            sizes = np.zeros(0, dtype=np.int64)
+        elif self.task == "multilabel":
+            sizes = classes.sum(axis=0)
         else:
-            sizes = np.bincount(self.labels, minlength=len(self.classes))
+            sizes = np.bincount(classes, minlength=len(names))
         return {
             "source": self.source,
             "records": self.records,
             "patients": self.patients,
             "task": self.task,
             "classes": [
-                {"name": name, "records": int(n)}
-                for name, n in zip(self.classes, sizes, strict=True)
+                {"name": name, "records": int(n)} for name, n in zip(names, sizes, strict=True)
             ],
             "records_per_patient": records_per_patient(self.patient_of_record, smallest_cell),
             "groups": [str(name) for name in self.groups.columns],

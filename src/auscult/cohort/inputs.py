@@ -152,6 +152,35 @@ class ArrayInputs:
         object.__setattr__(self, "channels", state["channels"])
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class NamedInputs:
+    """Several inputs of the same records, by name: an image and a table, an image and a mask.
+
+    Attributes
+    ----------
+    parts : dict of str to TableInputs or ArrayInputs
+        Training functions get a dictionary of the same names.
+    """
+
+    parts: dict[str, TableInputs | ArrayInputs]
+
+    def __repr__(self) -> str:
+        return ", ".join(f"{name}: {part!r}" for name, part in self.parts.items())
+
+    def __len__(self) -> int:
+        return len(next(iter(self.parts.values())))
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all records."""
+        return sum(part.nbytes for part in self.parts.values())
+
+    def fingerprint(self) -> str:
+        """SHA-256 of names and parts."""
+        each = [(name, part.fingerprint()) for name, part in self.parts.items()]
+        return hashlib.sha256(repr(each).encode()).hexdigest()
+
+
 @dataclass(frozen=True)
 class _MappedArray:
     path: Path
@@ -160,4 +189,4 @@ class _MappedArray:
     offset: int
 
 
-Inputs = TableInputs | ArrayInputs
+Inputs = TableInputs | ArrayInputs | NamedInputs

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from auscult.base.errors import ConfigError
 from auscult.base.randomness import Stage, generator
-from auscult.cohort.inputs import ArrayInputs, Inputs, TableInputs
+from auscult.cohort.inputs import ArrayInputs, Inputs, NamedInputs, TableInputs
 
 PLAIN = "records"
 """Name of the query that every model answers first: the record as it is."""
@@ -87,6 +87,8 @@ class Query:
 
     def supports(self, inputs: Inputs) -> str | None:
         """Why the query cannot be applied to these inputs, or None."""
+        if isinstance(inputs, NamedInputs):
+            return f"it goes with one input, and there are {', '.join(inputs.parts)}"
         if isinstance(inputs, TableInputs):
             if self.kind not in ("augmented", "without", "noise"):
                 return "it goes with images or signals, and this is a table"
@@ -120,6 +122,8 @@ class Query:
         name = zlib.crc32(self.text.encode())
         for view in range(self.views):
             rng = generator(seed, Stage.QUERY, name, view)
+            if isinstance(inputs, NamedInputs):
+                raise TypeError("queries go with one input")
             if isinstance(inputs, TableInputs):
                 yield self._table(inputs, view, rng)
             else:

@@ -56,7 +56,7 @@ class CohortPart(Part):
     images: str | None = None
     signals: str | None = None
     events: str | None = None
-    array: str | None = None
+    array: str | list[str] | None = None
     channels: Literal["auto", "none", "first", "last"] | None = None
     nan: Annotated[float, Field(allow_inf_nan=False)] | None = None
     path: str | None = None
@@ -81,7 +81,8 @@ class CohortPart(Part):
     cache: str | None = None
     join: list[JoinPart] | None = None
     patient: str
-    label: str | list[str]
+    label: str | list[str] | None = None
+    outcome: Literal["class", "number", "time and event", "none"] | None = None
     positive: list[str] | None = None
     label_groups: dict[str, list[str]] | None = None
     label_bins: list[float] | None = None
@@ -89,6 +90,7 @@ class CohortPart(Part):
     groups: list[str] = Field(default_factory=list)
     bins: dict[str, list[float]] | None = None
     exclude: list[str] = Field(default_factory=list)
+    inputs: list[str] = Field(default_factory=list)
     missing: list[str] = Field(default_factory=list)
     numeric: list[str] = Field(default_factory=list)
     categorical: list[str] = Field(default_factory=list)
@@ -127,6 +129,8 @@ class CohortPart(Part):
             for key in keys:
                 if getattr(self, key) is not None and key not in own:
                     raise ValueError(f"{key} goes with {name}, which is not given")
+        if self.label is None and self.outcome != "none":
+            raise ValueError('label is missing (a model that predicts none: outcome = "none")')
         if self.table is None and kind in ("table", "array"):
             raise ValueError("table is missing")
         return self

@@ -52,6 +52,7 @@ class TorchPart(Part):
     device: Literal["auto", "cpu", "cuda"] | None = None
     dtype: Literal["float32", "float64", "bfloat16"] | None = None
     arguments: dict[str, Any] | None = None
+    output: str | Annotated[int, Field(ge=0)] | None = None
     version: str | None = None
     files: list[str] | None = None
     dp: DpPart | None = None
@@ -76,6 +77,7 @@ class TorchPart(Part):
                 not built_in or any(name not in KEYS for name in options),
                 'model = "module:factory" or a built-in model with more settings',
             ),
+            ("output", not built_in, 'model = "module:factory"'),
             ("momentum", self.optimizer == "sgd", 'optimizer = "sgd"'),
         ):
             if getattr(self, key) is not None and not used:
@@ -130,7 +132,9 @@ class PythonPart(Part):
 
     kind: Literal["python"]
     train: str
-    output: Literal["probabilities", "logits"] = "probabilities"
+    output: Literal["probabilities", "logits", "loss", "score"] = "probabilities"
+    utility: str | None = None
+    chance: Annotated[float, Field(allow_inf_nan=False)] | None = None
     version: str | None = None
     files: list[str] = Field(default_factory=list)
     validation: Annotated[float, Field(gt=0, lt=1)] | None = None
@@ -142,6 +146,8 @@ class PythonPart(Part):
         return PythonRecipe(
             self.train,
             output=self.output,
+            utility=self.utility,
+            chance=self.chance,
             folder=folder,
             version=self.version,
             files=[folder / file for file in self.files],

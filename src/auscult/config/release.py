@@ -49,7 +49,7 @@ class ReleasePart(Part):
     """``[release]``."""
 
     door: Literal["file", "function", "onnx", "endpoint"]
-    output: Literal["probabilities", "logits"] = "probabilities"
+    output: Literal["probabilities", "logits", "loss", "score", "prediction"] = "probabilities"
     name: str | None = None
     version: str | None = None
     members: str | None = None

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from auscult.attacks.access import parse_access
+from auscult.attacks.access import NAMES, SCORE, parse_access
 from auscult.base.errors import ConfigError
 from auscult.cohort.queries import PLAIN, parse_queries
 
@@ -33,9 +33,10 @@ class Deployment:
         The cohort's share of that population, between 0 and 1, or a range of it.
     prevalence : float, optional
         Share of the people outside the cohort who have what membership reveals.
-    access : str
+    access : str, optional
         What the interface returns: "logits", "probabilities", "rounded" (or "rounded:3"), "top",
-        "label".
+        "label"; "score" of models that give one number per record. By default the probabilities,
+        or the score.
     knowledge : str
         What the attacker holds: "records" (the very records trained on), "one record" of them,
         "other records" of the same patient (needs ``withhold``), or the text of a query.
@@ -47,7 +48,7 @@ class Deployment:
     population: str
     prior: float | tuple[float, float]
     prevalence: float | None = None
-    access: str = "probabilities"
+    access: str | None = None
     knowledge: str = PLAIN
     references: int | str = ALL
 
@@ -66,7 +67,9 @@ class Deployment:
             return (low,)
         return (low, float(f"{math.sqrt(low * high):.2g}"), high) if high > 2 * low else (low, high)
 
-    def check(self, queries: tuple[str, ...], withhold: float, models: int) -> None:
+    def check(
+        self, queries: tuple[str, ...], withhold: float, models: int, *, scores: bool = False
+    ) -> None:
         """Raise a ConfigError when the audit cannot say anything of this deployment."""
         for name in ("reveals", "population"):
             text = getattr(self, name)
@@ -90,7 +93,17 @@ class Deployment:
                 where="deployment.prevalence",
                 expected="a number from 0 to 1 (people outside the cohort who have it)",
             )
-        parse_access(self.access)
+        if self.access is not None:
+            score = parse_access(self.access).name == SCORE
+            if score != scores:
+                raise ConfigError(
+                    "the models give one number per record (a loss or a score)"
+                    if scores
+                    else "the models give predictions of classes",
+                    where="deployment.access",
+                    expected=f'"{SCORE}"' if scores else ", ".join(NAMES),
+                    next_step="Or leave it out",
+                )
         asked = [q.text for q in parse_queries(queries) if q.kind != "augmented"]
         known = [PLAIN, ONE_RECORD, *([OTHER_RECORDS] if withhold > 0 else []), *asked]
         if self.knowledge not in known:
@@ -115,14 +128,14 @@ class Deployment:
                 expected=f'0 to {models // 2} (half of the models) or "all"',
             )
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self, *, scores: bool = False) -> dict[str, Any]:
         """The "deployment" object of the summary."""
         return {
             "reveals": self.reveals,
             "population": self.population,
             "prior": list(self.range),
             "prevalence": self.prevalence,
-            "access": self.access,
+            "access": self.access or (SCORE if scores else "probabilities"),
             "knowledge": self.knowledge,
             "references": self.references,
         }

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from auscult.attacks.access import NAMES, Access, access_signals, answers_seen, parse_access
+from auscult.attacks.access import NAMES, SCORE, Access, access_signals, answers_seen, parse_access
 from auscult.attacks.layout import FEWEST_PER_CLASS, Layout, lay_out
 from auscult.base.intervals import NORMAL_95
 from auscult.base.progress import SILENT, Progress
@@ -34,6 +34,10 @@ FEW_REFERENCES_METHOD = (
 )
 
 
+DOES_NOT_APPLY = (
+    "it does not apply: the models give one number per record (a loss or a score), of which no "
+    "probabilities and no label can be made"
+)
 MOST_POINTS = 4_000_000  # patients times models of a cell: beyond, an even sample of patients
 
 
@@ -112,7 +116,7 @@ def exposure_of(
     progress : Progress
         Advanced by one per cell.
     """
-    table = cells(asked, patient_of_record, seed)
+    table = cells(asked, patient_of_record, seed, scores=outputs.kind == "signal")
     progress.start("Deployment", len(table))
     signals: dict[tuple[Access, tuple[int, ...]], NDArray[np.float32]] = {}
     trained: dict[Access, NDArray[np.float64]] = {}
@@ -120,8 +124,8 @@ def exposure_of(
     entries = []
     for cell in table:
         entry = _described(cell, outputs.queries)
-        if outputs.kind == "signal":
-            entry["reason"] = "the outputs are ready signals, not predictions: there is no access"
+        if (outputs.kind == "signal") != (cell.access.name == SCORE):
+            entry["reason"] = DOES_NOT_APPLY
             entries.append(entry)
             progress.advance()
             continue
@@ -169,7 +173,9 @@ def exposure_of(
     return entries
 
 
-def cells(asked: Inquiry, patient_of_record: NDArray[np.int64], seed: int) -> list[Cell]:
+def cells(
+    asked: Inquiry, patient_of_record: NDArray[np.int64], seed: int, *, scores: bool = False
+) -> list[Cell]:
     """Every access with every knowledge, and what few reference models reach.
 
     Parameters
@@ -177,10 +183,16 @@ def cells(asked: Inquiry, patient_of_record: NDArray[np.int64], seed: int) -> li
     asked : Inquiry
     patient_of_record : int64 array, shape (records,)
     seed : int
+    scores : bool
+        Whether the models give one number per record: the other accesses are listed all the same.
     """
     deployment = asked.deployment
-    mine = parse_access(deployment.access if deployment else "probabilities")
-    accesses = [mine if name == mine.name else parse_access(name) for name in NAMES]
+    usual = SCORE if scores else "probabilities"
+    mine = parse_access(deployment.access if deployment and deployment.access else usual)
+    accesses = [
+        mine if name == mine.name else parse_access(name)
+        for name in ((SCORE, *NAMES) if scores else NAMES)
+    ]
     knowledge = list(_knowledge(asked, patient_of_record, seed))
     held = deployment.knowledge if deployment else PLAIN
     means = deployment.references if deployment else None

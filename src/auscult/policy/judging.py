@@ -108,6 +108,7 @@ def _evidence(policy: Policy, summary: Mapping[str, Any], limits: list[Limit]) -
     if evidence.null_clear:
         yield _null(summary, limits)
     yield from _agreement(summary)
+    yield from _direction(summary)
     yield _cells(policy, summary)
     if summary.get("guarantee"):
         yield _guarantee(summary["guarantee"])
@@ -163,6 +164,19 @@ def _agreement(summary: Mapping[str, Any]) -> Iterator[Check]:
         reason=f"the AUCs as counted have a mean of {found['raw_mean']:.3f}, the estimates one of "
         f"{found['posterior_mean']:.3f}: the number of exposed patients cannot be relied on",
     )
+
+
+def _direction(summary: Mapping[str, Any]) -> Iterator[Check]:
+    """Whether members are fitted better, where the outputs are a loss or a score."""
+    found = summary["models"].get("signal")
+    if found is not None:
+        yield _needs(
+            "evidence.direction",
+            "Members are fitted better than others, as the output's name says",
+            not found["inverted"],
+            estimate=found["mean_auc"],
+            reason=found["reason"],
+        )
 
 
 def _cells(policy: Policy, summary: Mapping[str, Any]) -> Check:

@@ -7,6 +7,7 @@ the patients it leaves exposed.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,6 +19,7 @@ from auscult.attacks.log_odds import signals_from_outputs
 from auscult.base.progress import SILENT, Progress
 from auscult.base.randomness import Stage, generator
 from auscult.cohort.design import Membership
+from auscult.recipes.metrics import Metric
 from auscult.risk.exposed import (
     REPLICATES,
     SMOOTHING_ERROR,
@@ -43,7 +45,7 @@ class Subject:
     groups : DataFrame, shape (patients, attributes)
     label_group : str, optional
         Column of `groups` that is the label: within a class of it there is no utility.
-    labels : int64 array, shape (records,) or (records, labels)
+    labels : array, shape (records,) or (records, labels)
     stratum : int64 array, shape (records,)
         Class of each record, for centring.
     seed, smallest_cell : int
@@ -55,12 +57,14 @@ class Subject:
         Queries that the audit's own models answered besides; variants that train are not asked.
     priors : tuple of float
         Of membership, that the deployment declares; empty without one.
+    metric : Metric, optional
+        How utility is measured where the outputs are ready signals.
     """
 
     membership: Membership
     patient_of_record: NDArray[np.int64]
     groups: pd.DataFrame
-    labels: NDArray[np.int64]
+    labels: NDArray[Any]
     stratum: NDArray[np.int64]
     seed: int
     smallest_cell: int
@@ -69,6 +73,7 @@ class Subject:
     asked: tuple[str, ...] = ()
     priors: tuple[float, ...] = ()
     label_group: str | None = None
+    metric: Metric | None = None
 
     def plain(self, outputs: Outputs) -> tuple[int, ...]:
         """Places of the answers to the records themselves."""
@@ -183,8 +188,8 @@ def answers_to(outputs: Outputs, subject: Subject, access: Access) -> tuple[int,
 
 
 def utility_of(outputs: Outputs, subject: Subject) -> UtilityPerModel | None:
-    """Utility of each model, or None where the outputs are ready signals."""
-    if outputs.kind == "signal":
+    """Utility of each model, or None where ready signals come without a metric."""
+    if outputs.kind == "signal" and subject.metric is None:
         return None
     return utility_per_model(
         outputs,
@@ -195,4 +200,5 @@ def utility_of(outputs: Outputs, subject: Subject) -> UtilityPerModel | None:
         smallest_cell=subject.smallest_cell,
         queries=subject.queries,
         withheld=subject.withheld,
+        metric=subject.metric if outputs.kind == "signal" else None,
     )

@@ -26,7 +26,7 @@ from auscult.protection.paired import (
 from auscult.protection.promise import promise
 from auscult.risk.disparity import pool_small_cells
 from auscult.risk.exposed import benjamini_hochberg
-from auscult.risk.utility import UtilityPerModel
+from auscult.risk.utility import NO_METRIC, UtilityPerModel
 
 HEADLINE = 0.9
 TOLERATED_LOSS = 0.01
@@ -176,21 +176,26 @@ def utilities(
         "worst_group_utility_change": None,
     }
     if before is None or after is None:
-        return absent | {"utility_reason": "the outputs are ready signals, not predictions"}
+        return absent | {"utility_reason": NO_METRIC}
     change = (after.outside - before.outside)[
         np.isfinite(after.outside) & np.isfinite(before.outside)
     ]
     if change.size < 2:
-        return absent | {"utility_reason": "a class has too few records"}
+        return absent | {"utility_reason": "a class has too few records, or there are too few"}
     own = after.outside[np.isfinite(after.outside)]
     bound = mean_of(change, compared).low
     return {
-        "utility": mean_of(own).as_dict() | {"metric": "auroc", "n": int(own.size)},
+        "utility": mean_of(own).as_dict() | _named(after, own.size),
         "utility_change": mean_of(change).as_dict()
         | {"n": int(change.size), "method": UTILITY_METHOD},
         "utility_lost_at_most": max(0.0, -bound),
         "worst_group_utility_change": _worst_utility(before, after),
     }
+
+
+def _named(side: UtilityPerModel, models: int) -> dict[str, Any]:
+    comparable = {} if side.metric.comparable else {"comparable": False}
+    return {"metric": side.metric.name, "n": int(models), **comparable}
 
 
 def unpaired(
@@ -243,7 +248,7 @@ def _unpaired_utility(
         estimate=change, low=change - reach * error, high=change + reach * error
     ).as_dict()
     return {
-        "utility": mean_of(y).as_dict() | {"metric": "auroc", "n": int(y.size)},
+        "utility": mean_of(y).as_dict() | _named(after, y.size),
         "utility_change": interval | {"n": int(y.size), "method": WELCH},
         "utility_lost_at_most": max(0.0, -(change - surely * error)),
         "worst_group_utility_change": None,
@@ -291,6 +296,7 @@ def recommend(entries: list[dict[str, Any]]) -> None:
         if (one.get("removed_at_least") or 0.0) > 0
         and one.get("utility_lost_at_most") is not None
         and one["utility_lost_at_most"] <= TOLERATED_LOSS
+        and one["utility"].get("comparable", True)
     ]
     if fit:
         most = max(one["removed_at_least"] for one in fit) - AS_MUCH

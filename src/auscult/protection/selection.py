@@ -14,7 +14,7 @@ from auscult.base.errors import ConfigError
 from auscult.base.randomness import Stage, generator
 from auscult.cohort import Cohort
 from auscult.cohort.design import Membership
-from auscult.cohort.inputs import ArrayInputs, TableInputs
+from auscult.cohort.inputs import ArrayInputs, NamedInputs, TableInputs
 
 MOST_FEATURES = 256
 MOST_COMPARED = 60_000
@@ -176,8 +176,18 @@ def refuse_too_many_to_compare(cohort: Cohort, tolerance: float | None, where: s
         )
 
 
+def _one(cohort: Cohort) -> TableInputs | ArrayInputs:
+    if isinstance(cohort.inputs, NamedInputs):
+        raise ConfigError(
+            f"there are several inputs ({', '.join(cohort.inputs.parts)})",
+            where="protect.cohort.deduplicate",
+            expected="a cohort of one input",
+        )
+    return cohort.inputs
+
+
 def _identical(cohort: Cohort) -> Twins:
-    inputs = cohort.inputs
+    inputs = _one(cohort)
     if isinstance(inputs, TableInputs):
         keys = [
             numbers.tobytes() + codes.tobytes()
@@ -196,7 +206,7 @@ def _identical(cohort: Cohort) -> Twins:
 
 def _features(cohort: Cohort) -> NDArray[np.float32]:
     """Records as rows of scaled features, float32; missing numbers are the column's mean."""
-    inputs = cohort.inputs
+    inputs = _one(cohort)
     if isinstance(inputs, ArrayInputs):
         x = _averaged(inputs)
     else:

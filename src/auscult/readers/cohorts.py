@@ -22,6 +22,7 @@ from auscult.readers.folders import read_images, read_signals
 from auscult.readers.images import Colour, Fit, ImageSettings
 from auscult.readers.joining import Join
 from auscult.readers.meds import read_events
+from auscult.readers.outcomes import Outcome
 from auscult.readers.quantities import Decimal
 from auscult.readers.reading import Reading
 from auscult.readers.signals import SignalSettings
@@ -32,7 +33,8 @@ AnyPath = str | os.PathLike[str]
 class Labelled(TypedDict, total=False):
     """What the columns of a table mean; see :class:`auscult.readers.Reading`."""
 
-    label: Required[str | Sequence[str]]
+    label: str | Sequence[str]
+    outcome: Outcome
     groups: Sequence[str]
     positive: Sequence[str] | None
     label_groups: Mapping[str, Sequence[str]] | None
@@ -40,6 +42,7 @@ class Labelled(TypedDict, total=False):
     task: Task | None
     bins: Mapping[str, Sequence[float]] | None
     exclude: Sequence[str]
+    inputs: Sequence[str]
     missing: Sequence[str]
     numeric: Sequence[str]
     categorical: Sequence[str]
@@ -89,7 +92,7 @@ def from_arrays(
     array: ArrayLike | os.PathLike[str],
     table: Any,  # noqa: ANN401
     *,
-    key: str | None = None,
+    key: str | Sequence[str] | None = None,
     channels: str = "auto",
     nan: float | None = None,
     **how: Unpack[Columns],
@@ -104,7 +107,7 @@ def from_arrays(
     table : path-like or dataframe
         Row i describes record i. Its columns are labels and groups, not inputs.
     key : str, optional
-        Which array of an npz.
+        Which array of an npz; several make several inputs, by name.
     channels : {"auto", "none", "first", "last"}
     nan : float, optional
         What NaN is read as; refused where not said.
@@ -305,7 +308,8 @@ def _reading(door: Callable[..., Cohort], how: Mapping[str, Any]) -> Reading:
             close = difflib.get_close_matches(name, known, n=1)
             hint = f". Did you mean {close[0]!r}?" if close else ""
             raise TypeError(f"{door.__name__}() got an unexpected keyword argument {name!r}{hint}")
-    missing = [repr(name) for name in ("patient", "label") if name not in how]
+    needed = ("patient",) if how.get("outcome") == "none" else ("patient", "label")
+    missing = [repr(name) for name in needed if name not in how]
     if missing:
         raise TypeError(f"{door.__name__}() needs the keyword {' and '.join(missing)}")
     return Reading(**how)

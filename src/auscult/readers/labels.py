@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from auscult.base.errors import CohortError, one_of
-from auscult.cohort import Task
+from auscult.cohort.cohort import CLASS_TASKS, Task
 from auscult.readers.groups import bin_names, bin_numbers
 from auscult.readers.tables import numbers, texts
 
@@ -34,16 +34,23 @@ class Labels:
 
     Attributes
     ----------
-    values : int64 array, shape (rows,) or (rows, labels)
+    values : array, shape (rows,) or (rows, labels)
+        As :attr:`auscult.Cohort.labels`.
     missing : bool array, shape (rows,)
-    task : {"binary", "multiclass", "multilabel"}
+    task : str
+        As :attr:`auscult.Cohort.task`.
     classes : tuple of str
+    strata : int64 array, shape (rows,), optional
+        As :attr:`auscult.Cohort.strata`, with names in `stratum_names`.
+    stratum_names : tuple of str
     """
 
-    values: NDArray[np.int64]
+    values: NDArray[Any]
     missing: NDArray[np.bool_]
     task: Task
     classes: tuple[str, ...]
+    strata: NDArray[np.int64] | None = None
+    stratum_names: tuple[str, ...] = ()
 
     def of(self, rows: NDArray[np.int64]) -> Labels:
         """Labels of some rows, without the classes that none of them has.
@@ -54,6 +61,8 @@ class Labels:
             One class is left.
         """
         values = self.values[rows]
+        if self.task not in CLASS_TASKS:
+            return self._other(rows)
         present = [int(n) for n in np.unique(values)]
         constant = [
             name
@@ -72,6 +81,21 @@ class Labels:
             values = np.searchsorted(present, values)
             kept = tuple(kept[n] for n in present)
         return Labels(values=values, missing=self.missing[rows], task=task, classes=kept)
+
+    def _other(self, rows: NDArray[np.int64]) -> Labels:
+        """Labels of some rows where they are no classes."""
+        strata, names = self.strata, self.stratum_names
+        if strata is not None:
+            present, strata = np.unique(strata[rows], return_inverse=True)
+            strata = np.asarray(strata, dtype=np.int64)
+            names = tuple(names[int(n)] for n in present)
+        return replace(
+            self,
+            values=self.values[rows],
+            missing=self.missing[rows],
+            strata=strata,
+            stratum_names=names,
+        )
 
 
 def read_labels(
@@ -262,11 +286,11 @@ def _refuse_many(values: NDArray[np.object_], name: str) -> None:
     fractional = bool((seen != np.round(seen)).any())
     if not unparsable and (distinct > MOST_CLASSES or (fractional and distinct > MOST_FRACTIONAL)):
         raise CohortError(
-            f"the label has {distinct} different numbers: this is a regression, and regressions "
-            "are not audited",
+            f"the label has {distinct} different numbers: this is a regression, which is declared",
             where=f"column {name}",
             expected="classes",
-            next_step="Name cut points that mean something: cohort.label_bins = "
+            next_step='For a regression: cohort.outcome = "number". For classes, name cut points '
+            "that mean something: cohort.label_bins = "
             f"[{', '.join(f'{q:.3g}' for q in np.unique(np.quantile(seen, [1 / 3, 2 / 3])))}]",
         )
     if distinct > MOST_CLASSES:

@@ -15,17 +15,19 @@ from numpy.typing import NDArray
 from auscult.base.errors import CohortError
 from auscult.base.randomness import Stage, generator
 from auscult.cohort import Cohort, LeftOut, PatientIds, Task
-from auscult.cohort.inputs import ArrayInputs, Inputs
+from auscult.cohort.inputs import ArrayInputs, Inputs, NamedInputs, TableInputs
 from auscult.readers.arrays import channel_axis, count_broken, read_array, without_nan
 from auscult.readers.columns import MAX_LEVELS, MIN_LEVEL_PATIENTS, Dates, table_inputs
 from auscult.readers.groups import read_groups
 from auscult.readers.joining import join_table, joins_of
 from auscult.readers.labels import Labels, read_labels
 from auscult.readers.leakage import leaking
+from auscult.readers.outcomes import Outcome, read_outcome
 from auscult.readers.quantities import Decimal
 from auscult.readers.tables import read_table, require_columns, texts, told, with_types, written
 
-_COLUMNS = ("groups", "exclude", "numeric", "categorical")
+_COLUMNS = ("groups", "exclude", "numeric", "categorical", "inputs")
+ARRAY, TABLE = "array", "table"  # names of inputs, where there are several and none is given
 # A label may be a group: risks by outcome. A group may be excluded: it is then no input.
 _EXCLUSIVE = (
     ("patient", "label"),
@@ -33,6 +35,9 @@ _EXCLUSIVE = (
     ("patient", "exclude"),
     ("patient", "numeric"),
     ("patient", "categorical"),
+    ("patient", "inputs"),
+    ("label", "inputs"),
+    ("exclude", "inputs"),
     ("label", "exclude"),
     ("label", "numeric"),
     ("numeric", "categorical"),
@@ -49,7 +54,12 @@ class Reading:
     patient : str
         Column that says whose record it is. Every row needs a value.
     label : str or sequence of str
-        Column that the model predicts; several columns of 0 and 1 make a multi-label task.
+        Column that the model predicts; several columns of 0 and 1 make a multi-label task. Left
+        out where the outcome is "none".
+    outcome : {"class", "number", "time and event", "none"}
+        What the label is. Of a number, `label_bins` cut what records are compared within, and the
+        model gets the number; several columns are several numbers. A time and an event are two
+        columns, in this order: `label=["time", "event"]`.
     groups : sequence of str
         Columns to compare risks by. They are inputs too, unless excluded.
     positive : sequence of str, optional
@@ -73,6 +83,8 @@ class Reading:
         `min_level_patients` patients have, are pooled as "(rare)".
     max_patients : int, optional
         Draw a random subset of so many patients.
+    inputs : sequence of str
+        Columns that models read beside arrays, images or signals: inputs are then several, by name.
     seed : int
         For the subset.
     source : str, optional
@@ -89,7 +101,8 @@ class Reading:
     """
 
     patient: str
-    label: str | Sequence[str]
+    label: str | Sequence[str] = ()
+    outcome: Outcome = "class"
     groups: Sequence[str] = ()
     positive: Sequence[str] | None = None
     label_groups: Mapping[str, Sequence[str]] | None = None
@@ -103,6 +116,7 @@ class Reading:
     max_levels: int = MAX_LEVELS
     min_level_patients: int = MIN_LEVEL_PATIENTS
     max_patients: int | None = None
+    inputs: Sequence[str] = ()
     seed: int = 0
     source: str | None = field(default=None)
     join: Any = None
@@ -149,40 +163,54 @@ class Reading:
         array: Any,  # noqa: ANN401
         table: Any,  # noqa: ANN401
         *,
-        key: str | None,
+        key: str | Sequence[str] | None,
         channels: str,
         nan: float | None = None,
     ) -> Cohort:
         """Read an array whose row i is described by the table's row i."""
         self.refuse_input_columns()
-        values, where = read_array(array, key)
-        frame = self.read(table)
-        if len(frame) != len(values):
+        given = {ARRAY: read_array(array, key)} if key is None or isinstance(key, str) else {
+            name: read_array(array, name) for name in key
+        }  # fmt: skip
+        if not given or TABLE in given:
             raise CohortError(
-                f"the array has {len(values)} entries and the table {len(frame)} rows",
-                where=where,
-                expected="row i of the table describes entry i of the array",
+                "no array is named" if not given else f'an array is called "{TABLE}"',
+                where="cohort.array",
+                expected=f'names of arrays; "{TABLE}" is that of the table',
             )
+        frame = self.read(table)
+        for values, where in given.values():
+            if len(frame) != len(values):
+                raise CohortError(
+                    f"the array has {len(values)} entries and the table {len(frame)} rows",
+                    where=where,
+                    expected="row i of the table describes entry i of the array",
+                )
         frame, notes = self.joined(frame)
         self.check_columns(frame)
         kept = self.keep(frame)
-        if nan is not None:
-            values, filled = without_nan(values, nan)
-            notes = [*notes, f"NaN in {filled:,} entries of the array was read as {nan:g}"]
-        broken = count_broken(values, kept.rows)
-        if broken:
-            raise CohortError(
-                f"{broken} records hold NaN or infinity",
-                where=where,
-                expected="finite numbers",
-                next_step="Where NaN is a background, say what your code puts there: nan = 0.0 "
-                "under [cohort]"
-                if nan is None
-                else "Infinity is never read",
+        parts: dict[str, TableInputs | ArrayInputs] = {}
+        for name, (values, where) in given.items():
+            if nan is not None:
+                values, filled = without_nan(values, nan)
+                notes = [*notes, f"NaN in {filled:,} entries of the array was read as {nan:g}"]
+            broken = count_broken(values, kept.rows)
+            if broken:
+                raise CohortError(
+                    f"{broken} records hold NaN or infinity",
+                    where=where,
+                    expected="finite numbers",
+                    next_step="Where NaN is a background, say what your code puts there: nan = "
+                    "0.0 under [cohort]"
+                    if nan is None
+                    else "Infinity is never read",
+                )
+            # Of several arrays, those without an axis of channels have none to declare.
+            said = "auto" if len(given) > 1 and values.ndim < 4 else channels
+            parts[name] = ArrayInputs(
+                array=values, rows=kept.rows, channels=channel_axis(values.shape, said, where)
             )
-        inputs = ArrayInputs(
-            array=values, rows=kept.rows, channels=channel_axis(values.shape, channels, where)
-        )
+        inputs = parts[ARRAY] if ARRAY in parts else NamedInputs(parts=parts)
         return self._cohort(frame, kept, inputs, notes, _source(array))
 
     def described(
@@ -244,7 +272,10 @@ class Reading:
     def refuse_input_columns(self) -> None:
         """Raise where columns are declared inputs, though arrays are the inputs."""
         for name in ("numeric", "categorical", "exclude"):
-            if set(getattr(self, name)) - (set(self.groups) if name == "categorical" else set()):
+            known = {*self.inputs, *(self.groups if name == "categorical" else ())}
+            if name == "exclude":
+                known = set()
+            if set(getattr(self, name)) - known:
                 raise CohortError(
                     "the table of an array holds no inputs, so there is nothing to declare",
                     where=f"cohort.{name}",
@@ -263,6 +294,11 @@ class Reading:
                 for new, old in self.label_groups.items()
             }
             object.__setattr__(self, "label_groups", merged)
+
+    def _label_name(self) -> str:
+        """Name of the label as a group: its column, or the event's."""
+        names = self._labels()
+        return names[-1] if len(names) == 1 or self.outcome == "time and event" else ""
 
     def _labels(self) -> tuple[str, ...]:
         return (self.label,) if isinstance(self.label, str) else tuple(self.label)
@@ -285,7 +321,7 @@ class Reading:
                 )
         if self.seed < 0:
             raise CohortError(f"{self.seed} is no seed", where="seed", expected="0 or more")
-        if not self._labels():
+        if not self._labels() and self.outcome != "none":
             raise CohortError("there is no label", where="cohort.label", expected="a column")
         require_columns(
             frame,
@@ -297,6 +333,7 @@ class Reading:
                 *(("cohort.exclude", name) for name in self.exclude),
                 *(("cohort.numeric", name) for name in self.numeric),
                 *(("cohort.categorical", name) for name in self.categorical),
+                *(("cohort.inputs", name) for name in self.inputs),
             ],
             "table",
         )
@@ -333,15 +370,7 @@ class Reading:
                 expected="a value in every row: the patient is the unit of everything",
                 next_step="Remove these rows or find out whose they are",
             )
-        labels = read_labels(
-            frame,
-            self._labels(),
-            missing=self.missing,
-            positive=self.positive,
-            groups=self.label_groups,
-            bins=self.label_bins,
-            task=self.task,
-        )
+        labels = self._read_labels(frame)
         left_out = []
         rows = np.flatnonzero(~labels.missing)
         if labels.missing.any():
@@ -365,6 +394,57 @@ class Reading:
             left_out=tuple(left_out),
         )
 
+    def _with_columns(
+        self, frame: pd.DataFrame, kept: _Kept, inputs: Inputs
+    ) -> tuple[NamedInputs, list[str]]:
+        """Arrays, and the declared columns of their table beside them."""
+        if isinstance(inputs, TableInputs):
+            raise CohortError(
+                "a table's columns are inputs already",
+                where="cohort.inputs",
+                expected="an array, images or signals beside the table",
+                next_step="Leave it out; cohort.exclude takes columns away",
+            )
+        table, more = table_inputs(
+            frame.iloc[kept.rows][list(self.inputs)],
+            kept.patient_of_record,
+            missing=self.missing,
+            numeric=[name for name in self.numeric if name in self.inputs],
+            categorical=[name for name in self.categorical if name in self.inputs],
+            max_levels=self.max_levels,
+            min_level_patients=self.min_level_patients,
+            dated=self.dates,
+            typed=with_types(frame),
+        )
+        arrays = inputs.parts if isinstance(inputs, NamedInputs) else {ARRAY: inputs}
+        given = frame.iloc[kept.rows]
+        names = [*table.numeric_names, *table.categorical_names]
+        for label in self._labels():
+            more += [f"{n}: {why}" for n, why in leaking(given[names], given[label]).items()]
+        return NamedInputs(parts={**arrays, TABLE: table}), more
+
+    def _read_labels(self, frame: pd.DataFrame) -> Labels:
+        if self.outcome == "class":
+            return read_labels(
+                frame,
+                self._labels(),
+                missing=self.missing,
+                positive=self.positive,
+                groups=self.label_groups,
+                bins=self.label_bins,
+                task=self.task,
+            )
+        for key in ("positive", "label_groups", "task"):
+            if getattr(self, key) is not None:
+                raise CohortError(
+                    f'it goes with classes, and the outcome is "{self.outcome}"',
+                    where=f"cohort.{key}",
+                    next_step="Leave it out",
+                )
+        return read_outcome(
+            frame, self._labels(), self.outcome, missing=self.missing, bins=self.label_bins
+        )
+
     def _cohort(
         self,
         frame: pd.DataFrame,
@@ -374,6 +454,9 @@ class Reading:
         source: str,
         record_rows: NDArray[np.int64] | None = None,
     ) -> Cohort:
+        if self.inputs:
+            inputs, told_more = self._with_columns(frame, kept, inputs)
+            notes = [*notes, *told_more]
         groups, more = read_groups(
             frame.iloc[kept.rows],
             self.groups,
@@ -395,7 +478,9 @@ class Reading:
             left_out=kept.left_out,
             notes=(*notes, *more),
             source=self.source or source,
-            label_name=self._labels()[0] if len(self._labels()) == 1 else "",
+            label_name=self._label_name(),
+            strata=kept.labels.strata,
+            stratum_names=kept.labels.stratum_names,
         )
 
 

@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 
 from auscult.base.showing import parameters
 from auscult.cohort import TrainingData
+from auscult.cohort.cohort import CLASS_TASKS
+from auscult.recipes.metrics import Metric
 
 OutputKind = Literal["softmax", "sigmoid", "multilabel", "signal"]
 
@@ -47,7 +49,8 @@ class BlockOutputs:
     ----------
     values : float32 array, shape (models, queries, records, outputs)
         Logits or log-probabilities ("softmax": one column per class), one log-odds ("sigmoid" and
-        each column of "multilabel"), or a ready signal, higher for a better fit ("signal").
+        each column of "multilabel"), or a ready signal, higher for a better fit ("signal": the
+        first column; what utility is measured on follows).
     kind : {"softmax", "sigmoid", "multilabel", "signal"}
     notes : mapping of str to int
         Counted events worth telling, for example exact zeros among the probabilities.
@@ -93,6 +96,18 @@ class Recipe(ABC):
         Named where training again gives other numbers; most of them are harmless.
         """
         return ()
+
+    def scores(self, data: TrainingData) -> bool:
+        """Whether its models give one number per record instead of predictions of classes."""
+        return data.task not in CLASS_TASKS
+
+    def releases(self, data: TrainingData) -> tuple[str, ...]:
+        """Outputs of a model that is to go out which can be compared with its models' outputs."""
+        return ("prediction",) if self.scores(data) else ("probabilities", "logits")
+
+    def metric(self) -> Metric | None:
+        """How utility is measured where outputs are ready signals; None where it is not."""
+        return None
 
     @abstractmethod
     def supports(self, data: TrainingData) -> str | None:

@@ -97,7 +97,7 @@ class Encoded:
         return self
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401
-        if name not in ("classes_", "predict_proba", "decision_function"):
+        if name not in ("classes_", "predict", "predict_proba", "decision_function"):
             raise AttributeError(name)
         found = getattr(self.estimator, name)
         if name == "classes_":
@@ -184,12 +184,13 @@ def fitted(
         return model
 
     present = np.unique(labels)
-    every = np.arange(present.max() + 1)
+    numbers = labels.dtype.kind == "f"
+    every = np.arange(0 if numbers else present.max() + 1)
     held_labels = None if held is None else data.labels[held]
     try:
         return trained(one.seed, lambda: fit(labels, held_labels)), every, False
     except ValueError:
-        if labels.ndim != 1 or len(present) == len(every):
+        if numbers or labels.ndim != 1 or len(present) == len(every):
             raise
     closed = np.searchsorted(present, labels)
     held_closed = None if held_labels is None else np.searchsorted(present, held_labels)

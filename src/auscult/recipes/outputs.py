@@ -18,13 +18,16 @@ ROUNDING = 1e-4
 
 
 def output_kind(data: TrainingData) -> OutputKind:
-    """Kind of outputs of a task: one log-odds for two classes, a column per class for more."""
+    """Kind of outputs of a task: one log-odds for two classes, a column per class for more.
+
+    A ready signal where labels are no classes.
+    """
     kinds: dict[str, OutputKind] = {
         "binary": "sigmoid",
         "multiclass": "softmax",
         "multilabel": "multilabel",
     }
-    return kinds[data.task]
+    return kinds.get(data.task, "signal")
 
 
 def output_columns(data: TrainingData) -> int:

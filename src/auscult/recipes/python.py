@@ -15,20 +15,23 @@ from numpy.typing import NDArray
 
 from auscult.base.errors import ConfigError, RecipeError
 from auscult.cohort import TrainingData
-from auscult.cohort.inputs import Inputs, TableInputs
+from auscult.cohort.cohort import CLASS_TASKS
+from auscult.cohort.inputs import Inputs, NamedInputs, TableInputs
 from auscult.recipes.asking import Asking, Options, Supplies, read_signature, supplied
 from auscult.recipes.base import Assignment, BlockOutputs, Recipe
 from auscult.recipes.failures import explained
+from auscult.recipes.fit import FITS, check_measure, from_fit, labels_given
 from auscult.recipes.identity import Identity, identify
+from auscult.recipes.metrics import Metric, metric_of
 from auscult.recipes.outputs import ZEROS, from_logits, from_probabilities, output_kind
 from auscult.recipes.resolve import beside
 from auscult.recipes.seeding import seeded, trained
 from auscult.recipes.splitting import check_weights
 
-Predict = Callable[[Any], Any]
+Predict = Callable[..., Any]
 Train = Callable[..., Predict]
 
-OUTPUTS = ("probabilities", "logits")
+OUTPUTS = ("probabilities", "logits", *FITS)
 
 
 class PythonRecipe(Recipe):
@@ -39,16 +42,26 @@ class PythonRecipe(Recipe):
     train : callable or str
         ``train(inputs, labels, seed)`` gets the inputs and labels of one model's members and
         returns ``predict``, which gets the inputs of all records. Inputs are a dataframe for
-        tables, with the file's columns in its order and types, and an array for images and signals.
+        tables, with the file's columns in its order and types, and an array for images and signals;
+        a dictionary of these where a cohort has several.
         A string is ``"module:function"``, looked up beside the configuration first. Arguments
         with these names are given besides: ``groups`` (patient of each record, as a number),
         ``classes`` (their names), ``weights`` (of the records), ``validation`` (inputs and labels
         of patients that are held back, a pair), ``device`` ("cpu" or "cuda") and ``scratch`` (a
         folder that is removed when the model has predicted). With ``validation``, the other
         arguments are about the records that are left.
-    output : {"probabilities", "logits"}
+    output : {"probabilities", "logits", "loss", "score"}
         What ``predict`` returns: shape (records,) or (records, 2) for two classes, (records,
-        classes) for more, (records, labels) for several labels.
+        classes) for more, (records, labels) for several labels. "loss" and "score" are for any
+        task: the training function returns ``loss(inputs, labels)``, which gives one number for
+        each record, shape (records,), low ("loss") or high ("score") where the model fits it well.
+    utility : str or callable, optional
+        With "loss" and "score": "mae", "r2", "concordance", "auroc", "dice", "accuracy",
+        "module:function", or ``utility(labels, predictions) -> float``, higher for better. The
+        function then returns a dictionary: "loss" (or "score"), and "prediction", or the record's
+        own "dice" or "accuracy".
+    chance : float, optional
+        What a model that has learned nothing reaches in `utility`, where that is not known.
     folder : path-like, optional
         Where to look for the module first.
     version : str, optional
@@ -71,6 +84,8 @@ class PythonRecipe(Recipe):
         train: Train | str,
         *,
         output: str = "probabilities",
+        utility: str | Callable[..., float] | None = None,
+        chance: float | None = None,
         folder: Path | str | None = None,
         version: str | None = None,
         files: Sequence[Path | str] = (),
@@ -80,6 +95,8 @@ class PythonRecipe(Recipe):
     ) -> None:
         self.train = train
         self.output = output
+        self.utility = utility
+        self.chance = chance
         self.folder = None if folder is None else Path(folder)
         self.version = version
         self.files = files
@@ -96,6 +113,9 @@ class PythonRecipe(Recipe):
                 expected=" or ".join(OUTPUTS),
             )
         settings: dict[str, Any] = {"train": describe(self._function()), "output": self.output}
+        metric = self.metric()
+        if metric is not None:
+            settings["utility"] = metric.column  # what is stored of each record
         settings["code"] = self._identity().digest
         settings |= self._options().settings(self._asking())
         return settings | ({} if self.version is None else {"version": self.version})
@@ -111,13 +131,58 @@ class PythonRecipe(Recipe):
     def _identity(self) -> Identity:
         return identify(self._function(), self.folder, [Path(file) for file in self.files])
 
+    def scores(self, data: TrainingData) -> bool:
+        """See :meth:`Recipe.scores`."""
+        return self.output in FITS or super().scores(data)
+
+    def releases(self, data: TrainingData) -> tuple[str, ...]:
+        """See :meth:`Recipe.releases`."""
+        return (self.output,) if self.output in FITS else super().releases(data)
+
+    def metric(self) -> Metric | None:
+        """See :meth:`Recipe.metric`."""
+        given = "utility" if self.utility is not None else "chance"
+        if self.output not in FITS and (self.utility, self.chance) != (None, None):
+            raise ConfigError(
+                f'it goes with output = "loss" or "score": {self.output} are measured by AUROC',
+                where=f"recipe.{given}",
+                next_step="Leave it out",
+            )
+        if self.utility is None:
+            if self.chance is not None:
+                raise ConfigError("it goes with recipe.utility", where="recipe.chance")
+            return None
+        said = self.utility
+        if isinstance(said, str) and ":" in said:
+            from auscult.recipes.resolve import resolve
+
+            said = resolve(said, self.folder)
+            if not callable(said):
+                raise ConfigError(
+                    f'"{self.utility}" is no function',
+                    where="recipe.utility",
+                    expected="utility(labels, predictions) -> float",
+                )
+        return metric_of(said, chance=self.chance)
+
     def supports(self, data: TrainingData) -> str | None:
-        """See :meth:`Recipe.supports`. What the function does is its own business."""
+        """Why the output does not go with the cohort's outcome; the function may do as it likes."""
         asking = self._asking()
         check_weights(self._options().settings(asking).get("weights"), data)
-        if asking.complete:
-            return None
-        return "the training function does not take inputs, labels and a seed"
+        if not asking.complete:
+            return "the training function does not take inputs, labels and a seed"
+        if self.output not in FITS and data.task not in CLASS_TASKS:
+            return (
+                f'the outcome is "{data.task}", of which there are no {self.output}: return one '
+                'number per record, output = "loss" (or "score")'
+            )
+        metric = self.metric()
+        if metric is not None and metric.tasks and data.task not in metric.tasks:
+            return (
+                f'the metric "{metric.name}" goes with {" or ".join(metric.tasks)}, and the '
+                f'outcome is "{data.task}": name another as recipe.utility'
+            )
+        return None
 
     def _asking(self) -> Asking:
         return read_signature(self._function())
@@ -145,12 +210,12 @@ class PythonRecipe(Recipe):
         options = self._options().settings(asking)
         everything = plain_inputs(data.inputs)
         asked = [everything, *(plain_inputs(view) for view in data.views())]
-        blocks, zeros = [], 0
+        blocks, zeros, metric = [], 0, self.metric()
         for one in assignments:
             where = f"model {one.model}"
 
-            def part(rows: NDArray[np.int64]) -> tuple[Any, NDArray[np.int64]]:
-                return rows_of(everything, rows), data.labels[rows].copy()
+            def part(rows: NDArray[np.int64]) -> tuple[Any, Any]:
+                return rows_of(everything, rows), labels_given(data, rows)
 
             def train(supplies: Supplies, seed: int = one.seed) -> Predict:
                 inputs, labels = part(supplies.rows)
@@ -172,12 +237,19 @@ class PythonRecipe(Recipe):
                         where=where,
                         expected="a function predict(inputs)",
                     )
+                if self.output in FITS:
+                    check_measure(predict, self.output, where)
                 for inputs in asked:
                     with explained(one.model, "predicting"):
                         # A copy: what one model writes into its table, the next must not read.
-                        given = inputs.copy() if isinstance(inputs, pd.DataFrame) else inputs
-                        predicted = np.asarray(predict(given), dtype=np.float64)
-                    if self.output == "logits":
+                        given = copied(inputs)
+                        if self.output in FITS:
+                            fitted = predict(given, labels_given(data))
+                        else:
+                            predicted = np.asarray(predict(given), dtype=np.float64)
+                    if self.output in FITS:
+                        values = from_fit(fitted, self.output, metric, len(data.labels), where)
+                    elif self.output == "logits":
                         values = from_logits(predicted, data, where)
                     else:
                         values, found = from_probabilities(predicted, data, where)
@@ -187,10 +259,15 @@ class PythonRecipe(Recipe):
             advance(1.0)
         return BlockOutputs(
             values=np.stack(blocks).astype(np.float32),
-            kind=output_kind(data),
+            kind="signal" if self.output in FITS else output_kind(data),
             notes={ZEROS: zeros} if zeros else {},
-            facts={"function": function_name(function)},
+            facts={"function": function_name(function)} | self._fit_facts(metric),
         )
+
+    def _fit_facts(self, metric: Metric | None) -> dict[str, Any]:
+        if self.output not in FITS:
+            return {}
+        return {"output": self.output} | ({} if metric is None else {"metric": metric.facts()})
 
     def _function(self) -> Train:
         if not isinstance(self.train, str):
@@ -207,8 +284,13 @@ class PythonRecipe(Recipe):
         return found  # type: ignore[no-any-return]
 
 
-def plain_inputs(inputs: Inputs) -> pd.DataFrame | NDArray[Any]:
-    """Inputs of all records: a dataframe for tables, an array (memory-mapped or not) otherwise."""
+def plain_inputs(inputs: Inputs) -> Any:  # noqa: ANN401
+    """Inputs of all records: a dataframe for tables, an array (memory-mapped or not) otherwise.
+
+    A dictionary of these where there are several.
+    """
+    if isinstance(inputs, NamedInputs):
+        return {name: plain_inputs(part) for name, part in inputs.parts.items()}
     if isinstance(inputs, TableInputs):
         return inputs.table()
     if np.array_equal(inputs.rows, np.arange(len(inputs.array))):
@@ -216,10 +298,25 @@ def plain_inputs(inputs: Inputs) -> pd.DataFrame | NDArray[Any]:
     return inputs.take(np.arange(len(inputs)))
 
 
-def rows_of(
-    inputs: pd.DataFrame | NDArray[Any], rows: NDArray[np.int64]
-) -> pd.DataFrame | NDArray[Any]:
+def several(inputs: NamedInputs) -> str:
+    """Why a recipe that reads one input cannot be used."""
+    return (
+        f"there are several inputs ({', '.join(inputs.parts)}), and it reads one: train with a "
+        'function of yours, kind = "python", which gets a dictionary of them'
+    )
+
+
+def copied(inputs: Any) -> Any:  # noqa: ANN401
+    """Inputs whose tables may be written into."""
+    if isinstance(inputs, dict):
+        return {name: copied(part) for name, part in inputs.items()}
+    return inputs.copy() if isinstance(inputs, pd.DataFrame) else inputs
+
+
+def rows_of(inputs: Any, rows: NDArray[np.int64]) -> Any:  # noqa: ANN401
     """Copy of some rows."""
+    if isinstance(inputs, dict):
+        return {name: rows_of(part, rows) for name, part in inputs.items()}
     if isinstance(inputs, pd.DataFrame):
         return inputs.iloc[rows].reset_index(drop=True)
     return np.asarray(inputs[rows])

@@ -14,11 +14,13 @@ from numpy.typing import NDArray
 
 from auscult.base.errors import ConfigError, RecipeError, one_of
 from auscult.cohort import TrainingData
-from auscult.cohort.inputs import Inputs, TableInputs
+from auscult.cohort.cohort import CLASS_TASKS
+from auscult.cohort.inputs import Inputs, NamedInputs, TableInputs
 from auscult.recipes.base import Assignment, BlockOutputs, Recipe
 from auscult.recipes.failures import explained
 from auscult.recipes.fitting import Encoded, FitOptions, fitted
 from auscult.recipes.identity import Identity, identify
+from auscult.recipes.metrics import Metric
 from auscult.recipes.outputs import (
     ZEROS,
     from_logits,
@@ -26,7 +28,8 @@ from auscult.recipes.outputs import (
     output_columns,
     output_kind,
 )
-from auscult.recipes.python import plain_inputs
+from auscult.recipes.python import plain_inputs, several
+from auscult.recipes.regression import R2, no_regressor, predicts_classes, regressed
 from auscult.recipes.resolve import beside
 from auscult.recipes.seeding import seeded
 from auscult.recipes.selecting import unselected
@@ -37,6 +40,10 @@ BUILT_IN = {
     "gradient_boosting": "sklearn.ensemble:HistGradientBoostingClassifier",
     "mlp": "sklearn.neural_network:MLPClassifier",
     "k_neighbours": "sklearn.neighbors:KNeighborsClassifier",
+    "gradient_boosting_regressor": "sklearn.ensemble:HistGradientBoostingRegressor",
+    "random_forest_regressor": "sklearn.ensemble:RandomForestRegressor",
+    "ridge": "sklearn.linear_model:Ridge",
+    "mlp_regressor": "sklearn.neural_network:MLPRegressor",
 }
 PREPROCESSING = ("auto", "encode", "none")
 LOG_ODDS_TOLERANCE = 1e-6
@@ -49,8 +56,10 @@ class SklearnRecipe(Recipe):
     Parameters
     ----------
     estimator : estimator or str
-        Anything with `fit` and `predict_proba` or `decision_function`. A string is a built-in name
-        ("gradient_boosting", "logistic_regression", "random_forest", "mlp", "k_neighbours") or
+        Anything with `fit` and `predict_proba` or `decision_function`; a regressor where the
+        outcome is a number. A string is a built-in name ("gradient_boosting",
+        "logistic_regression", "random_forest", "mlp", "k_neighbours"; "ridge", "mlp_regressor",
+        "random_forest_regressor", "gradient_boosting_regressor") or
         "module:class" (or a function that returns an estimator), looked up beside the
         configuration first.
     preprocess : {"auto", "encode", "none"}
@@ -139,9 +148,21 @@ class SklearnRecipe(Recipe):
             arguments=dict(self.fit or {}), weights=self.weights, validation=self.validation
         )
 
+    def metric(self) -> Metric | None:
+        """See :meth:`Recipe.metric`: of a regressor, the explained variance."""
+        estimator = self._estimator()
+        return R2 if not predicts_classes(estimator) else None
+
     def supports(self, data: TrainingData) -> str | None:
         """See :meth:`Recipe.supports`."""
         estimator = self._estimator()
+        if isinstance(data.inputs, NamedInputs):
+            return several(data.inputs)
+        if data.task not in CLASS_TASKS:
+            refused = no_regressor(estimator, data)
+            if refused is None:
+                self._options().check(estimator, data)
+            return refused
         if not any(hasattr(estimator, name) for name in ("predict_proba", "decision_function")):
             return (
                 f"{type(estimator).__name__} gives neither probabilities nor a decision function "
@@ -190,7 +211,10 @@ class SklearnRecipe(Recipe):
                 for question in asked:
                     with explained(one.model, "predicting"):
                         where = f"model {one.model}"
-                        values, zeros, way = _predict(model, question, data, where, classes)
+                        if data.task == "number":
+                            values, zeros, way = regressed(model, question, data, where)
+                        else:
+                            values, zeros, way = _predict(model, question, data, where, classes)
                     if zeros:
                         notes[ZEROS] += zeros
                     ways.add(way)
@@ -201,7 +225,8 @@ class SklearnRecipe(Recipe):
             values=np.stack(blocks).astype(np.float32),
             kind=output_kind(data),
             notes=dict(notes),
-            facts={"estimator": type(prototype).__name__, "outputs": " or ".join(sorted(ways))},
+            facts={"estimator": type(prototype).__name__, "outputs": " or ".join(sorted(ways))}
+            | ({"output": "loss", "metric": R2.facts()} if data.task == "number" else {}),
         )
 
     def _estimator(self) -> Any:  # noqa: ANN401

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from auscult.base.errors import ConfigError, RecipeError
 from auscult.base.randomness import Stage, generator
 from auscult.cohort import TrainingData
+from auscult.cohort.cohort import CLASS_TASKS
 
 WEIGHTS = ("balanced", "patients")
 SHARE = 0.2
@@ -33,6 +34,12 @@ def check_weights(weights: str | None, data: TrainingData | None = None) -> None
             f'there are no weights "{weights}"',
             where="recipe.weights",
             expected='"balanced" (every class counts as much) or "patients" (every patient does)',
+        )
+    if data is not None and weights == "balanced" and data.task not in CLASS_TASKS:
+        raise ConfigError(
+            f'the outcome is "{data.task}", which has no classes to balance',
+            where="recipe.weights",
+            expected='"patients"',
         )
     if data is not None and weights == "balanced" and data.labels.ndim > 1:
         raise ConfigError(
@@ -81,14 +88,15 @@ def hold_back(
     count = min(max(round(share * len(patients)), 1), len(patients) - 1)
     if count > 0:
         rng = generator(seed, Stage.VALIDATION)
-        stratum = np.zeros(len(patients), dtype=np.int64)
-        np.maximum.at(stratum, place, labels if labels.ndim == 1 else labels.sum(axis=1))
+        stratum = np.zeros(len(patients), dtype=np.float64)
+        if data.task in (*CLASS_TASKS, "number"):
+            np.maximum.at(stratum, place, labels if labels.ndim == 1 else labels.sum(axis=1))
         order = rng.permutation(len(patients))
         order = order[np.argsort(stratum[order], kind="stable")]
         picked = ((np.arange(count) + rng.random()) * len(patients) / count).astype(np.int64)
         held = np.zeros(len(patients), dtype=np.bool_)
         held[order[picked]] = True
-        if labels.ndim == 1:
+        if labels.ndim == 1 and data.task in CLASS_TASKS:
             for gone in np.setdiff1d(labels, labels[~held[place]]):
                 held[place[labels == gone]] = False
         if held.any():

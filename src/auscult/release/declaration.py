@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,9 @@ from auscult.base.errors import ConfigError
 from auscult.base.progress import SILENT, Progress
 from auscult.cohort import Cohort, TrainingData
 from auscult.cohort.inputs import Inputs
-from auscult.release.doors import Door, FileDoor
+from auscult.recipes.base import Recipe
+from auscult.recipes.fit import FITS
+from auscult.release.doors import Door, FileDoor, FunctionDoor
 from auscult.release.members import MemberColumn, MemberList, Roll
 from auscult.release.shown import Output, View, shown
 
@@ -55,7 +57,9 @@ class Release:
     ----------
     door : Door
         FileDoor, FunctionDoor, OnnxDoor or EndpointDoor.
-    output : {"probabilities", "logits"}
+    output : {"probabilities", "logits", "loss", "score", "prediction"}
+        "loss" and "score" are one number per record, of a recipe that gives these; "prediction"
+        is of an outcome that is a number, and goes with a regressor as recipe.
     members : MemberList or MemberColumn, optional
         Who truly trained it. Without it nobody can be counted as rightly or falsely named.
     name, version : str
@@ -68,7 +72,7 @@ class Release:
     name: str = ""
     version: str = ""
 
-    def check(self, cohort: Cohort) -> None:
+    def check(self, cohort: Cohort, recipe: Recipe | None = None) -> None:
         """Say what can be seen to be wrong without asking the model.
 
         Raises
@@ -82,13 +86,19 @@ class Release:
                     where=f"release.{key}",
                     expected=f"at most {LONGEST_NAME}",
                 )
-        if self.output not in ("probabilities", "logits"):
-            raise ConfigError(
-                f'"{self.output}" is no kind of output',
-                where="release.output",
-                expected='"probabilities" or "logits"',
-            )
         data = cohort.training_data()
+        usual = ("probabilities", "logits")
+        allowed = usual if recipe is None else recipe.releases(data)
+        if self.output not in (get_args(Output) if recipe is None else allowed):
+            raise ConfigError(
+                f'"{self.output}" is no kind of output'
+                + ("" if allowed == usual else " of what the shadow models give"),
+                where="release.output",
+                expected=" or ".join(f'"{one}"' for one in allowed),
+                next_step=""
+                if allowed == usual
+                else "The release is judged by the same number of each record",
+            )
         self.door.check(data)
         if isinstance(self.door, FileDoor):  # its answers are there: no need to train first
             shown(self.door.answers(data), self.output, data)
@@ -105,7 +115,10 @@ class Release:
         progress : Progress
         """
         data = cohort.training_data()
-        answers = self.door.answers(data, cache, progress)
+        door = self.door
+        if isinstance(door, FunctionDoor):
+            door = replace(door, of_labels=self.output in FITS)
+        answers = door.answers(data, cache, progress)
         values, view, zeros = shown(answers, self.output, data)
         return Asked(
             values=values,

@@ -20,6 +20,7 @@ from auscult.base.errors import AuscultError, ConfigError, one_of
 from auscult.base.progress import SILENT, Progress
 from auscult.cohort import TrainingData
 from auscult.recipes.failures import explained
+from auscult.recipes.fit import labels_given
 from auscult.recipes.python import function_name, plain_inputs
 from auscult.recipes.resolve import resolve
 
@@ -229,10 +230,14 @@ class FunctionDoor(Door):
         array for images and signals.
     folder : Path, optional
         Where to look for the module first.
+    of_labels : bool
+        Whether it is ``loss(inputs, labels)`` (or a score): what it says of a record is of what is
+        true of it.
     """
 
-    function: Callable[[Any], Any] | str
+    function: Callable[..., Any] | str
     folder: Path | None = None
+    of_labels: bool = False
 
     kind = "function"
 
@@ -249,7 +254,10 @@ class FunctionDoor(Door):
         """See :meth:`Door.answers`."""
         function = self._function()
         with explained("release", "predicting"):
-            said = np.asarray(function(plain_inputs(data.inputs)))
+            given = [plain_inputs(data.inputs)]
+            if self.of_labels:
+                given.append(labels_given(data))
+            said = np.asarray(function(*given))
             if said.dtype.kind not in "OUS":
                 return said.astype(np.float64)
         return named_classes(said, data.classes, f"release.function ({self.about()['what']})")
@@ -259,7 +267,7 @@ class FunctionDoor(Door):
         name = self.function if isinstance(self.function, str) else function_name(self.function)
         return {"door": "function", "what": name}
 
-    def _function(self) -> Callable[[Any], Any]:
+    def _function(self) -> Callable[..., Any]:
         if not isinstance(self.function, str):
             return self.function
         found = resolve(self.function, self.folder)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from auscult.base.errors import ConfigError, one_of
 from auscult.base.progress import SILENT, Progress
 from auscult.cohort import TrainingData
-from auscult.cohort.inputs import ArrayInputs, Inputs, TableInputs
+from auscult.cohort.inputs import ArrayInputs, Inputs, NamedInputs, TableInputs
 from auscult.readers.tables import texts
 from auscult.recipes.failures import explained
 from auscult.recipes.python import plain_inputs, rows_of
@@ -234,6 +234,12 @@ class OnnxDoor(Door):
     ) -> dict[str, Callable[[NDArray[np.int64]], NDArray[Any]]]:
         """For each input of the graph, what hands out its rows."""
         wanted = [one.name for one in session.get_inputs()]
+        if isinstance(inputs, NamedInputs):
+            raise ConfigError(
+                f"the cohort has several inputs ({', '.join(inputs.parts)})",
+                where="release.prepare",
+                expected='"module:function", which makes what the graph reads of a dictionary',
+            )
         if isinstance(inputs, ArrayInputs):
             if self.inputs:
                 raise ConfigError(

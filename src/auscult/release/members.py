@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from auscult.base.errors import CohortError, ConfigError
 from auscult.cohort import Cohort
-from auscult.cohort.inputs import TableInputs
+from auscult.cohort.inputs import Inputs, NamedInputs, TableInputs
 from auscult.readers.tables import read_table, require_columns, texts, written
 
 MEMBER, OUTSIDER, UNKNOWN = 1, 0, -1
@@ -167,8 +167,10 @@ class MemberColumn:
         AuscultError
             The column is missing, is an input, has other values, or a patient's records disagree.
         """
-        inputs = cohort.inputs
+        inputs: Inputs = cohort.inputs
         names: tuple[str, ...] = ()
+        if isinstance(inputs, NamedInputs):
+            inputs = inputs.parts.get("table", inputs)
         if isinstance(inputs, TableInputs):
             names = inputs.numeric_names + inputs.categorical_names
             own = inputs.own

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from auscult.cohort.inputs import ArrayInputs, Inputs, TableInputs
+from auscult.cohort.inputs import ArrayInputs, Inputs, NamedInputs, TableInputs
 
 LOOKED_AT = 256
 
@@ -17,6 +17,14 @@ def of_nobody(inputs: Inputs) -> Inputs:
 
     Text that no level stands for, such as notes, is empty: it could only be a patient's.
     """
+    if isinstance(inputs, NamedInputs):
+        return NamedInputs(
+            parts={
+                name: part
+                for name, one in inputs.parts.items()
+                if not isinstance(part := of_nobody(one), NamedInputs)
+            }
+        )
     if isinstance(inputs, TableInputs):
         known = [column[~np.isnan(column)] for column in inputs.numeric.T]
         medians = [np.median(column) if column.size else 0.0 for column in known]

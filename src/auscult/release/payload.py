@@ -48,6 +48,12 @@ def records_in(
     if isinstance(part, pd.DataFrame):
         columns = {str(name): _plain(part[name]) for name in part.columns}
         return [{name: values[i] for name, values in columns.items()} for i in range(rows.size)]
+    if isinstance(part, dict):
+        raise ReleaseError(
+            f"the cohort has several inputs ({', '.join(part)})",
+            where="release.prepare",
+            expected='"module:function", which makes the items from a dictionary of them',
+        )
     return list(part.tolist())
 
 

@@ -7,7 +7,7 @@ are rounded and cut off alike.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -18,10 +18,11 @@ from auscult.base.errors import RecipeError
 from auscult.cohort import TrainingData
 from auscult.recipes.base import OutputKind
 from auscult.recipes.evidence import ROUNDED, total_of_rows
+from auscult.recipes.fit import from_fit, squared_error
 from auscult.recipes.outputs import from_logits, from_probabilities, output_kind
 from auscult.release.doors import ReleaseError
 
-Output = Literal["probabilities", "logits"]
+Output = Literal["probabilities", "logits", "loss", "score", "prediction"]
 MOST_DECIMALS = 6
 FEWEST_TO_SEE_ROUNDING = 50
 SLIGHT = 1e-5  # below 0 or above 1: rounding of 32-bit floats
@@ -34,7 +35,7 @@ class View:
 
     Attributes
     ----------
-    kind : {"sigmoid", "softmax", "multilabel"}
+    kind : {"sigmoid", "softmax", "multilabel", "signal"}
     decimals : int or None
         Decimals that its probabilities are rounded to, as seen in the answers; None when they are
         not rounded, or are logits.
@@ -42,16 +43,24 @@ class View:
         Smallest probability that can be told from 0; 0 where nothing was cut off.
     labels : bool
         Whether it shows labels only: every probability is exactly 0 or 1.
+    data : TrainingData, optional
+        Of rounded predictions of a number: the loss of what shadow models would show is made anew.
     """
 
     kind: OutputKind
     decimals: int | None = None
     floor: float = 0.0
     labels: bool = False
+    data: TrainingData | None = field(default=None, repr=False)
 
     def through(self, values: NDArray[np.floating]) -> NDArray[np.float64]:
         """Log-odds or logits as the view shows them, same shape."""
         z = np.asarray(values, dtype=np.float64)
+        if self.data is not None and self.decimals is not None:
+            seen = np.round(z[:, 1:], self.decimals)
+            return np.concatenate([-squared_error(seen, self.data, "release")[0][:, None], seen], 1)
+        if self.kind == "signal":
+            return z
         if self.labels:
             if self.kind != "softmax":
                 return np.where(z > 0, SHOWN, -SHOWN)
@@ -80,7 +89,7 @@ def shown(
     Parameters
     ----------
     answers : float array, shape (records,) or (records, outputs)
-    output : {"probabilities", "logits"}
+    output : {"probabilities", "logits", "loss", "score", "prediction"}
     data : TrainingData
 
     Raises
@@ -88,6 +97,8 @@ def shown(
     ReleaseError
         Wrong shape, not finite, or no probabilities.
     """
+    if output in ("loss", "score", "prediction"):
+        return _one_number(answers, output, data)
     kind = output_kind(data)
     answers = _repaired(answers, output, kind, data)
     try:
@@ -110,6 +121,26 @@ def shown(
     else:
         return values, View(kind=kind), 0
     return view.through(values), view, zeros
+
+
+def _one_number(
+    answers: NDArray[np.floating], output: Output, data: TrainingData
+) -> tuple[NDArray[np.float64], View, int]:
+    """Losses or scores of records, or predictions of a number, whose loss is made here."""
+    try:
+        if output != "prediction":
+            return from_fit(answers, output, None, len(data.labels), "release"), _SIGNAL, 0
+        loss, prediction = squared_error(answers, data, "release")
+    except RecipeError as error:
+        raise ReleaseError(
+            error.what, where=error.where, expected=error.expected, next_step=error.next_step
+        ) from None
+    decimals = _decimals(prediction)
+    view = _SIGNAL if decimals is None else View(kind="signal", decimals=decimals, data=data)
+    return np.concatenate([-loss[:, None], prediction], axis=1), view, 0
+
+
+_SIGNAL = View(kind="signal")
 
 
 def _repaired(

@@ -152,6 +152,14 @@ def count_sentence(summary: Part) -> Headline:
 
 def headline(summary: Part) -> Headline:
     """The sentence that the report opens with."""
+    if inverted(summary):
+        return Headline(
+            lead="No conclusion:",
+            rest="the models fit members worse than others, so the sign of their output looks "
+            "reversed",
+            aside="",
+            tone="open",
+        )
     if not_learned(summary):
         return Headline(
             lead="No conclusion:",
@@ -165,6 +173,9 @@ def headline(summary: Part) -> Headline:
 def verdict(summary: Part) -> tuple[str, ...]:
     """Two or three sentences that say what the headline is worth."""
     row = main_row(summary)
+    if inverted(summary):
+        counts = count_sentence(summary).sentence
+        return (sentence(inverted(summary)), f"For the record: {counts}.")
     if not_learned(summary):
         learned = summary.part("models").part("learned")
         counts = count_sentence(summary).sentence
@@ -194,6 +205,12 @@ def verdict(summary: Part) -> tuple[str, ...]:
         meaning,
         *_unassessed(summary),
     )
+
+
+def inverted(summary: Part) -> str:
+    """Why the sign of ready signals looks reversed; empty where it does not."""
+    found = summary.part("models").part("signal")
+    return found.text("reason") if found and found.truth("inverted") else ""
 
 
 def beside(summary: Part) -> tuple[str, ...]:

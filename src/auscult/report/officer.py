@@ -24,6 +24,7 @@ from auscult.report.words import (
     decimal,
     interval,
     listed,
+    metric_name,
     quoted,
     sentence,
     share,
@@ -126,7 +127,7 @@ def _model(summary: Part) -> str:
         bounds = interval(utility.number("low"), utility.number("high"), 2)
         text += (
             f" On patients it did not train on, it reaches {decimal(utility.number('mean'), 2)} "
-            f"({bounds}) in {utility.text('metric').upper() or 'its metric'}."
+            f"({bounds}) in {metric_name(utility.text('metric')) or 'its metric'}."
         )
     return text
 

@@ -168,8 +168,9 @@ def listed(items: Sequence[str], *, most: int = 6) -> str:
 
 
 def metric_name(metric: str) -> str:
-    """``auroc`` as ``AUROC``, ``macro_auroc`` as ``macro AUROC``; other names as they are."""
-    return metric.replace("_", " ").replace("auroc", "AUROC")
+    """``auroc`` as ``AUROC``, ``negative_mae`` as ``negative MAE``; other names as they are."""
+    words = {"auroc": "AUROC", "mae": "MAE", "r2": "R2", "dice": "Dice"}
+    return " ".join(words.get(word, word) for word in metric.split("_"))
 
 
 def sentence(text: str) -> str:

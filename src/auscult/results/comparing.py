@@ -17,6 +17,7 @@ from auscult.base.files import write_bytes
 from auscult.base.progress import SILENT, Progress
 from auscult.protection.assessment import Subject, assess, signals_of, utility_of
 from auscult.protection.frontier import Side, entry, recommend, unpaired
+from auscult.recipes.metrics import metric_of_facts, on
 from auscult.report.html import render_page
 from auscult.report.protection import comparison_page
 from auscult.report.summary import Part, read_summary
@@ -139,6 +140,7 @@ def _read(path: Path, name: str) -> _Run:
             smallest = int(content["smallest_cell"])
             labels = content.get("labels")
             withheld = content.get("withheld")
+            truth = content.get("truth")
             queries = (0,) if bool(content.get("asked_more", False)) else None
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise StoreError(
@@ -148,6 +150,7 @@ def _read(path: Path, name: str) -> _Run:
         ) from error
     patients = result.patients
     known = np.zeros(len(of_record), dtype=np.int64) if labels is None else labels
+    facts = (result.summary.get("recipe") or {}).get("facts") or {}
     seed = store.manifest()["fingerprint"].get("seed", "0")
     return _Run(
         name=name,
@@ -158,15 +161,16 @@ def _read(path: Path, name: str) -> _Run:
             patient_of_record=of_record,
             groups=_groups(patients),
             label_group=_label_group(result.summary),
-            labels=known,
+            labels=known if truth is None else truth,
             stratum=stratum_of(known),
+            metric=on(metric_of_facts(facts), truth),
             seed=int(seed),
             smallest_cell=smallest,
             queries=queries,
             withheld=withheld,
         ),
         ids=patients["patient"].to_numpy(),
-        labelled=labels is not None,
+        labelled=labels is not None or truth is not None,
     )
 
 

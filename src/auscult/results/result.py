@@ -26,12 +26,14 @@ from auscult.base.version import __version__
 from auscult.cohort import PatientIds, Task
 from auscult.cohort.design import Membership
 from auscult.exposure import Inquiry, exposure_of
+from auscult.recipes.evidence import SURE, direction
+from auscult.recipes.metrics import Metric, on
 from auscult.release.assess import assess_release
 from auscult.release.declaration import Asked
 from auscult.report import groups_csv, headline, officer_markdown, opening, write_report
 from auscult.report.summary import SCHEMA
 from auscult.results.analysis import AnalysisSettings, Evidence, Findings, analyse
-from auscult.risk.outcome import Attributes, findings, with_label
+from auscult.risk.outcome import NO_CLASSES, NO_LABELS, Attributes, findings, with_label
 from auscult.risk.utility import model_utility
 from auscult.store import Outputs, RunStore
 from auscult.store.seal import SEAL, check_sealed
@@ -63,11 +65,17 @@ class Roster:
     record_rows : int64 array, shape (records,)
     groups : DataFrame, shape (patients, attributes)
     labels : int64 array, shape (records,) or (records, labels), optional
-    task : {"binary", "multiclass", "multilabel"}, optional
+        Classes: where the outcome is none, what records are compared within.
+    task : str, optional
+        As :attr:`auscult.Cohort.task`.
     classes : tuple of str
         Names of the classes, or of the labels.
     label_name : str
         The label's own name, empty where unknown.
+    truth : array, optional
+        Labels as the models were given them, where they are no classes.
+    metric : Metric, optional
+        How utility is measured where the outputs are ready signals.
     """
 
     title: str
@@ -82,6 +90,8 @@ class Roster:
     planted: Planted | None = None
     classes: tuple[str, ...] = ()
     label_name: str = ""
+    truth: NDArray[Any] | None = None
+    metric: Metric | None = None
 
     def attributes(self, *, label_group: bool) -> Attributes:
         """Declared groups, and the label where it is to be compared."""
@@ -92,6 +102,7 @@ class Roster:
             self.patient_of_record,
             name=self.label_name,
             wanted=label_group,
+            absent=NO_CLASSES.get(self.task or "", NO_LABELS),
         )
 
 
@@ -272,7 +283,9 @@ def write_results(
         **found.summary,
         "label": _label(attributes, found),
         "exposure": _exposure(outputs, membership, roster, seed, settings, inquiry, progress),
-        "deployment": inquiry.deployment.summary() if inquiry and inquiry.deployment else None,
+        "deployment": inquiry.deployment.summary(scores=outputs.kind == "signal")
+        if inquiry and inquiry.deployment
+        else None,
         "protection": [],
         "decision": {},
         "release": None,
@@ -329,8 +342,16 @@ def _assess(
         smallest_cell=settings.smallest_cell,
         queries=queries,
         withheld=withheld,
+        metric=on(roster.metric, roster.truth),
     )
     signals = signals_from_outputs(outputs, known, queries)
+    if outputs.kind == "signal" and roster.recipe is not None:
+        models["signal"] = told_direction(
+            signals,
+            membership,
+            roster.patient_of_record,
+            str(outputs.facts.get("output", "score")),
+        )
     stratum = None if labels is None else stratum_of(labels)
     patient_of_record = roster.patient_of_record
     if withheld is not None:
@@ -350,6 +371,37 @@ def _assess(
     return analyse(evidence, seed=seed, progress=progress, settings=settings), models
 
 
+def told_direction(
+    signals: NDArray[np.floating],
+    membership: Membership,
+    patient_of_record: NDArray[np.int64],
+    name: str,
+) -> dict[str, Any]:
+    """Whether members are fitted better, as the declared name says: "signal" of the models.
+
+    Parameters
+    ----------
+    signals : float array, shape (models, records)
+        Higher for a better fit.
+    membership : Membership
+    patient_of_record : int64 array, shape (records,)
+    name : {"loss", "score"}
+        What the recipe declared.
+    """
+    auc, distance = direction(signals, membership.reveal(), patient_of_record)
+    inverted = distance <= -SURE
+    other = "score" if name == "loss" else "loss"
+    reason = (
+        f"members are fitted worse than others nearly everywhere (mean AUC of one record "
+        f"{auc:.3f}, {-distance:.0f} standard errors below 0.5): the output was declared a {name} "
+        f'and looks like a {other}. If it is one, say output = "{other}" and run again; the '
+        "figures of this run are of the sign as declared"
+        if inverted
+        else ""
+    )
+    return {"name": name, "mean_auc": auc, "inverted": inverted, "reason": reason}
+
+
 def _label(attributes: Attributes, found: Findings) -> dict[str, Any]:
     """The "label" object of the summary."""
     said = attributes.summary()
@@ -358,7 +410,9 @@ def _label(attributes: Attributes, found: Findings) -> dict[str, Any]:
     return said
 
 
-def _known_labels(roster: Roster, outputs: Outputs) -> NDArray[np.int64]:
+def _known_labels(roster: Roster, outputs: Outputs) -> NDArray[Any]:
+    if roster.truth is not None:
+        return roster.truth
     return np.zeros(outputs.records, dtype=np.int64) if roster.labels is None else roster.labels
 
 
@@ -400,16 +454,17 @@ def _release(
     progress: Progress,
 ) -> dict[str, Any]:
     """Audit the release and write its rows; the "release" object of the summary."""
-    if roster.labels is None:
+    if roster.labels is None and outputs.kind != "signal":
         raise AuscultError("a release needs the cohort's labels", where="release")
+    known = _known_labels(roster, outputs)
     declared = summary.get("deployment") or {}
     found = assess_release(
         asked,
         outputs,
         membership,
         roster.patient_of_record,
-        roster.labels,
-        stratum=stratum_of(roster.labels),
+        known,
+        stratum=stratum_of(known if roster.labels is None else roster.labels),
         seed=seed,
         smallest_cell=settings.smallest_cell,
         priors=tuple(declared.get("prior") or ()),
@@ -441,8 +496,10 @@ def _planted(planted: Planted, patients: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def stratum_of(labels: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Class of each record; for several labels, the combination of them."""
+def stratum_of(labels: NDArray[Any]) -> NDArray[np.int64]:
+    """Class of each record; for several labels, the combination of them; one where none are."""
+    if labels.dtype.kind not in "biu":  # no classes
+        return np.zeros(len(labels), dtype=np.int64)
     if labels.ndim == 1:
         return labels
     _, inverse = np.unique(labels, axis=0, return_inverse=True)
@@ -462,6 +519,8 @@ def _write_cohort(
         arrays["withheld"] = inquiry.withheld
     if roster.labels is not None:
         arrays["labels"] = roster.labels
+    if roster.truth is not None:
+        arrays["truth"] = roster.truth
     content = io.BytesIO()
     np.savez_compressed(content, **arrays)
     write_bytes(store.secret_path(COHORT), content.getvalue(), secret=True)

@@ -20,6 +20,10 @@ SIGNIFICANT = 0.05
 FAR_MORE = 3.0  # times the share of the others, by the interval's lower bound
 DECLARED_AWAY = "left out, as declared: label_group = false"
 NO_LABELS = "no labels were given"
+NO_CLASSES = {
+    "number": "the outcome is a number, and no label_bins were declared to compare it by",
+    "none": "the models predict no label",
+}
 
 RULE = (
     "A patient whose records carry several labels counts under the rarest of them: the one that "
@@ -75,6 +79,7 @@ def with_label(
     *,
     name: str = "",
     wanted: bool = True,
+    absent: str = NO_LABELS,
 ) -> Attributes:
     """Add the label to the declared groups.
 
@@ -93,9 +98,11 @@ def with_label(
         The label's own name.
     wanted : bool
         False where the label is declared to be left out.
+    absent : str
+        Why there are no labels to compare by.
     """
     if not wanted or labels is None:
-        because = DECLARED_AWAY if not wanted else NO_LABELS
+        because = DECLARED_AWAY if not wanted else absent
         return Attributes(table=groups, label=None, added=False, name=name, reason=because)
     values = label_of_patients(labels, classes, patient_of_record, len(groups))
     attribute = name or DEFAULT_NAME

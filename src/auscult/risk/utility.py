@@ -19,16 +19,23 @@ from auscult.base.intervals import NORMAL_95
 from auscult.cohort import Task
 from auscult.cohort.cohort import SMALLEST_CELL
 from auscult.cohort.design import Membership
+from auscult.recipes.metrics import Metric
 from auscult.risk.disparity import pool_small_cells
 from auscult.store import Outputs
 
 FEWEST_OF_A_CLASS = 5
 
-METHODS = {
-    "auroc": "area under the ROC curve",
-    "macro_auroc": "area under the ROC curve, one class (or label) against the rest, mean over "
-    "classes",
-}
+AUROC = Metric(name="auroc", what="area under the ROC curve", chance=0.5, low=0.0, high=1.0)
+MACRO_AUROC = Metric(
+    name="macro_auroc",
+    what="area under the ROC curve, one class (or label) against the rest, mean over classes",
+    chance=0.5,
+    low=0.0,
+    high=1.0,
+)
+NO_METRIC = (
+    "the outputs are ready signals, not predictions, and no metric was declared (recipe.utility)"
+)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -52,16 +59,18 @@ class UtilityPerModel:
         On the model's own OUT patients, and on its members.
     by_group : dict of (attribute, group) to float64 array, shape (models,)
         On the model's own OUT patients of each group shown.
+    metric : Metric
     """
 
     outside: NDArray[np.float64]
     members: NDArray[np.float64]
     by_group: dict[tuple[str, str], NDArray[np.float64]]
+    metric: Metric
 
 
 def model_utility(
     outputs: Outputs,
-    labels: NDArray[np.int64],
+    labels: NDArray[Any],
     task: Task,
     membership: Membership,
     patient_of_record: NDArray[np.int64],
@@ -70,14 +79,16 @@ def model_utility(
     smallest_cell: int = SMALLEST_CELL,
     queries: Sequence[int] | None = None,
     withheld: NDArray[np.bool_] | None = None,
+    metric: Metric | None = None,
 ) -> tuple[dict[str, Any], dict[str, dict[str, dict[str, Any]]]]:
     """Utility of all models on their OUT patients.
 
     Parameters
     ----------
     outputs : Outputs
-    labels : int64 array, shape (records,) or (records, labels)
-    task : {"binary", "multiclass", "multilabel"}
+    labels : array, shape (records,) or (records, labels)
+    task : str
+        As :attr:`auscult.Cohort.task`.
     membership : Membership
     patient_of_record : int64 array, shape (records,)
     groups : DataFrame, shape (patients, attributes), optional
@@ -87,6 +98,8 @@ def model_utility(
         Which queries to average; all when absent.
     withheld : bool array, shape (records,), optional
         Records that no model trained on: no members' records.
+    metric : Metric, optional
+        Of ready signals: what the columns after the signal are measured by.
 
     Returns
     -------
@@ -101,11 +114,8 @@ def model_utility(
         "in_per_patient": {"min": int(inside.min()), "max": int(inside.max())},
         "utility": None,
     }
-    if outputs.kind == "signal":
-        models["learned"] = {
-            "verdict": None,
-            "reason": "not estimable: the outputs are ready signals, not predictions",
-        }
+    if outputs.kind == "signal" and metric is None:
+        models["learned"] = {"verdict": None, "reason": f"not estimable: {NO_METRIC}"}
         return models, {}
     found = utility_per_model(
         outputs,
@@ -116,33 +126,36 @@ def model_utility(
         smallest_cell=smallest_cell,
         queries=queries,
         withheld=withheld,
+        metric=metric,
     )
-    metric = "auroc" if task == "binary" else "macro_auroc"
-    mine = _interval(found.outside)
+    metric = metric or (AUROC if task == "binary" else MACRO_AUROC)
+    mine = _interval(found.outside, metric)
     if mine is None:
         reason = f"not estimable: a class has fewer than {FEWEST_OF_A_CLASS} records"
+        if outputs.kind == "signal":
+            reason = f"not estimable: {metric.what} cannot be told of so few records"
         models["learned"] = {"verdict": None, "reason": reason}
         return models, {}
-    theirs = _interval(found.members)
+    theirs = _interval(found.members, metric)
     models["utility"] = mine.as_dict() | {
-        "metric": metric,
-        "chance": 0.5,
+        "metric": metric.name,
+        "chance": metric.chance,
         "on": "each model's own OUT patients",
-        "method": METHODS[metric] + "; mean over models, 95% interval over models",
+        "method": metric.what + "; mean over models, 95% interval over models",
         "members": None if theirs is None else theirs.as_dict(),
     }
-    models["learned"] = _verdict(mine)
+    models["learned"] = _verdict(mine, metric)
     by_group: dict[str, dict[str, dict[str, Any]]] = {}
     for (name, group), values in found.by_group.items():
-        here = _interval(values)
+        here = _interval(values, metric)
         if here is not None:
-            by_group.setdefault(name, {})[group] = {"metric": metric} | here.as_dict()
+            by_group.setdefault(name, {})[group] = {"metric": metric.name} | here.as_dict()
     return models, by_group
 
 
 def utility_per_model(
     outputs: Outputs,
-    labels: NDArray[np.int64],
+    labels: NDArray[Any],
     membership: Membership,
     patient_of_record: NDArray[np.int64],
     groups: pd.DataFrame | None = None,
@@ -150,24 +163,31 @@ def utility_per_model(
     smallest_cell: int = SMALLEST_CELL,
     queries: Sequence[int] | None = None,
     withheld: NDArray[np.bool_] | None = None,
+    metric: Metric | None = None,
 ) -> UtilityPerModel:
     """Utility of each model on its OUT and on its IN patients; see :func:`model_utility`."""
     pools = _pools(groups, smallest_cell)
     outside: list[float] = []
     members: list[float] = []
     per_group: dict[tuple[str, str], list[float]] = {}
+
+    def value(scores: NDArray[np.floating], rows: NDArray[np.bool_]) -> float:
+        if metric is None:
+            return _auroc(scores[rows], labels[rows], outputs.kind)
+        return _measured(scores[rows], labels[rows], metric)
+
     for model in range(outputs.models):
         answers = outputs.model(model)
         scores = (answers if queries is None else answers[list(queries)]).mean(axis=0)
         is_member = membership.reveal()[model][patient_of_record]
         trained = is_member if withheld is None else is_member & ~withheld
-        outside.append(_auroc(scores[~is_member], labels[~is_member], outputs.kind))
-        members.append(_auroc(scores[trained], labels[trained], outputs.kind))
+        outside.append(value(scores, ~is_member))
+        members.append(value(scores, trained))
         for name, group, patients in pools:
             rows = ~is_member & patients[patient_of_record]
-            value = _auroc(scores[rows], labels[rows], outputs.kind)
-            per_group.setdefault((name, group), []).append(value)
+            per_group.setdefault((name, group), []).append(value(scores, rows))
     return UtilityPerModel(
+        metric=metric or AUROC,
         outside=np.array(outside),
         members=np.array(members),
         by_group={key: np.array(values) for key, values in per_group.items()},
@@ -187,22 +207,40 @@ def _pools(
     return found
 
 
-def _verdict(utility: _Interval) -> dict[str, Any]:
-    if utility.low > 0.5:
+def _verdict(utility: _Interval, metric: Metric) -> dict[str, Any]:
+    ranks = metric.name in ("auroc", "macro_auroc")
+    name = "AUROC" if ranks else metric.name
+    said = f"{name} {utility.mean:.3f}, 95% interval {utility.low:.3f} to {utility.high:.3f}"
+    if metric.chance is None:
+        return {
+            "verdict": None,
+            "reason": f"not estimable: it is not known what chance reaches in {name} "
+            "(recipe.chance says it)",
+        }
+    if utility.low > metric.chance:
+        does = "ranks" if ranks else "does"
         return {
             "verdict": True,
-            "reason": f"on patients it never saw a model ranks better than chance "
-            f"(AUROC {utility.mean:.3f}, 95% interval {utility.low:.3f} to {utility.high:.3f})",
+            "reason": f"on patients it never saw a model {does} better than chance ({said})",
         }
     return {
         "verdict": False,
-        "reason": f"on patients it never saw a model does no better than chance "
-        f"(AUROC {utility.mean:.3f}, 95% interval {utility.low:.3f} to {utility.high:.3f}): it may "
+        "reason": f"on patients it never saw a model does no better than chance ({said}): it may "
         "have memorised its members, but it has learned nothing that holds for others",
     }
 
 
-def _interval(values: NDArray[np.float64]) -> _Interval | None:
+def _measured(values: NDArray[np.floating], labels: NDArray[Any], metric: Metric) -> float:
+    """A metric of ready signals, whose columns after the first are what it reads."""
+    if not len(values):
+        return float("nan")
+    read = np.asarray(values[:, 1:], dtype=np.float64)
+    if metric.measure is None:
+        return float(read.mean())
+    return float(metric.measure(labels, read[:, 0] if read.shape[1] == 1 else read))
+
+
+def _interval(values: NDArray[np.float64], metric: Metric) -> _Interval | None:
     """Mean over models with a normal 95% interval, or None when no model is estimable."""
     finite = values[np.isfinite(values)]
     if not finite.size:
@@ -211,8 +249,8 @@ def _interval(values: NDArray[np.float64]) -> _Interval | None:
     mean = float(finite.mean())
     return _Interval(
         mean=mean,
-        low=max(mean - NORMAL_95 * error, 0.0),
-        high=min(mean + NORMAL_95 * error, 1.0),
+        low=max(mean - NORMAL_95 * error, metric.low),
+        high=min(mean + NORMAL_95 * error, metric.high),
         n=int(finite.size),
     )
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from auscult.base.errors import RecipeError
-from auscult.cohort.inputs import ArrayInputs, TableInputs
+from auscult.cohort.inputs import ArrayInputs, Inputs, TableInputs
 
 RECORDS_AT_ONCE = 512
 
@@ -46,7 +46,7 @@ class Encoded(ABC):
         rows : int64 tensor, shape (models, records)
         """
 
-    def like(self, inputs: TableInputs | ArrayInputs) -> Encoded:
+    def like(self, inputs: Inputs) -> Encoded:
         """Other inputs of the same form, scaled as these were fitted."""
         raise TypeError(f"{type(self).__name__} of {len(inputs)} records has no like")
 
@@ -114,7 +114,7 @@ class EncodedTable(Encoded):
             numeric.masked_fill_(missing, 0.0)
         return values
 
-    def like(self, inputs: TableInputs | ArrayInputs) -> Encoded:
+    def like(self, inputs: Inputs) -> Encoded:
         """See :meth:`Encoded.like`."""
         if not isinstance(inputs, TableInputs):
             raise TypeError("a table is like a table")
@@ -195,7 +195,7 @@ class EncodedArray(Encoded):
             values = values.div_(self._unit)
         return values.sub_(mean).mul_(scale)
 
-    def like(self, inputs: TableInputs | ArrayInputs) -> Encoded:
+    def like(self, inputs: Inputs) -> Encoded:
         """See :meth:`Encoded.like`."""
         if not isinstance(inputs, ArrayInputs):
             raise TypeError("an array is like an array")

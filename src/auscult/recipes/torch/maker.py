@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
+STATE_DICTS = (".pt", ".pth", ".ckpt", ".bin")
+
+
 @dataclass(kw_only=True, eq=False)
 class Maker:
     """Makes a network for each model.
@@ -46,6 +50,8 @@ class Maker:
         File of weights to start from.
     folder : Path or None
         Where to look for the module first.
+    keeps : bool
+        Whether a module that was handed over keeps its weights, rather than being drawn anew.
     version : str or None
         A version of a factory's code.
     files : sequence of Path
@@ -59,6 +65,7 @@ class Maker:
     arguments: Mapping[str, Any]
     weights: Path | None
     folder: Path | None
+    keeps: bool = False
     version: str | None = None
     files: Sequence[Path] = ()
     loaded: dict[str, int] | None = None
@@ -70,6 +77,11 @@ class Maker:
         return self._built_in() is not None and self.weights is None
 
     @property
+    def built_in(self) -> bool:
+        """Whether the network is one of Auscult's own."""
+        return self._built_in() is not None
+
+    @property
     def large(self) -> bool:
         """Whether the network is a built-in one that had better be alone in memory."""
         built_in = self._built_in()
@@ -78,7 +90,7 @@ class Maker:
     def settings(self) -> dict[str, Any]:
         """What makes the network, as part of a run's identity; a factory's source included."""
         built_in = self._built_in()
-        settings: dict[str, Any] = {"model": self.model if built_in else describe(self._factory())}
+        settings: dict[str, Any] = {"model": self.model if built_in else self._described()}
         if built_in:
             arguments = self._options(built_in)
             settings |= {k: list(v) if isinstance(v, tuple) else v for k, v in arguments.items()}
@@ -104,7 +116,42 @@ class Maker:
         return self._identity().unseen
 
     def _identity(self) -> Identity:
-        return identify(self._factory(), self.folder, self.files)
+        instance = self._instance()
+        if instance is None:
+            return identify(self._factory(), self.folder, self.files)
+        # Of a module, what it is made of: its first weights are drawn anew, or told apart.
+        parts = dict.fromkeys(type(part) for part in instance.modules())
+        return identify(tuple(parts), self.folder, self.files)
+
+    def _described(self) -> dict[str, str]:
+        instance = self._instance()
+        if instance is None:
+            return describe(self._factory())
+        kind = type(instance)
+        described = {"name": f"{kind.__module__}:{kind.__qualname__}", "module": repr(instance)}
+        if self.keeps:
+            digest = hashlib.sha256()
+            for name, value in instance.state_dict().items():
+                digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
+                digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+            described["weights"] = digest.hexdigest()
+        return described
+
+    def _instance(self) -> nn.Module | None:
+        """The module, where one was handed over in place of a factory."""
+        if self._built_in() is not None:
+            return None
+        found: Any = self._factory()
+        import torch
+
+        if not isinstance(found, torch.nn.Module):
+            return None
+        if self.arguments:
+            raise ConfigError(
+                "arguments go with a factory, and the model is a module that is made already",
+                where="recipe.arguments",
+            )
+        return found
 
     def why_not(self, inputs: Inputs, image_size: int | None) -> str | None:
         """Why the network cannot read these inputs, or None."""
@@ -136,12 +183,16 @@ class Maker:
         """A network with the initial weights of the model's own seed."""
         import torch
 
+        from auscult.recipes.torch.adapting import fresh, refuse_own_training
+
         inputs: Any = shape[0] if len(shape) == 1 else shape
         with explained(assignment.model, "making the network"), torch.random.fork_rng():
             torch.manual_seed(assignment.seed)
             built_in = self._built_in()
             if built_in is not None:
                 module = built_in.make(inputs, columns, self._options(built_in))
+            elif (instance := self._instance()) is not None:
+                module = copy.deepcopy(instance) if self.keeps else fresh(instance)
             else:
                 module = self._factory()(inputs, columns, **dict(self.arguments))
         if not isinstance(module, torch.nn.Module) or not list(module.parameters()):
@@ -150,11 +201,12 @@ class Maker:
                 where="recipe.model",
                 expected="an nn.Module with parameters",
             )
+        refuse_own_training(module)
         if self.weights is not None:
-            from auscult.recipes.torch.weights import load_into, read_safetensors
+            from auscult.recipes.torch.weights import load_into, read_weights
 
             if self._tensors is None:
-                self._tensors = read_safetensors(self.weights)
+                self._tensors = read_weights(self.weights)
             self.loaded = load_into(module, self._tensors)
         ready: nn.Module = module.to(device=device, dtype=dtype)
         return ready
@@ -193,11 +245,12 @@ class Maker:
 
 def _digest_of(path: Path) -> str:
     """SHA-256 of a file of weights."""
-    if path.suffix != ".safetensors":
+    if path.suffix not in (".safetensors", *STATE_DICTS):
         raise RecipeError(
             f'"{path.name}" is of a format that is not read',
             where="recipe.weights",
-            expected="a .safetensors file, which holds numbers and no code",
+            expected="a .safetensors file, which holds numbers and no code, or a state dict "
+            f"({', '.join(STATE_DICTS)})",
             next_step='Or load it in a factory of your own: model = "module:factory"',
         )
     try:

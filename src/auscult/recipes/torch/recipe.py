@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 
 from auscult.base.errors import ConfigError, RecipeError
 from auscult.cohort import TrainingData
-from auscult.cohort.inputs import ArrayInputs, TableInputs
+from auscult.cohort.cohort import CLASS_TASKS
+from auscult.cohort.inputs import ArrayInputs, Inputs, NamedInputs, TableInputs
 from auscult.recipes.base import Assignment, BlockOutputs, Recipe
 from auscult.recipes.failures import explained
 from auscult.recipes.networks import kind_of
 from auscult.recipes.outputs import output_columns, output_kind
 from auscult.recipes.privacy import DpSettings, Guarantee, guarantee, unkept
+from auscult.recipes.python import several
 from auscult.recipes.torch.augmentation import parse, unfit
 from auscult.recipes.torch.convolutions import guard_convolutions
 from auscult.recipes.torch.maker import Maker
@@ -46,7 +48,8 @@ class TorchRecipe(Recipe):
         ``factory(inputs, outputs, **factory_arguments)`` that returns an `nn.Module`. `inputs` is
         the number of features of a table, and the shape of one record otherwise: (channels,
         height, width) or (channels, length). `outputs` is 1 for two classes. The module returns
-        logits, shape (records, outputs).
+        logits, shape (records, outputs); two logits for two classes are welcome. Or a module: each
+        model trains a copy, drawn anew by its parts' `reset_parameters`.
     hidden : sequence of int, optional
         Hidden layers of "mlp".
     width : int, optional
@@ -73,9 +76,10 @@ class TorchRecipe(Recipe):
         Images and signals are scaled on each model's own members, or handed over as they are,
         bytes as 0 to 1, as pretrained networks want them.
     weights : path-like, optional
-        A safetensors file with weights to start from.
+        A safetensors file, or a state dict (".pt"), with weights to start from.
     backbone_trained_on_cohort : bool, optional
-        Whether pretrained weights saw this cohort's patients. Needed with `weights`.
+        Whether pretrained weights saw this cohort's patients. Needed with `weights`. Said of a
+        module, its weights are where every model starts.
     image_size : int, optional
         Resize images to this height and width.
     stack : {"auto", "always", "never"}
@@ -85,6 +89,8 @@ class TorchRecipe(Recipe):
         "bfloat16" multiplies in 16 bits while it trains; weights and predictions keep 32.
     factory_arguments : mapping, optional
         Of a factory, or further settings of a built-in network.
+    output : str or int, optional
+        Entry that holds the logits, of a module that returns a dictionary or tuple.
     folder : path-like, optional
         Where to look for the module first.
     version : str, optional
@@ -132,6 +138,7 @@ class TorchRecipe(Recipe):
         device: str = "auto",
         dtype: str = "float32",
         factory_arguments: Mapping[str, Any] | None = None,
+        output: str | int | None = None,
         folder: Path | str | None = None,
         version: str | None = None,
         files: Sequence[Path | str] = (),
@@ -160,6 +167,7 @@ class TorchRecipe(Recipe):
         self.device = device
         self.dtype = dtype
         self.factory_arguments = factory_arguments
+        self.output = output
         self.folder = None if folder is None else Path(folder)
         self.version = version
         self.files = files
@@ -189,6 +197,8 @@ class TorchRecipe(Recipe):
         if self.image_size is not None:
             settings["image_size"] = self.image_size
         settings |= used(self.__dict__)
+        if self.output is not None:
+            settings["output"] = self.output
         if self.augment:
             settings["augment"] = {one.name: one.amount for one in parse(self.augment)}
         if self.dp is not None and self.label_smoothing:
@@ -207,12 +217,19 @@ class TorchRecipe(Recipe):
 
     def supports(self, data: TrainingData) -> str | None:
         """See :meth:`Recipe.supports`."""
-        reads = kind_of(data.inputs)
         if isinstance(data.inputs, TableInputs):
             if self.image_size is not None:
                 return "image_size goes with images, and this is a table"
             if self.scaling != "members":
                 return "scaling goes with images and signals, and this is a table"
+        if isinstance(data.inputs, NamedInputs):
+            return several(data.inputs)
+        if data.task not in CLASS_TASKS:
+            return (
+                f'the outcome is "{data.task}", and these networks predict classes: train with a '
+                'function of yours, kind = "python" and output = "loss"'
+            )
+        reads = kind_of(data.inputs)
         no = self._maker().why_not(data.inputs, self.image_size)
         if no is None and self.dp is not None:
             no = unkept(self.dp, data, self.dtype)
@@ -275,6 +292,7 @@ class TorchRecipe(Recipe):
         queries ask for.
         """
         torch = _torch()
+        from auscult.recipes.torch.adapting import adapted
         from auscult.recipes.torch.backbone import prepared
         from auscult.recipes.torch.training import Plan, check_shape, predict, steps_per_epoch
 
@@ -321,6 +339,9 @@ class TorchRecipe(Recipe):
             )
         modules, encoded, self._features = ready.modules, ready.encoded, ready.features
         with explained(first, "the first forward pass"):
+            modules = adapted(
+                modules, encoded, records, columns, kind, self.output, own=not maker.built_in
+            )
             check_shape(modules[0], encoded, columns)
         train = self._train_openly if self.dp is None else self._train_privately
         reason = train(modules, encoded, labels, data, assignments, plan, advance, speed)
@@ -420,10 +441,12 @@ class TorchRecipe(Recipe):
             steps=steps_per_epoch(len(data.inputs), self.batch_size),
         )
 
-    def _encoded(self, inputs: TableInputs | ArrayInputs, device: torch.device) -> Encoded:
+    def _encoded(self, inputs: Inputs, device: torch.device) -> Encoded:
         """Inputs on the device, kept from block to block of the same cohort."""
         from auscult.recipes.torch.encoding import encode
 
+        if isinstance(inputs, NamedInputs):
+            raise RecipeError(several(inputs), where="recipe")
         if self._kept is None or self._kept[0] is not inputs:
             dtype = self._number_format()
             self._kept = (inputs, encode(inputs, dtype, device, self.image_size, self.scaling))
@@ -455,6 +478,7 @@ class TorchRecipe(Recipe):
             arguments=self.factory_arguments or {},
             weights=self.weights,
             folder=self.folder,
+            keeps=self.backbone_trained_on_cohort is not None,
             version=self.version,
             files=[Path(file) for file in self.files],
         )

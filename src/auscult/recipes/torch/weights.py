@@ -1,6 +1,8 @@
-"""Weights from a safetensors file: a header of names, types and places, then plain numbers.
+"""Weights from a safetensors file, or from a state dict that torch reads without running code.
 
-No other format is read: the usual ones are pickles, which run code. Imports torch: load it lazily.
+A safetensors file is a header of names, types and places, then plain numbers. A state dict is a
+pickle, and is only read with torch's `weights_only`, which makes tensors and refuses all else.
+Imports torch: load it lazily.
 """
 
 from __future__ import annotations
@@ -28,9 +30,68 @@ TYPES = {
     "U8": torch.uint8,
     "BOOL": torch.bool,
 }
+SAFE = (2, 6)  # before, weights_only could be got round (CVE-2025-32434)
+NESTED = ("state_dict", "model_state_dict")
 LONGEST_HEADER = 100_000_000
 BACKBONE = "backbone."
 WHERE = "recipe.weights"
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Tensors of a safetensors file or of a state dict.
+
+    Raises
+    ------
+    RecipeError
+        It is missing or damaged, or holds what it must not.
+    """
+    return read_safetensors(path) if path.suffix == ".safetensors" else read_state_dict(path)
+
+
+def read_state_dict(path: Path) -> dict[str, Tensor]:
+    """Tensors of a file that ``torch.save(module.state_dict(), path)`` wrote.
+
+    A checkpoint that holds it under "state_dict" or "model_state_dict" is read too.
+
+    Raises
+    ------
+    RecipeError
+        As :func:`read_weights`; or torch is too old to read it safely.
+    """
+    where = f"{WHERE} = {path}"
+    version = tuple(int(part) for part in torch.__version__.split("+")[0].split(".")[:2])
+    if version < SAFE:
+        raise RecipeError(
+            f"PyTorch {torch.__version__} does not keep code in such a file from running",
+            where=where,
+            expected=f"PyTorch {'.'.join(map(str, SAFE))} or later, or a .safetensors file",
+        )
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise RecipeError(f"it cannot be read ({type(error).__name__})", where=where) from error
+    except Exception as error:  # torch raises many kinds
+        raise RecipeError(
+            "it is damaged, or holds more than tensors, which is not read: opening it would run "
+            "code",
+            where=where,
+            expected="a state dict",
+            next_step="Where you trust it, write its numbers alone: "
+            "torch.save(module.state_dict(), path)",
+        ) from error
+    for name in NESTED:
+        if isinstance(content, Mapping) and isinstance(content.get(name), Mapping):
+            content = content[name]
+            break
+    if not isinstance(content, Mapping) or not all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in content.items()
+    ):
+        raise RecipeError(
+            "it holds no state dict",
+            where=where,
+            expected="names and tensors, as torch.save(module.state_dict(), path) writes them",
+        )
+    return dict(content)
 
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:
