@@ -80,7 +80,7 @@ def test_the_study_s_one_hot_labels(tmp_path: Path) -> None:
     with pytest.raises(AuscultError, match="--labels-are one-hot"):
         read_scores(path, table=STUDY.table, patient="id")
     for options in ({"layout": "leakoscope"}, {"declared": Declared(labels="one-hot")}):
-        scores = read_scores(path, table=STUDY.table, patient="id", **options)  # type: ignore[arg-type]
+        scores = read_scores(path, table=STUDY.table, patient="id", **options)
         assert scores.kind == "softmax"
         np.testing.assert_array_equal(scores.labels, STUDY.labels)
         np.testing.assert_allclose(scores.values[:, 0], STUDY.logits, atol=1e-6)
@@ -130,7 +130,7 @@ def test_multi_hot_labels_of_an_npz(tmp_path: Path) -> None:
         "patient": STUDY.patient,
         "labels": labels,
     }
-    np.savez(tmp_path / "s.npz", **arrays)  # type: ignore[arg-type]
+    np.savez(tmp_path / "s.npz", **arrays)
     with pytest.raises(AuscultError, match="--labels-are multi-hot"):
         read_npz(tmp_path / "s.npz")
     scores = read_npz(tmp_path / "s.npz", Declared(labels="multi-hot"))

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from auscult.base.errors import AuscultError, ConfigError, one_of
+from auscult.base.opening import npy_array, npz_arrays, reading, refuse_special
 from auscult.base.progress import SILENT, Progress
 from auscult.cohort import TrainingData
 from auscult.recipes.failures import explained
@@ -182,39 +183,30 @@ class FileDoor(Door):
                 'function = "release:predict", with release.py beside the configuration: '
                 f"{MODELS[path.suffix.lower()].format(name=path.name)}",
             )
-        if path.exists() and not path.is_file():
-            raise ReleaseError("it is no regular file", where=self._where())
-        try:
-            content = np.load(path, allow_pickle=False)
-            if not isinstance(content, np.lib.npyio.NpzFile):
-                if self.array is not None:
-                    raise ConfigError("a npy holds one array", where="release.array")
-                return np.asarray(content)
-            with content:
-                names = list(content.files)
-                if self.array is None and len(names) != 1:
-                    raise ConfigError(
-                        f"the file holds {len(names)} arrays",
-                        where=self._where(),
-                        expected="one",
-                        next_step="Say which one: array",
-                    )
-                name = names[0] if self.array is None else self.array
-                if name not in names:
-                    raise ConfigError(
-                        f'there is no array "{name}"',
-                        where="release.array",
-                        expected=one_of(name, names),
-                    )
-                return np.asarray(content[name])
-        except FileNotFoundError as error:
-            raise ReleaseError("there is no such file", where=self._where()) from error
-        except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
-            raise ReleaseError(
-                "it cannot be read as an array (files of Python objects are refused)",
+        refuse_special(path, self._where(), ReleaseError)
+        expected = ".npy or .npz of numbers; files of Python objects are refused"
+        if not zipfile.is_zipfile(path):
+            if self.array is not None:
+                raise ConfigError("a npy holds one array", where="release.array")
+            return np.asarray(npy_array(path, self._where(), ReleaseError, expected=expected))
+        with reading(self._where(), ReleaseError, expected=expected), zipfile.ZipFile(path) as file:
+            names = [one.removesuffix(".npy") for one in file.namelist()]
+        if self.array is None and len(names) != 1:
+            raise ConfigError(
+                f"the file holds {len(names)} arrays",
                 where=self._where(),
-                expected=".npy or .npz of numbers",
-            ) from error
+                expected="one",
+                next_step="Say which one: array",
+            )
+        name = names[0] if self.array is None else self.array
+        if name not in names:
+            raise ConfigError(
+                f'there is no array "{name}"',
+                where="release.array",
+                expected=one_of(name, names),
+            )
+        found = npz_arrays(path, self._where(), ReleaseError, names=[name], expected=expected)
+        return found[name]
 
 
 @dataclass(frozen=True, kw_only=True)
