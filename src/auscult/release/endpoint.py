@@ -14,6 +14,7 @@ import json
 import os
 import ssl
 import time
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +26,7 @@ from numpy.typing import NDArray
 
 from auscult.base.errors import ConfigError
 from auscult.base.files import write_bytes
+from auscult.base.opening import DEEPEST, depth
 from auscult.base.progress import SILENT, Progress
 from auscult.base.version import __version__
 from auscult.cohort import TrainingData
@@ -38,6 +40,7 @@ PASSING = (408, 425, 429, 500, 502, 503, 504)
 LONGEST_PAUSE_SECONDS = 60.0
 RANGES = {"requests_per_second": (1e-3, 1e5), "timeout_seconds": (1e-3, 86400.0)}
 MOST_REPLY_BYTES = 1 << 28
+LONGEST_REPLY = 4  # times timeout_seconds, however steadily bytes come
 RESUMES = "What was answered is kept: mend it and run the same command, it goes on from there"
 
 
@@ -198,7 +201,11 @@ class EndpointDoor(Door):
         return parts
 
     def _headers(self) -> dict[str, str]:
-        headers = {"User-Agent": f"auscult/{__version__}", "Accept": "application/json"}
+        headers = {
+            "User-Agent": f"auscult/{__version__}",
+            "Accept": "application/json",
+            "Accept-Encoding": "gzip",
+        }
         for name, variable in self.headers_from.items():
             if variable not in os.environ:
                 raise ConfigError(
@@ -247,9 +254,14 @@ class _Reply:
     def read(self, understand: Callable[[Any], NDArray[np.float64]]) -> NDArray[np.float64]:
         try:
             value = json.loads(self.content)
-        except ValueError:
+            if depth(value) > DEEPEST:
+                raise RecursionError
+        except Exception as error:  # whatever it holds
+            what = "is not JSON"
+            if isinstance(error, RecursionError):
+                what = "is nested too deeply"
             raise ReleaseError(
-                f"the reply to {self.where} is not JSON", where=WHERE, next_step=RESUMES
+                f"the reply to {self.where} {what}", where=WHERE, next_step=RESUMES
             ) from None
         try:
             return understand(value)
@@ -358,10 +370,28 @@ class _Line:
         )
 
     def _body(self, response: Any, where: str) -> bytes:  # noqa: ANN401
+        """The reply, unpacked here: the client would unpack a bomb before its size is seen."""
+        coding = response.headers.get("Content-Encoding", "identity").strip().lower()
+        if coding not in ("identity", "", "gzip", "x-gzip"):
+            raise ReleaseError(
+                f"the reply to {where} is encoded in a way that was not asked for",
+                where=WHERE,
+                expected="plain JSON, or JSON packed by gzip once",
+            )
+        unpack = None if coding in ("identity", "") else zlib.decompressobj(wbits=31)
+        end = time.monotonic() + LONGEST_REPLY * self._door.timeout_seconds
         pieces, size = [], 0
-        for piece in response.iter_bytes():
+        for raw in response.iter_raw():
+            piece = raw
+            if unpack is not None:
+                try:
+                    piece = unpack.decompress(raw, MOST_REPLY_BYTES - size + 1)
+                except zlib.error:
+                    raise ReleaseError(
+                        f"the reply to {where} is damaged", where=WHERE, next_step=RESUMES
+                    ) from None
             size += len(piece)
-            if size > MOST_REPLY_BYTES:
+            if size > MOST_REPLY_BYTES or time.monotonic() > end:
                 raise ReleaseError(f"the reply to {where} does not end", where=WHERE)
             pieces.append(piece)
         return b"".join(pieces)
@@ -371,7 +401,7 @@ def _read(path: Path, records: int) -> NDArray[np.float64] | None:
     """Answers that were kept, or None where there are none that can be used."""
     try:
         values = np.array(json.loads(path.read_text(encoding="utf-8")), dtype=np.float64)
-    except (OSError, ValueError, TypeError):
+    except Exception:  # whatever it holds: it is asked again
         return None
     whole = values.ndim in (1, 2) and len(values) == records and bool(np.isfinite(values).all())
     return values if whole else None

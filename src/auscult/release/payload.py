@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -124,7 +125,7 @@ def _at(value: Any, place: str, what: str) -> Any:  # noqa: ANN401
     for step in place.split(".") if place else ():
         if isinstance(value, Mapping) and step in value:
             value = value[step]
-        elif isinstance(value, list) and step.isdigit() and int(step) < len(value):
+        elif isinstance(value, list) and _counts(step) and int(step) < len(value):
             value = value[int(step)]
         else:
             key = "answers" if what == "reply" else "answer"
@@ -134,6 +135,10 @@ def _at(value: Any, place: str, what: str) -> Any:  # noqa: ANN401
                 next_step=f"Say where it stands: release.{key}",
             )
     return value
+
+
+def _counts(step: str) -> bool:
+    return step.isascii() and step.isdigit() and len(step) < 10
 
 
 def _row(value: Any, classes: tuple[str, ...]) -> list[float]:  # noqa: ANN401
@@ -155,4 +160,7 @@ def _row(value: Any, classes: tuple[str, ...]) -> list[float]:  # noqa: ANN401
             where=WHERE,
             next_step="Say where the number stands in an answer: release.answer",
         )
-    return [float(one) for one in value]
+    try:
+        return [float(one) for one in value]
+    except OverflowError:  # a whole number beyond all floats
+        return [math.inf for _ in value]
