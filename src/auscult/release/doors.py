@@ -33,20 +33,21 @@ _TORCH = (
     'import torch; from torch.jit import load; model = load("{name}"); predict = lambda inputs: '
     "model(torch.from_numpy(inputs)).detach().numpy()"
 )
-_XGBOOST = (
-    'import xgboost; model = xgboost.XGBClassifier(); model.load_model("{name}"); predict = lambda '
-    "inputs: model.predict_proba(inputs)"
-)
-_KERAS = (
-    'import keras; model = keras.models.load_model("{name}"); predict = lambda inputs: '
-    "model.predict(inputs)"
-)
 # Saved models, and the lines that ask each.
 MODELS = {
     **dict.fromkeys((".joblib", ".pkl", ".pickle"), _SKLEARN),
     **dict.fromkeys((".pt", ".pth", ".ts"), _TORCH),
-    **dict.fromkeys((".ubj", ".bst", ".model"), _XGBOOST),
-    **dict.fromkeys((".keras", ".h5"), _KERAS),
+}
+# Saved models that have a door of their own.
+FORMATS = {
+    ".skops": "skops",
+    ".ubj": "xgboost",
+    ".bst": "xgboost",
+    ".cbm": "catboost",
+    ".keras": "keras",
+    ".h5": "keras",
+    ".pt2": "torch-export",
+    ".onnx": "onnx",
 }
 
 
@@ -182,6 +183,13 @@ class FileDoor(Door):
                 next_step='Load it in a function of yours and name that: door = "function", '
                 'function = "release:predict", with release.py beside the configuration: '
                 f"{MODELS[path.suffix.lower()].format(name=path.name)}",
+            )
+        if path.suffix.lower() in FORMATS:
+            raise ReleaseError(
+                "it is a saved model, not its outputs",
+                where=self._where(),
+                expected=".npy or .npz of numbers",
+                next_step=f'Name the door to it: door = "{FORMATS[path.suffix.lower()]}"',
             )
         refuse_special(path, self._where(), ReleaseError)
         expected = ".npy or .npz of numbers; files of Python objects are refused"
