@@ -289,12 +289,12 @@ def read_policy(path: Path) -> object:
 
 def read_reply(path: Path) -> object:
     """A reply of an endpoint, with answers at several places."""
-    from auscult.release.endpoint import _Reply
+    from auscult.release.connection import Reply
     from auscult.release.payload import answers_of
 
     for place, within in (("answers", ""), ("", ""), ("model.name", "a.0")):
         try:
-            _Reply(path.read_bytes(), "batch 1").read(
+            Reply(path.read_bytes(), "batch 1").read(
                 lambda reply, p=place, w=within: answers_of(reply, p, w, ("no", "yes"), 3)  # type: ignore[misc]
             )
         except AuscultError:

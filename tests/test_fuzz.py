@@ -158,7 +158,7 @@ BOMB = gzip.compress(b" " * (1 << 22))
 def test_replies_that_are_bombs(
     reply: bytes, headers: dict[str, str], told: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("auscult.release.endpoint.MOST_REPLY_BYTES", 1 << 20)
+    monkeypatch.setattr("auscult.release.connection.MOST_REPLY_BYTES", 1 << 20)
     with pytest.raises(AuscultError, match=told):
         released(reply, headers)
 

@@ -33,6 +33,9 @@ _DOORS = {
     "skops": {"path", "prepare", "batch", "trusted"},
     "endpoint": {
         "url",
+        "protocol",
+        "inputs",
+        "datatypes",
         "records",
         "body",
         "answers",
@@ -83,6 +86,8 @@ class ReleasePart(Part):
     prepare: str | None = None
     batch: Annotated[int, Field(ge=1)] | None = None
     url: str | None = None
+    protocol: Literal["json", "kserve-v2", "mlflow", "tf-serving", "record"] | None = None
+    datatypes: dict[str, str] | None = None
     records: str | None = None
     body: dict[str, Any] | None = None
     answers: str | None = None
@@ -102,12 +107,16 @@ class ReleasePart(Part):
                 raise ValueError(f"{key} goes with door = {named} and would be ignored")
         if getattr(self, _NEEDED[self.door]) is None:
             raise ValueError(f'door = "{self.door}" needs {_NEEDED[self.door]}')
-        if self.inputs is not None and isinstance(self.inputs, dict) != (self.door == "onnx"):
+        if self.inputs is not None and isinstance(self.inputs, dict) != (
+            self.door in ("onnx", "endpoint")
+        ):
             raise ValueError(
                 "inputs of a graph are a table: the columns that each of its inputs gets"
-                if self.door == "onnx"
+                if self.door in ("onnx", "endpoint")
                 else "inputs is a list of columns"
             )
+        if self.protocol == "record" and self.batch is not None:
+            raise ValueError("one record goes in each request, so batch would be ignored")
         if self.members is not None and self.members_flag is not None:
             raise ValueError("members and members_flag say the same: one of the two")
         for key in ("members_column", "others"):

@@ -92,6 +92,18 @@ class Door(ABC):
     def about(self) -> dict[str, Any]:
         """What the summary may say of the door: no path, no credential."""
 
+    def try_out(self, data: TrainingData) -> str:  # noqa: ARG002
+        """Ask it one record of no patient where that leaves this machine, and say what came of it.
+
+        Doors of this machine do so when they are checked, and say nothing.
+
+        Raises
+        ------
+        AuscultError
+            It cannot be asked, or its answer cannot be read.
+        """
+        return ""
+
     def plan(self, data: TrainingData) -> str:
         """What asking will do, one line for `auscult check`."""
         return f"{len(data.labels):,} records through its {NAMES.get(self.kind, self.kind)}"

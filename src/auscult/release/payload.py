@@ -121,6 +121,17 @@ def answers_of(
     return values[:, 0] if widths == {1} else values
 
 
+def place_in(reply: Any, place: str) -> Any:  # noqa: ANN401
+    """What stands at a dotted place of a reply; "" is the whole.
+
+    Raises
+    ------
+    ReleaseError
+        Nothing stands there.
+    """
+    return _at(reply, place, "reply")
+
+
 def _at(value: Any, place: str, what: str) -> Any:  # noqa: ANN401
     for step in place.split(".") if place else ():
         if isinstance(value, Mapping) and step in value:
