@@ -430,6 +430,6 @@ def test_a_pipe_and_a_bomb_are_refused(tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(CohortError, match="no regular file"):
         read_npz(tmp_path / "pipe.npz")
     path = save(tmp_path / "scores.npz", made_outputs())
-    monkeypatch.setattr("auscult.imported.parts.available_memory", lambda: 1000)
+    monkeypatch.setattr("auscult.base.opening.available_memory", lambda: 1000)
     with pytest.raises(CohortError, match="of memory are available"):
         read_npz(path)

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         MemberList,
         OnnxDoor,
         Release,
+        SavedDoor,
     )
     from auscult.results import Result
     from auscult.results.comparing import compare
@@ -64,6 +65,7 @@ _PLACES = {
     "Recipe": "auscult.recipes",
     "RecipeError": "auscult.base.errors",
     "Release": "auscult.release",
+    "SavedDoor": "auscult.release",
     "Result": "auscult.results",
     "SklearnRecipe": "auscult.recipes",
     "StoreError": "auscult.base.errors",
@@ -100,6 +102,7 @@ __all__ = [
     "RecipeError",
     "Release",
     "Result",
+    "SavedDoor",
     "SklearnRecipe",
     "StoreError",
     "TorchRecipe",

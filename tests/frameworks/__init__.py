@@ -1,1 +1,1 @@
-"""Audits of models made with libraries that only behave like scikit-learn; see .ci/frameworks."""
+"""Libraries that are not needed otherwise: their tests skip where they are not installed."""

@@ -64,6 +64,9 @@ def check(
     pilot: Annotated[
         Path | None, typer.Option(help="Finished run with fewer models, to plan from.")
     ] = None,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Ask no endpoint, not even about no patient.")
+    ] = False,
 ) -> None:
     """Validate everything, show the cohort, train one model, estimate time, disk and precision."""
     from auscult.training.warm import warm_up_for
@@ -85,7 +88,11 @@ def check(
     audit.check()
     typer.echo(describe_cohort(audit.cohort, audit.smallest_cell, audit.attributes()))
     if audit.release is not None:
-        typer.echo(f"Release  {audit.release.plan(audit.cohort.training_data())}")
+        data = audit.cohort.training_data()
+        typer.echo(f"Release  {audit.release.plan(data)}")
+        told = "" if offline else audit.release.try_out(data)
+        if told:
+            typer.echo(f"         {told}")
     trial = audit.trial(progress_for())
     typer.echo(describe_trial(audit, trial, workers))
     if audit.protect or audit.sweep:

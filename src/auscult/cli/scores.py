@@ -13,13 +13,28 @@ from auscult.cli.common import Out, app, finish
 
 @app.command("import")
 def import_(
-    scores: Annotated[Path, typer.Argument(help="scores.npz, or a folder of model folders.")],
+    scores: Annotated[
+        Path,
+        typer.Argument(
+            help="scores.npz, a table of one row per model and record, a folder of model folders, "
+            "or the log folder of Privacy Meter."
+        ),
+    ],
     out: Out = None,
     seed: Annotated[int, typer.Option(min=0, help="Of null, folds and bootstraps.")] = 0,
+    layout: Annotated[
+        str | None,
+        typer.Option(
+            help="npz, table, folders, leakoscope or privacy-meter; told by the files otherwise."
+        ),
+    ] = None,
     table: Annotated[
         Path | None, typer.Option(help="For folders: row i describes record i.")
     ] = None,
     patient: Annotated[str | None, typer.Option(help="Column of the table.")] = None,
+    label: Annotated[
+        str | None, typer.Option(help="Column of the table, where the scores hold no labels.")
+    ] = None,
     group: Annotated[
         list[str] | None, typer.Option(help="Column of the table, or array of the npz.")
     ] = None,
@@ -30,7 +45,13 @@ def import_(
     outputs_are: Annotated[
         str | None, typer.Option(help="logits, probabilities or log-probabilities.")
     ] = None,
-    labels_are: Annotated[str | None, typer.Option(help="classes, one-hot or multi-label.")] = None,
+    labels_are: Annotated[
+        str | None, typer.Option(help="classes, one-hot, multi-label or multi-hot.")
+    ] = None,
+    no_finding: Annotated[
+        int | None,
+        typer.Option(min=0, help="Column that rows of labels without any 1 belong to, from 0."),
+    ] = None,
     smallest_cell: Annotated[int, typer.Option(min=1, help="Smaller groups are not shown.")] = 10,
     label_group: Annotated[
         bool, typer.Option(help="Compare risks by label as well, where there are labels.")
@@ -40,7 +61,7 @@ def import_(
     from auscult.cli.display import progress_for
     from auscult.imported.declared import Declared
     from auscult.imported.importing import import_scores
-    from auscult.imported.scores import read_model_folders, read_npz
+    from auscult.imported.layouts import read_scores
     from auscult.readers.tables import read_table
     from auscult.results.analysis import AnalysisSettings
 
@@ -50,23 +71,17 @@ def import_(
         signals=cast("Any", signals_are),
         outputs=cast("Any", outputs_are),
         labels=cast("Any", labels_are),
-        groups=tuple(group) if group and not scores.is_dir() else None,
+        no_finding=no_finding,
     )
-    if scores.is_dir():
-        if signals_are is not None:
-            raise ConfigError(
-                "model folders hold outputs and no signals", where="import --signals-are"
-            )
-        rows = None if table is None else read_table(table)
-        found = read_model_folders(scores, rows, patient, group or [], declared)
-    elif table is not None:
-        raise ConfigError(
-            "--table and --patient go with a folder of model folders",
-            where="import",
-            next_step="An npz holds patients and groups as arrays of its own",
-        )
-    else:
-        found = read_npz(scores, declared)
+    found = read_scores(
+        scores,
+        declared,
+        layout=layout,
+        table=None if table is None else read_table(table),
+        patient=patient,
+        label=label,
+        groups=group or (),
+    )
     for note in found.notes:
         typer.echo(f"Note     {note}")
     finish(

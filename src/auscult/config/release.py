@@ -20,14 +20,22 @@ from auscult.release import (
     MemberList,
     OnnxDoor,
     Release,
+    SavedDoor,
 )
 
+_SIDE_BY_SIDE = ("torchscript", "torch-export", "keras")
 _DOORS = {
     "file": {"path", "array"},
     "function": {"function"},
     "onnx": {"path", "inputs", "answer", "prepare", "batch"},
+    **{door: {"path", "inputs", "prepare", "batch"} for door in _SIDE_BY_SIDE},
+    **{door: {"path", "prepare", "batch"} for door in ("xgboost", "lightgbm", "catboost")},
+    "skops": {"path", "prepare", "batch", "trusted"},
     "endpoint": {
         "url",
+        "protocol",
+        "inputs",
+        "datatypes",
         "records",
         "body",
         "answers",
@@ -42,13 +50,25 @@ _DOORS = {
         "certificates",
     },
 }
-_NEEDED = {"file": "path", "function": "function", "onnx": "path", "endpoint": "url"}
+_NEEDED = dict.fromkeys(_DOORS, "path") | {"function": "function", "endpoint": "url"}
 
 
 class ReleasePart(Part):
     """``[release]``."""
 
-    door: Literal["file", "function", "onnx", "endpoint"]
+    door: Literal[
+        "file",
+        "function",
+        "onnx",
+        "endpoint",
+        "skops",
+        "torchscript",
+        "torch-export",
+        "xgboost",
+        "lightgbm",
+        "catboost",
+        "keras",
+    ]
     output: Literal["probabilities", "logits", "loss", "score", "prediction"] = "probabilities"
     name: str | None = None
     version: str | None = None
@@ -60,11 +80,14 @@ class ReleasePart(Part):
     path: str | None = None
     array: str | None = None
     function: str | None = None
-    inputs: dict[str, str | list[str]] | None = None
+    inputs: dict[str, str | list[str]] | list[str] | None = None
+    trusted: list[str] | None = None
     answer: str | None = None
     prepare: str | None = None
     batch: Annotated[int, Field(ge=1)] | None = None
     url: str | None = None
+    protocol: Literal["json", "kserve-v2", "mlflow", "tf-serving", "record"] | None = None
+    datatypes: dict[str, str] | None = None
     records: str | None = None
     body: dict[str, Any] | None = None
     answers: str | None = None
@@ -84,6 +107,16 @@ class ReleasePart(Part):
                 raise ValueError(f"{key} goes with door = {named} and would be ignored")
         if getattr(self, _NEEDED[self.door]) is None:
             raise ValueError(f'door = "{self.door}" needs {_NEEDED[self.door]}')
+        if self.inputs is not None and isinstance(self.inputs, dict) != (
+            self.door in ("onnx", "endpoint")
+        ):
+            raise ValueError(
+                "inputs of a graph are a table: the columns that each of its inputs gets"
+                if self.door in ("onnx", "endpoint")
+                else "inputs is a list of columns"
+            )
+        if self.protocol == "record" and self.batch is not None:
+            raise ValueError("one record goes in each request, so batch would be ignored")
         if self.members is not None and self.members_flag is not None:
             raise ValueError("members and members_flag say the same: one of the two")
         for key in ("members_column", "others"):
@@ -137,6 +170,8 @@ class ReleasePart(Part):
             return FunctionDoor(folder=folder, **given)
         if self.door == "onnx":
             return OnnxDoor(folder=folder, **given)
+        if self.door != "endpoint":
+            return SavedDoor(kind=self.door, folder=folder, **given)
         if "certificates" in given:
             given["certificates"] = folder / given["certificates"]
         if "answers" in given:

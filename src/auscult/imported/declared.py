@@ -27,7 +27,7 @@ MOST_CLASSES = 10_000
 SLIGHT = 1e-4  # beyond 0 and 1: rounding
 SignalsAre = Literal["scores", "losses", "cross-entropy", "probabilities"]
 OutputsAre = Literal["logits", "probabilities", "log-probabilities"]
-LabelsAre = Literal["classes", "one-hot", "multi-label"]
+LabelsAre = Literal["classes", "one-hot", "multi-label", "multi-hot"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,8 +41,11 @@ class Declared:
         A cross-entropy (natural logarithm) is the loss of the probability of the true class, and
         probabilities are that probability: both become log-odds.
     outputs : {"logits", "probabilities", "log-probabilities"}, optional
-    labels : {"classes", "one-hot", "multi-label"}, optional
-        Rows of 0 and 1 with one 1 in each may be classes or a multi-label task.
+    labels : {"classes", "one-hot", "multi-label", "multi-hot"}, optional
+        Rows of 0 and 1 with one 1 in each may be classes or a multi-label task. Multi-hot: several
+        labels may hold at once and the outputs are one softmax over all of them.
+    no_finding : int, optional
+        Column that rows of labels without any 1 belong to.
     classes : tuple of str, optional
         Label that each column of the outputs stands for, in the columns' order.
     groups : tuple of str, optional
@@ -54,6 +57,7 @@ class Declared:
     labels: LabelsAre | None = None
     classes: tuple[str, ...] | None = None
     groups: tuple[str, ...] | None = None
+    no_finding: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse words that are not known."""
@@ -116,8 +120,15 @@ def read_labels(
         )
     whole = np.asarray(labels, dtype=np.float64)
     if labels.ndim == 2:
-        return _rows(whole, where, columns, declared, exclusive)
-    if declared.labels in ("one-hot", "multi-label"):
+        whole, more = _with_no_finding(whole, where, declared)
+        found, notes = _rows(whole, where, columns, declared, exclusive)
+        return found, [*more, *notes]
+    if declared.no_finding is not None:
+        raise CohortError(
+            "labels are one number per record, and a column for rows without any 1 is named",
+            where=f"{where}, --no-finding",
+        )
+    if declared.labels in ("one-hot", "multi-label", "multi-hot"):
         raise CohortError(
             f"they are one number per record, and declared {declared.labels}", where=where
         )
@@ -176,6 +187,25 @@ def words(values: NDArray[Any]) -> tuple[str, ...]:
     return tuple(_word(value) for value in np.ravel(values).tolist())
 
 
+def _with_no_finding(
+    whole: NDArray[np.float64], where: str, declared: Declared
+) -> tuple[NDArray[np.float64], list[str]]:
+    """Rows of labels without any 1 get one in the column that was named for them."""
+    column = declared.no_finding
+    if column is None:
+        return whole, []
+    if not 0 <= column < whole.shape[1]:
+        raise CohortError(
+            f"there is no column {column} of labels",
+            where=f"{where}, --no-finding",
+            expected=f"0 to {whole.shape[1] - 1}",
+        )
+    empty = ~whole.any(axis=1)
+    filled = whole.copy()
+    filled[empty, column] = 1
+    return filled, [f"{int(empty.sum()):,} rows of labels without any 1 count as label {column}"]
+
+
 def _rows(
     whole: NDArray[np.float64],
     where: str,
@@ -209,6 +239,16 @@ def _rows(
             where=where,
             expected="one column per class or label in both, in the same order",
         )
+    if declared.labels == "multi-hot":
+        empty = int((~labels.any(axis=1)).sum())
+        if empty:
+            raise CohortError(
+                f"{empty:,} rows of labels have no 1, and a softmax has one answer at least",
+                where=where,
+                next_step="Say which column they belong to, counted from 0: --no-finding N (the "
+                "study counts them as No Finding, column 0, in CheXpert and MIMIC-CXR)",
+            )
+        return labels, []
     if not single:
         if exclusive:
             raise CohortError(
@@ -216,8 +256,8 @@ def _rows(
                 "1: classes that exclude each other",
                 where=where,
                 expected="sigmoid outputs for a multi-label task",
-                next_step="Save the logits of the labels (before the softmax), or one label per "
-                "record as class indices",
+                next_step="Where they are one softmax over labels of which several may hold, "
+                "say so: --labels-are multi-hot; else save one label per record as class indices",
             )
         return labels, []
     if declared.labels == "multi-label":

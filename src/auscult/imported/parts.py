@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from auscult.base.errors import CohortError
-from auscult.base.parallel import available_memory
+from auscult.base.opening import npy_array, npz_arrays, refuse_too_large
 from auscult.cohort.design import MINIMUM_PATIENTS, Membership
 
 FEWEST_MODELS = 8
@@ -19,64 +18,15 @@ FEWEST_MODELS = 8
 
 def load_npz(path: Path) -> dict[str, NDArray[Any]]:
     """All arrays of an npz; nothing is unpacked before its size is known."""
-    _refuse_no_file(path, path.name)
-    try:
-        if not zipfile.is_zipfile(path):
-            raise CohortError(
-                "it cannot be read: it is no npz",
-                where=path.name,
-                expected="an npz of plain arrays",
-            )
-        with zipfile.ZipFile(path) as archive:
-            size = sum(info.file_size for info in archive.infolist())
-        _refuse_too_large(size, path.name)
-        with np.load(path, allow_pickle=False) as content:
-            return {name: content[name] for name in content.files}
-    except CohortError:
-        raise
-    except Exception as error:
-        raise CohortError(
-            "it cannot be read",
-            where=path.name,
-            expected="a whole npz of plain arrays; Python objects are never read",
-        ) from error
+    return npz_arrays(path, path.name, CohortError)
 
 
 def load_npy(path: Path) -> NDArray[Any]:
     """The array of an npy."""
     where = f"{path.parent.name}/{path.name}"
-    _refuse_no_file(path, where)
-    try:
-        array = np.load(path, allow_pickle=False, mmap_mode="r")
-        if isinstance(array, np.ndarray):
-            _refuse_too_large(array.nbytes, where)
-            return np.array(array)
-    except CohortError:
-        raise
-    except Exception as error:
-        raise CohortError(
-            "it cannot be read",
-            where=where,
-            expected="a whole npy of a plain array; Python objects are never read",
-        ) from error
-    raise CohortError("it is no npy", where=where)
-
-
-def _refuse_no_file(path: Path, where: str) -> None:
-    if not path.is_file():  # a pipe or a device would be waited for
-        what = "it is no regular file" if path.exists() else "there is no such file"
-        raise CohortError(what, where=where, next_step="Check the path")
-
-
-def _refuse_too_large(size: int, where: str) -> None:
-    available = available_memory()
-    if available is not None and size > available:
-        raise CohortError(
-            f"it says that it unpacks to {size / 1e9:.1f} GB, and {available / 1e9:.1f} GB of "
-            "memory are available",
-            where=where,
-            next_step="Save 32-bit floats, or use a machine with more memory",
-        )
+    array = npy_array(path, where, CohortError)
+    refuse_too_large(array.nbytes, where, CohortError)
+    return np.array(array)
 
 
 def read_patients(values: NDArray[Any], where: str) -> tuple[NDArray[np.int64], NDArray[np.str_]]:

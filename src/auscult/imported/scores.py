@@ -31,6 +31,7 @@ from auscult.imported.declared import (
     read_signals,
     words,
 )
+from auscult.imported.multihot import softmax_of_several
 from auscult.imported.parts import (
     check_records,
     load_npy,
@@ -40,7 +41,7 @@ from auscult.imported.parts import (
     read_patients,
 )
 from auscult.recipes.base import OutputKind
-from auscult.recipes.evidence import total_of_rows
+from auscult.recipes.evidence import one_in_each_row, total_of_rows
 
 SIGNALS, OUTPUTS = ("signals", "losses"), ("logits", "probabilities")
 DECLARED = ("signals_are", "outputs_are", "labels_are")
@@ -98,8 +99,26 @@ def read_npz(path: Path, declared: Declared | None = None) -> Scores:
         It is missing, damaged, holds Python objects, its arrays do not fit together, or its values
         leave two readings.
     """
-    arrays = load_npz(path)
-    where = path.name
+    return from_arrays(load_npz(path), path.name, declared)
+
+
+def from_arrays(
+    arrays: Mapping[str, NDArray[Any]], where: str, declared: Declared | None = None
+) -> Scores:
+    """Check arrays by their names, as :func:`read_npz` does.
+
+    Parameters
+    ----------
+    arrays : mapping of str to array
+    where : str
+        Name of the file or folder that they are from.
+    declared : Declared, optional
+
+    Raises
+    ------
+    CohortError
+        They do not fit together, or their values leave two readings.
+    """
     missing = [name for name in ("membership", "patient") if name not in arrays]
     given = [name for name in (*SIGNALS, *OUTPUTS) if name in arrays]
     if not given:
@@ -158,7 +177,7 @@ def read_npz(path: Path, declared: Declared | None = None) -> Scores:
         patient_ids=PatientIds(ids),
         groups=_groups(columns, of_record, len(ids)),
         labels=labels,
-        source=path.name,
+        source=where,
         notes=(*notes, *more),
     )
 
@@ -205,6 +224,11 @@ def _outputs(
         declared=declared,
         exclusive=exclusive if are == "probabilities" else None,
     )
+    if declared.labels == "multi-hot":
+        # Only the number of axes of the labels decides what outputs are: one softmax.
+        values, _, repaired = read_outputs(outputs, np.zeros(len(labels), np.int64), where, are)
+        signals, told = softmax_of_several(values, labels, where)
+        return signals[:, :, None], "signal", labels, [*notes, *more, *repaired, *told]
     values, kind, repaired = read_outputs(outputs, labels, where, are)
     ordered = check_order(values, labels, where, declared=declared.classes is not None)
     return values, kind, labels, [*notes, *more, *repaired, *ordered]
@@ -227,7 +251,7 @@ def _directed(
         if kind == "signal" or labels is None
         else log_odds_of_truth(first, labels, kind)
     )
-    final = declared.signals if kind == "signal" else declared.outputs
+    final = declared.signals if said in SIGNALS else declared.outputs
     return check_direction(
         signals, membership, of_record, where, declared=final is not None, said=said
     )
@@ -276,6 +300,8 @@ def read_model_folders(
     patient: str | None = None,
     groups: Sequence[str] = (),
     declared: Declared | None = None,
+    *,
+    study: bool = False,
 ) -> Scores:
     """Read a folder that holds one folder per model.
 
@@ -295,6 +321,9 @@ def read_model_folders(
         Columns of `table`.
     declared : Declared, optional
         What the outputs and labels mean.
+    study : bool
+        The folders are the study's: rows of labels are one-hot, or multi-hot under one softmax,
+        which is how its code scores them.
 
     Raises
     ------
@@ -341,10 +370,22 @@ def read_model_folders(
                 )
     if given is None:
         raise CohortError("there is no model", where=str(path))
+    told: list[str] = []
+    several = given.ndim == 2 and given.shape[1] > 1
+    if several and declared.labels is None:
+        single = given.dtype.kind in "biuf" and one_in_each_row(given)
+        if study:
+            declared = replace(declared, labels="one-hot" if single else "multi-hot")
+        elif not single:
+            told.append(
+                "labels are read as one sigmoid per label; the study's own code takes a softmax "
+                "over all of them, which --layout leakoscope repeats"
+            )
     stacked = np.stack(outputs).transpose(0, 2, 1, 3)
     models, queries, records, classes = stacked.shape
     flat = stacked.reshape(models * queries, records, classes)
-    flat, kind, labels, told = _outputs(flat, given, path.name, declared, "logits")
+    flat, kind, labels, more = _outputs(flat, given, path.name, declared, "logits")
+    told += more
     values = flat.reshape(models, queries, records, -1)
     check_records(values, len(labels), path.name)
     columns: dict[str, NDArray[Any]] = {}

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from auscult.base.errors import StoreError
 from auscult.base.files import write_bytes
+from auscult.base.opening import npz_arrays
 from auscult.cohort import Cohort
 from auscult.cohort.design import MINIMUM_PATIENTS
 from auscult.protection.assessment import (
@@ -119,11 +119,8 @@ def keep_selection(own: RunStore, allowed: NDArray[np.bool_]) -> None:
     """Write which records may be trained on, mode 0600; the same again is no change."""
     path = own.secret_path(LEFT_OUT)
     if path.exists():
-        try:
-            with np.load(path, allow_pickle=False) as content:
-                same = np.array_equal(content["allowed"], allowed)
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            raise StoreError("the file is damaged", where=str(path)) from error
+        found = npz_arrays(path, str(path), StoreError, names=["allowed"])
+        same = "allowed" in found and np.array_equal(found["allowed"], allowed)
         if not same:
             raise StoreError(
                 "the variant was trained on other records than would be chosen now",

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import mmap
 import os
 import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from auscult.base.errors import CohortError, one_of
+from auscult.base.opening import declared_size, reading, refuse_special
 from auscult.base.parallel import available_memory
 
 FEW_CHANNELS = 4
 LOCAL_HEADER = 30
 OBJECTS = "plain numbers; Python objects are never read"
-# RuntimeError and NotImplementedError: zip members that are encrypted or compressed in odd ways.
-_UNREADABLE = (
-    OSError,
-    ValueError,
-    EOFError,
-    RuntimeError,
-    NotImplementedError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
 
 
 def read_array(data: Any, key: str | None) -> tuple[NDArray[Any], str]:  # noqa: ANN401
@@ -61,18 +50,9 @@ def read_array(data: Any, key: str | None) -> tuple[NDArray[Any], str]:  # noqa:
         suffix = path.suffix.lower()
         if suffix not in (".npy", ".npz"):
             raise CohortError("this kind of file is not read", where=where, expected=".npy or .npz")
-        try:
+        refuse_special(path, where, CohortError)
+        with reading(where, CohortError, expected=f"a whole file that holds {OBJECTS}"):
             array = _npy(path, key) if suffix == ".npy" else _npz(path, key)
-        except FileNotFoundError as error:
-            raise CohortError(
-                "there is no such file", where=where, next_step="Check the path and its folder"
-            ) from error
-        except _UNREADABLE as error:
-            raise CohortError(
-                f"it cannot be read ({type(error).__name__})",
-                where=where,
-                expected=f"a whole file that holds {OBJECTS}",
-            ) from error
     if array.dtype.kind not in "biuf":
         raise CohortError(f"it holds {array.dtype}", where=where, expected=OBJECTS)
     if array.ndim < 2 or array.ndim > 4:
@@ -199,7 +179,7 @@ def _npz(path: Path, key: str | None) -> NDArray[Any]:
                 next_step='Say array = "..." under [cohort]',
             )
         info = archive.getinfo(f"{key}.npy")
-        size = _declared(archive, info)
+        size = declared_size(archive, info)
     mapped = _map_member(path, info) if info.compress_type == zipfile.ZIP_STORED else None
     if mapped is not None:
         return mapped
@@ -232,29 +212,10 @@ def open_small(path: Path, most_values: int) -> dict[str, NDArray[Any]]:
         return {"signal": np.asarray(array)}
     with zipfile.ZipFile(path) as archive:
         members = [info for info in archive.infolist() if info.filename.endswith(".npy")]
-        if sum(_declared(archive, info) for info in members) > 8 * most_values:
+        if sum(declared_size(archive, info) for info in members) > 8 * most_values:
             raise ValueError("too large")
     with np.load(path, allow_pickle=False) as content:
         return {name: np.asarray(content[name]) for name in content.files}
-
-
-def _declared(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> int:
-    """Bytes that an npy member says it has, which must be what the archive says it unpacks to."""
-    with archive.open(info) as member:
-        version = np.lib.format.read_magic(member)
-        if version == (1, 0):
-            shape, _, dtype = np.lib.format.read_array_header_1_0(member)
-        elif version in ((2, 0), (3, 0)):  # the third differs from the second in field names only
-            shape, _, dtype = np.lib.format.read_array_header_2_0(member)
-        else:
-            raise ValueError("an unknown version of npy")
-        begun = member.tell()
-    if dtype.hasobject:
-        raise ValueError("Python objects")
-    size = math.prod(map(int, shape)) * dtype.itemsize
-    if size != info.file_size - begun:
-        raise ValueError("its header and its size disagree")
-    return size
 
 
 def _map_member(path: Path, info: zipfile.ZipInfo) -> NDArray[Any] | None:

@@ -18,6 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from auscult.base.errors import CohortError, one_of
+from auscult.base.opening import refuse_special
 from auscult.readers.delimited import dialect_of, without_units
 from auscult.readers.quantities import Decimal, canonical, parse
 
@@ -251,8 +252,8 @@ def _read_file(
             if reader
             else "",
         )
-    if path.exists() and not path.is_file():
-        raise CohortError("it is no regular file", where=str(path), expected="a file")
+    if path.exists():
+        refuse_special(path, str(path), CohortError)
     # Arrow's messages quote the line they fail on, which may name a patient: no error that it
     # raises is passed on or chained, since a traceback would print it.
     try:

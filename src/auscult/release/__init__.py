@@ -5,6 +5,7 @@ from auscult.release.doors import Door, FileDoor, FunctionDoor
 from auscult.release.endpoint import EndpointDoor
 from auscult.release.graph import OnnxDoor
 from auscult.release.members import MemberColumn, MemberList
+from auscult.release.saved import SavedDoor
 
 __all__ = [
     "Door",
@@ -15,4 +16,5 @@ __all__ = [
     "MemberList",
     "OnnxDoor",
     "Release",
+    "SavedDoor",
 ]

@@ -136,6 +136,10 @@ class Release:
             inputs=cohort.inputs,
         )
 
+    def try_out(self, data: TrainingData) -> str:
+        """Ask one record of no patient; for `auscult check`, unless it is offline."""
+        return self.door.try_out(data)
+
     def plan(self, data: TrainingData) -> str:
         """What asking will do, for `auscult check`."""
         return self.door.plan(data)

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from auscult.base.errors import AuscultError, ConfigError, one_of
+from auscult.base.opening import npy_array, npz_arrays, reading, refuse_special
 from auscult.base.progress import SILENT, Progress
 from auscult.cohort import TrainingData
 from auscult.recipes.failures import explained
@@ -33,20 +34,21 @@ _TORCH = (
     'import torch; from torch.jit import load; model = load("{name}"); predict = lambda inputs: '
     "model(torch.from_numpy(inputs)).detach().numpy()"
 )
-_XGBOOST = (
-    'import xgboost; model = xgboost.XGBClassifier(); model.load_model("{name}"); predict = lambda '
-    "inputs: model.predict_proba(inputs)"
-)
-_KERAS = (
-    'import keras; model = keras.models.load_model("{name}"); predict = lambda inputs: '
-    "model.predict(inputs)"
-)
 # Saved models, and the lines that ask each.
 MODELS = {
     **dict.fromkeys((".joblib", ".pkl", ".pickle"), _SKLEARN),
     **dict.fromkeys((".pt", ".pth", ".ts"), _TORCH),
-    **dict.fromkeys((".ubj", ".bst", ".model"), _XGBOOST),
-    **dict.fromkeys((".keras", ".h5"), _KERAS),
+}
+# Saved models that have a door of their own.
+FORMATS = {
+    ".skops": "skops",
+    ".ubj": "xgboost",
+    ".bst": "xgboost",
+    ".cbm": "catboost",
+    ".keras": "keras",
+    ".h5": "keras",
+    ".pt2": "torch-export",
+    ".onnx": "onnx",
 }
 
 
@@ -90,6 +92,18 @@ class Door(ABC):
     @abstractmethod
     def about(self) -> dict[str, Any]:
         """What the summary may say of the door: no path, no credential."""
+
+    def try_out(self, data: TrainingData) -> str:  # noqa: ARG002
+        """Ask it one record of no patient where that leaves this machine, and say what came of it.
+
+        Doors of this machine do so when they are checked, and say nothing.
+
+        Raises
+        ------
+        AuscultError
+            It cannot be asked, or its answer cannot be read.
+        """
+        return ""
 
     def plan(self, data: TrainingData) -> str:
         """What asking will do, one line for `auscult check`."""
@@ -183,39 +197,37 @@ class FileDoor(Door):
                 'function = "release:predict", with release.py beside the configuration: '
                 f"{MODELS[path.suffix.lower()].format(name=path.name)}",
             )
-        if path.exists() and not path.is_file():
-            raise ReleaseError("it is no regular file", where=self._where())
-        try:
-            content = np.load(path, allow_pickle=False)
-            if not isinstance(content, np.lib.npyio.NpzFile):
-                if self.array is not None:
-                    raise ConfigError("a npy holds one array", where="release.array")
-                return np.asarray(content)
-            with content:
-                names = list(content.files)
-                if self.array is None and len(names) != 1:
-                    raise ConfigError(
-                        f"the file holds {len(names)} arrays",
-                        where=self._where(),
-                        expected="one",
-                        next_step="Say which one: array",
-                    )
-                name = names[0] if self.array is None else self.array
-                if name not in names:
-                    raise ConfigError(
-                        f'there is no array "{name}"',
-                        where="release.array",
-                        expected=one_of(name, names),
-                    )
-                return np.asarray(content[name])
-        except FileNotFoundError as error:
-            raise ReleaseError("there is no such file", where=self._where()) from error
-        except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+        if path.suffix.lower() in FORMATS:
             raise ReleaseError(
-                "it cannot be read as an array (files of Python objects are refused)",
+                "it is a saved model, not its outputs",
                 where=self._where(),
                 expected=".npy or .npz of numbers",
-            ) from error
+                next_step=f'Name the door to it: door = "{FORMATS[path.suffix.lower()]}"',
+            )
+        refuse_special(path, self._where(), ReleaseError)
+        expected = ".npy or .npz of numbers; files of Python objects are refused"
+        if not zipfile.is_zipfile(path):
+            if self.array is not None:
+                raise ConfigError("a npy holds one array", where="release.array")
+            return np.asarray(npy_array(path, self._where(), ReleaseError, expected=expected))
+        with reading(self._where(), ReleaseError, expected=expected), zipfile.ZipFile(path) as file:
+            names = [one.removesuffix(".npy") for one in file.namelist()]
+        if self.array is None and len(names) != 1:
+            raise ConfigError(
+                f"the file holds {len(names)} arrays",
+                where=self._where(),
+                expected="one",
+                next_step="Say which one: array",
+            )
+        name = names[0] if self.array is None else self.array
+        if name not in names:
+            raise ConfigError(
+                f'there is no array "{name}"',
+                where="release.array",
+                expected=one_of(name, names),
+            )
+        found = npz_arrays(path, self._where(), ReleaseError, names=[name], expected=expected)
+        return found[name]
 
 
 @dataclass(frozen=True, kw_only=True)

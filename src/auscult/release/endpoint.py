@@ -13,14 +13,14 @@ import ipaddress
 import json
 import os
 import ssl
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from auscult.base.errors import ConfigError
@@ -28,17 +28,22 @@ from auscult.base.files import write_bytes
 from auscult.base.progress import SILENT, Progress
 from auscult.base.version import __version__
 from auscult.cohort import TrainingData
-from auscult.recipes.python import plain_inputs
+from auscult.recipes.python import plain_inputs, rows_of
+from auscult.release.connection import WHERE, Line, httpx_library, written
 from auscult.release.doors import Door, ReleaseError
 from auscult.release.graph import prepare_function
-from auscult.release.payload import answers_of, records_in, request_body
+from auscult.release.nobody import of_nobody
+from auscult.release.payload import answers_of, place_in, records_in, request_body
+from auscult.release.protocols import (
+    PLACES,
+    Protocol,
+    kserve_answers,
+    kserve_inputs,
+    mlflow_body,
+    refuse_gaps,
+)
 
-WHERE = "release.url"
-PASSING = (408, 425, 429, 500, 502, 503, 504)
-LONGEST_PAUSE_SECONDS = 60.0
 RANGES = {"requests_per_second": (1e-3, 1e5), "timeout_seconds": (1e-3, 86400.0)}
-MOST_REPLY_BYTES = 1 << 28
-RESUMES = "What was answered is kept: mend it and run the same command, it goes on from there"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,16 +54,22 @@ class EndpointDoor(Door):
     ----------
     url : str
         Where records are POSTed: https, or http on this machine.
-    records : str
+    protocol : {"json", "kserve-v2", "mlflow", "tf-serving", "record"}
+        What the server speaks; "record" is one record per request.
+    records : str, optional
         Dotted place of the list of records in the request's JSON; "" when the list is the request.
     body : mapping
         The rest of the request's JSON.
-    answers : str
+    answers_at : str, optional
         Dotted place of the list of answers in the reply; "" when the reply is the list.
     answer : str
         Dotted place of the number, the list of numbers or the object of classes in each answer.
     prepare : callable or str, optional
         "module:function" that makes a list of JSON values from the inputs of some records.
+    inputs : mapping of str to str or sequence of str
+        For KServe: the columns that each tensor gets; see :func:`kserve_inputs`.
+    datatypes : mapping of str to str
+        For KServe: of tensors, where the server wants another than the column has.
     headers_from : mapping of str to str
         Header name to the environment variable that holds its value: credentials stay out of files.
     batch : int
@@ -80,11 +91,14 @@ class EndpointDoor(Door):
     """
 
     url: str
-    records: str = "records"
+    protocol: Protocol = "json"
+    records: str | None = None
     body: Mapping[str, Any] = field(default_factory=dict)
-    answers_at: str = "answers"
+    answers_at: str | None = None
     answer: str = ""
     prepare: Callable[[Any], Any] | str | None = None
+    inputs: Mapping[str, str | Sequence[str]] = field(default_factory=dict)
+    datatypes: Mapping[str, str] = field(default_factory=dict)
     headers_from: Mapping[str, str] = field(default_factory=dict)
     batch: int = 64
     requests_per_second: float = 10.0
@@ -101,6 +115,23 @@ class EndpointDoor(Door):
     def check(self, data: TrainingData) -> None:  # noqa: ARG002
         """See :meth:`Door.check`. Sends nothing."""
         parts = self._address()
+        if self.protocol not in PLACES:
+            raise ConfigError(
+                f'"{self.protocol}" is no protocol',
+                where="release.protocol",
+                expected=", ".join(PLACES),
+            )
+        for name, given, with_it in (
+            ("inputs", self.inputs, ("kserve-v2",)),
+            ("datatypes", self.datatypes, ("kserve-v2",)),
+            ("records", self.records, ("json", "tf-serving", "record")),
+            ("answers", self.answers_at, ("json", "tf-serving", "mlflow", "record")),
+        ):
+            if given and self.protocol not in with_it:
+                raise ConfigError(
+                    f"it does not go with protocol = {self.protocol} and would be ignored",
+                    where=f"release.{name}",
+                )
         if self.batch < 1 or self.retries < 0:
             raise ConfigError("batch is at least 1 and retries at least 0", where="release")
         for name, (least, most) in RANGES.items():
@@ -111,7 +142,7 @@ class EndpointDoor(Door):
                     where=f"release.{name}",
                     expected=f"{least:g} to {most:,.0f}",
                 )
-        if not self.records and self.body:
+        if not self._records and self.body and self.protocol == "json":
             raise ConfigError(
                 "the records are the whole request, so body would be ignored", where="release.body"
             )
@@ -121,7 +152,7 @@ class EndpointDoor(Door):
             )
         self._headers()
         self._tls()
-        _httpx()
+        httpx_library()
         if self.prepare is not None:
             prepare_function(self.prepare, self.folder)
 
@@ -136,27 +167,23 @@ class EndpointDoor(Door):
             cache.mkdir(mode=0o700, parents=True, exist_ok=True)
             folder = cache / self._identity(data)
         prepare = None if self.prepare is None else prepare_function(self.prepare, self.folder)
-        starts = range(0, records, self.batch)
+        starts = range(0, records, self._at_once)
         inputs = plain_inputs(data.inputs)
         found: list[NDArray[np.float64]] = []
         progress.start("Release", records)
-        with _Line(self) as line:
+        with Line(self) as line:
             for number, start in enumerate(starts):
-                rows = np.arange(start, min(start + self.batch, records))
-                content = _content(
-                    request_body(self.body, self.records, records_in(inputs, rows, prepare))
-                )
+                rows = np.arange(start, min(start + self._at_once, records))
+                question = self._question(inputs, rows, prepare, data.classes)
                 # An answer belongs to the very bytes that were sent: whatever changes what
                 # `prepare` makes of the records, its code or what this reads, asks again.
-                name = f"batch-{number:06d}-{hashlib.sha256(content).hexdigest()[:32]}.json"
-                kept = None if folder is None else folder / name
+                digest = hashlib.sha256(question.content).hexdigest()[:32]
+                kept = None if folder is None else folder / f"batch-{number:06d}-{digest}.json"
                 values = None if kept is None else _read(kept, rows.size)
                 if values is None:
-                    values = line.ask(content, f"batch {number + 1} of {len(starts)}").read(
-                        lambda reply, n=rows.size: answers_of(  # type: ignore[misc]
-                            reply, self.answers_at, self.answer, data.classes, n
-                        )
-                    )
+                    name = f"batch {number + 1} of {len(starts)}"
+                    reply = line.ask(question.content, name, question.known)
+                    values = reply.read(question.understand)
                     if kept is not None:
                         text = json.dumps(values.tolist(), allow_nan=False)
                         write_bytes(kept, text.encode(), secret=True)
@@ -167,6 +194,77 @@ class EndpointDoor(Door):
         progress.finish()
         return np.concatenate(found)
 
+    def try_out(self, data: TrainingData) -> str:
+        """See :meth:`Door.try_out`. Sends one record of no patient."""
+        self.check(data)
+        prepare = None if self.prepare is None else prepare_function(self.prepare, self.folder)
+        nobody = plain_inputs(of_nobody(data.inputs))
+        question = self._question(nobody, np.arange(1), prepare, data.classes)
+        with Line(self) as line:
+            reply = line.ask(question.content, "the record of no patient", question.known)
+            reply.read(question.understand)
+        return f"{self._address().netloc} answered one record of no patient (medians)"
+
+    @property
+    def _records(self) -> str:
+        return PLACES[self.protocol][0] if self.records is None else self.records
+
+    @property
+    def _answers(self) -> str:
+        return PLACES[self.protocol][1] if self.answers_at is None else self.answers_at
+
+    @property
+    def _at_once(self) -> int:
+        return 1 if self.protocol == "record" else self.batch
+
+    def _question(
+        self,
+        inputs: Any,  # noqa: ANN401
+        rows: NDArray[np.int64],
+        prepare: Callable[[Any], Any] | None,
+        classes: tuple[str, ...],
+    ) -> _Question:
+        """What is sent for some records, and how the answer is read."""
+        part = rows_of(inputs, rows)
+        if prepare is None:
+            refuse_gaps(part, self.protocol)
+        known = {*map(str, getattr(part, "columns", ())), *self._records.split("."), *self.body}
+        if self.protocol == "kserve-v2":
+            given = part if prepare is None else prepare(part)
+            tensors = kserve_inputs(given, self.inputs, self.datatypes)
+            return _Question(
+                written({**self.body, "inputs": tensors}),
+                frozenset(known),
+                lambda said: answers_of(
+                    kserve_answers(said, self.answer, rows.size), "", "", classes, rows.size
+                ),
+            )
+        items = records_in(inputs, rows, prepare)
+        if self.protocol == "mlflow":
+            made = prepare is not None and all(isinstance(one, dict) for one in items)
+            shown = part if prepare is None else pd.DataFrame(items) if made else np.empty(0)
+            body: Any = {**self.body, **mlflow_body(shown, items)}
+        elif self.protocol == "record":
+            body = items[0]
+            if self._records:
+                body = request_body(self.body, self._records, body)
+            elif self.body:
+                body = {**self.body, **body}
+        else:
+            body = request_body(self.body, self._records, items)
+        alone = self.protocol == "record"
+        return _Question(
+            written(body),
+            frozenset(known),
+            lambda said: answers_of(
+                [place_in(said, self._answers)] if alone else said,
+                "" if alone else self._answers,
+                self.answer,
+                classes,
+                rows.size,
+            ),
+        )
+
     def about(self) -> dict[str, Any]:
         """See :meth:`Door.about`."""
         return {"door": "endpoint", "what": self._address().hostname or ""}
@@ -174,7 +272,7 @@ class EndpointDoor(Door):
     def plan(self, data: TrainingData) -> str:
         """See :meth:`Door.plan`."""
         records = len(data.labels)
-        requests = -(-records // self.batch)
+        requests = -(-records // self._at_once)
         return (
             f"{records:,} records will be sent to {self._address().netloc} in {requests:,} "
             f"requests, at most {self.requests_per_second:g} a second"
@@ -204,7 +302,11 @@ class EndpointDoor(Door):
         return parts
 
     def _headers(self) -> dict[str, str]:
-        headers = {"User-Agent": f"auscult/{__version__}", "Accept": "application/json"}
+        headers = {
+            "User-Agent": f"auscult/{__version__}",
+            "Accept": "application/json",
+            "Accept-Encoding": "gzip",
+        }
         for name, variable in self.headers_from.items():
             if variable not in os.environ:
                 raise ConfigError(
@@ -230,154 +332,34 @@ class EndpointDoor(Door):
         """Name of the folder of answers: of who was asked, and of what about."""
         asked = {
             "url": self.url,
-            "records": self.records,
+            "records": self._records,
             "body": dict(self.body),
-            "answers": self.answers_at,
+            "answers": self._answers,
             "answer": self.answer,
-            "batch": self.batch,
+            "batch": self._at_once,
             "version": self.version,
             "data": data.inputs.fingerprint(),
         }
+        if self.protocol != "json":
+            asked |= {"protocol": self.protocol, "inputs": dict(self.inputs)}
+            asked["datatypes"] = dict(self.datatypes)
         return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:32]
 
 
 @dataclass(frozen=True)
-class _Reply:
+class _Question:
+    """The bytes of a request, names in it that a refusal may repeat, and how a reply is read."""
+
     content: bytes
-    where: str
-
-    def read(self, understand: Callable[[Any], NDArray[np.float64]]) -> NDArray[np.float64]:
-        try:
-            value = json.loads(self.content)
-        except ValueError:
-            raise ReleaseError(
-                f"the reply to {self.where} is not JSON", where=WHERE, next_step=RESUMES
-            ) from None
-        try:
-            return understand(value)
-        except ReleaseError as error:
-            raise ReleaseError(
-                f"{error.what} ({self.where})",
-                where=error.where,
-                expected=error.expected,
-                next_step=f"{error.next_step}. {RESUMES}" if error.next_step else RESUMES,
-            ) from None
-
-
-class _Line:
-    """An open connection that keeps to the rate and tries again where that can help."""
-
-    def __init__(self, door: EndpointDoor) -> None:
-        self._door = door
-        self._httpx = _httpx()
-        self._next = 0.0
-        self._client = self._httpx.Client(
-            headers=door._headers(),
-            timeout=door.timeout_seconds,
-            follow_redirects=False,
-            trust_env=False,
-            verify=door._tls(),
-        )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._client.close()
-
-    def ask(self, content: bytes, where: str) -> _Reply:
-        """Send one request, again where that can help, and return the reply of a 200."""
-        trouble: bytes | str = ""
-        for attempt in range(self._door.retries + 1):
-            pause, trouble = self._attempt(content, where)
-            if isinstance(trouble, bytes):
-                return _Reply(trouble, where)
-            if attempt < self._door.retries:
-                time.sleep(
-                    min(
-                        max(pause, self._door.pause_seconds * 2.0**attempt),
-                        LONGEST_PAUSE_SECONDS,
-                    )
-                )
-        attempts = self._door.retries + 1
-        raise ReleaseError(
-            f"{trouble!s} at {where}, {attempts} {'time' if attempts == 1 else 'times'}",
-            where=WHERE,
-            next_step=RESUMES,
-        )
-
-    def _attempt(self, content: bytes, where: str) -> tuple[float, bytes | str]:
-        """Pause asked for and reply, or pause and what was wrong; raises where no retry helps."""
-        httpx = self._httpx
-        wait = self._next - time.monotonic()
-        if wait > 0:
-            time.sleep(wait)
-        self._next = time.monotonic() + 1 / self._door.requests_per_second
-        self._client.cookies.clear()
-        try:
-            with self._client.stream(
-                "POST",
-                self._door.url,
-                content=content,
-                headers={"Content-Type": "application/json"},
-            ) as response:
-                status = response.status_code
-                if status == 200:
-                    return 0.0, self._body(response, where)
-                asked = response.headers.get("Retry-After", "")
-        except httpx.TimeoutException:
-            return 0.0, "no answer in time"
-        except httpx.TransportError as error:
-            if _is_certificate(error):
-                raise ReleaseError(
-                    "the certificate does not hold, so nothing was sent",
-                    where=WHERE,
-                    expected="a certificate for this host from an authority that is trusted",
-                    next_step=f"Name your authority: release.certificates. {RESUMES}",
-                ) from None
-            return 0.0, f"the connection failed ({type(error).__name__})"
-        if status in PASSING:
-            return float(asked) if asked.isdigit() else 0.0, f"status {status}"
-        if 300 <= status < 400:
-            raise ReleaseError(
-                f"the endpoint points elsewhere (status {status}) and nothing was sent there",
-                where=WHERE,
-                next_step=f"Name the address that answers. {RESUMES}",
-            )
-        hint = "Check release.headers_from. " if status in (401, 403) else ""
-        raise ReleaseError(
-            f"the endpoint refused {where} (status {status})",
-            where=WHERE,
-            next_step=hint + RESUMES,
-        )
-
-    def _body(self, response: Any, where: str) -> bytes:  # noqa: ANN401
-        pieces, size = [], 0
-        for piece in response.iter_bytes():
-            size += len(piece)
-            if size > MOST_REPLY_BYTES:
-                raise ReleaseError(f"the reply to {where} does not end", where=WHERE)
-            pieces.append(piece)
-        return b"".join(pieces)
-
-
-def _content(body: Any) -> bytes:  # noqa: ANN401
-    """What is sent."""
-    try:
-        return json.dumps(body, allow_nan=False).encode()
-    except (TypeError, ValueError):
-        raise ReleaseError(
-            "the records cannot be written as JSON",
-            where="release.prepare",
-            expected="numbers, texts, null, lists and objects",
-        ) from None
+    known: frozenset[str]
+    understand: Callable[[Any], NDArray[np.float64]]
 
 
 def _read(path: Path, records: int) -> NDArray[np.float64] | None:
     """Answers that were kept, or None where there are none that can be used."""
     try:
         values = np.array(json.loads(path.read_text(encoding="utf-8")), dtype=np.float64)
-    except (OSError, ValueError, TypeError):
+    except Exception:  # whatever it holds: it is asked again
         return None
     whole = values.ndim in (1, 2) and len(values) == records and bool(np.isfinite(values).all())
     return values if whole else None
@@ -390,26 +372,3 @@ def _here(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-def _is_certificate(error: BaseException | None) -> bool:
-    seen = 0
-    while error is not None and seen < 8:
-        if isinstance(error, ssl.SSLCertVerificationError) or "CERTIFICATE_VERIFY_FAILED" in str(
-            error
-        ):
-            return True
-        error, seen = error.__cause__ or error.__context__, seen + 1
-    return False
-
-
-def _httpx() -> Any:  # noqa: ANN401
-    try:
-        import httpx
-    except ModuleNotFoundError as error:
-        raise ConfigError(
-            "an endpoint needs httpx, which is not installed",
-            where="release",
-            next_step='Install it: pip install ".[endpoint]"',
-        ) from error
-    return httpx

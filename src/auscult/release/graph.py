@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,6 +32,7 @@ NUMBERS: Mapping[str, Any] = {
     "tensor(uint8)": np.uint8,
 }
 TEXT = "tensor(string)"
+MOST_SECONDS, SECONDS_PER_RECORD = 25.0, 5.0
 
 Feed = dict[str, NDArray[Any]]
 
@@ -118,7 +120,9 @@ class OnnxDoor(Door):
         else:
             given = {key: self._typed(session, key, part(asked)) for key, part in feed.items()}
         try:
-            values = session.run([name], given)[0]
+            values = _run(session, name, given, asked.size, self._where())
+        except ReleaseError:
+            raise
         except Exception as error:
             raise ReleaseError(
                 "the graph cannot run on the records",
@@ -309,6 +313,36 @@ class OnnxDoor(Door):
 
     def _prepare(self) -> Callable[[Any], Mapping[str, Any]]:
         return prepare_function(self.prepare, self.folder)
+
+
+def _run(session: Any, name: str, given: Feed, records: int, where: str) -> Any:  # noqa: ANN401
+    """What the graph answers, if it ends: a graph may hold a loop without an end."""
+    import onnxruntime
+
+    most = MOST_SECONDS + SECONDS_PER_RECORD * (records - 1)
+    options = onnxruntime.RunOptions()
+    late = threading.Event()
+
+    def stop() -> None:
+        late.set()
+        options.terminate = True
+
+    timer = threading.Timer(most, stop)
+    timer.daemon = True
+    timer.start()
+    try:
+        return session.run([name], given, options)[0]
+    except Exception:
+        if late.is_set():
+            raise ReleaseError(
+                f"the graph had not answered {records} records after {most:.0f} seconds",
+                where=where,
+                expected="a graph without a loop that never ends",
+                next_step="Ask for fewer records at once: release.batch",
+            ) from None
+        raise
+    finally:
+        timer.cancel()
 
 
 def _shapes(session: Any) -> str:  # noqa: ANN401

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from auscult.base.errors import CohortError, ConfigError
+from auscult.base.opening import read_text
 from auscult.cohort import Cohort
 from auscult.cohort.inputs import Inputs, NamedInputs, TableInputs
 from auscult.readers.tables import read_table, require_columns, texts, written
@@ -132,16 +133,8 @@ class MemberList:
             raise ConfigError(
                 "a text file has no columns", where="release.members_column", expected="a table"
             )
-        try:
-            return {line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()}
-        except FileNotFoundError as error:
-            raise CohortError("there is no such file", where=self._where()) from error
-        except (OSError, UnicodeDecodeError) as error:
-            raise CohortError(
-                f"cannot be read ({type(error).__name__})",
-                where=self._where(),
-                expected="UTF-8 text, one identifier per line",
-            ) from None
+        text = read_text(path, self._where(), CohortError).removeprefix("\ufeff")
+        return {line.strip() for line in text.splitlines()}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -135,11 +136,22 @@ def answers_of(
     return values[:, 0] if widths == {1} else values
 
 
+def place_in(reply: Any, place: str) -> Any:  # noqa: ANN401
+    """What stands at a dotted place of a reply; "" is the whole.
+
+    Raises
+    ------
+    ReleaseError
+        Nothing stands there.
+    """
+    return _at(reply, place, "reply")
+
+
 def _at(value: Any, place: str, what: str) -> Any:  # noqa: ANN401
     for step in place.split(".") if place else ():
         if isinstance(value, Mapping) and step in value:
             value = value[step]
-        elif isinstance(value, list) and step.isdigit() and int(step) < len(value):
+        elif isinstance(value, list) and _counts(step) and int(step) < len(value):
             value = value[int(step)]
         else:
             key = "answers" if what == "reply" else "answer"
@@ -149,6 +161,10 @@ def _at(value: Any, place: str, what: str) -> Any:  # noqa: ANN401
                 next_step=f"Say where it stands: release.{key}",
             )
     return value
+
+
+def _counts(step: str) -> bool:
+    return step.isascii() and step.isdigit() and len(step) < 10
 
 
 def _row(value: Any, classes: tuple[str, ...]) -> list[float]:  # noqa: ANN401
@@ -170,4 +186,7 @@ def _row(value: Any, classes: tuple[str, ...]) -> list[float]:  # noqa: ANN401
             where=WHERE,
             next_step="Say where the number stands in an answer: release.answer",
         )
-    return [float(one) for one in value]
+    try:
+        return [float(one) for one in value]
+    except OverflowError:  # a whole number beyond all floats
+        return [math.inf for _ in value]

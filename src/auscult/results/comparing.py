@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from auscult.base.errors import ConfigError, StoreError
 from auscult.base.files import write_bytes
+from auscult.base.opening import npz_arrays
 from auscult.base.progress import SILENT, Progress
 from auscult.protection.assessment import Subject, assess, signals_of, utility_of
 from auscult.protection.frontier import Side, entry, recommend, unpaired
@@ -134,19 +134,18 @@ def _read(path: Path, name: str) -> _Run:
     store = RunStore.open(path)
     result = Result(path)
     place = path / "secret" / COHORT
+    again = "Run its command again: results are written anew, nothing is trained"
+    content = npz_arrays(place, str(place), StoreError, next_step=again)
     try:
-        with np.load(place, allow_pickle=False) as content:
-            of_record = content["patient_of_record"]
-            smallest = int(content["smallest_cell"])
-            labels = content.get("labels")
-            withheld = content.get("withheld")
-            truth = content.get("truth")
-            queries = (0,) if bool(content.get("asked_more", False)) else None
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        of_record = content["patient_of_record"]
+        smallest = int(content["smallest_cell"])
+        labels = content.get("labels")
+        withheld = content.get("withheld")
+        truth = content.get("truth")
+        queries = (0,) if bool(content.get("asked_more", False)) else None
+    except Exception as error:  # whatever it holds
         raise StoreError(
-            "the run does not tell whose each record is",
-            where=str(place),
-            next_step="Run its command again: results are written anew, nothing is trained",
+            "the run does not tell whose each record is", where=str(place), next_step=again
         ) from error
     patients = result.patients
     known = np.zeros(len(of_record), dtype=np.int64) if labels is None else labels

@@ -7,7 +7,6 @@ byte for byte, whoever computed them and when.
 from __future__ import annotations
 
 import io
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 from auscult.attacks.log_odds import signals_from_outputs
 from auscult.base.errors import AuscultError, StoreError, one_of
 from auscult.base.files import write_bytes, write_json
+from auscult.base.opening import parse_json, read_text, reading, refuse_special
 from auscult.base.progress import SILENT, Progress
 from auscult.base.version import __version__
 from auscult.cohort import PatientIds, Task
@@ -188,14 +188,10 @@ class Result:
 
     def _secret(self, name: str) -> pd.DataFrame:
         path = self.path / "secret" / name
-        try:
+        refuse_special(path, str(path), StoreError)
+        wanted = "the file that `auscult run` wrote under secret/"
+        with reading(str(path), StoreError, expected=wanted):
             return pd.read_parquet(path)
-        except (OSError, ValueError) as error:
-            raise StoreError(
-                "the rows cannot be read",
-                where=str(path),
-                expected="the file that `auscult run` wrote under secret/",
-            ) from error
 
     def __repr__(self) -> str:
         return f"Result({str(self.path)!r}: {self.headline})"
@@ -210,22 +206,17 @@ def read_summary_file(path: Path) -> dict[str, Any]:
         It is missing, damaged, changed after it was written, or of another schema.
     """
     file = path / SUMMARY
-    try:
-        summary = json.loads(file.read_text(encoding="utf-8"))
-        check_sealed(path, SUMMARY.as_posix())
-    except FileNotFoundError as error:
+    if not file.exists():
         raise StoreError(
             "the run has no results yet",
             where=str(path),
             expected=str(SUMMARY),
             next_step="Finish it with `auscult run`",
-        ) from error
-    except (OSError, ValueError) as error:
-        raise StoreError(
-            "the summary cannot be read",
-            where=str(file),
-            next_step="Run again: the results are made anew from the outputs",
-        ) from error
+        )
+    again = "Run again: the results are made anew from the outputs"
+    text = read_text(file, str(file), StoreError, next_step=again)
+    summary = parse_json(text, str(file), StoreError, next_step=again)
+    check_sealed(path, SUMMARY.as_posix())
     if not isinstance(summary, dict) or summary.get("schema") != SCHEMA:
         raise StoreError(
             "this is not a summary that this version can read",

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from auscult.base.errors import StoreError
 from auscult.base.files import sha256_of_file, write_json, write_whole
+from auscult.base.opening import npy_array, parse_json, read_text
 from auscult.base.parallel import let_go
 from auscult.recipes.base import BlockOutputs, OutputKind
 
@@ -251,7 +252,8 @@ def read_block(folder: Path, plan: BlockPlan, records: int, run: str) -> StoredB
             next_step="Run the same command again: it resumes",
         )
     try:
-        said = json.loads(description.read_text(encoding="utf-8"))
+        text = read_text(description, plan.name, StoreError)
+        said = parse_json(text, plan.name, StoreError, next_step=_again(plan))
         if said["schema"] != BLOCK_SCHEMA or tuple(said["models"]) != plan.models:
             raise _damaged(plan, "its description is of another block")
         if said.get("seal") != sealed(said):
@@ -260,7 +262,7 @@ def read_block(folder: Path, plan: BlockPlan, records: int, run: str) -> StoredB
             raise _damaged(plan, "it is of another run")
         if sha256_of_file(values) != said["sha256"]:
             raise _damaged(plan, "its checksum differs")
-        mapped = np.load(values, mmap_mode="r", allow_pickle=False)
+        mapped = npy_array(values, plan.name, StoreError)
         if (
             list(mapped.shape) != said["shape"]
             or mapped.dtype.str != said["dtype"]
@@ -280,7 +282,9 @@ def read_block(folder: Path, plan: BlockPlan, records: int, run: str) -> StoredB
         )
     except FileNotFoundError as error:
         raise _damaged(plan, "its values are missing") from error
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except StoreError:
+        raise
+    except Exception as error:  # whatever it holds
         raise _damaged(plan, "it cannot be read") from error
 
 
@@ -319,5 +323,9 @@ def _damaged(plan: BlockPlan, how: str) -> StoreError:
     return StoreError(
         f"the block is damaged: {how}",
         where=f"outputs/{plan.name}",
-        next_step=f"Delete outputs/{plan.name}.* and run again: only this block is trained anew",
+        next_step=_again(plan),
     )
+
+
+def _again(plan: BlockPlan) -> str:
+    return f"Delete outputs/{plan.name}.* and run again: only this block is trained anew"

@@ -8,11 +8,9 @@ lock; reading needs no lock.
 from __future__ import annotations
 
 import io
-import json
 import os
 import platform
 import re
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
@@ -24,6 +22,7 @@ import numpy as np
 
 from auscult.base.errors import StoreError
 from auscult.base.files import write_bytes, write_json
+from auscult.base.opening import npz_arrays, parse_json, read_text, whole_numbers
 from auscult.base.parallel import let_go, scratch
 from auscult.base.version import __version__
 from auscult.cohort.design import Membership
@@ -353,17 +352,13 @@ class RunStore:
             The file is missing or damaged.
         """
         path = self.path / "secret" / "membership.npz"
-        try:
-            with np.load(path, allow_pickle=False) as content:
-                stored = content["membership"]
-        except FileNotFoundError as error:
-            raise StoreError("the run holds no membership", where=str(path)) from error
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            raise StoreError(
-                "the file is damaged",
-                where=str(path),
-                next_step="Delete it and run again: it is drawn anew from the seed",
-            ) from error
+        if not path.exists():
+            raise StoreError("the run holds no membership", where=str(path))
+        again = "Delete it and run again: it is drawn anew from the seed"
+        found = npz_arrays(path, str(path), StoreError, names=["membership"], next_step=again)
+        if "membership" not in found:
+            raise StoreError("the file is damaged", where=str(path), next_step=again)
+        stored = found["membership"]
         if stored.ndim != 2 or stored.dtype != np.bool_:
             raise StoreError(
                 f"it holds {stored.dtype} of shape {stored.shape}",
@@ -462,18 +457,25 @@ def _check_folder(path: Path) -> None:
 
 def _read_manifest(path: Path) -> dict[str, Any]:
     where = str(path / MANIFEST)
-    try:
-        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise StoreError(
-            "the manifest cannot be read", where=where, next_step="Use another run directory"
-        ) from error
+    again = "Use another run directory"
+    text = read_text(path / MANIFEST, where, StoreError, next_step=again)
+    manifest = parse_json(text, where, StoreError, next_step=again)
     if not isinstance(manifest, dict) or manifest.get("schema") != MANIFEST_SCHEMA:
         raise StoreError(
             "this is not the manifest of a run", where=where, expected=f'schema "{MANIFEST_SCHEMA}"'
         )
     if not {"fingerprint", "blocks", "records", "versions"} <= set(manifest):
         raise StoreError("the manifest is incomplete", where=where)
+    if not (
+        all(isinstance(manifest[key], dict) for key in ("fingerprint", "versions"))
+        and all(isinstance(value, str) for value in manifest["fingerprint"].values())
+        and isinstance(manifest["blocks"], list)
+        and len(manifest["blocks"]) > 0
+        and all(whole_numbers(models) and models for models in manifest["blocks"])
+        and whole_numbers([manifest["records"]])
+        and isinstance(manifest.get("resumed_with", []), list)
+    ):
+        raise StoreError("the manifest is damaged", where=where, next_step=again)
     return manifest
 
 

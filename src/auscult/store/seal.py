@@ -14,6 +14,7 @@ from typing import Any
 
 from auscult.base.errors import StoreError
 from auscult.base.files import sha256_of_file, write_json
+from auscult.base.opening import parse_json, read_text
 from auscult.store.lock import LOCK
 
 SEAL = "seal.json"
@@ -105,11 +106,12 @@ def require_sealed(run: Path, *, values: bool = True, but: Collection[str] = ())
 
 def _read(run: Path) -> dict[str, Any]:
     try:
-        seal = json.loads((run / SEAL).read_text(encoding="utf-8"))
+        seal = parse_json(read_text(run / SEAL, SEAL, StoreError), SEAL, StoreError)
         fine = seal["schema"] == SEAL_SCHEMA and seal["digest"] == _own(seal)
-        manifest = json.loads((run / "manifest.json").read_text(encoding="utf-8"))
+        text = read_text(run / "manifest.json", "manifest.json", StoreError)
+        manifest = parse_json(text, "manifest.json", StoreError)
         fine = fine and isinstance(seal["files"], dict) and seal["run"] == identity_of(manifest)
-    except (OSError, ValueError, KeyError, TypeError):
+    except Exception:  # whatever they hold
         fine = False
     if not fine:
         raise StoreError(

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from auscult.base.errors import RecipeError, one_of
+from auscult.base.opening import reading, refuse_special
 
 TYPES = {
     "F64": torch.float64,
@@ -33,6 +34,7 @@ TYPES = {
 SAFE = (2, 6)  # before, weights_only could be got round (CVE-2025-32434)
 NESTED = ("state_dict", "model_state_dict")
 LONGEST_HEADER = 100_000_000
+MOST_AXES = 64
 BACKBONE = "backbone."
 WHERE = "recipe.weights"
 
@@ -103,10 +105,9 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
         It is missing, damaged or holds what it must not.
     """
     where = f"{WHERE} = {path}"
-    try:
+    refuse_special(path, where, RecipeError)
+    with reading(where, RecipeError):
         content = bytearray(path.read_bytes())
-    except OSError as error:
-        raise RecipeError(f"it cannot be read ({type(error).__name__})", where=where) from error
     size = int.from_bytes(content[:8], "little")
     if len(content) < 8 or size > min(LONGEST_HEADER, len(content) - 8):
         raise RecipeError("it is cut off or no safetensors file", where=where)
@@ -117,6 +118,8 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
         raise RecipeError("its header is damaged", where=where) from error
     start, tensors = 8 + size, {}
     for name, (dtype, shape, first, last) in places.items():
+        if len(shape) > MOST_AXES:
+            raise RecipeError(f"a tensor has {len(shape)} axes", where=where)
         count = math.prod(shape)
         if not 0 <= first <= last <= len(content) - start or last - first != count * dtype.itemsize:
             raise RecipeError(f'the tensor "{name}" has no place in it', where=where)
