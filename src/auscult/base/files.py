@@ -46,7 +46,8 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], None], *, secret: bool 
         raise _cannot_write(path, error) from error
     try:
         with os.fdopen(descriptor, "wb") as handle:
-            os.fchmod(handle.fileno(), SECRET_MODE if secret else PUBLIC_MODE)
+            if hasattr(os, "fchmod"):  # Windows has permissions of another kind; see the README
+                os.fchmod(handle.fileno(), SECRET_MODE if secret else PUBLIC_MODE)
             write(handle)
             handle.flush()
             os.fsync(handle.fileno())
@@ -100,7 +101,10 @@ def sha256_of_file(path: Path) -> str:
 
 
 def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError:  # Windows opens no folders, and renames without this
+        return
     try:
         os.fsync(descriptor)
     except OSError:  # some network file systems refuse to sync a folder; the rename stands
@@ -110,7 +114,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _cannot_write(path: Path, error: OSError) -> StoreError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)):
         return StoreError(
             "the disk is full; what was finished before is kept",
             where=str(path),

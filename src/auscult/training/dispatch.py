@@ -29,20 +29,22 @@ from auscult.training.worker import RESUMES, Work
 POLL_SECONDS = 0.1
 TRAINED_TWICE_SECONDS = 20.0
 
+FAULTS = ("SIGILL", "SIGABRT", "SIGBUS", "SIGFPE", "SIGSEGV")
+WINDOWS_FAULT = 0xC0000000  # exit codes from here on are faults there, as signals are elsewhere
 UNKNOWN = "The log of the worker or of the system says why"
-SIGNALS = {
-    (signal.SIGKILL,): "Most often the system ran out of memory: use fewer workers (--workers)",
-    (signal.SIGILL, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGSEGV): (
+SIGNALS = {  # by name: Windows has few of them
+    ("SIGKILL",): "Most often the system ran out of memory: use fewer workers (--workers)",
+    FAULTS: (
         "Most often this is a fault in compiled code below Auscult (PyTorch, another library, an "
         "extension of yours), seldom a full disk. Run again with --workers 1: what it prints "
         "before this message names the Python line that called it. Report that with `pip freeze` "
         "and `lscpu` to Auscult's developers if the network is built in, otherwise to the "
         "library's"
     ),
-    (signal.SIGTERM, signal.SIGINT, signal.SIGHUP): (
+    ("SIGTERM", "SIGINT", "SIGHUP"): (
         "Somebody, or a batch system whose time limit was reached, told it to end"
     ),
-    (signal.SIGXCPU,): "A limit on processor time was reached (ulimit -t): raise it",
+    ("SIGXCPU",): "A limit on processor time was reached (ulimit -t): raise it",
 }
 
 
@@ -212,8 +214,12 @@ def _lost(error: LostWorkerError) -> RecipeError:
     """How a worker ended, and what usually makes one end like that."""
     number = -min(error.ends, default=0)
     if number > 0:
-        how = f"was ended by signal {number} ({_signal_name(number)})"
-        usually = next((said for numbers, said in SIGNALS.items() if number in numbers), UNKNOWN)
+        name = _signal_name(number)
+        how = f"was ended by signal {number} ({name})"
+        usually = next((said for names, said in SIGNALS.items() if name in names), UNKNOWN)
+    elif max(error.ends, default=0) >= WINDOWS_FAULT:
+        how = f"was ended by Windows with status {max(error.ends):#x}"
+        usually = SIGNALS[FAULTS]
     elif error.ends:
         how = f"ended by itself with exit code {max(error.ends)}"
         usually = "Something in the training code or in a library ended the process: see its output"

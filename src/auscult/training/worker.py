@@ -7,7 +7,7 @@ the others and reports their name; the process that holds the run's lock makes t
 from __future__ import annotations
 
 import os
-import resource
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from auscult.base.errors import AuscultError, RecipeError
-from auscult.base.parallel import shared_memory
+from auscult.base.parallel import peak_memory, shared_memory
 from auscult.cohort import TrainingData
 from auscult.recipes.base import Assignment, BlockOutputs, Recipe
 from auscult.recipes.torch.convolutions import guard_convolutions
@@ -56,7 +56,8 @@ def begin(payload: bytes, folder: str, *, forked: bool) -> None:
     """
     global _work, _folder
 
-    end = _end_with_hirer if forked else _end_with_parent
+    # Windows tells a process nothing new when its parent ends; loky hands the parent's handle on.
+    end = _end_with_hirer if forked or sys.platform == "win32" else _end_with_parent
     threading.Thread(target=end, daemon=True).start()
     _one_thread()
     _folder = Path(folder)
@@ -67,18 +68,18 @@ def run_here(block: BlockPlan, job: tuple[Assignment, ...]) -> tuple[BlockOutput
     """Train one block in a process that was begun; tells how far it is through a file."""
     if _work is None or _folder is None:
         raise RuntimeError("the worker was not begun")
-    marker = os.open(_folder / f"done-{os.getpid()}", os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        content = os.pread(marker, 8, 0)
+    path = _folder / f"done-{os.getpid()}"
+    path.touch(mode=0o600)
+    with path.open("r+b", buffering=0) as marker:
+        content = marker.read(8)
         done = [float(np.frombuffer(content)[0]) if len(content) == 8 else 0.0]
 
         def advance(models: float) -> None:
             done[0] += models
-            os.pwrite(marker, np.float64(done[0]).tobytes(), 0)
+            marker.seek(0)
+            marker.write(np.float64(done[0]).tobytes())
 
         return _trained(_work, block, job, advance)
-    finally:
-        os.close(marker)
 
 
 def run_anywhere(
@@ -147,8 +148,10 @@ def _trained(
             "memory ran out while training", where=block.name, next_step=MEMORY_RAN_OUT
         ) from None
     seconds = time.perf_counter() - start
-    peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - shared_memory()
-    speed = dict(outputs.speed) | {"seconds": round(seconds, 3), "peak_bytes": peak}
+    speed = dict(outputs.speed) | {"seconds": round(seconds, 3)}
+    peak = peak_memory()
+    if peak is not None:
+        speed["peak_bytes"] = peak - shared_memory()
     return replace(outputs, speed=speed), seconds
 
 
@@ -160,8 +163,6 @@ def _unpacked(payload: bytes) -> Work:
 
 
 def _one_thread() -> None:
-    import sys
-
     from threadpoolctl import threadpool_limits
 
     threadpool_limits(1)
