@@ -1,4 +1,4 @@
-"""What one system has and another lacks: everything works without it, and gives the same results."""
+"""What one system has and another lacks: it works without, and gives the same results."""
 
 from __future__ import annotations
 
