@@ -1,0 +1,108 @@
+"""The documentation: every link and anchor leads somewhere, and the site builds without a warning."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from urllib.parse import unquote
+
+import pytest
+
+import auscult
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = sorted(
+    path
+    for path in (*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *ROOT.glob("[be]*/*.md"))
+    if path.is_file()
+)
+FENCE = re.compile(r"^(```+|~~~+).*?^\1\s*$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\[(?:[^\[\]]|\[[^\]]*\])*\]\(\s*<?([^)\s>]+)>?(?:\s+\"[^\"]*\")?\s*\)")
+
+
+def prose(path: Path) -> str:
+    """A page without its blocks of code."""
+    return FENCE.sub("", path.read_text(encoding="utf-8"))
+
+
+def links(path: Path) -> Iterator[str]:
+    text = re.sub(r"`[^`\n]*`(?!\])", "", prose(path))
+    for match in LINK.finditer(text):
+        yield match[1]
+        yield from (inner[1] for inner in LINK.finditer(match[0][1:]))
+
+
+@cache
+def anchors(path: Path) -> frozenset[str]:
+    """Anchors of a page's headings, as hosts of repositories make them, and its own."""
+    found: dict[str, int] = {}
+    names = set(re.findall(r"<a (?:name|id)=\"([^\"]+)\"", prose(path)))
+    for heading in re.findall(r"^#{1,6} +(.*?)(?: +#+)?$", prose(path), re.MULTILINE):
+        shown = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading)
+        slug = re.sub(r"[^\w\- ]", "", shown.lower()).strip().replace(" ", "-")
+        names.add(slug if slug not in found else f"{slug}-{found[slug]}")
+        found[slug] = found.get(slug, 0) + 1
+    return frozenset(names)
+
+
+def broken(path: Path) -> list[str]:
+    found = []
+    for link in links(path):
+        if re.match(r"[a-z][a-z0-9+.-]*:", link):
+            continue
+        place, _, anchor = unquote(link).partition("#")
+        target = (path.parent / place).resolve() if place else path
+        if not target.exists() or not target.is_relative_to(path.parent.parent.resolve()):
+            found.append(link)
+        elif anchor and (target.suffix != ".md" or anchor not in anchors(target)):
+            found.append(link)
+    return found
+
+
+def test_every_link_and_anchor_leads_somewhere() -> None:
+    assert len(PAGES) > 20
+    assert {str(path): broken(path) for path in PAGES if broken(path)} == {}
+
+
+def test_broken_links_are_found(tmp_path: Path) -> None:
+    (tmp_path / "b.md").write_text("# A `b`, c\n\n# Twice\n\n# Twice\n", encoding="utf-8")
+    page = tmp_path / "a.md"
+    page.write_text(
+        "# Here\n[a](b.md) [b](b.md#a-b-c) [c](b.md#twice-1) [d](#here) [e](https://x.org/y#z)\n"
+        "[`f`](no.md) [g](b.md#no) [h](#no) ![i](no.png) [![j](no2.png)](b.md)\n"
+        "`[k](code.md)`\n```\n[l](block.md)\n```\n",
+        encoding="utf-8",
+    )
+    assert broken(page) == ["no.md", "b.md#no", "#no", "no.png", "no2.png"]
+
+
+def test_the_reference_has_every_public_name() -> None:
+    text = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^\.\. auto(?:class|function):: auscult\.(\w+)$", text, re.MULTILINE)
+    assert sorted(listed) == sorted(auscult.__all__)
+
+
+def test_every_page_is_linked_from_the_readme() -> None:
+    linked = set(links(ROOT / "README.md"))
+    missing = {path.name for path in PAGES if path.parent.name == "docs"} - {
+        Path(link).name for link in linked
+    }
+    assert missing == set()
+
+
+@pytest.mark.slow
+def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
+    pytest.importorskip("sphinx", reason='the site needs the extra "docs"')
+    command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-c", "docs"]
+    done = subprocess.run(
+        [*command, ".", tmp_path / "site"], check=False, capture_output=True, text=True, cwd=ROOT
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    reference = (tmp_path / "site" / "docs" / "api.html").read_text(encoding="utf-8")
+    for name in auscult.__all__:
+        assert f'id="auscult.{name}"' in reference
+    assert "README.html" in (tmp_path / "site" / "index.html").read_text(encoding="utf-8")
