@@ -1,7 +1,8 @@
-"""The documentation: every link and anchor leads somewhere, and the site builds without a warning."""
+"""The documentation: links lead somewhere, the site builds, parameters are described."""
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
@@ -39,6 +40,8 @@ def links(path: Path) -> Iterator[str]:
 @cache
 def anchors(path: Path) -> frozenset[str]:
     """Anchors of a page's headings, as hosts of repositories make them, and its own."""
+    if path.suffix != ".md":
+        return frozenset()
     found: dict[str, int] = {}
     names = set(re.findall(r"<a (?:name|id)=\"([^\"]+)\"", prose(path)))
     for heading in re.findall(r"^#{1,6} +(.*?)(?: +#+)?$", prose(path), re.MULTILINE):
@@ -56,9 +59,8 @@ def broken(path: Path) -> list[str]:
             continue
         place, _, anchor = unquote(link).partition("#")
         target = (path.parent / place).resolve() if place else path
-        if not target.exists() or not target.is_relative_to(path.parent.parent.resolve()):
-            found.append(link)
-        elif anchor and (target.suffix != ".md" or anchor not in anchors(target)):
+        there = target.exists() and target.is_relative_to(path.parent.parent.resolve())
+        if not there or (anchor and anchor not in anchors(target)):
             found.append(link)
     return found
 
@@ -106,3 +108,115 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     for name in auscult.__all__:
         assert f'id="auscult.{name}"' in reference
     assert "README.html" in (tmp_path / "site" / "index.html").read_text(encoding="utf-8")
+
+
+# Parameters. Public is a function, or a method of a class, whose name and whose class's name begin
+# with no underscore, in any module of the package. Commands are left out, since their docstring is
+# the help that the command line shows, and so are methods that a base class describes.
+
+COMMANDS = re.compile(r"@app\.command|@\w+\.command")
+
+
+def functions(tree: ast.Module) -> Iterator[tuple[str, ast.FunctionDef, bool]]:
+    """Public functions and methods: name, node, and whether it is a method."""
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
+            yield node.name, node, False
+        elif isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+            for one in node.body:
+                if isinstance(one, ast.FunctionDef) and not one.name.startswith("_"):
+                    yield f"{node.name}.{one.name}", one, True
+
+
+def arguments(node: ast.FunctionDef, method: bool) -> list[str]:
+    given = node.args
+    names = [one.arg for one in (*given.posonlyargs, *given.args, *given.kwonlyargs)]
+    names = names[1:] if method and names[:1] in (["self"], ["cls"]) else names
+    names += [f"*{given.vararg.arg}"] if given.vararg else []
+    return names + ([f"**{given.kwarg.arg}"] if given.kwarg else [])
+
+
+def described(doc: str) -> set[str] | None:
+    """Names in the Parameters section; None without one."""
+    found = re.search(r"^Parameters\n-+\n(.*?)(?=^\S[^\n]*\n-{3,}$|\Z)", doc, re.M | re.S)
+    if found is None:
+        return None
+    heads = re.findall(r"^(\S[^\n]*)$", found[1], re.MULTILINE)
+    return {name.strip() for head in heads for name in head.partition(" : ")[0].split(",")}
+
+
+def undescribed(source: str, inherited: frozenset[str] = frozenset()) -> list[str]:
+    """Public functions of three or more arguments without a word on each of them."""
+    found = []
+    for name, node, method in functions(ast.parse(source)):
+        names = arguments(node, method)
+        marks = " ".join("@" + ast.unparse(one) for one in node.decorator_list)
+        if len(names) < 3 or COMMANDS.search(marks) or "overload" in marks:
+            continue
+        said = described(ast.get_docstring(node) or "")
+        if said is None and method and node.name in inherited:
+            continue
+        if said is None or not {one.lstrip("*") for one in names} <= {
+            one.lstrip("*") for one in said
+        }:
+            found.append(name)
+    return found
+
+
+def test_functions_of_three_arguments_describe_them() -> None:
+    sources = {
+        path: path.read_text(encoding="utf-8")
+        for path in Path(auscult.__file__).parent.rglob("*.py")
+    }
+    # Doors and recipes: the abstract class says what the arguments are.
+    abstract = frozenset(
+        node.name
+        for source in sources.values()
+        for _, node, method in functions(ast.parse(source))
+        if method
+        and any("abstractmethod" in ast.unparse(one) for one in node.decorator_list)
+        and described(ast.get_docstring(node) or "")
+    )
+    lacking = {str(path): undescribed(text, abstract) for path, text in sources.items()}
+    assert {path: names for path, names in lacking.items() if names} == {}
+
+
+def test_lacking_parameters_are_found() -> None:
+    source = '''
+def fine(a, b, *c):
+    """Do.
+
+    Parameters
+    ----------
+    a, b : int
+    *c
+        More.
+    """
+
+def short(a, b): ...
+
+def bare(a, b, c):
+    """Do."""
+
+def partly(a, b, *, c):
+    """Do.
+
+    Parameters
+    ----------
+    a, b : int
+
+    Raises
+    ------
+    c : ValueError
+    """
+
+class Thing:
+    def method(self, a, b, c): ...
+
+    def own(self, a, b, c): ...
+
+class _Hidden:
+    def method(self, a, b, c): ...
+'''
+    assert undescribed(source) == ["bare", "partly", "Thing.method", "Thing.own"]
+    assert undescribed(source, frozenset({"own"})) == ["bare", "partly", "Thing.method"]

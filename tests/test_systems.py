@@ -259,8 +259,7 @@ def test_a_worker_on_windows_ends_with_its_parent_by_the_handle(
     monkeypatch.setattr(worker, "_unpacked", lambda _: None)
     monkeypatch.setattr(worker, "_one_thread", lambda: None)
     monkeypatch.setattr(
-        worker.threading,
-        "Thread",
+        "auscult.training.worker.threading.Thread",
         lambda target, **_: SimpleNamespace(start=lambda: begun.append(target)),
     )
     monkeypatch.setattr(worker, "_work", None)

@@ -62,7 +62,15 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], None], *, secret: bool 
 
 
 def write_bytes(path: Path, content: bytes, *, secret: bool = False) -> None:
-    """Write bytes whole or not at all; see :func:`write_whole`."""
+    """Write bytes whole or not at all; see :func:`write_whole`.
+
+    Parameters
+    ----------
+    path : Path
+    content : bytes
+    secret : bool
+        Mode 0600 instead of 0644.
+    """
 
     def write(handle: IO[bytes]) -> None:
         handle.write(content)
@@ -71,7 +79,16 @@ def write_bytes(path: Path, content: bytes, *, secret: bool = False) -> None:
 
 
 def write_json(path: Path, value: Any, *, secret: bool = False) -> None:  # noqa: ANN401
-    """Write strict JSON (no NaN, no infinity), sorted only by insertion, whole or not at all."""
+    """Write strict JSON (no NaN, no infinity), sorted only by insertion, whole or not at all.
+
+    Parameters
+    ----------
+    path : Path
+    value : object
+        Of dicts, lists, texts, finite numbers, booleans and None.
+    secret : bool
+        Mode 0600 instead of 0644.
+    """
     text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     write_bytes(path, text.encode(), secret=secret)
 

@@ -67,7 +67,17 @@ class Deployment:
         return (low, float(f"{math.sqrt(low * high):.2g}"), high) if high > 2 * low else (low, high)
 
     def check(self, queries: tuple[str, ...], withhold: float, models: int) -> None:
-        """Raise a ConfigError when the audit cannot say anything of this deployment."""
+        """Raise a ConfigError when the audit cannot say anything of this deployment.
+
+        Parameters
+        ----------
+        queries : tuple of str
+            The audit's queries.
+        withhold : float
+            Share of records that no model trains on.
+        models : int
+            Models of the audit.
+        """
         for name in ("reveals", "population"):
             text = getattr(self, name)
             if not text.strip() or len(text) > 500:

@@ -93,12 +93,28 @@ def tidy(folder: Path) -> None:
 
 
 def part_path(folder: Path, number: int, ending: str) -> Path:
-    """Where a part is: `bin` its entries, `json` what they are; the latter makes it exist."""
+    """Where a part is: `bin` its entries, `json` what they are; the latter makes it exist.
+
+    Parameters
+    ----------
+    folder : Path
+    number : int
+    ending : {"bin", "json"}
+    """
     return folder / f"part-{number:06d}.{ending}"
 
 
 def assemble(folder: Path, parts: int, layout: tuple[tuple[int, ...], str]) -> None:
-    """Parts to one array and one index; the index is written last, and makes it exist."""
+    """Parts to one array and one index; the index is written last, and makes it exist.
+
+    Parameters
+    ----------
+    folder : Path
+    parts : int
+        Number of parts, all of them finished.
+    layout : tuple of shape and dtype
+        Of one entry.
+    """
     contents = [
         json.loads(part_path(folder, number, "json").read_text(encoding="utf-8"))
         for number in range(parts)

@@ -262,6 +262,18 @@ def decode_part(
     """Decode some files into one part. Runs in a worker.
 
     Entries go to the disk one by one: a part never lies in memory.
+
+    Parameters
+    ----------
+    folder : Path
+        The cache.
+    number : int
+        Of the part.
+    files : sequence of (int, Path)
+        Number and path of each file.
+    decoder : Decoder
+    crashed : sequence of int
+        Numbers of files that ended a worker: they are left out.
     """
     shape, dtype = decoder.layout()
     content: dict[str, list[Any]] = {"source": [], "left_out": [], "header": [], "notes": []}

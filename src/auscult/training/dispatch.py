@@ -116,6 +116,19 @@ def train_one(
 
     Short ones are trained twice: the first time holds what is done once per worker.
 
+    Parameters
+    ----------
+    data : TrainingData
+    recipe : Recipe
+    membership : Membership
+    patient_of_record : int64 array, shape (records,)
+    seed : int
+        The audit's seed.
+    models : sequence of int
+    progress : Progress
+    withheld : bool array, shape (records,), optional
+        Records that no model trains on.
+
     Returns
     -------
     outputs : BlockOutputs
@@ -148,7 +161,18 @@ def assignments(
     seed: int,
     withheld: NDArray[np.bool_] | None = None,
 ) -> tuple[Assignment, ...]:
-    """What each model of a block trains on, and its own seed."""
+    """What each model of a block trains on, and its own seed.
+
+    Parameters
+    ----------
+    models : sequence of int
+    membership : Membership
+    patient_of_record : int64 array, shape (records,)
+    seed : int
+        The audit's seed.
+    withheld : bool array, shape (records,), optional
+        Records that no model trains on.
+    """
     return tuple(
         Assignment(
             model=model,

@@ -133,7 +133,18 @@ class Maker:
         device: torch.device,
         dtype: torch.dtype,
     ) -> nn.Module:
-        """A network with the initial weights of the model's own seed."""
+        """A network with the initial weights of the model's own seed.
+
+        Parameters
+        ----------
+        assignment : Assignment
+        shape : tuple of int
+            Of a record.
+        columns : int
+            Of the output.
+        device : torch.device
+        dtype : torch.dtype
+        """
         import torch
 
         inputs: Any = shape[0] if len(shape) == 1 else shape
