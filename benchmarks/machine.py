@@ -1,10 +1,12 @@
-"""Work on all cores; time and memory of whole processes; what the machine can do at most."""
+"""Work on all cores; time and memory of whole processes; what the machine can do at most.
+
+Linux alone binds processes to cores: elsewhere these measurements say so and end.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -21,7 +23,9 @@ CORES = 2
 
 def on_two_cores(command: list[str], **settings: str) -> tuple[float, float, str]:
     """Seconds, peak memory of the largest process in MB, and standard output."""
-    cores = sorted(os.sched_getaffinity(0))[:CORES]
+    import resource
+
+    cores = _two_cores()
     before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     start = time.perf_counter()
     done = subprocess.run(
@@ -39,6 +43,12 @@ def on_two_cores(command: list[str], **settings: str) -> tuple[float, float, str
     return seconds, max(peak, before) / 1024, done.stdout
 
 
+def _two_cores() -> list[int]:
+    if not hasattr(os, "sched_getaffinity"):
+        raise SystemExit("this is measured on two cores, which only Linux binds processes to")
+    return sorted(os.sched_getaffinity(0))[:CORES]
+
+
 def sgemm_peak() -> float:
     """Sum over both cores of the GFLOP/s of one-thread float32 products of 1024 x 1024."""
     code = (
@@ -49,7 +59,7 @@ def sgemm_peak() -> float:
         "for _ in range(60): a @ b\n"
         "print(60 * 2 * 1024**3 / (time.perf_counter() - t) / 1e9)"
     )
-    cores = sorted(os.sched_getaffinity(0))[:CORES]
+    cores = _two_cores()
     running = [
         subprocess.Popen(
             ["taskset", "-c", str(core), sys.executable, "-c", code],

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.processes import CORES, on_two_cores
+from benchmarks.machine import CORES, on_two_cores
 from benchmarks.real import COHORTS
 from benchmarks.results import record, table
 

@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from auscult.base.parallel import cores
 from benchmarks.results import record, table
 
 COMMAND = "python -m benchmarks.reading"
@@ -127,7 +128,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, prog=COMMAND)
     parser.add_argument("--files", type=int, default=20_000)
     given = parser.parse_args()
-    load, rows = os.getloadavg()[0], []
+    load, rows = os.getloadavg()[0], []  # Linux and macOS; memory is read from Linux's /proc
     kinds: dict[str, tuple[Callable[[Path, int], None], tuple[int, ...]]] = {
         "PNG, 8 bits": (write_pngs, (given.files // 4, given.files)),
         "DICOM, 12 bits, half of them JPEG 2000": (write_dicoms, (given.files // 10,)),
@@ -152,7 +153,7 @@ def main() -> None:
                     )
                 )
     text = (
-        f"Files of {SIDE} x {SIDE} pixels to {SIZE} x {SIZE} bytes, {len(os.sched_getaffinity(0))} "
+        f"Files of {SIDE} x {SIDE} pixels to {SIZE} x {SIZE} bytes, {cores()} "
         "processes that decode and one that waits; start of the processes included. Other work "
         f"kept the machine at a load of {load:.1f} as this began.\n\n"
     ) + table(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from collections.abc import Sequence
 from pathlib import Path
+
+from auscult.base.parallel import cores
 
 FILE = Path(__file__).parent / "RESULTS.md"
 HEAD = "# Measured\n\nEach section names the command that makes it again.\n"
@@ -29,7 +30,7 @@ def machine() -> str:
             x.split(":")[1].strip() for x in info.read_text().splitlines() if "model name" in x
         ]
         model = names[0] if names else model
-    return f"{model}, {len(os.sched_getaffinity(0))} cores, Python {platform.python_version()}"
+    return f"{model}, {cores()} cores, Python {platform.python_version()}"
 
 
 def record(name: str, title: str, command: str, text: str) -> None:

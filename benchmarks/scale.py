@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import resource
 import sys
 import tempfile
 import time
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from auscult.base.parallel import peak_memory
 from benchmarks.machine import bandwidth, on_two_cores
 from benchmarks.results import record, table
 
@@ -75,7 +75,7 @@ def measure_analysis(records: int, models: int) -> None:
     start = time.perf_counter()
     analyse(evidence, seed=1)
     said["all"] = time.perf_counter() - start
-    said["peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    said["peak_mb"] = (peak_memory() or 0) / (1 << 20)
     print(json.dumps(said))
 
 
@@ -185,7 +185,7 @@ def measure_disk(records: int, models: int, work: Path) -> None:
             groups=groups,
         )
         write_results(store, roster, seed=1, settings=AnalysisSettings())
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peak = (peak_memory() or 0) / (1 << 20)
     print(json.dumps({"all": time.perf_counter() - start, "peak_mb": peak}))
 
 

@@ -280,7 +280,15 @@ def access_signals(
 
 
 def served(outputs: Outputs, access: Access, queries: Sequence[int] | None = None) -> Outputs:
-    """All models' outputs as the interface hands them out, to some of the queries or all."""
+    """All models' outputs as the interface hands them out, to some of the queries or all.
+
+    Parameters
+    ----------
+    outputs : Outputs
+    access : Access
+    queries : sequence of int, optional
+        Numbers of the queries; all when None.
+    """
     asked = list(range(outputs.queries) if queries is None else queries)
     values = np.empty(
         (outputs.models, len(asked), outputs.records, outputs.columns), dtype=np.float32

@@ -154,7 +154,16 @@ def joint_scores(
     *,
     strengths: tuple[float, ...] = STRENGTHS,
 ) -> PatientScores:
-    """Tune and score a whole layout at once; see :func:`tuned` and :class:`JointAttack`."""
+    """Tune and score a whole layout at once; see :func:`tuned` and :class:`JointAttack`.
+
+    Parameters
+    ----------
+    layout : Layout
+    centring : Centring, optional
+        Made from the layout when None.
+    strengths : tuple of float
+        Strengths of shrinkage to choose from.
+    """
     attack = tuned(layout, centring, strengths=strengths)
     return attack.score(layout, layout.signals if centring is None else centring.apply(layout))
 

@@ -121,7 +121,16 @@ class RecordAttack:
         return result
 
     def of_target(self, scores: Scores, layout: Layout, model: int) -> Scores:
-        """Finished scores of all records under one target, shape (records,)."""
+        """Finished scores of all records under one target, shape (records,).
+
+        Parameters
+        ----------
+        scores : float array, shape (models, records)
+            As the attack made them.
+        layout : Layout
+        model : int
+            The model that is attacked.
+        """
         column = np.array(scores[model])
         let_go(scores)
         if self.finish is None:

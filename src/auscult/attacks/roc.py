@@ -173,7 +173,16 @@ def aggregate_roc(
 def roc_of_attack(
     attack: RecordAttack, layout: Layout, rng: np.random.Generator, progress: Progress = SILENT
 ) -> AggregateRoc:
-    """Run an attack and average its ROC; `progress` advances by two per record."""
+    """Run an attack and average its ROC; `progress` advances by two per record.
+
+    Parameters
+    ----------
+    attack : RecordAttack
+    layout : Layout
+    rng : numpy.random.Generator
+        For the bootstrap over models and groups of patients.
+    progress : Progress
+    """
     scores = attack.score(layout, progress)
 
     def of_target(model: int) -> NDArray[np.floating]:

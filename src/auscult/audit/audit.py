@@ -34,7 +34,7 @@ from auscult.results.analysis import AnalysisSettings
 from auscult.results.result import Roster, stratum_of, write_results
 from auscult.risk.outcome import NO_CLASSES, NO_LABELS, Attributes, with_label
 from auscult.store import RunStore, missing_blocks, plan_blocks
-from auscult.training.cost import Trial, VariantTrial, refuse_what_does_not_fit
+from auscult.training.cost import TASK_BYTES, Trial, VariantTrial, refuse_what_does_not_fit
 from auscult.training.dispatch import REPEATED, train, train_one
 from auscult.training.engines import Engine
 
@@ -260,7 +260,7 @@ class Audit:
             models=len(block),
             seconds=tried.seconds[-1],
             start_seconds=tried.start_seconds,
-            worker_bytes=int(outputs.speed["peak_bytes"]),
+            worker_bytes=int(outputs.speed.get("peak_bytes", TASK_BYTES)),
             output_bytes=int(outputs.values[0].nbytes) * self.models,
             facts=dict(outputs.facts),
             notes=dict(outputs.notes),

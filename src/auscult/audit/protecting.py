@@ -68,6 +68,23 @@ def train_variants(
 
     The store's manifest then names those that gave other numbers when they were trained again.
 
+    Parameters
+    ----------
+    store : RunStore
+        The audit's run, open for writing.
+    found : sequence of Plan
+        How each variant is run.
+    cohort : Cohort
+    recipe : Recipe
+        The unprotected one.
+    membership : Membership
+        Of the audit; the variants' models have the same members.
+    subject : Subject
+    models : int
+        Models of the audit.
+    engine : Engine
+    progress : Progress
+
     Returns
     -------
     dict of str to str

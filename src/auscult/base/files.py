@@ -46,7 +46,8 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], None], *, secret: bool 
         raise _cannot_write(path, error) from error
     try:
         with os.fdopen(descriptor, "wb") as handle:
-            os.fchmod(handle.fileno(), SECRET_MODE if secret else PUBLIC_MODE)
+            if hasattr(os, "fchmod"):  # Windows has permissions of another kind; see the README
+                os.fchmod(handle.fileno(), SECRET_MODE if secret else PUBLIC_MODE)
             write(handle)
             handle.flush()
             os.fsync(handle.fileno())
@@ -61,7 +62,15 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], None], *, secret: bool 
 
 
 def write_bytes(path: Path, content: bytes, *, secret: bool = False) -> None:
-    """Write bytes whole or not at all; see :func:`write_whole`."""
+    """Write bytes whole or not at all; see :func:`write_whole`.
+
+    Parameters
+    ----------
+    path : Path
+    content : bytes
+    secret : bool
+        Mode 0600 instead of 0644.
+    """
 
     def write(handle: IO[bytes]) -> None:
         handle.write(content)
@@ -70,7 +79,16 @@ def write_bytes(path: Path, content: bytes, *, secret: bool = False) -> None:
 
 
 def write_json(path: Path, value: Any, *, secret: bool = False) -> None:  # noqa: ANN401
-    """Write strict JSON (no NaN, no infinity), sorted only by insertion, whole or not at all."""
+    """Write strict JSON (no NaN, no infinity), sorted only by insertion, whole or not at all.
+
+    Parameters
+    ----------
+    path : Path
+    value : object
+        Of dicts, lists, texts, finite numbers, booleans and None.
+    secret : bool
+        Mode 0600 instead of 0644.
+    """
     text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     write_bytes(path, text.encode(), secret=secret)
 
@@ -100,7 +118,10 @@ def sha256_of_file(path: Path) -> str:
 
 
 def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError:  # Windows opens no folders, and renames without this
+        return
     try:
         os.fsync(descriptor)
     except OSError:  # some network file systems refuse to sync a folder; the rename stands
@@ -110,7 +131,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _cannot_write(path: Path, error: OSError) -> StoreError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)):
         return StoreError(
             "the disk is full; what was finished before is kept",
             where=str(path),

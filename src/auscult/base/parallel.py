@@ -6,6 +6,7 @@ cores without copying anything. Results come in the order of the pieces whatever
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
 import sys
@@ -16,10 +17,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
+
+from auscult.base.errors import StoreError
 
 if TYPE_CHECKING:
     from threadpoolctl import ThreadpoolController
@@ -30,6 +33,7 @@ Outcome = TypeVar("Outcome")
 MOST_THREADS = 16
 # Arrays beyond this go to a nameless temporary file, whose pages the system may take back.
 MOST_IN_MEMORY = 1 << 28
+PIECE_BYTES = 1 << 22
 
 
 def cores() -> int:
@@ -40,15 +44,41 @@ def cores() -> int:
 
 
 def available_memory() -> int | None:
-    """Bytes of memory that can be had without swapping; None where the system does not say."""
+    """Bytes of memory that can be had without swapping; None where the system does not say.
+
+    Linux says it in ``/proc``; elsewhere psutil asks the system.
+    """
     try:
         text = Path("/proc/meminfo").read_text(encoding="ascii")
     except OSError:
-        return None
+        text = ""
     for line in text.splitlines():
         if line.startswith("MemAvailable:"):
             return int(line.split()[1]) * 1024
-    return None
+    try:
+        import psutil
+    except ImportError:
+        return None
+    return int(psutil.virtual_memory().available)
+
+
+def peak_memory() -> int | None:
+    """Most bytes of memory that this process held so far; None where the system does not say."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return _peak_by_psutil()
+    peak = int(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+    return peak if sys.platform == "darwin" else 1024 * peak  # macOS counts bytes, not KiB
+
+
+def _peak_by_psutil() -> int | None:
+    try:
+        import psutil
+    except ImportError:
+        return None
+    said = psutil.Process().memory_info()
+    return int(getattr(said, "peak_wset", said.rss))
 
 
 def shared_memory() -> int:
@@ -102,19 +132,57 @@ def scratch(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
     """An array to fill: in memory, or in a nameless temporary file when it is large.
 
     The file lies where TMPDIR says, readable by nobody else, and is gone with the array.
+
+    Parameters
+    ----------
+    shape : tuple of int
+    dtype : dtype-like
+
+    Raises
+    ------
+    StoreError
+        The folder of temporary files has no room for it.
     """
     size = int(np.prod(shape)) * np.dtype(dtype).itemsize
     if size <= MOST_IN_MEMORY:
         return np.empty(shape, dtype=dtype)
-    with tempfile.TemporaryFile(prefix="auscult-") as file:
+    try:
+        with tempfile.TemporaryFile(prefix="auscult-") as file:
+            _reserve(file, size)
+            return np.memmap(file, dtype=dtype, mode="r+", shape=shape)
+    except OSError as error:
+        raise StoreError(
+            f"no room for a temporary file of {size / 1e9:.1f} GB ({error.strerror or error})",
+            where=tempfile.gettempdir(),
+            next_step="Free some space there, or name another folder in the environment: TMPDIR",
+        ) from error
+
+
+def _reserve(file: IO[bytes], size: int) -> None:
+    """Give a new file all its space now: a mapped page without a place ends the process later."""
+    try:
         os.posix_fallocate(file.fileno(), 0, size)
-        return np.memmap(file, dtype=dtype, mode="r+", shape=shape)
+        return
+    except AttributeError:  # macOS, Windows
+        pass
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS):
+            raise  # no space; the others mean that this file system cannot reserve any
+    file.seek(0)
+    piece = bytes(PIECE_BYTES)
+    for start in range(0, size, PIECE_BYTES):
+        file.write(piece[: min(PIECE_BYTES, size - start)])
+    file.flush()
 
 
 def let_go(array: NDArray[Any]) -> None:
-    """Take the pages of a mapped array out of memory; they are read again when needed."""
+    """Take the pages of a mapped array out of memory; they are read again when needed.
+
+    Where the system has no such call it takes pages back by itself when memory runs short.
+    """
     base: Any = array
     while base is not None and not isinstance(base, mmap.mmap):
         base = getattr(base, "base", None)
-    if base is not None:
-        base.madvise(mmap.MADV_DONTNEED)
+    advice = getattr(mmap, "MADV_DONTNEED", None)
+    if base is not None and advice is not None:
+        base.madvise(advice)

@@ -43,15 +43,42 @@ class Stage(IntEnum):
 
 
 def sequence(seed: int, stage: Stage, *numbers: int) -> np.random.SeedSequence:
-    """Seed sequence of a stage; `numbers` name the model, patient or replicate within it."""
+    """Seed sequence of a stage.
+
+    Parameters
+    ----------
+    seed : int
+        The audit's seed, or that of a model.
+    stage : Stage
+    *numbers
+        They name the model, patient or replicate within it.
+    """
     return np.random.SeedSequence(seed, spawn_key=(int(stage), *numbers))
 
 
 def generator(seed: int, stage: Stage, *numbers: int) -> np.random.Generator:
-    """Generator of a stage; `numbers` name the model, patient or replicate within it."""
+    """Generator of a stage.
+
+    Parameters
+    ----------
+    seed : int
+        The audit's seed, or that of a model.
+    stage : Stage
+    *numbers
+        They name the model, patient or replicate within it.
+    """
     return np.random.default_rng(sequence(seed, stage, *numbers))
 
 
 def integer_seed(seed: int, stage: Stage, *numbers: int) -> int:
-    """One 31-bit seed for libraries that take an integer (scikit-learn's limit is 2**32 - 1)."""
+    """One 31-bit seed for libraries that take an integer (scikit-learn's limit is 2**32 - 1).
+
+    Parameters
+    ----------
+    seed : int
+        The audit's seed, or that of a model.
+    stage : Stage
+    *numbers
+        They name the model, patient or replicate within it.
+    """
     return int(sequence(seed, stage, *numbers).generate_state(1, np.uint32)[0] >> 1)

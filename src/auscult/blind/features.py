@@ -149,7 +149,16 @@ def resembling(pixels: NDArray[np.float32], member: NDArray[np.bool_]) -> list[s
 def refuse_shared(
     inputs: Inputs | NDArray[Any], member: NDArray[np.bool_], records: NDArray[np.int64]
 ) -> None:
-    """Raise where the same record is on both sides: a copy under another name."""
+    """Raise where the same record is on both sides: a copy under another name.
+
+    Parameters
+    ----------
+    inputs : Inputs or array, shape (records, ...)
+    member : bool array, shape (records,)
+        Which records are on the members' side.
+    records : int64 array, shape (chosen,)
+        The records that are compared.
+    """
     if isinstance(inputs, NamedInputs):
         for one in inputs.parts.values():
             refuse_shared(one, member, records)
@@ -179,6 +188,14 @@ def embedded(
 
     Principal components make a linear kernel, random Fourier features of them a Gaussian one
     (Rahimi and Recht 2007). Membership is not looked at.
+
+    Parameters
+    ----------
+    features : float32 array, shape (records, columns)
+    patient : int64 array, shape (records,)
+        Each record's patient, from 0.
+    patients : int
+    seed : int
     """
     scale = features.std(axis=0)
     told = scale > 1e-6 * np.maximum(np.abs(features).max(axis=0), 1e-12)

@@ -23,6 +23,7 @@ RUN_ITSELF = (
     "manifest.json",
     "audit.toml",
     "report.html",
+    ".writer",
     ".writer.lock",
     "outputs",
     "protection",

@@ -36,6 +36,19 @@ def starting_configuration(
 ) -> str:
     """A commented ``audit.toml`` for a table that exists.
 
+    Parameters
+    ----------
+    table : str
+        Path of the table.
+    patient : str
+        Column of the patients' identifiers.
+    label : str
+        Column of the label.
+    groups : sequence of str
+        Columns of the groups to compare.
+    images : str or None
+        Folder of images, where the table describes some.
+
     Raises
     ------
     CohortError
@@ -270,7 +283,15 @@ def _likely_identifiers(frame: object, known: set[str]) -> list[str]:
 
 
 def describe_cohort(cohort: Cohort, cell: int, attributes: Attributes) -> str:
-    """The cohort as counts, for a terminal; groups under `cell` patients are pooled."""
+    """The cohort as counts, for a terminal; groups under `cell` patients are pooled.
+
+    Parameters
+    ----------
+    cohort : Cohort
+    cell : int
+        Smallest number of patients that is shown.
+    attributes : Attributes
+    """
     summary = cohort.summary(cell)
     lines = [
         f"Cohort   {summary['source']}: {cohort.records:,} records of {cohort.patients:,} patients",
@@ -296,7 +317,15 @@ def describe_cohort(cohort: Cohort, cell: int, attributes: Attributes) -> str:
 
 
 def describe_trial(audit: Audit, trial: Trial, workers: int | None) -> str:
-    """What training one block took, and what the audit will take."""
+    """What training one block took, and what the audit will take.
+
+    Parameters
+    ----------
+    audit : Audit
+    trial : Trial
+    workers : int or None
+        Worker processes; one per core when None.
+    """
     count = min(workers or cores(), math.ceil(audit.models / trial.models))
     cost = expected(
         trial,
@@ -368,7 +397,17 @@ def repeat_lines(repeat: Repeat | None, of: str = "") -> list[str]:
 def describe_variants(
     audit: Audit, trial: Trial, variants: Sequence[VariantTrial], workers: int | None
 ) -> str:
-    """What the variants will take, each and with the audit."""
+    """What the variants will take, each and with the audit.
+
+    Parameters
+    ----------
+    audit : Audit
+    trial : Trial
+        Of the audit itself.
+    variants : sequence of VariantTrial
+    workers : int or None
+        Worker processes; one per core when None.
+    """
     count = min(workers or cores(), math.ceil(audit.models / trial.models))
     size = {
         "models": audit.models,

@@ -56,7 +56,15 @@ class Membership:
         patient_of_record: NDArray[np.int64],
         withheld: NDArray[np.bool_] | None,
     ) -> NDArray[np.int64]:
-        """As :meth:`members`, without the records that no model trains on."""
+        """As :meth:`members`, without the records that no model trains on.
+
+        Parameters
+        ----------
+        model : int
+        patient_of_record : int64 array, shape (records,)
+        withheld : bool array, shape (records,), or None
+            Records that no model trains on.
+        """
         rows = self.members(model, patient_of_record)
         return rows if withheld is None else rows[~withheld[rows]]
 

@@ -144,7 +144,16 @@ class CohortPart(Part):
         return "table" if self.events is None else "events"
 
     def read(self, folder: Path, seed: int, progress: Progress = SILENT) -> Cohort:
-        """Read the cohort; paths are relative to the folder."""
+        """Read the cohort; paths are relative to the folder.
+
+        Parameters
+        ----------
+        folder : Path
+            Of ``audit.toml``.
+        seed : int
+            The audit's; it draws the subset of patients.
+        progress : Progress
+        """
         how = self.absolute(folder, self.given())
         how["seed"] = seed
         kind = self.kind()

@@ -33,7 +33,16 @@ class DatasetPart(Part):
         return [value, value] if isinstance(value, int) else value
 
     def read(self, folder: Path, seed: int, progress: Progress = SILENT) -> Cohort:
-        """Read the cohort; paths are relative to the folder."""
+        """Read the cohort; paths are relative to the folder.
+
+        Parameters
+        ----------
+        folder : Path
+            Of ``audit.toml``.
+        seed : int
+            The audit's; it draws the subset of patients.
+        progress : Progress
+        """
         from auscult.datasets import read_cohort
 
         how = self.absolute(folder, self.given())

@@ -136,7 +136,16 @@ def load_policy(path: Path) -> Policy:
 
 
 def parse_policy(content: dict[str, Any], text: str, where: str) -> Policy:
-    """Validate a policy's content; `text` is what stands in the decision."""
+    """Validate a policy's content; `text` is what stands in the decision.
+
+    Parameters
+    ----------
+    content : dict
+        The TOML as it was parsed.
+    text : str
+    where : str
+        Name of the file, for messages.
+    """
     try:
         file = PolicyFile.model_validate(content)
     except ValidationError as error:

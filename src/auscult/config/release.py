@@ -127,6 +127,14 @@ class ReleasePart(Part):
     def release(self, folder: Path, cohort: CohortPart | DatasetPart, rows: Any) -> Release:  # noqa: ANN401
         """The release; paths and modules are looked up in `folder`.
 
+        Parameters
+        ----------
+        folder : Path
+            Of ``audit.toml``.
+        cohort : CohortPart or DatasetPart
+        rows : array of int
+            Row of the table that each record comes from.
+
         Raises
         ------
         ConfigError

@@ -26,6 +26,14 @@ _UNKNOWN = re.compile(
 def find(root: Path, names: Sequence[str], what: str) -> Path:
     """The first of several places that exists below a folder.
 
+    Parameters
+    ----------
+    root : Path
+    names : sequence of str
+        Paths below `root`, in the order of preference.
+    what : str
+        What is looked for, for the message.
+
     Raises
     ------
     CohortError
@@ -136,7 +144,16 @@ def agreed(owner: pd.Series[str], values: pd.Series[str]) -> pd.Series[str]:
 
 
 def ever(owner: pd.Series[str], present: pd.Series[bool], yes: str, no: str) -> pd.Series[str]:
-    """Per row, whether any row of its owner has it."""
+    """Per row, whether any row of its owner has it.
+
+    Parameters
+    ----------
+    owner : Series, length rows
+        Whom each row belongs to.
+    present : Series of bool, length rows
+    yes, no : str
+        The words for the answer.
+    """
     any_row = present.groupby(owner).transform("any")
     return pd.Series(np.where(any_row, yes, no), index=owner.index, dtype=object)
 
@@ -147,7 +164,14 @@ def mapped(column: pd.Series[str], change: Callable[[str], str]) -> pd.Series[st
 
 
 def flags(column: pd.Series[str], yes: Iterable[str], no: Iterable[str]) -> NDArray[np.float64]:
-    """1 and 0 where a text says so, NaN elsewhere."""
+    """1 and 0 where a text says so, NaN elsewhere.
+
+    Parameters
+    ----------
+    column : Series of str
+    yes, no : iterable of str
+        The texts that mean 1 and 0.
+    """
     lower = column.str.lower()
     result = np.full(len(column), np.nan)
     result[lower.isin([*yes]).to_numpy()] = 1

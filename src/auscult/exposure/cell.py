@@ -256,7 +256,15 @@ class Points:
 
 
 def points_of(layout: Layout, scores: PatientScores, seed: int) -> Points:
-    """Scores as points; a model's half is drawn from the audit's seed."""
+    """Scores as points; a model's half is drawn from the audit's seed.
+
+    Parameters
+    ----------
+    layout : Layout
+    scores : PatientScores
+    seed : int
+        The audit's seed.
+    """
     used = _points(scores)
     patient, fold, label, _ = np.nonzero(used)
     score = (scores.values * scores.unit[:, :, None, None])[used]
@@ -311,7 +319,15 @@ def halves(models: int, seed: int) -> NDArray[np.int64]:
 def exposed_patients(
     risk: PatientRisk, null: PatientRisk, seed: int
 ) -> dict[str, dict[str, float]]:
-    """Patients above each AUC, with interval and null."""
+    """Patients above each AUC, with interval and null.
+
+    Parameters
+    ----------
+    risk, null : PatientRisk
+        Of the cell, and of the same with permuted membership.
+    seed : int
+        The audit's seed.
+    """
     rng = generator(seed, Stage.BOOTSTRAP_PATIENTS)
     return {
         str(one.threshold): {

@@ -70,7 +70,19 @@ class Deployment:
     def check(
         self, queries: tuple[str, ...], withhold: float, models: int, *, scores: bool = False
     ) -> None:
-        """Raise a ConfigError when the audit cannot say anything of this deployment."""
+        """Raise a ConfigError when the audit cannot say anything of this deployment.
+
+        Parameters
+        ----------
+        queries : tuple of str
+            The audit's queries.
+        withhold : float
+            Share of records that no model trains on.
+        models : int
+            Models of the audit.
+        scores : bool
+            Whether models give one number per record instead of predictions of classes.
+        """
         for name in ("reveals", "population"):
             text = getattr(self, name)
             if not text.strip() or len(text) > 500:

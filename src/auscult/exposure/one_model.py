@@ -118,6 +118,15 @@ def comparable_scores(
 
     The scale is learned on one half of the models and used on the other.
 
+    Parameters
+    ----------
+    layout : Layout
+    attack : JointAttack
+        Tuned on the whole cohort.
+    centring : Centring
+    seed : int
+        The audit's seed.
+
     Returns
     -------
     float32 array, shape (patients, models)

@@ -279,7 +279,17 @@ def _rows(
 def read_outputs(
     values: NDArray[Any], labels: NDArray[np.int64], where: str, are: OutputsAre
 ) -> tuple[NDArray[np.float32], OutputKind, list[str]]:
-    """Outputs (models, records, columns) as logits, what kind they are, and what to note."""
+    """Outputs (models, records, columns) as logits, what kind they are, and what to note.
+
+    Parameters
+    ----------
+    values : array, shape (models, records, columns)
+    labels : int64 array, shape (records,) or (records, columns)
+    where : str
+        Name of the file and the array, for messages.
+    are : {"probabilities", "log-probabilities", "logits"} or None
+        What the outputs were declared to be.
+    """
     columns = values.shape[2]
     kind: OutputKind = (
         "multilabel" if labels.ndim == 2 else "sigmoid" if columns == 1 else "softmax"
@@ -395,7 +405,17 @@ def _whole(labels: NDArray[Any]) -> NDArray[np.int64]:
 def read_signals(
     values: NDArray[np.float32], where: str, declared: Declared, said: str
 ) -> tuple[NDArray[np.float32], list[str]]:
-    """Signals of which the higher ones speak for membership, and what to note."""
+    """Signals of which the higher ones speak for membership, and what to note.
+
+    Parameters
+    ----------
+    values : float32 array, shape (models, records)
+    where : str
+        Name of the file and the array, for messages.
+    declared : Declared
+    said : str
+        How the meaning can be declared, for messages.
+    """
     are = declared.signals or ("losses" if said == "losses" else None)
     if are == "losses":
         return -values, []
@@ -438,7 +458,20 @@ def check_direction(
     declared: bool,
     said: str,
 ) -> list[str]:
-    """Refuse signals that members have lower, unless their meaning was declared: then note it."""
+    """Refuse signals that members have lower, unless their meaning was declared: then note it.
+
+    Parameters
+    ----------
+    signals : float array, shape (models, records)
+    membership : Membership
+    patient_of_record : int64 array, shape (records,)
+    where : str
+        Name of the file and the array, for messages.
+    declared : bool
+        Whether the meaning of the signals was declared.
+    said : str
+        How the meaning can be declared, for messages.
+    """
     auc, distance = direction(signals, membership.reveal(), patient_of_record)
     if distance > -SURE:
         return []
@@ -464,7 +497,17 @@ def check_direction(
 def check_order(
     values: NDArray[np.floating], labels: NDArray[np.int64], where: str, *, declared: bool
 ) -> list[str]:
-    """Refuse columns that fit the labels clearly better in another order; note it if declared."""
+    """Refuse columns that fit the labels clearly better in another order; note it if declared.
+
+    Parameters
+    ----------
+    values : float array, shape (models, records, columns)
+    labels : int64 array, shape (records,)
+    where : str
+        Name of the file and the array, for messages.
+    declared : bool
+        Whether the order of the columns was declared.
+    """
     if labels.ndim == 2:
         return []
     found = better_order(values, labels)

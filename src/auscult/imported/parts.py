@@ -52,7 +52,17 @@ def read_patients(values: NDArray[Any], where: str) -> tuple[NDArray[np.int64], 
 
 
 def numbers(values: NDArray[Any], dimensions: int, where: str, name: str) -> NDArray[np.float32]:
-    """32-bit floats of so many dimensions, all finite."""
+    """32-bit floats of so many dimensions, all finite.
+
+    Parameters
+    ----------
+    values : array
+    dimensions : int
+    where : str
+        Name of the file, for messages.
+    name : str
+        Name of the array, for messages.
+    """
     if values.ndim != dimensions or values.dtype.kind not in "fiu" or not values.size:
         raise CohortError(
             f"{name} are {values.dtype} of shape {values.shape}",
@@ -73,7 +83,16 @@ def numbers(values: NDArray[Any], dimensions: int, where: str, name: str) -> NDA
 
 
 def check_records(values: NDArray[np.float32], records: int, where: str) -> None:
-    """Refuse outputs of other records than the patients', or of too few models."""
+    """Refuse outputs of other records than the patients', or of too few models.
+
+    Parameters
+    ----------
+    values : float32 array, shape (models, queries, records, columns)
+    records : int
+        Of the patients.
+    where : str
+        Name of the file and the array, for messages.
+    """
     if values.shape[2] != records:
         raise CohortError(
             f"outputs for {values.shape[2]} records and patients of {records}", where=where
@@ -91,7 +110,18 @@ def read_membership(
     patients: int,
     where: str,
 ) -> Membership:
-    """Membership per patient, from one that is per patient or per record."""
+    """Membership per patient, from one that is per patient or per record.
+
+    Parameters
+    ----------
+    values : array, shape (models, patients) or (models, records)
+    models : int
+    of_record : int64 array, shape (records,)
+        Each record's patient.
+    patients : int
+    where : str
+        Name of the file, for messages.
+    """
     records = len(of_record)
     matrix = np.asarray(values)
     if matrix.dtype.kind in "iuf" and matrix.size and np.isin(matrix, (0, 1)).all():

@@ -82,7 +82,15 @@ def write_decision_json(decision: dict[str, Any], path: Path) -> None:
 
 
 def write_junit(decision: Decision, path: Path, title: str) -> None:
-    """Write the decision as JUnit XML: a broken limit is a failure, an open one an error."""
+    """Write the decision as JUnit XML: a broken limit is a failure, an open one an error.
+
+    Parameters
+    ----------
+    decision : Decision
+    path : Path
+    title : str
+        Name of the suite of tests.
+    """
     suite = ElementTree.Element(
         "testsuite",
         name=visible(title or "auscult gate"),

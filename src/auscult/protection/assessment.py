@@ -129,7 +129,15 @@ def assess(
 
 
 def assess_layout(layout: Layout, seed: int, *, progress: Progress = SILENT) -> Assessment:
-    """The same from signals that are laid out; see :func:`assess`."""
+    """The same from signals that are laid out; see :func:`assess`.
+
+    Parameters
+    ----------
+    layout : Layout
+    seed : int
+        The audit's seed.
+    progress : Progress
+    """
     risk, _ = patient_risk(layout, THRESHOLDS, progress)
     shuffled = permuted(layout, generator(seed, Stage.NULL))
     null, _ = patient_risk(shuffled, THRESHOLDS, progress, confirming=False)
@@ -169,7 +177,15 @@ def _errors(risk: PatientRisk, seed: int) -> NDArray[np.float64]:
 def signals_of(
     outputs: Outputs, subject: Subject, access: Access | None
 ) -> tuple[Outputs, NDArray[np.float32]]:
-    """Outputs as they are handed out, and the attacker's signals from them."""
+    """Outputs as they are handed out, and the attacker's signals from them.
+
+    Parameters
+    ----------
+    outputs : Outputs
+    subject : Subject
+    access : Access or None
+        None for the outputs as the models return them.
+    """
     if access is None:
         return outputs, signals_from_outputs(outputs, subject.labels, subject.queries)
     return (
@@ -182,6 +198,12 @@ def answers_to(outputs: Outputs, subject: Subject, access: Access) -> tuple[int,
     """Places of the answers that an attacker through an access uses.
 
     Augmented views count where the models answered them, which those of a variant did not.
+
+    Parameters
+    ----------
+    outputs : Outputs
+    subject : Subject
+    access : Access
     """
     plain = subject.plain(outputs)
     return answers_seen(access, plain, subject.asked if outputs.queries > len(plain) else ())

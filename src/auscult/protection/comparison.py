@@ -36,6 +36,21 @@ def audit_variants(
 ) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
     """Assess every variant beside the base.
 
+    Parameters
+    ----------
+    store : RunStore
+        The audit's run.
+    found : sequence of Plan
+    cohort : Cohort
+    recipe : Recipe
+        The unprotected one.
+    subject : Subject
+    skipped : mapping of str to str
+        Why a variant was not trained, by slug.
+    models : int
+        Models of the audit.
+    progress : Progress
+
     Returns
     -------
     protection : list of dict

@@ -260,7 +260,17 @@ def p_of_guesses(number: int, right: int, coins: int, epsilon: float, delta: flo
 
 
 def largest_rejected(p: Callable[[float], float], level: float, above: float = 0.0) -> float:
-    """Largest value up to which the p-value stays under the level; `above` if it never does."""
+    """Largest value up to which the p-value stays under the level; `above` if it never does.
+
+    Parameters
+    ----------
+    p : callable
+        The p-value at a value; it rises with the value.
+    level : float
+        Error of the test.
+    above : float
+        Where the search begins.
+    """
     if p(above) > level:
         return above
     low, high = above, max(0.25, 2 * above)
@@ -336,6 +346,16 @@ def _log_ratio(top: NDArray[np.float64], bottom: NDArray[np.float64]) -> NDArray
 
 
 def clopper_pearson_low(right: NDArray[np.int64], number: int, level: float) -> NDArray[np.float64]:
-    """One-sided lower limit of a share at the given error."""
+    """One-sided lower limit of a share at the given error.
+
+    Parameters
+    ----------
+    right : int64 array
+        Successes.
+    number : int
+        Trials.
+    level : float
+        Error, for example 0.05.
+    """
     safe = np.maximum(right, 1)
     return np.where(right > 0, betaincinv(safe, number - safe + 1, level), 0.0)

@@ -168,7 +168,14 @@ def mean_auc(side: Assessment) -> dict[str, float]:
 def utilities(
     before: UtilityPerModel | None, after: UtilityPerModel | None, compared: int
 ) -> dict[str, Any]:
-    """Utility, its paired change, and that of the group which loses most."""
+    """Utility, its paired change, and that of the group which loses most.
+
+    Parameters
+    ----------
+    before, after : UtilityPerModel or None
+    compared : int
+        Number of protections that a reader chooses from.
+    """
     absent = {
         "utility": None,
         "utility_change": None,
@@ -201,7 +208,16 @@ def _named(side: UtilityPerModel, models: int) -> dict[str, Any]:
 def unpaired(
     *, name: str, before: Side, after: Side, subject: Subject, compared: int
 ) -> dict[str, Any]:
-    """The entry of a run over the same patients with another draw of members."""
+    """The entry of a run over the same patients with another draw of members.
+
+    Parameters
+    ----------
+    name : str
+    before, after : Side
+    subject : Subject
+    compared : int
+        Number of protections that a reader chooses from.
+    """
     # Other models and other draws: whatever the patients have in common, the errors do not share.
     counts = {
         t: counts_from(

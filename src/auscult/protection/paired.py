@@ -157,7 +157,15 @@ class Moments:
 
 
 def moments(before: Assessment, after: Assessment, noise: float) -> dict[float, Moments]:
-    """Numbers of exposed patients and their errors, at each threshold; see the module."""
+    """Numbers of exposed patients and their errors, at each threshold; see the module.
+
+    Parameters
+    ----------
+    before, after : Assessment
+        Of the same patients.
+    noise : float
+        Correlation of the noise of the two estimates of a patient.
+    """
     first, second = before.risk, after.risk
     usable = first.estimate.usable & second.estimate.usable
     n = int(usable.sum())
@@ -246,6 +254,14 @@ def posterior_correlation(
 
     Effects over patients and their noise are taken as bivariate normal; the covariance of the true
     effects is that of the estimates less that of the noise.
+
+    Parameters
+    ----------
+    before, after : Estimate
+    usable : bool array, shape (patients,)
+        Patients who are estimable in both.
+    noise : float
+        Correlation of the noise of the two estimates of a patient.
     """
     first, second = before.take(usable), after.take(usable)
     x, y = first.d, second.d
@@ -272,6 +288,11 @@ def joint_excess(
     """Covariance of two coins with probabilities p and q whose normal scores correlate, shape (n,).
 
     The integral of the bivariate normal density over the correlation (Plackett 1954).
+
+    Parameters
+    ----------
+    p, q : float64 array, shape (n,)
+    correlation : float64 array, shape (n,)
     """
     h, k = (ndtri(np.clip(side, 1e-12, 1 - 1e-12)) for side in (p, q))
     # With r = sin(t) the integrand stays bounded as the correlation nears 1.

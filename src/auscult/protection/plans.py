@@ -54,6 +54,15 @@ def plans(
 ) -> list[Plan]:
     """Check all variants and say how each is run.
 
+    Parameters
+    ----------
+    protect, sweep : sequence of Variant
+    cohort : Cohort
+    recipe : Recipe
+        The unprotected one.
+    models : int
+        Models of the audit.
+
     Raises
     ------
     ConfigError, RecipeError

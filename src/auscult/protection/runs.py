@@ -40,7 +40,17 @@ LEFT_OUT = "left-out.npz"
 def opened(
     store: RunStore, plan: Plan, cohort: Cohort, models: int, subject: Subject
 ) -> Iterator[RunStore]:
-    """The run of a variant's models, locked for writing."""
+    """The run of a variant's models, locked for writing.
+
+    Parameters
+    ----------
+    store : RunStore
+        The audit's run.
+    plan : Plan
+    cohort : Cohort
+    models : int
+    subject : Subject
+    """
     settings = {"kind": plan.recipe.kind, "settings": plan.recipe.settings()}
     with RunStore.create_or_resume(
         store.path / FOLDER / plan.slug,
@@ -66,7 +76,19 @@ def _blocks(plan: Plan, cohort: Cohort, models: int) -> tuple[BlockPlan, ...]:
 def lacking(
     store: RunStore, found: Sequence[Plan], cohort: Cohort, recipe: Recipe, models: int
 ) -> int:
-    """How many models of the variants are still to be trained."""
+    """How many models of the variants are still to be trained.
+
+    Parameters
+    ----------
+    store : RunStore
+        The audit's run.
+    found : sequence of Plan
+    cohort : Cohort
+    recipe : Recipe
+        The unprotected one.
+    models : int
+        Models of the audit.
+    """
     total = 0
     for plan in trained(found, recipe):
         blocks = _blocks(plan, cohort, models)
@@ -81,7 +103,16 @@ def lacking(
 def allowed_records(
     store: RunStore, variant: Variant, cohort: Cohort, subject: Subject
 ) -> NDArray[np.bool_] | str:
-    """Records that may be trained on, or why nothing can be left out."""
+    """Records that may be trained on, or why nothing can be left out.
+
+    Parameters
+    ----------
+    store : RunStore
+        The audit's run.
+    variant : Variant
+    cohort : Cohort
+    subject : Subject
+    """
     allowed = np.ones(cohort.records, dtype=bool)
     if variant.max_records is not None:
         allowed &= within_cap(

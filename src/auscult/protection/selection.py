@@ -84,7 +84,15 @@ class Selection(Membership):
         patient_of_record: NDArray[np.int64],
         withheld: NDArray[np.bool_] | None,
     ) -> NDArray[np.int64]:
-        """As :meth:`members`, without withheld records: those are nobody's earlier duplicate."""
+        """As :meth:`members`, without withheld records: those are nobody's earlier duplicate.
+
+        Parameters
+        ----------
+        model : int
+        patient_of_record : int64 array, shape (records,)
+        withheld : bool array, shape (records,), or None
+            Records that no model trains on.
+        """
         rows = super().members(model, patient_of_record)
         rows = rows[self._allowed[rows]]
         if withheld is not None:
@@ -167,7 +175,16 @@ def find_twins(cohort: Cohort, tolerance: float) -> Twins:
 
 
 def refuse_too_many_to_compare(cohort: Cohort, tolerance: float | None, where: str) -> None:
-    """Raise a ConfigError when near duplicates would take too long to find."""
+    """Raise a ConfigError when near duplicates would take too long to find.
+
+    Parameters
+    ----------
+    cohort : Cohort
+    tolerance : float or None
+        Distance up to which records are duplicates; None for equal ones.
+    where : str
+        The key of the configuration, for the message.
+    """
     if tolerance and cohort.records > MOST_COMPARED:
         raise ConfigError(
             f"near duplicates compare every two of {cohort.records:,} records",

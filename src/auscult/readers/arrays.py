@@ -76,6 +76,15 @@ def read_array(data: Any, key: str | None) -> tuple[NDArray[Any], str]:  # noqa:
 def channel_axis(shape: tuple[int, ...], said: str, where: str) -> str:
     """Where the channels are: "none", "first" or "last".
 
+    Parameters
+    ----------
+    shape : tuple of int
+        Of the array.
+    said : str
+        What the configuration says, "auto" where it leaves it open.
+    where : str
+        Name of the file, for messages.
+
     Raises
     ------
     CohortError

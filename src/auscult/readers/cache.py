@@ -7,7 +7,6 @@ mode 0600. No file name is kept in it.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -63,10 +62,13 @@ def held(folder: Path) -> Iterator[bool]:
 
     False where the file system has no locks: parts are written whole all the same.
     """
+    from filelock import FileLock
+
+    lock = FileLock(folder / "lock", mode=0o600, thread_local=False, fallback_to_soft=False)
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         folder.chmod(0o700)  # fails where it is somebody else's: what it holds is not believed then
-        descriptor = os.open(folder / "lock", os.O_CREAT | os.O_RDWR, 0o600)
+        (folder / "lock").touch(mode=0o600)
     except OSError as error:
         raise CohortError(
             f"the cache cannot be written ({error.strerror or error})",
@@ -74,14 +76,12 @@ def held(folder: Path) -> Iterator[bool]:
             next_step="Name another folder: cohort.cache, or AUSCULT_CACHE in the environment",
         ) from error
     try:
-        alone = True
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        except OSError:
-            alone = False
-        yield alone
-    finally:
-        os.close(descriptor)
+        taken = lock.acquire()
+    except (OSError, NotImplementedError):
+        yield False
+        return
+    with taken:
+        yield True
 
 
 def tidy(folder: Path) -> None:
@@ -93,12 +93,28 @@ def tidy(folder: Path) -> None:
 
 
 def part_path(folder: Path, number: int, ending: str) -> Path:
-    """Where a part is: `bin` its entries, `json` what they are; the latter makes it exist."""
+    """Where a part is: `bin` its entries, `json` what they are; the latter makes it exist.
+
+    Parameters
+    ----------
+    folder : Path
+    number : int
+    ending : {"bin", "json"}
+    """
     return folder / f"part-{number:06d}.{ending}"
 
 
 def assemble(folder: Path, parts: int, layout: tuple[tuple[int, ...], str]) -> None:
-    """Parts to one array and one index; the index is written last, and makes it exist."""
+    """Parts to one array and one index; the index is written last, and makes it exist.
+
+    Parameters
+    ----------
+    folder : Path
+    parts : int
+        Number of parts, all of them finished.
+    layout : tuple of shape and dtype
+        Of one entry.
+    """
     contents = [
         json.loads(part_path(folder, number, "json").read_text(encoding="utf-8"))
         for number in range(parts)

@@ -262,15 +262,29 @@ def decode_part(
     """Decode some files into one part. Runs in a worker.
 
     Entries go to the disk one by one: a part never lies in memory.
+
+    Parameters
+    ----------
+    folder : Path
+        The cache.
+    number : int
+        Of the part.
+    files : sequence of (int, Path)
+        Number and path of each file.
+    decoder : Decoder
+    crashed : sequence of int
+        Numbers of files that ended a worker: they are left out.
     """
     shape, dtype = decoder.layout()
     content: dict[str, list[Any]] = {"source": [], "left_out": [], "header": [], "notes": []}
     doing = folder / f"doing-{number}"
-    marker = os.open(doing, os.O_CREAT | os.O_WRONLY, 0o600)
+    flags = os.O_CREAT | os.O_WRONLY | getattr(os, "O_BINARY", 0)
+    marker = os.fdopen(os.open(doing, flags, 0o600), "wb", buffering=0)
 
     def write(handle: IO[bytes]) -> None:
         for index, path in files:
-            os.pwrite(marker, b"%019d" % index, 0)  # opening a file for each costs more than a PNG
+            marker.seek(0)
+            marker.write(b"%019d" % index)  # opening a file for each costs more than a PNG
             try:
                 if index in crashed:
                     raise NotDecodedError(CRASHED)
@@ -290,7 +304,7 @@ def decode_part(
     try:
         write_whole(part_path(folder, number, "bin"), write, secret=True)
     finally:
-        os.close(marker)
+        marker.close()
     notes = dict(Counter(content.pop("notes")))
     write_json(part_path(folder, number, "json"), {**content, "notes": notes}, secret=True)
     doing.unlink(missing_ok=True)
@@ -336,7 +350,6 @@ def _pool(workers: int) -> Iterator[Any]:
 def _begin_worker() -> None:
     """Little memory, and nothing to say: libraries quote headers in their warnings."""
     import logging
-    import resource
     import warnings
 
     os.umask(0o077)
@@ -345,12 +358,25 @@ def _begin_worker() -> None:
     nowhere = os.open(os.devnull, os.O_RDWR)
     os.dup2(nowhere, 1)
     os.dup2(nowhere, 2)
-    _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    most = MOST_BYTES_OF_A_WORKER
-    if hard != resource.RLIM_INFINITY:
-        most = min(most, hard)
-    resource.setrlimit(resource.RLIMIT_AS, (most, hard))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump holds pixels and headers
+    _limit()
+
+
+def _limit() -> None:
+    """Bound memory and forbid core dumps, where the system does: Windows and macOS may not."""
+    import contextlib
+
+    try:
+        import resource
+    except ImportError:  # Windows
+        return
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump holds pixels and headers
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        _, hard = resource.getrlimit(resource.RLIMIT_AS)
+        most = MOST_BYTES_OF_A_WORKER
+        if hard != resource.RLIM_INFINITY:
+            most = min(most, hard)
+        resource.setrlimit(resource.RLIMIT_AS, (most, hard))
 
 
 def _opened(folder: Path, decoder: Decoder, files: Located, where: str) -> DecodedFiles:

@@ -56,6 +56,14 @@ class Dialect:
 def dialect_of(path: Path, zipped: bool, delimiter: str | None = None) -> Dialect:
     """Look at the first lines of a file.
 
+    Parameters
+    ----------
+    path : Path
+    zipped : bool
+        Whether it is compressed by gzip.
+    delimiter : str, optional
+        As declared; found in the first lines when None.
+
     Raises
     ------
     CohortError

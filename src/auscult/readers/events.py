@@ -115,7 +115,16 @@ def event_files(root: str | os.PathLike[str]) -> list[Path]:
 
 
 def shards(files: Sequence[Path], progress: Progress, label: str) -> Iterator[pd.DataFrame]:
-    """Events of one file after the other: subject_id, time, code, numeric_value."""
+    """Events of one file after the other: subject_id, time, code, numeric_value.
+
+    Parameters
+    ----------
+    files : sequence of Path
+    progress : Progress
+        Advanced by one per file.
+    label : str
+        What progress is called.
+    """
     import pyarrow as pa
     from pyarrow import parquet
 
@@ -182,7 +191,16 @@ def _matches(codes: pd.Series[Any], code: str) -> NDArray[np.bool_]:
 def admissions(
     files: Sequence[Path], settings: EventSettings, outcome: str, progress: Progress
 ) -> tuple[pd.DataFrame, Windows, tuple[LeftOut, ...]]:
-    """Admissions with a whole window, and whether the outcome came after it."""
+    """Admissions with a whole window, and whether the outcome came after it.
+
+    Parameters
+    ----------
+    files : sequence of Path
+    settings : EventSettings
+    outcome : str
+        The outcome to look for after the window.
+    progress : Progress
+    """
     parts = []
     for events in shards(files, progress, "Finding admissions"):
         kind = np.zeros(len(events), dtype=np.int8)
@@ -276,7 +294,16 @@ def _first_after(
 def predictions(
     frame: pd.DataFrame, settings: EventSettings, patient: str
 ) -> tuple[pd.DataFrame, Windows]:
-    """Windows that end at the prediction times of a table."""
+    """Windows that end at the prediction times of a table.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        Prediction times, one per row.
+    settings : EventSettings
+    patient : str
+        Column of the patients' identifiers.
+    """
     name = str(settings.time)
     require_columns(frame, [("cohort.patient", patient), ("cohort.time", name)], "table")
     subject, wrong = numbers(frame[patient])

@@ -47,7 +47,20 @@ def read_images(
     settings: ImageSettings,
     **keep: Any,  # noqa: ANN401
 ) -> Cohort:
-    """Read a folder of images; see :meth:`auscult.Cohort.from_images`."""
+    """Read a folder of images; see :meth:`auscult.Cohort.from_images`.
+
+    Parameters
+    ----------
+    reading : Reading
+    root : path-like
+        The folder.
+    table : path-like, dataframe or None
+    path : str or None
+        Column of the files' paths below `root`.
+    settings : ImageSettings
+    **keep
+        Where decoded arrays are kept and who is told: `cache`, `workers`, `progress`.
+    """
     settings.check()
 
     def what(decoded: DecodedFiles) -> tuple[str, str]:
@@ -72,7 +85,20 @@ def read_signals(
     settings: SignalSettings,
     **keep: Any,  # noqa: ANN401
 ) -> Cohort:
-    """Read a folder of recordings; see :meth:`auscult.Cohort.from_signals`."""
+    """Read a folder of recordings; see :meth:`auscult.Cohort.from_signals`.
+
+    Parameters
+    ----------
+    reading : Reading
+    root : path-like
+        The folder.
+    table : path-like, dataframe or None
+    path : str or None
+        Column of the files' paths below `root`.
+    settings : SignalSettings
+    **keep
+        Where decoded arrays are kept and who is told: `cache`, `workers`, `progress`.
+    """
     settings.check()
 
     def what(decoded: DecodedFiles) -> tuple[str, str]:

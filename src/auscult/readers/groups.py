@@ -30,6 +30,21 @@ def read_groups(
 
     Numbers of columns declared (or typed) categorical are codes and need no bins.
 
+    Parameters
+    ----------
+    frame : DataFrame
+        One row per record.
+    names : sequence of str
+        Columns that hold attributes.
+    patient_of_record : int64 array, shape (records,)
+    patients : int
+    missing : sequence of str
+        Words that stand for a missing value.
+    bins : mapping of str to sequence of float
+        Where numbers are cut, by column.
+    categorical : sequence of str
+        Columns whose numbers are codes.
+
     Returns
     -------
     groups : DataFrame, shape (patients, attributes)
@@ -90,6 +105,14 @@ def bin_numbers(
     values: NDArray[np.float64], cuts: Sequence[float], where: str
 ) -> NDArray[np.object_]:
     """Name of each number's bin, None where it is NaN.
+
+    Parameters
+    ----------
+    values : float64 array, shape (n,)
+    cuts : sequence of float
+        In ascending order.
+    where : str
+        The key of the configuration, for messages.
 
     Raises
     ------

@@ -110,6 +110,23 @@ def read_labels(
 ) -> Labels:
     """Read one label column or several.
 
+    Parameters
+    ----------
+    frame : DataFrame
+        One row per record.
+    names : sequence of str
+        One column, or several of a multilabel task.
+    missing : sequence of str
+        Words that stand for a missing value.
+    positive : sequence of str or None
+        Values that are the positive class.
+    groups : mapping of str to sequence of str, or None
+        Classes, and the values that each is made of.
+    bins : sequence of float or None
+        Where a numeric label is cut into classes.
+    task : Task or None
+        As declared.
+
     Raises
     ------
     CohortError

@@ -45,7 +45,18 @@ def read_events(
     settings: EventSettings,
     progress: Progress = SILENT,
 ) -> Cohort:
-    """Read a MEDS dataset; see :meth:`auscult.Cohort.from_events`."""
+    """Read a MEDS dataset; see :meth:`auscult.Cohort.from_events`.
+
+    Parameters
+    ----------
+    reading : Reading
+    root : path-like
+        The dataset's folder.
+    table : path-like, dataframe or None
+        Labels and prediction times; None where the outcome says them.
+    settings : EventSettings
+    progress : Progress
+    """
     settings.check(table is not None, reading.label)
     files = event_files(root)
     left_out: tuple[LeftOut, ...] = ()

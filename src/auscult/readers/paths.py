@@ -117,6 +117,14 @@ def scan(
 
     Files without an ending of their own (as archives of scanners write them) count when they begin
     as DICOM does. Hidden files and links to folders are passed over, and counted as others.
+
+    Parameters
+    ----------
+    root : path-like
+    where : str
+        The key of the configuration, for messages.
+    suffixes : sequence of str
+        Endings of the files that are wanted.
     """
     folder = folder_of(root, where)
     names, others = [], 0

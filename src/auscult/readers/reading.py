@@ -136,7 +136,19 @@ class Reading:
         source: str,
         left_out: tuple[LeftOut, ...] = (),
     ) -> Cohort:
-        """A cohort from a table that was read already; what was left out before is told."""
+        """A cohort from a table that was read already; what was left out before is told.
+
+        Parameters
+        ----------
+        frame : DataFrame
+            One row per record.
+        notes : sequence of str
+            What the cohort tells of how it was read.
+        source : str
+            Where the table came from, for messages.
+        left_out : tuple of LeftOut
+            What was left out before.
+        """
         self.check_columns(frame)
         kept = self.keep(frame)
         kept = replace(kept, left_out=(*left_out, *kept.left_out))
@@ -167,7 +179,19 @@ class Reading:
         channels: str,
         nan: float | None = None,
     ) -> Cohort:
-        """Read an array whose row i is described by the table's row i."""
+        """Read an array whose row i is described by the table's row i.
+
+        Parameters
+        ----------
+        array : array, path-like or mapping
+            Shape (records, ...).
+        table : path-like or dataframe
+        key : str or None
+            The array's name in an npz.
+        channels : {"auto", "none", "first", "last"}
+        nan : float, optional
+            What NaN is replaced with; None refuses it.
+        """
         self.refuse_input_columns()
         given = {ARRAY: read_array(array, key)} if key is None or isinstance(key, str) else {
             name: read_array(array, name) for name in key

@@ -131,7 +131,16 @@ def with_types(frame: pd.DataFrame) -> list[str]:
 
 
 def require_columns(frame: pd.DataFrame, names: Iterable[tuple[str, str]], where: str) -> None:
-    """Raise a CohortError for the first (key, column) that the table has not."""
+    """Raise a CohortError for the first (key, column) that the table has not.
+
+    Parameters
+    ----------
+    frame : DataFrame
+    names : iterable of (str, str)
+        Key of the configuration and column.
+    where : str
+        Name of the table, for the message.
+    """
     for key, name in names:
         if name not in frame.columns:
             raise CohortError(

@@ -58,6 +58,14 @@ def epsilon_for(noise: float, *, rate: float, steps: int, delta: float, records:
 def noise_for(epsilon: float, *, rate: float, steps: int, delta: float) -> float:
     """Least noise multiplier whose epsilon is no more than asked for, rounded up to 4 digits.
 
+    Parameters
+    ----------
+    epsilon : float
+    rate : float
+        Probability with which a unit is taken into a step.
+    steps : int
+    delta : float
+
     Raises
     ------
     ConfigError

@@ -174,6 +174,16 @@ def guarantee(
     Half of the cohort are members on average, so `batch_size` records are expected in a step when
     every unit is taken with probability ``batch_size / (records / 2)``.
 
+    Parameters
+    ----------
+    settings : DpSettings
+    data : TrainingData
+    batch_size : int
+        Records expected in a step.
+    epochs : int
+    steps : int
+        Steps of an epoch.
+
     Raises
     ------
     ConfigError
@@ -208,7 +218,15 @@ def guarantee(
 
 
 def unkept(given: Mapping[str, Any], data: TrainingData, dtype: str) -> str | None:
-    """Why the settings cannot be kept on this data, or None."""
+    """Why the settings cannot be kept on this data, or None.
+
+    Parameters
+    ----------
+    given : mapping
+        The settings of private training, as `recipe.dp` has them.
+    data : TrainingData
+    dtype : str
+    """
     if DpSettings.read(given).unit == "patient" and data.patient_of_record is None:
         return "private training at patient level needs to know whose each record is"
     if dtype == "bfloat16":

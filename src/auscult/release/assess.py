@@ -387,7 +387,15 @@ def _rates(sides: _Sides, named: NDArray[np.bool_]) -> dict[str, Any]:
 
 
 def clopper_pearson(hits: int, n: int, level: float = 0.95) -> tuple[float, float]:
-    """Exact interval of a share."""
+    """Exact interval of a share.
+
+    Parameters
+    ----------
+    hits, n : int
+        Successes and trials.
+    level : float
+        Coverage.
+    """
     tail = (1 - level) / 2
     low = 0.0 if hits == 0 else float(betaincinv(hits, n - hits + 1, tail))
     high = 1.0 if hits == n else float(betaincinv(hits + 1, n - hits, 1 - tail))

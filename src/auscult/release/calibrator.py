@@ -72,7 +72,16 @@ def fit_calibrator(ratios: NDArray[np.floating], member: NDArray[np.bool_]) -> C
 def held_out_log_odds(
     ratios: NDArray[np.floating], member: NDArray[np.bool_], fold: NDArray[np.int8]
 ) -> NDArray[np.float64]:
-    """Calibrated log-odds of every pair, by a map fitted on the other folds, shape of `ratios`."""
+    """Calibrated log-odds of every pair, by a map fitted on the other folds, shape of `ratios`.
+
+    Parameters
+    ----------
+    ratios : float array, shape (patients, models)
+        NaN where there is none.
+    member : bool array, shape (patients, models)
+    fold : int8 array, shape (patients, models)
+        Fold of each pair.
+    """
     found = np.full(ratios.shape, np.nan)
     known = np.isfinite(ratios)
     for number in np.unique(fold):

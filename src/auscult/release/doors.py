@@ -113,6 +113,15 @@ class Door(ABC):
 def named_classes(said: NDArray[Any], classes: Sequence[str], where: str) -> NDArray[np.float64]:
     """Answers that are names of classes, as their numbers.
 
+    Parameters
+    ----------
+    said : array, shape (records,)
+        Names of classes.
+    classes : sequence of str
+        The cohort's, in their order.
+    where : str
+        The door, for messages.
+
     Raises
     ------
     ReleaseError

@@ -26,6 +26,13 @@ def records_of(
     A record of a table is an object: column name to number, text, true, false or null. A record of
     an array is nested lists of numbers, in the array's own shape. `prepare`, where given, makes the
     list itself from a dataframe or an array.
+
+    Parameters
+    ----------
+    data : TrainingData
+    rows : int64 array, shape (chosen,)
+        The records to send.
+    prepare : callable or None
     """
     return records_in(plain_inputs(data.inputs), rows, prepare)
 
@@ -67,7 +74,14 @@ def _plain(column: pd.Series[Any]) -> list[Any]:
 
 
 def request_body(constant: Mapping[str, Any], place: str, records: list[Any]) -> Any:  # noqa: ANN401
-    """The constant part of a request with the records put at a dotted place; "" is the whole."""
+    """The constant part of a request with the records put at a dotted place; "" is the whole.
+
+    Parameters
+    ----------
+    constant : mapping
+    place : str
+    records : list
+    """
     if not place:
         return records
     body = copy.deepcopy(dict(constant))

@@ -39,7 +39,14 @@ def point_of(part: Part) -> Point:
 
 
 def axis_of(label: str, points: list[Point], floor: Number = None) -> Axis:
-    """An axis that holds points with their intervals, from `floor` where it is given."""
+    """An axis that holds points with their intervals, from `floor` where it is given.
+
+    Parameters
+    ----------
+    label : str
+    points : list of Point
+    floor : float, optional
+    """
     values = [v for p in points for v in (p.value, p.low, p.high) if v is not None]
     low, high = min(values), max(values)
     return round_axis(label, low if floor is None else floor, max(high, low + 1e-3))

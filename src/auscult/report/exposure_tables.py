@@ -168,7 +168,16 @@ def _value(text: str) -> float:
 
 
 def prior_figure(cells: tuple[Part, ...], mine: Part | None, deployment: Part) -> Figure | None:
-    """PPV over the prior, one line per access, for what the attacker holds."""
+    """PPV over the prior, one line per access, for what the attacker holds.
+
+    Parameters
+    ----------
+    cells : tuple of Part
+        Cells of the exposure table.
+    mine : Part or None
+        The deployment's own cell.
+    deployment : Part
+    """
     held = mine.text("knowledge") if mine is not None else cells[0].text("knowledge")
     own = [
         cell for cell in cells if cell.text("knowledge") == held and len(cell.parts("by_prior")) > 1
@@ -313,7 +322,14 @@ def priors_tables(mine: Part, deployment: Part) -> list[Table]:
 def means_blocks(
     few: tuple[Part, ...], full: tuple[Part, ...], priors: tuple[float, ...]
 ) -> list[Block]:
-    """The same attacker with fewer reference models."""
+    """The same attacker with fewer reference models.
+
+    Parameters
+    ----------
+    few, full : tuple of Part
+        Cells with few reference models, and with all.
+    priors : tuple of float
+    """
     first = few[0]
     same = [
         cell

@@ -42,7 +42,18 @@ from auscult.report.words import (
 def frontier_figure(
     summary: Part, entries: tuple[Part, ...], metric: str, base: str
 ) -> Figure | None:
-    """One point per protection in the plane of utility and exposed patients."""
+    """One point per protection in the plane of utility and exposed patients.
+
+    Parameters
+    ----------
+    summary : Part
+    entries : tuple of Part
+        One per protection.
+    metric : str
+        Name of the utility that is shown.
+    base : str
+        Name of the unprotected recipe.
+    """
     row, utility = main_row(summary), summary.part("models").part("utility")
     spots = [
         Spot(
@@ -115,7 +126,18 @@ def frontier_figure(
 def protection_tables(
     summary: Part, entries: tuple[Part, ...], metric: str, base: str
 ) -> list[Block]:
-    """Counts, averages, utility: one wide table would not fit a sheet of paper."""
+    """Counts, averages, utility: one wide table would not fit a sheet of paper.
+
+    Parameters
+    ----------
+    summary : Part
+    entries : tuple of Part
+        One per protection.
+    metric : str
+        Name of the utility that is shown.
+    base : str
+        Name of the unprotected recipe.
+    """
     utility, auc = summary.part("models").part("utility"), summary.part("patients").part("auc")
     risk: list[tuple[str, ...]] = [base_row(summary, base)]
     average: list[tuple[str, ...]] = [

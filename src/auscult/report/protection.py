@@ -91,7 +91,16 @@ def comparison_page(summary: Part, entries: tuple[Part, ...], name: str) -> Page
 
 
 def comparison_rows(summary: Part, entries: tuple[Part, ...], name: str) -> list[tuple[str, ...]]:
-    """A short table for a terminal, its heading first."""
+    """A short table for a terminal, its heading first.
+
+    Parameters
+    ----------
+    summary : Part
+    entries : tuple of Part
+        One per protection.
+    name : str
+        Of the first column.
+    """
     metric = utility_name(summary)
     utility = summary.part("models").part("utility")
     base = base_row(summary, name)

@@ -126,14 +126,28 @@ def probability(value: float | None) -> str:
 
 
 def interval(low: float | None, high: float | None, places: int = 3) -> str:
-    """``0.790 to 0.810``; the caller says of what."""
+    """``0.790 to 0.810``; the caller says of what.
+
+    Parameters
+    ----------
+    low, high : float or None
+    places : int
+        Decimals.
+    """
     if low is None or high is None:
         return NOT_ESTIMABLE
     return f"{decimal(low, places)} to {decimal(high, places)}"
 
 
 def signed_interval(low: float | None, high: float | None, places: int = 3) -> str:
-    """``−0.010 to +0.030``."""
+    """``−0.010 to +0.030``.
+
+    Parameters
+    ----------
+    low, high : float or None
+    places : int
+        Decimals.
+    """
     if low is None or high is None:
         return NOT_ESTIMABLE
     return f"{signed(low, places)} to {signed(high, places)}"
@@ -152,7 +166,16 @@ def share_interval(low: float | None, high: float | None) -> str:
 
 
 def counted(number: float | None, one: str, several: str = "") -> str:
-    """``1 patient``, ``6,000 patients``."""
+    """``1 patient``, ``6,000 patients``.
+
+    Parameters
+    ----------
+    number : float or None
+    one : str
+        The noun of one.
+    several : str
+        The noun of several; `one` with an s when empty.
+    """
     word = one if number is not None and abs(number - 1) < _TINY else several or f"{one}s"
     return f"{whole(number)} {word}"
 

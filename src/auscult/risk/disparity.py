@@ -526,7 +526,17 @@ def share_interval(tail: NDArray[np.float64]) -> tuple[float, float]:
 def crossings(
     names: list[str], most: int = 3, *, label: str | None = None
 ) -> tuple[tuple[str, str], ...]:
-    """Pairs of attributes to cross when none are asked for: the first few, then the label's."""
+    """Pairs of attributes to cross when none are asked for: the first few, then the label's.
+
+    Parameters
+    ----------
+    names : list of str
+        Attributes, in the order of the cohort.
+    most : int
+        How many of the first are crossed.
+    label : str, optional
+        The attribute that is made of the label.
+    """
     others = [name for name in names if name != label]
     pairs = tuple(combinations(others, 2))[:most]
     return pairs if label is None else (*pairs, *((label, name) for name in others[:most]))

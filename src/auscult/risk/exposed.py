@@ -247,6 +247,12 @@ def count_interval(estimate: float, variance: float, patients: int) -> tuple[flo
     It keeps small counts above zero and is as good as normal for large ones. Of few patients, who
     may all have been missed, half a patient more is counted for the upper bound. Above half of the
     patients, those who are not exposed are counted. Bounds are whole patients.
+
+    Parameters
+    ----------
+    estimate, variance : float
+        Of the count.
+    patients : int
     """
     if estimate > patients / 2:
         low, high = _gamma_interval(patients - estimate, variance)

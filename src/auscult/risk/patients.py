@@ -221,7 +221,18 @@ def views_of(
     scores: PatientScores,
     chosen: NDArray[np.bool_],
 ) -> Views:
-    """Views of the chosen patients of a part."""
+    """Views of the chosen patients of a part.
+
+    Parameters
+    ----------
+    part : Layout
+    normal : float64 array, shape (records, models)
+        Normal scores of the part's signals.
+    scores : PatientScores
+        Of the part.
+    chosen : bool array, shape (patients,)
+        Which patients of the part.
+    """
     mine = np.flatnonzero(chosen)
     some, rows = take_patients(part, mine)
     kept = replace(
@@ -237,7 +248,16 @@ def views_of(
 def worth(
     layout: Layout, chosen: NDArray[np.bool_], views: Views, law: NoiseLaw
 ) -> dict[Shape, float]:
-    """How much the signs of the chosen patients say of their AUCs."""
+    """How much the signs of the chosen patients say of their AUCs.
+
+    Parameters
+    ----------
+    layout : Layout
+    chosen : bool array, shape (patients,)
+    views : Views
+        Of the chosen patients.
+    law : NoiseLaw
+    """
     some, _ = take_patients(layout, np.flatnonzero(chosen))
     return worth_of_signs(
         [
@@ -276,7 +296,17 @@ def null_risk(
     rng: np.random.Generator,
     progress: Progress = SILENT,
 ) -> Null:
-    """Run the joint attack with each patient's membership permuted over the models."""
+    """Run the joint attack with each patient's membership permuted over the models.
+
+    Parameters
+    ----------
+    layout : Layout
+    numbered : tuple of float
+        Thresholds at which the patients above are numbered.
+    rng : numpy.random.Generator
+        It permutes the membership.
+    progress : Progress
+    """
     risk, _ = patient_risk(permuted(layout, rng), (), progress, numbered=numbered, confirming=False)
     return Null(auc_raw=risk.auc_raw, study_max_auc=risk.study_max_auc, above=risk.posterior.above)
 

@@ -107,7 +107,15 @@ class Cells:
         sign: NDArray[np.float64],
         priors: Sequence[tuple[float, Prior]],
     ) -> Self:
-        """Posterior under several priors, each believed by its weight."""
+        """Posterior under several priors, each believed by its weight.
+
+        Parameters
+        ----------
+        likelihood : float64 array, shape (n, grid)
+        sign : float64 array, shape (n,)
+        priors : sequence of (float, Prior)
+            Each prior with its weight.
+        """
         mass = np.zeros_like(likelihood)
         for weight, prior in priors:
             mass += weight * normalised(likelihood * prior.masses(sign))
@@ -181,7 +189,15 @@ class Likelihoods:
         iterations: int = ITERATIONS,
         pseudo_count: float = PSEUDO_COUNT,
     ) -> Prior:
-        """Fit a prior to all patients or to some, who may be repeated, by so many steps of EM."""
+        """Fit a prior to all patients or to some, who may be repeated, by so many steps of EM.
+
+        Parameters
+        ----------
+        shape : Shape
+        rows : int64 array, optional
+            Places of the patients; all when None.
+        iterations : int
+        """
         evidence = self._evidence if rows is None else self._evidence[rows]
         start = self._likeliest_normal(evidence)
         pseudo = pseudo_count * start
@@ -349,7 +365,14 @@ def _held_out(estimate: Estimate, sign: NDArray[np.float64]) -> NDArray[np.float
 def spaced(
     estimate: Estimate, sign: NDArray[np.float64], most: int
 ) -> tuple[Estimate, NDArray[np.float64]]:
-    """At most so many patients, evenly spaced."""
+    """At most so many patients, evenly spaced.
+
+    Parameters
+    ----------
+    estimate : Estimate
+    sign : float64 array, shape (patients,)
+    most : int
+    """
     n = sign.size
     if n <= most:
         return estimate, sign

@@ -232,7 +232,21 @@ def posterior(
     counted: tuple[float, ...] = (),
     level: float = 0.95,
 ) -> Posterior:
-    """Posterior mean, interval and tail probabilities under given priors; see :func:`shrink`."""
+    """Posterior mean, interval and tail probabilities under given priors; see :func:`shrink`.
+
+    Parameters
+    ----------
+    estimate : Estimate
+    sign : float64 array, shape (patients,)
+    priors : list of (float, Prior)
+        Each prior with its weight.
+    thresholds : tuple of float
+        AUCs whose tail probabilities are wanted for each patient.
+    counted : tuple of float
+        AUCs above which the patients are counted only.
+    level : float
+        Of the intervals.
+    """
     n = estimate.size
     mean, low, high = np.empty(n), np.empty(n), np.empty(n)
     tails = {t: np.empty(n) for t in thresholds}

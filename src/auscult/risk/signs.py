@@ -176,7 +176,15 @@ def signs_of(layout: Layout, scores: NDArray[np.float64], influence: NDArray[np.
 def whole_places(
     part: Layout, signals: NDArray[np.floating], patients: NDArray[np.int64]
 ) -> tuple[Deal, NDArray[np.float64]]:
-    """All models of one-record patients in a single fold, and their signals in those places."""
+    """All models of one-record patients in a single fold, and their signals in those places.
+
+    Parameters
+    ----------
+    part : Layout
+    signals : float array, shape (records, models)
+    patients : int64 array, shape (n,)
+        Patients with one record.
+    """
     dealt = deal(
         part.member[patients],
         1,
@@ -207,7 +215,14 @@ def record_risk(layout: Layout, signals: NDArray[np.floating], normal: NormalSco
 
 
 def by_model(found: Placements, dealt: Deal, models: int) -> NDArray[np.float64]:
-    """Influence of each model, shape (n, models), from that of each place of the deal."""
+    """Influence of each model, shape (n, models), from that of each place of the deal.
+
+    Parameters
+    ----------
+    found : Placements
+    dealt : Deal
+    models : int
+    """
     influence = np.zeros((len(dealt.model), models))
     row, fold, label, place = np.nonzero(dealt.weight)
     influence[row, dealt.model[row, fold, label, place]] = found.influence[row, fold, label, place]

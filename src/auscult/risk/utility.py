@@ -165,7 +165,22 @@ def utility_per_model(
     withheld: NDArray[np.bool_] | None = None,
     metric: Metric | None = None,
 ) -> UtilityPerModel:
-    """Utility of each model on its OUT and on its IN patients; see :func:`model_utility`."""
+    """Utility of each model on its OUT and on its IN patients; see :func:`model_utility`.
+
+    Parameters
+    ----------
+    outputs : Outputs
+    labels : int64 array, shape (records,) or (records, columns)
+    membership : Membership
+    patient_of_record : int64 array, shape (records,)
+    groups : DataFrame, shape (patients, attributes), optional
+    smallest_cell : int
+        Groups of fewer patients are left out.
+    queries : sequence of int, optional
+        Queries whose answers are averaged.
+    withheld : bool array, shape (records,), optional
+        Records that no model trains on.
+    """
     pools = _pools(groups, smallest_cell)
     outside: list[float] = []
     members: list[float] = []

@@ -149,6 +149,15 @@ def write_block_values(
 
     The block does not exist before :func:`finish_block`.
 
+    Parameters
+    ----------
+    folder : Path
+        Of the outputs.
+    plan : BlockPlan
+    outputs : BlockOutputs
+    records : int
+        Records that every model answers.
+
     Raises
     ------
     StoreError
@@ -213,6 +222,15 @@ def finish_block(folder: Path, plan: BlockPlan, written: WrittenBlock, run: str)
     The description carries the identity of its run and a checksum over all that it says, the
     values' own checksum included.
 
+    Parameters
+    ----------
+    folder : Path
+        Of the outputs.
+    plan : BlockPlan
+    written : WrittenBlock
+    run : str
+        Identity of the run.
+
     Raises
     ------
     StoreError
@@ -238,6 +256,16 @@ def sealed(description: Mapping[str, Any]) -> str:
 
 def read_block(folder: Path, plan: BlockPlan, records: int, run: str) -> StoredBlock:
     """Verify a block's run, checksums, shape and dtype and map its values.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the outputs.
+    plan : BlockPlan
+    records : int
+        Records that every model answers.
+    run : str
+        Identity of the run.
 
     Raises
     ------

@@ -1,69 +1,110 @@
-"""One writer at a time: the lock of a run directory, and who holds it."""
+"""One writer at a time: the lock of a run directory, and who holds it.
+
+The system locks a file and frees it when its process ends, however it ends. Who holds the lock is
+written beside it, since on Windows nobody else can read a locked file.
+"""
 
 from __future__ import annotations
 
-import fcntl
 import os
 import socket
-import time
+from collections.abc import Callable
 from pathlib import Path
 
 from auscult.base.errors import StoreError
 
 LOCK = ".writer.lock"
+HOLDER = ".writer"
 LOCK_PATIENCE_SECONDS = 1.0
+LOOK_SECONDS = 0.2  # somebody else may be looking as well
 
 
-def take_lock(path: Path) -> int:
-    """Take the lock and say who has it; the descriptor holds it until it is closed."""
-    descriptor = os.open(path / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
-    patience = time.monotonic() + LOCK_PATIENCE_SECONDS
-    while True:
+class WriterLock:
+    """A lock that is held until it is closed, or until the process ends.
+
+    Parameters
+    ----------
+    holder : Path
+        The file that says who holds it.
+    release : callable
+    """
+
+    def __init__(self, holder: Path, release: Callable[[], object]) -> None:
+        self._holder, self._release = holder, release
+
+    def close(self) -> None:
+        """Let others write."""
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            break
-        except BlockingIOError as error:
-            if time.monotonic() > patience:  # `status` holds it for an instant; a writer for long
-                holder = _holder(path)
-                os.close(descriptor)
-                raise StoreError(
-                    f"{holder} is writing to this run",
-                    where=str(path),
-                    next_step="Wait until it has finished, or stop it; `auscult status` shows it",
-                ) from error
-            time.sleep(0.05)
-        except OSError as error:
-            os.close(descriptor)
-            raise StoreError(
-                f"the file system cannot lock files ({error.strerror})",
-                where=str(path),
-                next_step="Put the run on a local disk",
-            ) from error
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, f"{os.getpid()} {socket.gethostname()}\n".encode(), 0)
-    return descriptor
+            self._holder.unlink(missing_ok=True)
+        except OSError:  # a look at it by another process is in the way, on Windows
+            pass
+        finally:
+            self._release()
+
+
+def take_lock(path: Path) -> WriterLock:
+    """Take the lock of a run directory and say who has it.
+
+    Raises
+    ------
+    StoreError
+        Another process holds it, or the file system cannot lock files: a lock that a killed
+        process would keep is not taken instead.
+    """
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(path / LOCK, thread_local=False, fallback_to_soft=False)
+    try:
+        lock.acquire(timeout=LOCK_PATIENCE_SECONDS)  # `status` holds it for an instant
+    except Timeout as error:
+        raise StoreError(
+            f"{_holder(path)} is writing to this run",
+            where=str(path),
+            next_step="Wait until it has finished, or stop it; `auscult status` shows it",
+        ) from error
+    except (OSError, NotImplementedError) as error:
+        why = getattr(error, "strerror", None) or type(error).__name__
+        raise StoreError(
+            f"the file system cannot lock files ({why})",
+            where=str(path),
+            next_step="Put the run on a local disk",
+        ) from error
+    held = WriterLock(path / HOLDER, lock.release)
+    try:
+        (path / HOLDER).write_text(f"{os.getpid()} {socket.gethostname()}\n", encoding="utf-8")
+    except OSError as error:
+        held.close()
+        raise StoreError(
+            f"the run directory cannot be written ({error.strerror or error})", where=str(path)
+        ) from error
+    return held
 
 
 def _holder(path: Path) -> str:
     try:
-        process, host = (path / LOCK).read_text(encoding="utf-8").split(maxsplit=1)
+        process, host = (path / HOLDER).read_text(encoding="utf-8").split(maxsplit=1)
     except (OSError, ValueError):
         return "another process"
     return f"process {process} on {host.strip()}"
 
 
 def lock_holder(path: Path) -> str | None:
-    """Who is writing to the run, in words, or None."""
-    try:
-        descriptor = os.open(path / LOCK, os.O_RDONLY)
-    except OSError:
+    """Who is writing to the run, in words, or None.
+
+    Whoever may not write to the directory cannot try the lock: then what its holder wrote counts.
+    """
+    from filelock import FileLock, Timeout
+
+    if not (path / LOCK).exists():
         return None
+    lock = FileLock(path / LOCK, thread_local=False, fallback_to_soft=False)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
+        lock.acquire(timeout=LOOK_SECONDS)
+    except Timeout:
         return _holder(path)
-    except OSError:
-        return None
-    finally:
-        os.close(descriptor)
+    except (OSError, NotImplementedError):
+        if not (path / HOLDER).exists():
+            return None
+        return f"{_holder(path)}, unless it was killed"
+    lock.release()
     return None

@@ -37,7 +37,7 @@ from auscult.store.blocks import (
     read_outputs,
     write_block_values,
 )
-from auscult.store.lock import LOCK, lock_holder, take_lock
+from auscult.store.lock import HOLDER, LOCK, WriterLock, lock_holder, take_lock
 from auscult.store.seal import SUMMARY, identity_of, write_seal
 
 MANIFEST = "manifest.json"
@@ -103,11 +103,13 @@ class RunStore:
     path : Path
     manifest : mapping
         Content of ``manifest.json``.
-    lock : int, optional
-        Descriptor of the locked lock file; None when the store is read-only.
+    lock : WriterLock, optional
+        The lock of the directory; None when the store is read-only.
     """
 
-    def __init__(self, path: Path, manifest: Mapping[str, Any], lock: int | None = None) -> None:
+    def __init__(
+        self, path: Path, manifest: Mapping[str, Any], lock: WriterLock | None = None
+    ) -> None:
         self.path = path
         self._manifest = dict(manifest)
         self._lock = lock
@@ -179,7 +181,7 @@ class RunStore:
             if configuration is not None:
                 write_bytes(path / "audit.toml", configuration.encode())
         except BaseException:
-            os.close(lock)
+            lock.close()
             raise
         return store
 
@@ -216,7 +218,7 @@ class RunStore:
     def close(self) -> None:
         """Release the lock."""
         if self._lock is not None:
-            os.close(self._lock)
+            self._lock.close()
             self._lock = None
 
     def __enter__(self) -> Self:
@@ -445,7 +447,7 @@ def _check_folder(path: Path) -> None:
     others = [
         entry.name
         for entry in path.iterdir()
-        if entry.name != LOCK and not re.fullmatch(r"\..*\.part", entry.name)
+        if entry.name not in (LOCK, HOLDER) and not re.fullmatch(r"\..*\.part", entry.name)
     ]
     if others:
         raise StoreError(

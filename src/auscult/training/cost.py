@@ -135,6 +135,13 @@ def expected_of_variants(
     """Cost of all variants together, beside that of the audit.
 
     A variant's analysis leaves out the attacks over all records and takes about half of one.
+
+    Parameters
+    ----------
+    variants : sequence of VariantTrial
+    models, records, patients : int
+        Of the audit.
+    workers : int
     """
     costs = [
         expected(one.trial, models=models, records=records, patients=patients, workers=workers)

@@ -33,20 +33,22 @@ POLL_SECONDS = 0.1
 TRAINED_TWICE_SECONDS = 20.0
 REPEATED = "repeated"
 
+FAULTS = ("SIGILL", "SIGABRT", "SIGBUS", "SIGFPE", "SIGSEGV")
+WINDOWS_FAULT = 0xC0000000  # exit codes from here on are faults there, as signals are elsewhere
 UNKNOWN = "The log of the worker or of the system says why"
-SIGNALS = {
-    (signal.SIGKILL,): "Most often the system ran out of memory: use fewer workers (--workers)",
-    (signal.SIGILL, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGSEGV): (
+SIGNALS = {  # by name: Windows has few of them
+    ("SIGKILL",): "Most often the system ran out of memory: use fewer workers (--workers)",
+    FAULTS: (
         "Most often this is a fault in compiled code below Auscult (PyTorch, another library, an "
         "extension of yours), seldom a full disk. Run again with --workers 1: what it prints "
         "before this message names the Python line that called it. Report that with `pip freeze` "
         "and `lscpu` to Auscult's developers if the network is built in, otherwise to the "
         "library's"
     ),
-    (signal.SIGTERM, signal.SIGINT, signal.SIGHUP): (
+    ("SIGTERM", "SIGINT", "SIGHUP"): (
         "Somebody, or a batch system whose time limit was reached, told it to end"
     ),
-    (signal.SIGXCPU,): "A limit on processor time was reached (ulimit -t): raise it",
+    ("SIGXCPU",): "A limit on processor time was reached (ulimit -t): raise it",
 }
 
 
@@ -171,6 +173,24 @@ def train_one(
     Short ones are trained twice by the first worker: the first time holds what is done once per
     worker. Of long ones the other worker trains one model only, where a recipe's models are
     independent.
+
+    Parameters
+    ----------
+    data : TrainingData
+    recipe : Recipe
+    membership : Membership
+    patient_of_record : int64 array, shape (records,)
+    seed : int
+        The audit's seed.
+    models : sequence of int
+    progress : Progress
+    withheld : bool array, shape (records,), optional
+        Records that no model trains on.
+
+    Returns
+    -------
+    Tried
+        Outputs, wall-clock seconds of training alone each time, and how the trainings compare.
     """
     work = Work(data=data, recipe=recipe)
     job = assignments(models, membership, patient_of_record, seed, withheld)
@@ -225,7 +245,18 @@ def assignments(
     seed: int,
     withheld: NDArray[np.bool_] | None = None,
 ) -> tuple[Assignment, ...]:
-    """What each model of a block trains on, and its own seed."""
+    """What each model of a block trains on, and its own seed.
+
+    Parameters
+    ----------
+    models : sequence of int
+    membership : Membership
+    patient_of_record : int64 array, shape (records,)
+    seed : int
+        The audit's seed.
+    withheld : bool array, shape (records,), optional
+        Records that no model trains on.
+    """
     return tuple(
         Assignment(
             model=model,
@@ -298,8 +329,12 @@ def _lost(error: LostWorkerError) -> RecipeError:
     """How a worker ended, and what usually makes one end like that."""
     number = -min(error.ends, default=0)
     if number > 0:
-        how = f"was ended by signal {number} ({_signal_name(number)})"
-        usually = next((said for numbers, said in SIGNALS.items() if number in numbers), UNKNOWN)
+        name = _signal_name(number)
+        how = f"was ended by signal {number} ({name})"
+        usually = next((said for names, said in SIGNALS.items() if name in names), UNKNOWN)
+    elif max(error.ends, default=0) >= WINDOWS_FAULT:
+        how = f"was ended by Windows with status {max(error.ends):#x}"
+        usually = SIGNALS[FAULTS]
     elif error.ends:
         how = f"ended by itself with exit code {max(error.ends)}"
         usually = "Something in the training code or in a library ended the process: see its output"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import resource
 import sys
 import threading
 import time
@@ -19,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from auscult.base.errors import AuscultError, RecipeError
-from auscult.base.parallel import shared_memory
+from auscult.base.parallel import peak_memory, shared_memory
 from auscult.cohort import TrainingData
 from auscult.recipes import asking
 from auscult.recipes.base import Assignment, BlockOutputs, Recipe
@@ -59,7 +58,8 @@ def begin(payload: bytes, folder: str, *, forked: bool) -> None:
     """
     global _work, _folder
 
-    end = _end_with_hirer if forked else _end_with_parent
+    # Windows tells a process nothing new when its parent ends; loky hands the parent's handle on.
+    end = _end_with_hirer if forked or sys.platform == "win32" else _end_with_parent
     threading.Thread(target=end, daemon=True).start()
     _one_thread()
     # Processes that the training code starts are those of a plain script, not this pool's kind.
@@ -77,18 +77,18 @@ def run_here(
         raise RuntimeError("the worker was not begun")
     if not heard:
         return _trained(_work, block, job, _unheard)
-    marker = os.open(_folder / f"done-{os.getpid()}", os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        content = os.pread(marker, 8, 0)
+    path = _folder / f"done-{os.getpid()}"
+    path.touch(mode=0o600)
+    with path.open("r+b", buffering=0) as marker:
+        content = marker.read(8)
         done = [float(np.frombuffer(content)[0]) if len(content) == 8 else 0.0]
 
         def advance(models: float) -> None:
             done[0] += models
-            os.pwrite(marker, np.float64(done[0]).tobytes(), 0)
+            marker.seek(0)
+            marker.write(np.float64(done[0]).tobytes())
 
         return _trained(_work, block, job, advance)
-    finally:
-        os.close(marker)
 
 
 def run_anywhere(
@@ -157,12 +157,13 @@ def _trained(
             "memory ran out while training", where=block.name, next_step=MEMORY_RAN_OUT
         ) from None
     seconds, processor = time.perf_counter() - start, time.process_time() - processor
-    peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - shared_memory()
     speed = dict(outputs.speed) | {
         "seconds": round(seconds, 3),
         "cpu_seconds": round(processor, 3),
-        "peak_bytes": peak,
     }
+    peak = peak_memory()
+    if peak is not None:
+        speed["peak_bytes"] = peak - shared_memory()
     return replace(outputs, speed=speed), seconds
 
 

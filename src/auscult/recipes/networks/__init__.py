@@ -88,7 +88,17 @@ class Network:
         return arguments
 
     def make(self, inputs: Any, outputs: int, arguments: Mapping[str, Any]) -> Any:  # noqa: ANN401
-        """The module; imports torch."""
+        """The module; imports torch.
+
+        Parameters
+        ----------
+        inputs : object
+            Shape of a record, or the encoded columns of a table.
+        outputs : int
+            Columns of the output.
+        arguments : mapping
+            Of the network.
+        """
         place, _, function = self.made_by.partition(":")
         return getattr(import_module(place), function)(inputs, outputs, **self.named, **arguments)
 

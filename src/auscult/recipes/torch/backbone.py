@@ -190,7 +190,14 @@ def why_not_cached(module: nn.Module, encoded: Encoded) -> str | None:
 
 @torch.no_grad()
 def features_of(backbone: nn.Module, encoded: Encoded, records: int) -> Features:
-    """Features of all records."""
+    """Features of all records.
+
+    Parameters
+    ----------
+    backbone : Module
+    encoded : Encoded
+    records : int
+    """
     backbone.eval()
     device = next(backbone.parameters()).device
     pieces = []

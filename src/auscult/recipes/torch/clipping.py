@@ -200,7 +200,26 @@ def general_gradient(
     used: Tensor,
     owner: Tensor,
 ) -> list[Tensor]:
-    """As :func:`chain_gradient` for one model of any kind, by a gradient per record."""
+    """As :func:`chain_gradient` for one model of any kind, by a gradient per record.
+
+    Parameters
+    ----------
+    module : Module
+    values, buffers : dict of str to Tensor, shape (1, ...)
+        Parameters and buffers of the one model.
+    names : sequence of str
+        Parameters that are trained.
+    loss : {"sigmoid", "softmax", "multilabel"}
+    clipping : Clipping
+    x : Tensor, shape (1, slots, ...)
+        Records of the step.
+    y : Tensor, shape (1, slots, ...)
+        Their labels.
+    used : Tensor, shape (1, slots)
+        1 where a slot holds a record, else 0.
+    owner : Tensor of int, shape (1, slots)
+        The unit of each record.
+    """
     fixed = {name: value[0] for name, value in values.items() if name not in names}
     fixed |= {name: value[0] for name, value in buffers.items()}
     free = {name: values[name][0] for name in names}

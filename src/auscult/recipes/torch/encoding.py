@@ -211,7 +211,18 @@ def encode(
     image_size: int | None,
     scaling: str = "members",
 ) -> Encoded:
-    """Put inputs on the device, in the form that they have."""
+    """Put inputs on the device, in the form that they have.
+
+    Parameters
+    ----------
+    inputs : TableInputs or ArrayInputs
+    dtype : torch.dtype
+    device : torch.device
+    image_size : int or None
+        Side in pixels that images are brought to; None leaves them.
+    scaling : {"members", "fixed"}
+        As of :class:`auscult.TorchRecipe`.
+    """
     if isinstance(inputs, TableInputs):
         return EncodedTable(inputs, dtype, device)
     return EncodedArray(inputs, dtype, device, image_size, scaling)

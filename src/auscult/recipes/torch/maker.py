@@ -180,7 +180,18 @@ class Maker:
         device: torch.device,
         dtype: torch.dtype,
     ) -> nn.Module:
-        """A network with the initial weights of the model's own seed."""
+        """A network with the initial weights of the model's own seed.
+
+        Parameters
+        ----------
+        assignment : Assignment
+        shape : tuple of int
+            Of a record.
+        columns : int
+            Of the output.
+        device : torch.device
+        dtype : torch.dtype
+        """
         import torch
 
         from auscult.recipes.torch.adapting import fresh, refuse_own_training

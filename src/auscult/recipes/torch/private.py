@@ -64,7 +64,15 @@ class Privacy:
     def of(
         cls, promised: Guarantee, patient_of_record: NDArray[np.int64] | None, records: int
     ) -> Privacy:
-        """From what was promised."""
+        """From what was promised.
+
+        Parameters
+        ----------
+        promised : Guarantee
+        patient_of_record : int64 array, shape (records,), or None
+            None where the unit is the record.
+        records : int
+        """
         owner = np.arange(records)
         if promised.settings.unit == "patient":
             if patient_of_record is None:
@@ -127,6 +135,20 @@ def train_privately(
 
     `together` says how many models to train at once, given what trains them.
 
+    Parameters
+    ----------
+    modules : sequence of Module
+    encoded : Encoded
+    labels : Tensor, shape (records, ...)
+    assignments : sequence of Assignment
+        One per module.
+    plan : Plan
+    advance : callable
+        Told of each finished part of a model.
+    privacy : Privacy
+    stack : {"auto", "always", "never"}
+    together : callable
+
     Raises
     ------
     RecipeError
@@ -182,7 +204,22 @@ def train_stacked(
     privacy: Privacy,
     first_place: int = 0,
 ) -> None:
-    """Train modules in place, as :func:`auscult.recipes.torch.training.train_stacked` does."""
+    """Train modules in place, as :func:`auscult.recipes.torch.training.train_stacked` does.
+
+    Parameters
+    ----------
+    modules : sequence of Module
+    encoded : Encoded
+    labels : Tensor, shape (records, ...)
+    assignments : sequence of Assignment
+        One per module.
+    plan : Plan
+    advance : callable
+        Told of each finished part of a model.
+    privacy : Privacy
+    first_place : int
+        Place of the first module in its block.
+    """
     for module in modules:
         train_mode(module)
     names = [name for name, p in modules[0].named_parameters() if p.requires_grad]
@@ -228,7 +265,14 @@ def train_stacked(
 
 
 def refuse_mixing(module: nn.Module, encoded: Encoded, records: int) -> None:
-    """Raise a RecipeError when what a module says of one record depends on the others."""
+    """Raise a RecipeError when what a module says of one record depends on the others.
+
+    Parameters
+    ----------
+    module : Module
+    encoded : Encoded
+    records : int
+    """
     train_mode(module)
     for part in module.modules():
         if isinstance(part, nn.modules.batchnorm._BatchNorm) and part.training:

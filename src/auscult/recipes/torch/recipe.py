@@ -290,6 +290,16 @@ class TorchRecipe(Recipe):
 
         Fills in `speed`, and `further` with outputs of the same shape, one per view that the data's
         queries ask for.
+
+        Parameters
+        ----------
+        data : TrainingData
+        assignments : sequence of Assignment
+            One per model.
+        advance : callable
+            Told of each finished part of a model.
+        speed : dict, optional
+        further : list of float64 array, optional
         """
         torch = _torch()
         from auscult.recipes.torch.adapting import adapted

@@ -107,7 +107,14 @@ def models_at_once(modules: Sequence[nn.Module]) -> int:
 
 
 def why_not_stacked(module: nn.Module, encoded: Encoded, device: torch.device) -> str | None:
-    """Why models of this kind are trained one after the other, or None when they can be stacked."""
+    """Why models of this kind are trained one after the other, or None when they can be stacked.
+
+    Parameters
+    ----------
+    module : Module
+    encoded : Encoded
+    device : torch.device
+    """
     train_mode(module)
     for part in module.modules():
         if not part.training:

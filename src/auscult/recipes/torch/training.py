@@ -172,7 +172,15 @@ def loss_of(
 
 
 def record_losses(outputs: Tensor, labels: Tensor, kind: str, smoothing: float = 0.0) -> Tensor:
-    """Loss of each record, shape (records,); arguments as of :func:`loss_of`."""
+    """Loss of each record, shape (records,).
+
+    Parameters
+    ----------
+    outputs : Tensor, shape (records, columns)
+    labels : Tensor, shape (records,) or (records, columns)
+    kind : {"sigmoid", "softmax", "multilabel"}
+    smoothing : float
+    """
     if kind == "softmax":
         return nn.functional.cross_entropy(
             outputs, labels, reduction="none", label_smoothing=smoothing
@@ -185,7 +193,15 @@ def record_losses(outputs: Tensor, labels: Tensor, kind: str, smoothing: float =
 
 
 def chain_losses(outputs: Tensor, labels: Tensor, weights: Tensor, plan: Plan) -> Tensor:
-    """As :func:`loss_of` of each of K models, shape (models,), from (models, records, columns)."""
+    """As :func:`loss_of` of each of K models, shape (models,), from (models, records, columns).
+
+    Parameters
+    ----------
+    outputs : Tensor, shape (models, records, columns)
+    labels : Tensor, shape (models, records, ...)
+    weights : Tensor, shape (models, records)
+    plan : Plan
+    """
     each = record_losses(
         outputs.to(weights.dtype).flatten(0, 1),
         labels.flatten(0, 1),
@@ -307,7 +323,20 @@ def train_alone(
     plan: Plan,
     advance: Callable[[float], None],
 ) -> None:
-    """Train one module by itself, in place, with the steps of :func:`train_stacked`."""
+    """Train one module by itself, in place, with the steps of :func:`train_stacked`.
+
+    Parameters
+    ----------
+    module : Module
+    place : int
+        Of the model in its block.
+    encoded : Encoded
+    labels : Tensor, shape (records, ...)
+    assignment : Assignment
+    plan : Plan
+    advance : callable
+        Told of each finished part of the model.
+    """
     # Measured on a CPU: convolutions take 20% less time with the channels last in memory.
     # Volumes have no such form: weights of three-dimensional convolutions stay as they are.
     for parameter in module.parameters():
@@ -335,7 +364,16 @@ def train_alone(
 
 @torch.inference_mode()
 def predict(module: nn.Module, place: int, encoded: Encoded, records: int) -> Tensor:
-    """Outputs of one model on all records, float64, shape (records, columns)."""
+    """Outputs of one model on all records, float64, shape (records, columns).
+
+    Parameters
+    ----------
+    module : Module
+    place : int
+        Of the model in its block.
+    encoded : Encoded
+    records : int
+    """
     module.eval()
     device = next(module.parameters()).device
     outputs = []
@@ -350,7 +388,14 @@ def predict(module: nn.Module, place: int, encoded: Encoded, records: int) -> Te
 
 
 def check_shape(module: nn.Module, encoded: Encoded, columns: int) -> None:
-    """Raise a RecipeError when the module does not return one row of `columns` per record."""
+    """Raise a RecipeError when the module does not return one row of `columns` per record.
+
+    Parameters
+    ----------
+    module : Module
+    encoded : Encoded
+    columns : int
+    """
     device = next(module.parameters()).device
     rows = torch.zeros((1, 2), dtype=torch.int64, device=device)
     x = encoded.batch([0], rows)[0]

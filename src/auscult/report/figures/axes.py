@@ -11,7 +11,15 @@ _STEPS = (1.0, 2.0, 5.0)
 
 
 def linear_axis(label: str, low: float, high: float, step: float) -> Axis:
-    """Axis from `low` to `high`, both multiples of `step`."""
+    """Axis from `low` to `high`, both multiples of `step`.
+
+    Parameters
+    ----------
+    label : str
+    low, high : float
+    step : float
+        Between two ticks.
+    """
     count = round((high - low) / step)
     values = [low + place * step for place in range(count + 1)]
     places = max(0, -math.floor(math.log10(step) + 1e-9))
@@ -21,7 +29,14 @@ def linear_axis(label: str, low: float, high: float, step: float) -> Axis:
 
 
 def round_axis(label: str, low: float, high: float, *, ticks: int = 5) -> Axis:
-    """Axis that holds `low` and `high` with about `ticks` round steps."""
+    """Axis that holds `low` and `high` with about `ticks` round steps.
+
+    Parameters
+    ----------
+    label : str
+    low, high : float
+    ticks : int
+    """
     span = max(high - low, 1e-3)
     raw = span / ticks
     decade = 10.0 ** math.floor(math.log10(raw))
@@ -33,7 +48,15 @@ def round_axis(label: str, low: float, high: float, *, ticks: int = 5) -> Axis:
 
 
 def share_axis(label: str, *, floor: float | None = None, high: float = 1.0) -> Axis:
-    """Axis of shares: linear from 0, or logarithmic from the decade below `floor`."""
+    """Axis of shares: linear from 0, or logarithmic from the decade below `floor`.
+
+    Parameters
+    ----------
+    label : str
+    floor : float, optional
+        Smallest share to show.
+    high : float
+    """
     if floor is None:
         linear = round_axis(label, 0.0, max(1e-4, min(1.0, high)))
         return Axis(

@@ -44,7 +44,17 @@ class Sheet:
         self._parts.append(Markup(template).format(*values))  # noqa: S704 - a literal; values are escaped
 
     def text(self, x: float, y: float, content: str, style: str, anchor: str = "start") -> None:
-        """Add a text; an empty one is left out."""
+        """Add a text; an empty one is left out.
+
+        Parameters
+        ----------
+        x, y : float
+            In units of the drawing.
+        content : str
+        style : str
+            Class of the style sheet.
+        anchor : {"start", "middle", "end"}
+        """
         if not content:
             return
         self.add(
@@ -55,7 +65,17 @@ class Sheet:
     def path(
         self, points: Sequence[tuple[float, float]], style: str, *, close: bool = False
     ) -> None:
-        """Add a line through points, or the area that they enclose."""
+        """Add a line through points, or the area that they enclose.
+
+        Parameters
+        ----------
+        points : sequence of (float, float)
+            In units of the drawing.
+        style : str
+            Class of the style sheet.
+        close : bool
+            Whether it is an area.
+        """
         if points:
             steps = " ".join(f"{_n(x)} {_n(y)}" for x, y in points)
             self.add('<path d="M{}{}" class="{}"/>', steps, "Z" if close else "", style)
@@ -67,7 +87,16 @@ class Sheet:
             self.add('<path d="{}" class="dots {}"/>', steps, style)
 
     def marker(self, x: float, y: float, style: str, title: str = "") -> None:
-        """Add the marker of one value; its title shows where a pointer rests on it."""
+        """Add the marker of one value; its title shows where a pointer rests on it.
+
+        Parameters
+        ----------
+        x, y : float
+            In units of the drawing.
+        style : str
+            Class of the style sheet.
+        title : str
+        """
         named = Markup("<title>{}</title>").format(title) if title else ""
         if style in ("study", "alike"):
             size = 5.2
@@ -109,7 +138,15 @@ class Span:
 def plane(
     across: Axis, up: Axis, form: Format, *, headroom: bool
 ) -> tuple[Sheet, Span, Span, float, float]:
-    """Two axes with grid, ticks and labels; also where the plane begins and ends."""
+    """Two axes with grid, ticks and labels; also where the plane begins and ends.
+
+    Parameters
+    ----------
+    across, up : Axis
+    form : Format
+    headroom : bool
+        Whether there is room above for labels.
+    """
     sheet = Sheet(form.width, form.height)
     left, right = 5.0 + max(breadth(t, form.text) for _, t in up.ticks), form.width - 14
     top = form.text * (3.6 if headroom else 2.2)
@@ -134,7 +171,16 @@ def plane(
 
 
 def wrapped_label(sheet: Sheet, label: str, start: float, end: float, form: Format) -> None:
-    """Add the label of the horizontal axis, shortened to the width of the drawing."""
+    """Add the label of the horizontal axis, shortened to the width of the drawing.
+
+    Parameters
+    ----------
+    sheet : Sheet
+    label : str
+    start, end : float
+        Where the axis begins and ends, in units of the drawing.
+    form : Format
+    """
     text, centre = label, (start + end) / 2
     if breadth(text, form.text) > form.width:
         text = shortened(text, int(form.width / (0.56 * form.text)))
