@@ -97,7 +97,8 @@ def spoiled(content: bytes, rng: random.Random) -> bytes:
         elif how == 2:
             found[at:at] = rng.choice(TOKENS)
         elif how == 3:
-            found[at : at + len(token)] = (token := rng.choice(TOKENS))
+            token = rng.choice(TOKENS)
+            found[at : at + len(token)] = token
         elif how == 4:
             found[at:at] = found[at:until] * rng.choice((1, 2))
         elif found:
@@ -444,6 +445,8 @@ def main() -> None:
     tried = dict.fromkeys(given.door, 0)
     end = time.monotonic() + 60 * given.minutes
     with tempfile.TemporaryDirectory() as work:
+        path: Path
+        door: Callable[[Path], object]
         made = {name: DOORS[name][1]() for name in given.door if name != "run"}
         run = RunDoor(Path(work)) if "run" in given.door else None
         while time.monotonic() < end:

@@ -86,6 +86,7 @@ def main() -> None:
 
 def images() -> None:
     """Train networks on images one after another and print the time."""
+    from auscult.cohort.inputs import NamedInputs
     from auscult.recipes.networks.small import cnn
     from auscult.recipes.torch.encoding import encode
 
@@ -93,6 +94,8 @@ def images() -> None:
     audit = audit_of(name, models)
     data = audit.cohort.training_data()
     member = audit._design().membership().reveal()[:, audit.cohort.patient_of_record]
+    if isinstance(data.inputs, NamedInputs):
+        raise SystemExit("one input is measured")
     encoded = encode(data.inputs, torch.float32, torch.device("cpu"), None)
     labels = torch.from_numpy(data.labels).float()
     start = time.perf_counter()

@@ -37,7 +37,9 @@ def data(array: NDArray[Any] = SIGNALS, classes: int = 2) -> TrainingData:
     )
 
 
-def outputs(model: object, given: TrainingData | None = None, **settings: object) -> NDArray[Any]:
+def outputs(
+    model: str | Callable[..., nn.Module], given: TrainingData | None = None, **settings: object
+) -> NDArray[Any]:
     """Outputs of two models, shape (2, records, columns)."""
     how: dict[str, Any] = {
         "epochs": 2,
@@ -178,7 +180,8 @@ def volumes(inputs: tuple[int, ...], columns: int) -> nn.Module:
             self.last = nn.Linear(2, columns)
 
         def forward(self, x: Tensor) -> Tensor:
-            return self.last(self.filters(x[:, None]).relu().mean(dim=(2, 3, 4)))
+            found: Tensor = self.last(self.filters(x[:, None]).relu().mean(dim=(2, 3, 4)))
+            return found
 
     return Volume()
 
@@ -200,7 +203,8 @@ def test_stacked_modules_of_a_class_inside_the_factory_are_those_trained_alone()
                 self.register_buffer("shift", torch.ones(1))
 
             def forward(self, x: Tensor) -> Tensor:
-                return self.inside(x) + self.shift
+                found: Tensor = self.inside(x) + self.shift
+                return found
 
         return Inside()
 

@@ -151,7 +151,8 @@ def test_weights_reach_the_estimator_inside(data: TrainingData) -> None:
 
 
 def test_what_would_be_ignored_is_refused(data: TrainingData) -> None:
-    for option, value in (("weights", "balanced"), ("validation", 0.2)):
+    options: dict[str, Any] = {"weights": "balanced", "validation": 0.2}
+    for option, value in options.items():
         recipe = SklearnRecipe(KNeighborsClassifier(), **{option: value})
         with pytest.raises(ConfigError, match=f"recipe.{option}: KNeighborsClassifier.fit takes"):
             recipe.supports(data)

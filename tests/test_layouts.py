@@ -124,7 +124,7 @@ def test_multi_hot_labels_of_an_npz(tmp_path: Path) -> None:
     labels = np.random.default_rng(1).integers(0, 2, (STUDY.records, 3))
     labels[:, 0] |= labels.sum(axis=1) == 0
     labels[:, 1] &= labels.sum(axis=1) < 3
-    arrays = {
+    arrays: dict[str, Any] = {
         "logits": softmax(STUDY.logits, axis=2),
         "membership": STUDY.inside,
         "patient": STUDY.patient,

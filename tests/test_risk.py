@@ -22,13 +22,13 @@ from auscult.risk.exposed import (
     exposed,
     prior_errors,
 )
+from auscult.risk.measurement import Measurement
 from auscult.risk.patients import PatientRisk, patient_risk, permuted
 from auscult.risk.prior import (
     MEASURED,
     PLAIN,
     Cells,
     Likelihoods,
-    Measurement,
     Prior,
     weigh_shapes,
 )

@@ -46,7 +46,8 @@ def data() -> TrainingData:
 
 
 def library(name: str) -> ModuleType:
-    return pytest.importorskip(name, reason=f"{name} is not installed")
+    found: ModuleType = pytest.importorskip(name, reason=f"{name} is not installed")
+    return found
 
 
 def same(door: SavedDoor, data: TrainingData, expected: NDArray[Any]) -> None:
