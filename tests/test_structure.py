@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections import defaultdict
 from collections.abc import Iterator
 from functools import cache
@@ -187,5 +188,5 @@ def test_pickle_is_never_read() -> None:
         text = path.read_text(encoding="utf-8")
         assert "allow_pickle=True" not in text, path.name
         assert "pickle.load(" not in text, path.name
-        assert "torch.load(" not in text, path.name
+        assert re.search(r"torch\.load\((?![^)\n]*weights_only=True)", text) is None, path.name
         assert "joblib.load(" not in text, path.name
