@@ -10,9 +10,6 @@ from pathlib import Path
 
 import pytest
 
-import auscult
-import auscult.recipes
-
 PACKAGES = ("auscult", "auscult.recipes")
 
 
