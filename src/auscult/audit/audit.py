@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from auscult.audit import added
 from auscult.audit.protecting import Whole, train_variants
 from auscult.base.errors import ConfigError, RecipeError, StoreError, one_of
 from auscult.base.files import toml_text
@@ -73,6 +74,8 @@ class Audit:
         Other recipes, usually sizes of a model, on the same membership.
     label_group : bool
         Whether risks are compared by label as well; the report says so where it is left out.
+    attacks : sequence of str
+        Attacks on records that other packages add, by name; Auscult's own are always run.
 
     Examples
     --------
@@ -97,6 +100,7 @@ class Audit:
         protect: Sequence[Variant] = (),
         sweep: Sequence[Variant] = (),
         label_group: bool = True,
+        attacks: Sequence[str] = (),
     ) -> None:
         self.cohort = cohort
         self.recipe = recipe
@@ -112,6 +116,7 @@ class Audit:
         self.protect = tuple(protect)
         self.sweep = tuple(sweep)
         self.label_group = label_group
+        self.attacks = tuple(attacks)
 
     def __repr__(self) -> str:
         return parameters(self)
@@ -162,6 +167,7 @@ class Audit:
             )
         if self.deployment is not None:
             self.deployment.check(self.queries, self.withhold, self.models)
+        added.check_attacks(self.attacks)
         reason = self.recipe.supports(self.cohort.training_data())
         if reason is not None:
             raise RecipeError(reason, where="recipe")
@@ -332,7 +338,7 @@ class Audit:
             )
             whole.end()
             after_training = time.perf_counter()
-            parts = {}
+            parts: dict[str, Any] = {}
             if variants:
                 entries, sizes = audit_variants(
                     store,
@@ -345,6 +351,13 @@ class Audit:
                     progress=progress,
                 )
                 parts = {"protection": entries} | ({} if sizes is None else {"sweep": sizes})
+            plugins = added.plugins(
+                attacks=self.attacks, deployment=self.deployment, plans=variants
+            )
+            if plugins or "plugins" in store.manifest():
+                store.update_manifest(plugins=plugins)
+            if plugins:
+                parts |= {"plugins": plugins}
             asked = None
             if self.release is not None:
                 cache = store.secret_path("release-answers")
@@ -357,6 +370,7 @@ class Audit:
                     smallest_cell=self.smallest_cell,
                     intersections=self.intersections,
                     label_group=self.label_group,
+                    attacks=self.attacks,
                 ),
                 asked=asked,
                 inquiry=inquiry,

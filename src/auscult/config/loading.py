@@ -42,6 +42,7 @@ class AuditPart(Part):
     queries: list[str] | None = None
     withhold: Annotated[float, Field(ge=0, lt=1)] | None = None
     label_group: bool | None = None
+    attacks: list[str] | None = None
 
     def settings(self) -> dict[str, Any]:
         """Keyword arguments of Audit."""

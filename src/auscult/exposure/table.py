@@ -181,6 +181,7 @@ def cells(asked: Inquiry, patient_of_record: NDArray[np.int64], seed: int) -> li
     deployment = asked.deployment
     mine = parse_access(deployment.access if deployment else "probabilities")
     accesses = [mine if name == mine.name else parse_access(name) for name in NAMES]
+    accesses += [] if mine.name in NAMES else [mine]
     knowledge = list(_knowledge(asked, patient_of_record, seed))
     held = deployment.knowledge if deployment else PLAIN
     means = deployment.references if deployment else None

@@ -171,6 +171,8 @@ def describe(change: Mapping[str, Any]) -> str:
     }
     words += [named[key](value) for key, value in cohort.items()]
     access = change.get("access", {})
+    if "label" in access:
+        words.append(str(access["label"]))
     if access.get("label_only"):
         words.append("labels only")
     if "digits" in access:
