@@ -8,6 +8,7 @@ import json
 import sys
 import tomllib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,15 +18,43 @@ import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
+from auscult.attacks.access import added_access, parse_access
 from auscult.attacks.layout import Layout
 from auscult.attacks.record import ATTACKS, RECORD_ATTACKS, RecordAttack, lira_online
+from auscult.attacks.views import ACCESSES, Label, Logits, Probabilities, Rounded, Top, View
 from auscult.audit import Audit
 from auscult.base import plugins
 from auscult.base.errors import AuscultError, ConfigError
 from auscult.base.plugins import PluginError
 from auscult.cohort import Cohort
+from auscult.datasets import Dataset, Source, dataset
+from auscult.exposure import Deployment
+from auscult.protection.changes import (
+    PROTECTIONS,
+    Choosing,
+    NoDuplicates,
+    Protection,
+    RecordCap,
+    WithoutExposed,
+    WithoutTop,
+)
+from auscult.protection.variants import Variant
+from auscult.readers.arrays import READERS, ArrayReader
 from auscult.recipes import SklearnRecipe
-from auscult.testing import CheckError, check_attack
+from auscult.recipes.base import OutputKind
+from auscult.report import render
+from auscult.report.sections import SECTIONS, ReportSection, written
+from auscult.report.summary import read_summary
+from auscult.testing import (
+    CheckError,
+    check_access,
+    check_attack,
+    check_dataset,
+    check_protection,
+    check_reader,
+    check_section,
+)
+from tests.dataset_folders import diabetes, mimic_iv_ed
 
 EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "plugin"
 
@@ -249,6 +278,300 @@ def test_no_package_may_take_a_name_of_ours_or_of_another_package(
         ATTACKS.get("nobody", "audit.attacks")
 
 
+# Accesses
+
+
+OUR_VIEWS = (
+    Logits(),
+    Probabilities(),
+    Probabilities(temperature=3.0),
+    Rounded(),
+    Rounded(digits=3, temperature=2.0),
+    Top(),
+    Label(),
+)
+
+
+@pytest.mark.parametrize("view", OUR_VIEWS, ids=str)
+def test_our_accesses_pass_the_check(view: View) -> None:
+    check_access(view)
+
+
+def test_every_access_of_ours_is_checked() -> None:
+    assert {type(view) for view in OUR_VIEWS} == set(ACCESSES.built_in())
+
+
+class Steps(View):
+    name = "steps-of-a-test"
+    label = "steps"
+
+    def shown(self, z: NDArray[np.float64], kind: str) -> NDArray[np.float64]:
+        return np.clip(np.round(z), -5, 5)
+
+
+class Forgotten(Steps):
+    """Of two classes it hides nothing: a branch was forgotten."""
+
+    name = "forgotten"
+
+    def shown(self, z: NDArray[np.float64], kind: str) -> NDArray[np.float64]:
+        return z if kind == "sigmoid" else super().shown(z, kind)
+
+
+class Together(Steps):
+    name = "together"
+
+    def shown(self, z: NDArray[np.float64], kind: str) -> NDArray[np.float64]:
+        return np.clip(np.round(z - z.mean()), -5, 5)
+
+
+class Infinite(Steps):
+    name = "infinite"
+
+    def shown(self, z: NDArray[np.float64], kind: str) -> NDArray[np.float64]:
+        return np.where(z > 3, np.inf, np.round(z))
+
+
+class Backwards(Steps):
+    name = "backwards"
+
+    def read(
+        self, shown: NDArray[np.float64], labels: NDArray[np.integer], kind: OutputKind
+    ) -> NDArray[np.float64]:
+        return -super().read(shown, labels, kind)
+
+
+class Shorter(Steps):
+    name = "shorter"
+
+    def shown(self, z: NDArray[np.float64], kind: str) -> NDArray[np.float64]:
+        return z[..., :1] + 1
+
+
+class Drawn(Steps):
+    name = "drawn"
+
+    def shown(self, z: NDArray[np.float64], kind: str) -> NDArray[np.float64]:
+        return z + _RANDOM.normal(size=z.shape)
+
+
+@pytest.mark.parametrize(
+    ("view", "said"),
+    [
+        (Forgotten, "of sigmoid outputs it hands out plain probabilities"),
+        (Together, "depends on the others"),
+        (Infinite, "NaN or infinity"),
+        (Backwards, "lower for members"),
+        (Shorter, "it shows"),
+        (Drawn, "differently every time"),
+    ],
+)
+def test_broken_accesses_fail_the_check(view: type[View], said: str) -> None:
+    check_access(Steps())
+    with pytest.raises(CheckError, match=said):
+        check_access(view())
+
+
+def test_a_class_without_its_words_or_its_action_cannot_be_one() -> None:
+    with pytest.raises(PluginError, match="it has no label"):
+        type("Silent", (View,), {"name": "silent"})
+    idle = type("Idle", (View,), {"name": "idle", "label": "Idle"})
+    with pytest.raises(PluginError, match="it lacks shown"):
+        ACCESSES.add(idle)
+    with pytest.raises(TypeError, match="shown"):
+        idle()
+
+
+def test_an_access_with_options(example: None) -> None:
+    access = parse_access("steps:0.5")
+    assert access.label == "steps of the log-odds, 0.5 wide"
+    assert access == added_access("steps", {"width": 0.5}, "protect.access")
+    assert access.handed_out(np.array([[1.3]]), "sigmoid").tolist() == [[1.5]]
+    for options, said in (
+        ({"widht": 1.0}, 'Did you mean "width"'),
+        ({"width": "wide"}, "valid number"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            added_access("steps", options, "protect.access")
+    for text in ("steps:x", "steps:0"):
+        with pytest.raises(ConfigError, match=r"deployment\.access"):
+            parse_access(text)
+
+
+# Readers and datasets
+
+
+def test_our_readers_pass_the_check() -> None:
+    check_reader("npy", lambda path, array: np.save(path, array))
+    check_reader("npz", lambda path, array: np.savez(path, array))
+    assert [reader.name for reader in READERS.built_in()] == ["npy", "npz"]
+
+
+class Turned(ArrayReader):
+    name = "npy"
+    label = "npy file, last axis first"
+
+    def read(self, path: Path, key: str | None) -> NDArray[Any]:
+        return np.load(path).T
+
+
+class Reversed(Turned):
+    def read(self, path: Path, key: str | None) -> NDArray[Any]:
+        return np.load(path)[::-1]
+
+
+class Keyless(Turned):
+    def read(self, path: Path, key: str | None) -> NDArray[Any]:
+        return np.load(path)
+
+
+class Squeezed(Turned):
+    def read(self, path: Path, key: str | None) -> NDArray[Any]:
+        return np.load(path).squeeze()
+
+
+class Halved(Turned):
+    def read(self, path: Path, key: str | None) -> NDArray[Any]:
+        return np.load(path).astype(np.float16)
+
+
+class Lenient(Turned):
+    def read(self, path: Path, key: str | None) -> NDArray[Any]:
+        try:
+            return np.load(path)
+        except (ValueError, EOFError):
+            return np.zeros((1, 1))
+
+
+@pytest.mark.parametrize(
+    ("reader", "said"),
+    [
+        (Turned, "it gives 5 records of 7"),
+        (Reversed, "not in the file's order"),
+        (Keyless, "ignores which array"),
+        (Squeezed, "records of 1|shape"),
+        (Halved, "not those of the file"),
+        (Lenient, "without an error"),
+    ],
+)
+def test_broken_readers_fail_the_check(reader: type[ArrayReader], said: str) -> None:
+    with pytest.raises(CheckError, match=said):
+        check_reader(reader(), lambda path, array: np.save(path, array))
+
+
+@pytest.mark.parametrize(
+    ("name", "make"), [("mimic-iv-ed", mimic_iv_ed), ("diabetes130", diabetes)]
+)
+def test_our_datasets_pass_the_check(
+    name: str, make: Callable[[Path], Path], tmp_path: Path
+) -> None:
+    check_dataset(name, make(tmp_path))
+
+
+def _with_source(change: Callable[[Source], Source]) -> Dataset:
+    known = dataset("diabetes130")
+    return replace(known, read=lambda root: change(known.read(root)))
+
+
+def _shorter(source: Source) -> Source:
+    return replace(source, table=source.table[1:], rows=source.rows[1:])
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (_shorter, "what is dropped must be counted"),
+        (lambda source: replace(source, rows=source.rows[1:]), "rows are named"),
+        (lambda source: replace(source, rows=source.rows * 0), "stands twice"),
+        (
+            lambda source: replace(source, reading={**source.reading, "groups": []}),
+            "it says that its groups are",
+        ),
+        (
+            lambda source: replace(source, reading={**source.reading, "patient": "nobody"}),
+            "no patient column",
+        ),
+    ],
+)
+def test_broken_datasets_fail_the_check(
+    change: Callable[[Source], Source], said: str, tmp_path: Path
+) -> None:
+    folder = diabetes(tmp_path)
+    with pytest.raises(CheckError, match=said):
+        check_dataset(_with_source(change), folder)
+
+
+# Protections
+
+
+@pytest.mark.parametrize(
+    "protection",
+    [
+        RecordCap(most=1),
+        RecordCap(most=3),
+        NoDuplicates(tolerance=0.0),
+        WithoutExposed(bound=0.9),
+        WithoutTop(bound=0.2),
+    ],
+    ids=str,
+)
+def test_our_protections_pass_the_check(protection: Protection) -> None:
+    check_protection(protection)
+
+
+def choice(records: Callable[[Choosing], Any]) -> Protection:
+    body = {"name": "broken", "label": "Broken", "records": lambda self, asked: records(asked)}
+    made: type[Protection] = type("Broken", (Protection,), body)
+    return made()
+
+
+@pytest.mark.parametrize(
+    ("records", "said"),
+    [
+        (lambda asked: np.arange(5), "expected: a bool array"),
+        (lambda asked: np.ones(asked.patient_of_record.size, bool), "leaves nothing out"),
+        (lambda asked: asked.patient_of_record > 3, "4 of 30 patients no record"),
+        (lambda asked: _RANDOM.random(asked.patient_of_record.size) < 0.5, "every time"),
+        (
+            lambda asked: asked.subject.membership.reveal()[0][asked.patient_of_record],
+            "depends on the membership",
+        ),
+        (lambda asked: 1 / 0, "ZeroDivisionError"),
+    ],
+)
+def test_broken_protections_fail_the_check(records: Callable[[Choosing], Any], said: str) -> None:
+    with pytest.raises(CheckError, match=f"(?i){said}"):
+        check_protection(choice(records))
+
+
+# Sections
+
+
+@pytest.mark.parametrize("section", SECTIONS.built_in(), ids=lambda section: section.name)
+def test_our_sections_are_functions_of_the_summary(section: ReportSection) -> None:
+    summary = {"schema": "auscult.summary/1"}
+    assert written(section, read_summary(summary)) == written(section, read_summary(summary))
+
+
+@pytest.mark.parametrize(
+    ("write", "said"),
+    [
+        (lambda summary: summary.content()["cohort"]["records"], "KeyError|it gives int"),
+        (lambda summary: "<b>text</b>", "it gives str"),
+        (lambda summary: None, "writes nothing"),
+    ],
+)
+def test_broken_sections_fail_the_check(write: Callable[[Any], Any], said: str) -> None:
+    section = ReportSection(name="broken", label="Broken", write=write)
+    with pytest.raises(CheckError, match=said):
+        check_section(section, {"schema": "auscult.summary/1", "cohort": {"records": 3}})
+
+
+def test_a_section_whose_package_is_gone_says_so_in_its_place() -> None:
+    html = render({"schema": "auscult.summary/1", "sections": ["ranking-of-nobody"]})
+    assert "This section could not be written" in html
+
+
 # An audit with all of it
 
 
@@ -268,16 +591,36 @@ def audit_of(cohort: Cohort, **more: Any) -> Audit:  # noqa: ANN401
 
 def test_an_audit_with_the_example(cohort: Cohort, example: None, tmp_path: Path) -> None:
     plain = audit_of(cohort).run(tmp_path / "run", workers=1).summary
-    added = audit_of(cohort, attacks=["rank"]).run(tmp_path / "run", workers=1)
+    protect = [
+        Variant(access=parse_access("steps")),
+        Variant(choice=PROTECTIONS.get("record_share", "protect")()),
+    ]
+    deployment = Deployment(reveals="x", population="y", prior=0.1, access="steps:2")
+    more: dict[str, Any] = {"attacks": ["rank"], "sections": ["ranking"], "protect": protect}
+    added = audit_of(cohort, **more, deployment=deployment).run(tmp_path / "run", workers=1)
     summary = added.summary
+    assert summary.pop("sections") == ["ranking"]
+    names = [one["name"] for one in summary.pop("protection")]
+    assert names == ["steps of the log-odds, 1 wide", "50% of each patient's records"]
+    shown = [one for one in summary.pop("exposure") if one["declared"]]
+    assert [one["access_label"] for one in shown] == ["steps of the log-odds, 2 wide"]
+    assert summary.pop("deployment")["access"] == "steps:2"
     rank = summary["aggregate"].pop("rank")
     assert rank["auc"] == pytest.approx(summary["aggregate"]["lira_offline"]["auc"], abs=0.1)
-    entry = {"kind": "attack", "name": "rank", "distribution": "auscult-example"}
-    assert summary.pop("plugins") == [entry | {"version": "0.1.0"}]
-    assert summary == plain  # nothing else moves
+    used = summary.pop("plugins")
+    assert [(one["kind"], one["name"]) for one in used] == [
+        ("attack", "rank"),
+        ("report section", "ranking"),
+        ("access", "steps"),
+        ("protection", "record_share"),
+    ]
+    assert {(one["distribution"], one["version"]) for one in used} == {("auscult-example", "0.1.0")}
     manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
-    assert manifest["plugins"] == [entry | {"version": "0.1.0"}]
+    assert manifest["plugins"] == used
+    without = ("exposure", "deployment", "protection")
+    assert summary == {key: value for key, value in plain.items() if key not in without}
     page = (tmp_path / "run" / "report.html").read_text()
+    assert "Attacks, best first" in page
     assert "Rank among OUT models" in page
     assert "are less confident in it" in page
 

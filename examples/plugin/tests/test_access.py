@@ -1,8 +1,8 @@
 import pytest
+from auscult_example.access import Steps
 
 from auscult.base.errors import ConfigError
 from auscult.testing import check_access
-from auscult_example.access import Steps
 
 
 def test_the_access_is_one() -> None:

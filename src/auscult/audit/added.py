@@ -9,9 +9,12 @@ from auscult.attacks.record import ATTACKS, RECORD_ATTACKS
 from auscult.base.errors import ConfigError
 from auscult.base.plugins import Origin
 from auscult.exposure import Deployment
+from auscult.protection.changes import origin_of
 from auscult.protection.plans import Plan
+from auscult.report.sections import SECTIONS, check_sections
 
 ATTACKS_KEY = "audit.attacks"
+__all__ = ["check_attacks", "check_sections", "plugins"]
 
 
 def check_attacks(names: Sequence[str]) -> None:
@@ -27,14 +30,20 @@ def check_attacks(names: Sequence[str]) -> None:
 
 
 def plugins(
-    *, attacks: Sequence[str], deployment: Deployment | None, plans: Sequence[Plan]
+    *,
+    attacks: Sequence[str],
+    sections: Sequence[str],
+    deployment: Deployment | None,
+    plans: Sequence[Plan],
 ) -> list[dict[str, str]]:
     """Packages whose parts shape the results, with their versions; for summary and manifest."""
     found: list[Origin | None] = [ATTACKS.origin(name) for name in attacks]
+    found += [SECTIONS.origin(name) for name in sections]
     if deployment is not None:
         found.append(parse_access(deployment.access).origin)
     for plan in plans:
         if plan.variant.access is not None:
             found.append(plan.variant.access.origin)
+        found += [origin_of(change) for change in plan.variant.changes]
     unique = dict.fromkeys(one for one in found if one is not None)
     return [one.summary() for one in unique]

@@ -76,6 +76,8 @@ class Audit:
         Whether risks are compared by label as well; the report says so where it is left out.
     attacks : sequence of str
         Attacks on records that other packages add, by name; Auscult's own are always run.
+    sections : sequence of str
+        Sections of the report that other packages add, by name.
 
     Examples
     --------
@@ -101,6 +103,7 @@ class Audit:
         sweep: Sequence[Variant] = (),
         label_group: bool = True,
         attacks: Sequence[str] = (),
+        sections: Sequence[str] = (),
     ) -> None:
         self.cohort = cohort
         self.recipe = recipe
@@ -117,6 +120,7 @@ class Audit:
         self.sweep = tuple(sweep)
         self.label_group = label_group
         self.attacks = tuple(attacks)
+        self.sections = tuple(sections)
 
     def __repr__(self) -> str:
         return parameters(self)
@@ -168,6 +172,7 @@ class Audit:
         if self.deployment is not None:
             self.deployment.check(self.queries, self.withhold, self.models)
         added.check_attacks(self.attacks)
+        added.check_sections(self.sections)
         reason = self.recipe.supports(self.cohort.training_data())
         if reason is not None:
             raise RecipeError(reason, where="recipe")
@@ -352,12 +357,17 @@ class Audit:
                 )
                 parts = {"protection": entries} | ({} if sizes is None else {"sweep": sizes})
             plugins = added.plugins(
-                attacks=self.attacks, deployment=self.deployment, plans=variants
+                attacks=self.attacks,
+                sections=self.sections,
+                deployment=self.deployment,
+                plans=variants,
             )
             if plugins or "plugins" in store.manifest():
                 store.update_manifest(plugins=plugins)
             if plugins:
                 parts |= {"plugins": plugins}
+            if self.sections:
+                parts |= {"sections": list(self.sections)}
             asked = None
             if self.release is not None:
                 cache = store.secret_path("release-answers")

@@ -36,7 +36,7 @@ _NAME = re.compile(r"[a-z][a-z0-9_.-]{0,39}")
 LONGEST_LABEL = 200
 
 
-class PluginError(AuscultError):
+class PluginError(ConfigError):
     """A part of another package cannot be loaded, is not whole, or failed."""
 
 

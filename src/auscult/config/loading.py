@@ -43,6 +43,7 @@ class AuditPart(Part):
     withhold: Annotated[float, Field(ge=0, lt=1)] | None = None
     label_group: bool | None = None
     attacks: list[str] | None = None
+    sections: list[str] | None = None
 
     def settings(self) -> dict[str, Any]:
         """Keyword arguments of Audit."""
