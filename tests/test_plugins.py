@@ -1,5 +1,7 @@
 """Parts by name: Auscult's own, those of the example package, and packages that are broken."""
 
+# ruff: noqa: ARG002, ARG005 - parts that are broken ignore what they are given
+
 from __future__ import annotations
 
 import importlib.util
@@ -7,7 +9,7 @@ import inspect
 import json
 import sys
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -17,6 +19,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.typing import NDArray
+from scipy.io import savemat
 
 from auscult.attacks.access import added_access, parse_access
 from auscult.attacks.layout import Layout
@@ -26,7 +29,8 @@ from auscult.audit import Audit
 from auscult.base import plugins
 from auscult.base.errors import AuscultError, ConfigError
 from auscult.base.plugins import PluginError
-from auscult.cohort import Cohort
+from auscult.cohort import Cohort, TrainingData
+from auscult.config.loading import load
 from auscult.datasets import Dataset, Source, dataset
 from auscult.exposure import Deployment
 from auscult.protection.changes import (
@@ -40,8 +44,9 @@ from auscult.protection.changes import (
 )
 from auscult.protection.variants import Variant
 from auscult.readers.arrays import READERS, ArrayReader
-from auscult.recipes import SklearnRecipe
-from auscult.recipes.base import OutputKind
+from auscult.recipes import PythonRecipe, SklearnRecipe, TorchRecipe
+from auscult.recipes.base import Assignment, BlockOutputs, OutputKind, Recipe
+from auscult.recipes.kinds import identity_of
 from auscult.report import render
 from auscult.report.sections import SECTIONS, ReportSection, written
 from auscult.report.summary import read_summary
@@ -52,6 +57,7 @@ from auscult.testing import (
     check_dataset,
     check_protection,
     check_reader,
+    check_recipe,
     check_section,
 )
 from tests.dataset_folders import diabetes, mimic_iv_ed
@@ -276,6 +282,13 @@ def test_no_package_may_take_a_name_of_ours_or_of_another_package(
         ATTACKS.get("mine", "audit.attacks")
     with pytest.raises(ConfigError, match=r"it has: lira, .*mine"):
         ATTACKS.get("nobody", "audit.attacks")
+
+
+def nearest(inputs: Any, labels: Any, seed: int) -> Callable[[Any], NDArray[Any]]:  # noqa: ANN401
+    """A training function: the middle between the means of the first column."""
+    x = np.asarray(inputs)[:, 0].astype(float)
+    middle = (x[labels == 1].mean() + x[labels == 0].mean()) / 2
+    return lambda asked: 1 / (1 + np.exp(-4 * (np.asarray(asked)[:, 0].astype(float) - middle)))
 
 
 # Accesses
@@ -542,6 +555,207 @@ def choice(records: Callable[[Choosing], Any]) -> Protection:
 def test_broken_protections_fail_the_check(records: Callable[[Choosing], Any], said: str) -> None:
     with pytest.raises(CheckError, match=f"(?i){said}"):
         check_protection(choice(records))
+
+
+# Recipes and doors to a release
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        SklearnRecipe("logistic_regression"),
+        SklearnRecipe("random_forest", arguments={"n_estimators": 10}),
+        PythonRecipe(nearest, version="1"),
+    ],
+    ids=lambda recipe: recipe.kind,
+)
+def test_our_recipes_pass_the_check(recipe: Recipe) -> None:
+    check_recipe(recipe)
+
+
+@pytest.mark.filterwarnings("default")
+def test_our_networks_pass_the_check() -> None:
+    check_recipe(TorchRecipe("mlp", epochs=8, hidden=[8], batch_size=16, learning_rate=0.02))
+
+
+class Nearest(Recipe):
+    kind = "nearest"
+    label = "Nearest mean"
+
+    def settings(self) -> dict[str, Any]:
+        return {}
+
+    def supports(self, data: TrainingData) -> str | None:
+        return None
+
+    def train_block(
+        self,
+        data: TrainingData,
+        assignments: Sequence[Assignment],
+        advance: Callable[[float], None],
+    ) -> BlockOutputs:
+        values = []
+        for assignment in assignments:
+            values.append(self.one(data, assignment))
+            advance(1)
+        return BlockOutputs(values=np.stack(values).astype(np.float32), kind="sigmoid")
+
+    def one(self, data: TrainingData, assignment: Assignment) -> NDArray[Any]:
+        """Outputs of one model, shape (1, records, 1)."""
+        x = np.asarray(data.inputs.frame())[:, 0]
+        mine = x[assignment.members]
+        ill = data.labels[assignment.members] == 1
+        return 4 * (x - (mine[ill].mean() + mine[~ill].mean()) / 2)[None, :, None]
+
+
+class Negated(Nearest):
+    def one(self, data: TrainingData, assignment: Assignment) -> NDArray[Any]:
+        return -super().one(data, assignment)
+
+
+class Unseeded(Nearest):
+    def one(self, data: TrainingData, assignment: Assignment) -> NDArray[Any]:
+        return super().one(data, assignment) + _RANDOM.normal()
+
+
+class Memberless(Nearest):
+    def one(self, data: TrainingData, assignment: Assignment) -> NDArray[Any]:
+        return np.asarray(data.inputs.frame())[None, :, :1]
+
+
+class Members(Nearest):
+    def one(self, data: TrainingData, assignment: Assignment) -> NDArray[Any]:
+        return super().one(data, assignment)[:, assignment.members]
+
+
+class Spoiling(Nearest):
+    def one(self, data: TrainingData, assignment: Assignment) -> NDArray[Any]:
+        data.labels[:3] = 1
+        return super().one(data, assignment)
+
+
+class Wordless(Nearest):
+    label = ""
+
+
+class Following(Nearest):
+    """A model starts from the one before it."""
+
+    def train_block(
+        self,
+        data: TrainingData,
+        assignments: Sequence[Assignment],
+        advance: Callable[[float], None],
+    ) -> BlockOutputs:
+        found = super().train_block(data, assignments, advance)
+        return replace(found, values=np.cumsum(found.values, axis=0))
+
+
+@pytest.mark.parametrize(
+    ("recipe", "said"),
+    [
+        (Negated, "the outputs' sign"),
+        (Unseeded, "other models every time"),
+        (Memberless, "say the same"),
+        (Members, "its outputs have shape"),
+        (Spoiling, "it changes the data"),
+        (Wordless, "it has no label"),
+        (Following, "trained with it"),
+    ],
+)
+def test_broken_recipes_fail_the_check(recipe: type[Recipe], said: str) -> None:
+    check_recipe(Nearest())
+    with pytest.raises(CheckError, match=said):
+        check_recipe(recipe())
+
+
+def test_changed_code_of_a_recipe_is_another_run() -> None:
+    assert "code" not in identity_of(SklearnRecipe())
+    own, other = identity_of(Nearest()), identity_of(Negated())
+    assert (own["kind"], own["settings"]) == (other["kind"], other["settings"])
+    assert own["code"] != other["code"]
+
+
+CONFIGURATION = """
+[cohort]
+table = "visits.csv"
+images = "scans.mat"
+patient = "patient"
+label = "ill"
+[recipe]
+kind = "centroids"
+scale = 2.0
+[audit]
+models = 8
+attacks = ["rank"]
+sections = ["ranking"]
+[[protect]]
+access = {{ name = "steps", options = {{ width = 2.0 }} }}
+[[protect]]
+cohort = {{ name = "record_share", options = {{ share = 0.5 }} }}
+[release]
+door = "csv"
+{0}
+"""
+
+
+def write_all(folder: Path, options: str = 'options = { path = "answers.csv" }') -> Path:
+    rng = np.random.default_rng(1)
+    table = pd.DataFrame({"patient": np.arange(40) // 2, "ill": np.arange(40) % 2})
+    table.to_csv(folder / "visits.csv", index=False)
+    savemat(folder / "scans.mat", {"scans": rng.normal(size=(40, 8, 8))})
+    path = folder / "audit.toml"
+    path.write_text(CONFIGURATION.format(options).replace("answers.csv", f"{folder}/answers.csv"))
+    pd.DataFrame({"p": rng.random(40)}).to_csv(folder / "answers.csv", index=False)
+    return path
+
+
+def test_a_configuration_of_parts_of_the_example(example: None, tmp_path: Path) -> None:
+    loaded = load(write_all(tmp_path))
+    audit = loaded.audit()
+    audit.check()
+    assert audit.cohort.notes[-1] == "MATLAB file read by auscult-example 0.1.0"
+    assert repr(audit.recipe) == "Centroids(scale=2.0)"
+    assert [plan.name for plan in audit.plans()] == [
+        "steps of the log-odds, 2 wide",
+        "50% of each patient's records",
+    ]
+    assert audit.release is not None
+    assert audit.release.door.about() == {"door": "csv", "what": "answers.csv"}
+    assert 'kind = "centroids"' in loaded.resolved()
+    again = tmp_path / "again.toml"
+    again.write_text(loaded.resolved())
+    assert repr(load(again).audit().recipe) == "Centroids(scale=2.0)"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("scale = 2.0", "scael = 2.0", 'recipe.scael: there is no such option.*"scale"'),
+        ("scale = 2.0", 'scale = "x"', "recipe.scale: input should be a valid number"),
+        ('"centroids"', '"centroid"', 'expected: "torch", "sklearn", "python" or "centroids"'),
+        ('"rank"]', '"rnak"]', 'audit.attacks: there is no attack "rnak".*"rank"'),
+        ('"ranking"]', '"decision"]', '"decision" is in every report'),
+        ("width = 2.0", "width = 0.0", r"protect\[0\].*not a valid width"),
+        ("width = 2.0", "height = 2.0", r"protect\[0\].*options.height.*no such option"),
+        ("share = 0.5", "share = 1.5", r"protect\[1\].*not a valid share"),
+        ('"record_share"', '"max_records"', "write it as a key of its own"),
+        ('"steps"', '"label"', "is auscult's own"),
+        ("scans.mat", "scans.h5", "images|folder|scans.h5"),
+        ('"csv"', '"cvs"', 'release.door: input should be .* or "csv"'),
+        ("options = { path", "options = { pth", "no such option"),
+        ('options = { path = "', 'url = "http://x"\noptions = { path = "', "url goes with"),
+    ],
+)
+def test_what_is_wrong_with_a_part_is_said_where_it_stands(
+    old: str, new: str, said: str, example: None, tmp_path: Path
+) -> None:
+    path = write_all(tmp_path)
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+    with pytest.raises(AuscultError, match=f"(?i){said}"):
+        load(path).audit().check()
 
 
 # Sections

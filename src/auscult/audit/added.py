@@ -11,6 +11,10 @@ from auscult.base.plugins import Origin
 from auscult.exposure import Deployment
 from auscult.protection.changes import origin_of
 from auscult.protection.plans import Plan
+from auscult.recipes.base import Recipe
+from auscult.recipes.kinds import RECIPES
+from auscult.release import Door
+from auscult.release.kinds_of_doors import RELEASES
 from auscult.report.sections import SECTIONS, check_sections
 
 ATTACKS_KEY = "audit.attacks"
@@ -34,11 +38,16 @@ def plugins(
     attacks: Sequence[str],
     sections: Sequence[str],
     deployment: Deployment | None,
+    recipes: Sequence[Recipe],
+    door: Door | None,
     plans: Sequence[Plan],
 ) -> list[dict[str, str]]:
     """Packages whose parts shape the results, with their versions; for summary and manifest."""
     found: list[Origin | None] = [ATTACKS.origin(name) for name in attacks]
     found += [SECTIONS.origin(name) for name in sections]
+    found += [RECIPES.origin(recipe.kind) for recipe in recipes]
+    if door is not None:
+        found.append(RELEASES.origin(door.kind))
     if deployment is not None:
         found.append(parse_access(deployment.access).origin)
     for plan in plans:

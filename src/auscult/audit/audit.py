@@ -28,6 +28,7 @@ from auscult.protection.plans import Plan, digest, plans, trained
 from auscult.protection.runs import lacking
 from auscult.protection.variants import Variant
 from auscult.recipes.base import Recipe
+from auscult.recipes.kinds import identity_of
 from auscult.release import Release
 from auscult.results import Planted, Result
 from auscult.results.analysis import AnalysisSettings
@@ -296,7 +297,7 @@ class Audit:
             out,
             fingerprint={
                 "cohort": self.cohort.fingerprint(),
-                "recipe": digest(recipe),
+                "recipe": digest(identity_of(self.recipe)),
                 "models": str(self.models),
                 "seed": str(self.seed),
                 **({"queries": "; ".join(self.queries)} if self.queries else {}),
@@ -360,6 +361,8 @@ class Audit:
                 attacks=self.attacks,
                 sections=self.sections,
                 deployment=self.deployment,
+                recipes=[self.recipe, *(plan.recipe for plan in variants)],
+                door=None if self.release is None else self.release.door,
                 plans=variants,
             )
             if plugins or "plugins" in store.manifest():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from auscult.base.errors import ConfigError
 from auscult.config.cohort import CohortPart
@@ -21,6 +21,7 @@ from auscult.release import (
     OnnxDoor,
     Release,
 )
+from auscult.release.kinds_of_doors import RELEASES, added_door
 
 _DOORS = {
     "file": {"path", "array"},
@@ -48,7 +49,7 @@ _NEEDED = {"file": "path", "function": "function", "onnx": "path", "endpoint": "
 class ReleasePart(Part):
     """``[release]``."""
 
-    door: Literal["file", "function", "onnx", "endpoint"]
+    door: str
     output: Literal["probabilities", "logits"] = "probabilities"
     name: str | None = None
     version: str | None = None
@@ -74,15 +75,26 @@ class ReleasePart(Part):
     retries: Annotated[int, Field(ge=0)] | None = None
     allow_plain_http: bool | None = None
     certificates: str | None = None
+    options: dict[str, Any] | None = None
+
+    @field_validator("door")
+    @classmethod
+    def _a_door(cls, value: str) -> str:
+        if value not in RELEASES.names():
+            *most, last = (f'"{name}"' for name in RELEASES.names())
+            raise ValueError(f"input should be {', '.join(most)} or {last}")
+        return value
 
     @model_validator(mode="after")
     def _nothing_ignored(self) -> ReleasePart:
         for key in sorted({key for keys in _DOORS.values() for key in keys}):
-            if getattr(self, key) is not None and key not in _DOORS[self.door]:
+            if getattr(self, key) is not None and key not in _DOORS.get(self.door, ()):
                 doors = [door for door, keys in _DOORS.items() if key in keys]
                 named = " or ".join(f'"{door}"' for door in doors)
                 raise ValueError(f"{key} goes with door = {named} and would be ignored")
-        if getattr(self, _NEEDED[self.door]) is None:
+        if self.door in _DOORS and self.options is not None:
+            raise ValueError("options goes with a door of another package and would be ignored")
+        if self.door in _DOORS and getattr(self, _NEEDED[self.door]) is None:
             raise ValueError(f'door = "{self.door}" needs {_NEEDED[self.door]}')
         if self.members is not None and self.members_flag is not None:
             raise ValueError("members and members_flag say the same: one of the two")
@@ -126,6 +138,8 @@ class ReleasePart(Part):
         )
 
     def _door(self, folder: Path, rows: Any) -> Door:  # noqa: ANN401
+        if self.door not in _DOORS:
+            return added_door(self.door, self.options or {})
         given = {
             key: getattr(self, key) for key in _DOORS[self.door] if getattr(self, key) is not None
         }

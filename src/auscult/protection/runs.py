@@ -27,6 +27,7 @@ from auscult.protection.changes import Choosing, chosen
 from auscult.protection.plans import Plan, digest, trained
 from auscult.protection.variants import Variant
 from auscult.recipes.base import Recipe
+from auscult.recipes.kinds import identity_of
 from auscult.store import BlockPlan, RunStore, missing_blocks, plan_blocks
 
 FOLDER = "protection"
@@ -38,12 +39,11 @@ def opened(
     store: RunStore, plan: Plan, cohort: Cohort, models: int, subject: Subject
 ) -> Iterator[RunStore]:
     """The run of a variant's models, locked for writing."""
-    settings = {"kind": plan.recipe.kind, "settings": plan.recipe.settings()}
     with RunStore.create_or_resume(
         store.path / FOLDER / plan.slug,
         fingerprint={
             "cohort": cohort.fingerprint(),
-            "recipe": digest(settings),
+            "recipe": digest(identity_of(plan.recipe)),
             "protection": digest(plan.change.get("cohort", {})),
             "models": str(models),
             "seed": str(subject.seed),

@@ -76,7 +76,9 @@ def read_array(data: Any, key: str | None) -> tuple[NDArray[Any], str]:  # noqa:
             ) from error
         except AuscultError:
             raise
-        except _UNREADABLE if origin is None else Exception as error:
+        except Exception as error:
+            if origin is None and not isinstance(error, _UNREADABLE):
+                raise
             raise CohortError(
                 f"it cannot be read ({type(error).__name__})",
                 where=where,

@@ -49,6 +49,7 @@ class PythonRecipe(Recipe):
     """
 
     kind = "python"
+    label = "a function of yours"
 
     def __init__(
         self,

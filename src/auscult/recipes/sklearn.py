@@ -73,6 +73,7 @@ class SklearnRecipe(Recipe):
     """
 
     kind = "sklearn"
+    label = "scikit-learn"
 
     def __init__(
         self,

@@ -73,7 +73,7 @@ def check_protection(protection: Protection) -> None:
     if not protection.by_model:
         subject.need(
             not found.all(),
-            "it leaves nothing out of patients with four records, two of them twins",
+            "it leaves nothing out of patients with four records, two of them alike",
         )
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from auscult.readers.arrays import READERS, ArrayReader
-from auscult.testing.failing import CheckError, Subject
+from auscult.testing.failing import Subject
 
 Write = Callable[[Path, NDArray[Any]], object]
 
@@ -90,16 +90,17 @@ def _check_refusals(subject: Subject, reader: ArrayReader, path: Path) -> None:
     cases = (("which is empty", b""), ("of which half is missing", whole[: len(whole) // 2]))
     for what, content in (*cases, ("of other content", b"no array, but a text " * 40)):
         damaged.write_bytes(content)
-        try:
-            reader.read(damaged, None)
-        except Exception:  # noqa: S112 - any error is right: its message is made by the caller
-            continue
-        raise CheckError(f'array reader "{reader.name}": it reads a file {what} without an error')
-    try:
-        reader.read(path, "an array that is not there")
-    except Exception:  # noqa: BLE001, RUF100 - as above
-        return
-    raise CheckError(
-        f'array reader "{reader.name}": it ignores which array is asked for (key); raise a '
-        "CohortError where there is none of that name"
+        subject.need(_refuses(reader, damaged, None), f"it reads a file {what} without an error")
+    subject.need(
+        _refuses(reader, path, "an array that is not there"),
+        "it ignores which array is asked for (key): raise a CohortError where there is none of "
+        "that name",
     )
+
+
+def _refuses(reader: ArrayReader, path: Path, key: str | None) -> bool:
+    try:
+        reader.read(path, key)
+    except Exception:  # any error will do: its message is made by the caller
+        return True
+    return False
