@@ -147,6 +147,15 @@ def test_the_example_has_one_file_and_one_test_for_each_of_its_parts(example: No
         assert (EXAMPLE / "tests" / f"test_{module}.py").is_file()
 
 
+@pytest.mark.parametrize("kind", ["src/auscult_example", "tests"])
+def test_the_guide_shows_the_example_in_full(kind: str) -> None:
+    guide = (EXAMPLE.parents[1] / "docs" / "extending.md").read_text()
+    files = [*(EXAMPLE / kind).glob("[!_]*.py"), EXAMPLE / "pyproject.toml"]
+    assert len(files) == 9
+    for file in files:
+        assert file.read_text() in guide, f"{file.name}: docs/extending.md shows another version"
+
+
 # Attacks
 
 
@@ -705,7 +714,7 @@ def write_all(folder: Path, options: str = 'options = { path = "answers.csv" }')
     table.to_csv(folder / "visits.csv", index=False)
     savemat(folder / "scans.mat", {"scans": rng.normal(size=(40, 8, 8))})
     path = folder / "audit.toml"
-    path.write_text(CONFIGURATION.format(options).replace("answers.csv", f"{folder}/answers.csv"))
+    path.write_text(CONFIGURATION.format(options))
     pd.DataFrame({"p": rng.random(40)}).to_csv(folder / "answers.csv", index=False)
     return path
 
@@ -725,7 +734,7 @@ def test_a_configuration_of_parts_of_the_example(example: None, tmp_path: Path) 
     assert 'kind = "centroids"' in loaded.resolved()
     again = tmp_path / "again.toml"
     again.write_text(loaded.resolved())
-    assert repr(load(again).audit().recipe) == "Centroids(scale=2.0)"
+    load(again).audit().check()
 
 
 @pytest.mark.parametrize(

@@ -281,7 +281,9 @@ class Registry(Generic[Part]):
         check_words(part, where)
 
 
-def construct(part: Callable[..., Any], options: dict[str, Any], where: str) -> Any:  # noqa: ANN401
+def construct(
+    part: Callable[..., Any], options: dict[str, Any], where: str, folder: Path | None = None
+) -> Any:  # noqa: ANN401
     """Make a part with the options that the user wrote.
 
     Parameters
@@ -290,6 +292,8 @@ def construct(part: Callable[..., Any], options: dict[str, Any], where: str) -> 
         Its constructor's keyword arguments are its options.
     options : dict
     where : str
+    folder : Path, optional
+        The configuration's, for parts with a keyword `folder`: their relative paths are meant so.
 
     Raises
     ------
@@ -300,7 +304,12 @@ def construct(part: Callable[..., Any], options: dict[str, Any], where: str) -> 
 
     parameters = inspect.signature(part).parameters
     hints = _hints(part)
-    known = [name for name, one in parameters.items() if one.kind is not one.VAR_KEYWORD]
+    given = {"folder": folder} if folder is not None and "folder" in parameters else {}
+    known = [
+        name
+        for name, one in parameters.items()
+        if one.kind not in (one.VAR_KEYWORD, one.VAR_POSITIONAL) and name != "folder"
+    ]
     for name in options:
         if name not in known:
             raise ConfigError(
@@ -325,7 +334,7 @@ def construct(part: Callable[..., Any], options: dict[str, Any], where: str) -> 
         missing = first["type"] == "missing"
         said = "is missing" if missing else first["msg"][0].lower() + first["msg"][1:]
         raise ConfigError(said, where=f"{where}.{key}") from None
-    return part(**options)
+    return part(**options, **given)
 
 
 @contextmanager
@@ -372,8 +381,9 @@ def forget() -> None:
 def _all_entries() -> tuple[metadata.EntryPoint, ...]:
     # A package that is found twice on the path (in a build and installed) is one package.
     found: dict[tuple[str, str, str], metadata.EntryPoint] = {}
+    everything = metadata.entry_points()
     for group in GROUPS.values():
-        for entry in metadata.entry_points(group=group):
+        for entry in everything.select(group=group):
             found.setdefault((entry.group, entry.name, _project(entry)), entry)
     return tuple(found.values())
 

@@ -147,9 +147,9 @@ class AddedPart(Part):
 
     kind: str
 
-    def recipe(self, folder: Path) -> Recipe:  # noqa: ARG002
-        """The recipe."""
-        return added_recipe(self.kind, dict(self.model_extra or {}))
+    def recipe(self, folder: Path) -> Recipe:
+        """The recipe; relative paths are meant from `folder` where it asks for one."""
+        return added_recipe(self.kind, dict(self.model_extra or {}), folder)
 
 
 ADDED = "of another package"  # a step of pydantic's path, and no key

@@ -139,7 +139,7 @@ class ReleasePart(Part):
 
     def _door(self, folder: Path, rows: Any) -> Door:  # noqa: ANN401
         if self.door not in _DOORS:
-            return added_door(self.door, self.options or {})
+            return added_door(self.door, self.options or {}, folder)
         given = {
             key: getattr(self, key) for key in _DOORS[self.door] if getattr(self, key) is not None
         }

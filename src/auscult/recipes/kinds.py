@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from auscult.base.plugins import Registry, construct, guarded
@@ -26,7 +27,7 @@ def _load() -> None:
 RECIPES.when_needed(_load)
 
 
-def added_recipe(kind: str, options: dict[str, Any]) -> Recipe:
+def added_recipe(kind: str, options: dict[str, Any], folder: Path) -> Recipe:
     """The recipe of another package, with its options.
 
     Raises
@@ -36,7 +37,7 @@ def added_recipe(kind: str, options: dict[str, Any]) -> Recipe:
     """
     found = RECIPES.get(kind, "recipe.kind")
     with guarded("recipe", kind, "being made", RECIPES.origin(kind)):
-        made = construct(found, options, "recipe")
+        made = construct(found, options, "recipe", folder)
     assert isinstance(made, Recipe)  # noqa: S101 - the registry saw to it
     return made
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from auscult.base.plugins import Registry, construct, guarded
@@ -14,7 +15,7 @@ for _door in (FileDoor, FunctionDoor, OnnxDoor, EndpointDoor):
     RELEASES.add(_door)
 
 
-def added_door(kind: str, options: dict[str, Any]) -> Door:
+def added_door(kind: str, options: dict[str, Any], folder: Path) -> Door:
     """The door of another package, with its options.
 
     Raises
@@ -24,6 +25,6 @@ def added_door(kind: str, options: dict[str, Any]) -> Door:
     """
     found = RELEASES.get(kind, "release.door")
     with guarded("release door", kind, "being made", RELEASES.origin(kind)):
-        made = construct(found, options, "release.options")
+        made = construct(found, options, "release.options", folder)
     assert isinstance(made, Door)  # noqa: S101 - the registry saw to it
     return made

@@ -24,10 +24,13 @@ class CsvDoor(Door):
     path : str
     column : str, optional
         Needed where there are several.
+    folder : Path
+        Of the configuration, which Auscult gives: relative paths start there.
     """
 
     path: str
     column: str | None = None
+    folder: Path = Path()
 
     kind = "csv"
     label = "CSV file"
@@ -45,7 +48,7 @@ class CsvDoor(Door):
         """One probability per record; its number is checked by the caller."""
         where = f"release.options.path ({Path(self.path).name})"
         try:
-            table = pd.read_csv(self.path)
+            table = pd.read_csv(self.folder / self.path)
         except (OSError, ValueError) as error:
             raise ReleaseError("it cannot be read", where=where, expected="a CSV file") from error
         column = self.column or (table.columns[0] if table.shape[1] == 1 else None)
