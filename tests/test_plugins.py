@@ -750,7 +750,7 @@ def test_a_configuration_of_parts_of_the_example(example: None, tmp_path: Path) 
         ("share = 0.5", "share = 1.5", r"protect\[1\].*not a valid share"),
         ('"record_share"', '"max_records"', "write it as a key of its own"),
         ('"steps"', '"label"', "is auscult's own"),
-        ("scans.mat", "scans.h5", "images|folder|scans.h5"),
+        ("scans.mat", "scans.h5", "cohort.image_size: is missing"),  # so it is no array
         ('"csv"', '"cvs"', 'release.door: input should be .* or "csv"'),
         ("options = { path", "options = { pth", "no such option"),
         ('options = { path = "', 'url = "http://x"\noptions = { path = "', "url goes with"),
@@ -812,15 +812,47 @@ def audit_of(cohort: Cohort, **more: Any) -> Audit:  # noqa: ANN401
     return Audit(cohort, SklearnRecipe("logistic_regression"), models=8, seed=1, **more)
 
 
-def test_an_audit_with_the_example(cohort: Cohort, example: None, tmp_path: Path) -> None:
-    plain = audit_of(cohort).run(tmp_path / "run", workers=1).summary
+@pytest.fixture(scope="module")
+def run(cohort: Cohort, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of Auscult's own parts."""
+    path = tmp_path_factory.mktemp("audit") / "run"
+    audit_of(cohort).run(path, workers=1)
+    return path
+
+
+FAILING = """
+from auscult.attacks.record import RecordAttack
+
+def score(part):
+    raise ValueError("patient 17 is a member")
+
+A = RecordAttack(name="x", label="X", what="x", begin=lambda whole: score)
+"""
+
+
+def test_an_attack_that_fails_gives_one_message_and_leaves_the_results(
+    cohort: Cohort, run: Path, installed: Callable[..., None]
+) -> None:
+    before = (run / "results" / "summary.json").read_bytes()
+    installed("auscult.attacks", {"x": "other_module:A"}, FAILING)
+    with pytest.raises(PluginError) as caught:
+        audit_of(cohort, attacks=["x"]).run(run, workers=1)
+    assert str(caught.value) == (
+        'attack "x" of other 1.2: it raised ValueError while scoring (other_module.py line 5). '
+        "Report it to the authors of other."
+    )
+    assert (run / "results" / "summary.json").read_bytes() == before
+
+
+def test_an_audit_with_the_example(cohort: Cohort, run: Path, example: None) -> None:
+    plain = json.loads((run / "results" / "summary.json").read_text())
     protect = [
         Variant(access=parse_access("steps")),
         Variant(choice=PROTECTIONS.get("record_share", "protect")()),
     ]
     deployment = Deployment(reveals="x", population="y", prior=0.1, access="steps:2")
     more: dict[str, Any] = {"attacks": ["rank"], "sections": ["ranking"], "protect": protect}
-    added = audit_of(cohort, **more, deployment=deployment).run(tmp_path / "run", workers=1)
+    added = audit_of(cohort, **more, deployment=deployment).run(run, workers=1)
     summary = added.summary
     assert summary.pop("sections") == ["ranking"]
     names = [one["name"] for one in summary.pop("protection")]
@@ -838,11 +870,11 @@ def test_an_audit_with_the_example(cohort: Cohort, example: None, tmp_path: Path
         ("protection", "record_share"),
     ]
     assert {(one["distribution"], one["version"]) for one in used} == {("auscult-example", "0.1.0")}
-    manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
+    manifest = json.loads((run / "manifest.json").read_text())
     assert manifest["plugins"] == used
     without = ("exposure", "deployment", "protection")
     assert summary == {key: value for key, value in plain.items() if key not in without}
-    page = (tmp_path / "run" / "report.html").read_text()
+    page = (run / "report.html").read_text()
     assert "Attacks, best first" in page
     assert "Rank among OUT models" in page
     assert "are less confident in it" in page

@@ -34,6 +34,7 @@ GROUPS = {
 }
 _NAME = re.compile(r"[a-z][a-z0-9_.-]{0,39}")
 LONGEST_LABEL = 200
+_loaded: dict[tuple[str, str], Any] = {}
 
 
 class PluginError(ConfigError):
@@ -144,7 +145,6 @@ class Registry(Generic[Part]):
         self._of_classes = of_classes
         self._built_in: dict[str, Part] = {}
         self._load_built_in: list[Callable[[], object]] = []
-        self._loaded: dict[str, Part] = {}
 
     def add(self, part: Any) -> Any:  # noqa: ANN401
         """Add a part of Auscult's own, or of the user's program; also a decorator of classes.
@@ -171,7 +171,12 @@ class Registry(Generic[Part]):
     def built_in(self) -> tuple[Part, ...]:
         """Auscult's own parts, in the order in which they were added."""
         while self._load_built_in:
-            self._load_built_in.pop()()
+            load = self._load_built_in.pop()
+            try:
+                load()
+            except BaseException:  # the next look-up must not find less
+                self._load_built_in.append(load)
+                raise
         return tuple(self._built_in.values())
 
     def names(self) -> tuple[str, ...]:
@@ -213,9 +218,10 @@ class Registry(Generic[Part]):
                 where=where,
                 expected=one_of(name, self.names(), shown=20),
             )
-        if name not in self._loaded:
-            self._loaded[name] = self._load(entries[0], where)
-        return self._loaded[name]
+        key = (self.group, name)
+        if key not in _loaded:
+            _loaded[key] = self._load(entries[0], where)
+        return _loaded[key]  # type: ignore[no-any-return]
 
     def origin(self, name: str) -> Origin | None:
         """The package that brings a part; None for Auscult's own and the program's."""
@@ -243,7 +249,8 @@ class Registry(Generic[Part]):
         except PluginError as error:
             raise _of(error, whose, where) from error
         except (Exception, SystemExit) as error:
-            said = " ".join(str(error).split())[:LONGEST_LABEL]
+            said = "".join(c if c.isprintable() else " " for c in str(error))
+            said = " ".join(said.split())[:LONGEST_LABEL]
             raise PluginError(
                 f"the {whose} cannot be loaded ({type(error).__name__}: {said})",
                 where=where,
@@ -375,6 +382,7 @@ def plugin_entries() -> Iterable[metadata.EntryPoint]:
 def forget() -> None:
     """Read entry points anew, after packages were installed."""
     _all_entries.cache_clear()
+    _loaded.clear()
 
 
 @cache

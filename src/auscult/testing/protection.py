@@ -96,7 +96,7 @@ def _choice(
     withheld: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.bool_]:
     signals = Signals(0.0, seed, patients=cohort.patients, models=16)
-    shift = np.linspace(0, 5, cohort.patients)[cohort.patient_of_record]
+    shift = np.where(np.arange(cohort.patients) < 8, 5.0, 0.0)[cohort.patient_of_record]
     member = signals.member[:, cohort.patient_of_record]
     noise = np.random.default_rng(seed).normal(size=member.shape)
     audited = Audited(
