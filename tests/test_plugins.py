@@ -532,7 +532,7 @@ def test_broken_datasets_fail_the_check(
         RecordCap(most=1),
         RecordCap(most=3),
         NoDuplicates(tolerance=0.0),
-        WithoutExposed(bound=0.9),
+        WithoutExposed(bound=0.8),
         WithoutTop(bound=0.2),
     ],
     ids=str,

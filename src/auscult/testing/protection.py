@@ -95,7 +95,7 @@ def _choice(
     seed: int,
     withheld: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.bool_]:
-    signals = Signals(0.0, seed, patients=cohort.patients, models=16)
+    signals = Signals(0.0, seed, patients=cohort.patients, models=32)
     shift = np.where(np.arange(cohort.patients) < 8, 5.0, 0.0)[cohort.patient_of_record]
     member = signals.member[:, cohort.patient_of_record]
     noise = np.random.default_rng(seed).normal(size=member.shape)
