@@ -21,7 +21,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.io import savemat
 
-from auscult.attacks.access import added_access, parse_access
+from auscult.attacks.access import NAMES, added_access, parse_access
 from auscult.attacks.layout import Layout
 from auscult.attacks.record import ATTACKS, RECORD_ATTACKS, RecordAttack, lira_online
 from auscult.attacks.views import ACCESSES, Label, Logits, Probabilities, Rounded, Top, View
@@ -29,10 +29,11 @@ from auscult.audit import Audit
 from auscult.base import plugins
 from auscult.base.errors import AuscultError, ConfigError
 from auscult.base.plugins import PluginError
+from auscult.base.progress import SILENT
 from auscult.cohort import Cohort, TrainingData
 from auscult.config.loading import load
 from auscult.datasets import Dataset, Source, dataset
-from auscult.exposure import Deployment
+from auscult.exposure import Deployment, Inquiry, cells
 from auscult.protection.changes import (
     PROTECTIONS,
     Choosing,
@@ -50,6 +51,7 @@ from auscult.recipes.kinds import identity_of
 from auscult.report import render
 from auscult.report.sections import SECTIONS, ReportSection, written
 from auscult.report.summary import read_summary
+from auscult.results.analysis import _aggregate
 from auscult.testing import (
     CheckError,
     check_access,
@@ -60,6 +62,7 @@ from auscult.testing import (
     check_recipe,
     check_section,
 )
+from auscult.testing.simulated import Signals
 from tests.dataset_folders import diabetes, mimic_iv_ed
 
 EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "plugin"
@@ -812,14 +815,6 @@ def audit_of(cohort: Cohort, **more: Any) -> Audit:  # noqa: ANN401
     return Audit(cohort, SklearnRecipe("logistic_regression"), models=8, seed=1, **more)
 
 
-@pytest.fixture(scope="module")
-def run(cohort: Cohort, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run of Auscult's own parts."""
-    path = tmp_path_factory.mktemp("audit") / "run"
-    audit_of(cohort).run(path, workers=1)
-    return path
-
-
 FAILING = """
 from auscult.attacks.record import RecordAttack
 
@@ -830,51 +825,50 @@ A = RecordAttack(name="x", label="X", what="x", begin=lambda whole: score)
 """
 
 
-def test_an_attack_that_fails_gives_one_message_and_leaves_the_results(
-    cohort: Cohort, run: Path, installed: Callable[..., None]
-) -> None:
-    before = (run / "results" / "summary.json").read_bytes()
+def test_an_attack_that_fails_gives_one_message(installed: Callable[..., None]) -> None:
     installed("auscult.attacks", {"x": "other_module:A"}, FAILING)
     with pytest.raises(PluginError) as caught:
-        audit_of(cohort, attacks=["x"]).run(run, workers=1)
+        _aggregate(Signals(1.0, seed=1).layout(), 0, ["x"], SILENT)
     assert str(caught.value) == (
         'attack "x" of other 1.2: it raised ValueError while scoring (other_module.py line 5). '
         "Report it to the authors of other."
     )
-    assert (run / "results" / "summary.json").read_bytes() == before
 
 
-def test_an_audit_with_the_example(cohort: Cohort, run: Path, example: None) -> None:
-    plain = json.loads((run / "results" / "summary.json").read_text())
-    protect = [
-        Variant(access=parse_access("steps")),
-        Variant(choice=PROTECTIONS.get("record_share", "protect")()),
-    ]
+def test_attacks_that_are_added_move_no_other(example: None) -> None:
+    layout = Signals(1.0, seed=1).layout()
+    added = _aggregate(layout, 0, ["rank"], SILENT)
+    rank = added.pop("rank")
+    assert added == _aggregate(layout, 0, [], SILENT)
+    assert rank["auc"] == pytest.approx(added["lira_offline"]["auc"], abs=0.05)
+    assert rank["what"].startswith("the share of models")
+    assert not any("what" in one for one in added.values())
+
+
+def test_a_deployment_is_looked_at_through_an_access_that_is_added(example: None) -> None:
     deployment = Deployment(reveals="x", population="y", prior=0.1, access="steps:2")
-    more: dict[str, Any] = {"attacks": ["rank"], "sections": ["ranking"], "protect": protect}
-    added = audit_of(cohort, **more, deployment=deployment).run(run, workers=1)
-    summary = added.summary
-    assert summary.pop("sections") == ["ranking"]
-    names = [one["name"] for one in summary.pop("protection")]
-    assert names == ["steps of the log-odds, 1 wide", "50% of each patient's records"]
-    shown = [one for one in summary.pop("exposure") if one["declared"]]
-    assert [one["access_label"] for one in shown] == ["steps of the log-odds, 2 wide"]
-    assert summary.pop("deployment")["access"] == "steps:2"
-    rank = summary["aggregate"].pop("rank")
-    assert rank["auc"] == pytest.approx(summary["aggregate"]["lira_offline"]["auc"], abs=0.1)
-    used = summary.pop("plugins")
-    assert [(one["kind"], one["name"]) for one in used] == [
+    table = cells(Inquiry(deployment=deployment, queries=(), withheld=None), np.arange(5) // 2, 0)
+    mine = [cell for cell in table if cell.declared]
+    assert [cell.access.label for cell in mine] == ["steps of the log-odds, 2 wide"]
+    assert {cell.access.name for cell in table} == {*NAMES, "steps"}
+
+
+def test_an_audit_with_the_example(cohort: Cohort, example: None, tmp_path: Path) -> None:
+    protect = [Variant(choice=PROTECTIONS.get("record_share", "protect")())]
+    audit = audit_of(cohort, attacks=["rank"], sections=["ranking"], protect=protect)
+    summary = audit.run(tmp_path / "run", workers=1).summary
+    assert summary["sections"] == ["ranking"]
+    assert [one["name"] for one in summary["protection"]] == ["50% of each patient's records"]
+    assert [(one["kind"], one["name"]) for one in summary["plugins"]] == [
         ("attack", "rank"),
         ("report section", "ranking"),
-        ("access", "steps"),
         ("protection", "record_share"),
     ]
-    assert {(one["distribution"], one["version"]) for one in used} == {("auscult-example", "0.1.0")}
-    manifest = json.loads((run / "manifest.json").read_text())
-    assert manifest["plugins"] == used
-    without = ("exposure", "deployment", "protection")
-    assert summary == {key: value for key, value in plain.items() if key not in without}
-    page = (run / "report.html").read_text()
+    owners = {(one["distribution"], one["version"]) for one in summary["plugins"]}
+    assert owners == {("auscult-example", "0.1.0")}
+    manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
+    assert manifest["plugins"] == summary["plugins"]
+    page = (tmp_path / "run" / "report.html").read_text()
     assert "Attacks, best first" in page
     assert "Rank among OUT models" in page
     assert "are less confident in it" in page
