@@ -139,7 +139,7 @@ def rates(members: NDArray[np.floating], others: NDArray[np.floating]) -> list[f
 def judged(layout: Layout, attack: str, rule: str) -> NDArray[np.float64]:
     """Measures under every target, shape (targets, measures)."""
     begin = partial(ATTACKS[attack], rule=RULES[rule])  # type: ignore[call-arg]
-    scores = RecordAttack(name=attack, label=attack, begin=begin).score(layout, SILENT)
+    scores = RecordAttack(name=attack, label=attack, what=attack, begin=begin).score(layout, SILENT)
     rows = []
     for model in range(layout.models):
         column, inside = scores[model], layout.member[layout.patient, model]

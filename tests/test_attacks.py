@@ -76,7 +76,7 @@ def own_variances(_: Layout) -> VarianceRule:
 def with_variances(name: str, layout: Layout, rule: VarianceRules) -> NDArray[np.floating]:
     """Scores of LiRA under another rule for variances, shape (records, models)."""
     begin = {"lira": lira_online, "lira_offline": lira_offline}[name]
-    attack = RecordAttack(name=name, label=name, begin=lambda whole: begin(whole, rule))
+    attack = RecordAttack(name=name, label=name, what=name, begin=lambda whole: begin(whole, rule))
     return attack.score(layout, SILENT).T
 
 

@@ -37,6 +37,7 @@ ROOMS = (
     "audit",
     "config",
     "demo",
+    "testing",
     "cli",
 )
 # Who may look at whom against that order, for types only, and why.
@@ -44,8 +45,9 @@ TYPES_ONLY = {
     ("cohort", "readers"),  # Cohort.from_table and the like: their signatures are the readers'
 }
 # Rooms that have a module for each of other rooms: a part of audit.toml, a command, a section of
-# the report, a network for each kind of input. Elsewhere no two modules share a name.
-MIRRORS = ("config", "cli", "report", "recipes.networks")
+# the report, a network for each kind of input, a check for each kind of part. Elsewhere no two
+# modules share a name.
+MIRRORS = ("config", "cli", "report", "recipes.networks", "testing")
 
 Kind = Literal["import", "call", "type"]
 

@@ -1,34 +1,43 @@
 """What an interface hands out of a model's answers, and what an informed attacker makes of it.
 
 Logits, probabilities, probabilities that are rounded or softened by a temperature, the top label
-with its confidence, labels alone. No model is asked again: each access is a view of the stored
-outputs. A deployment is looked at through every access, and a protection may be an access of its
-own. The attacker knows which it is, so the attack adapts: a known temperature is undone, every
-class's number is read where it is shown, a probability that is shown as 0 or 1 stands half a step
-from it, and of a label it is read whether it is right.
+with its confidence, labels alone, or a view that another package adds. No model is asked again:
+each access is a view of the stored outputs. A deployment is looked at through every access, and a
+protection may be an access of its own. The attacker knows which it is, so the attack adapts; see
+:mod:`auscult.attacks.views`.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit, log_softmax, logsumexp
 
-from auscult.attacks.log_odds import RECORDS_AT_ONCE, log_odds_of_truth
+from auscult.attacks.log_odds import RECORDS_AT_ONCE
+from auscult.attacks.views import (
+    ACCESSES,
+    MOST_DIGITS,
+    WHERE,
+    Label,
+    Logits,
+    Probabilities,
+    Rounded,
+    Score,
+    Top,
+    View,
+)
 from auscult.base.errors import AnalysisError, ConfigError
+from auscult.base.plugins import Origin, construct, guarded
 from auscult.cohort.queries import parse_queries, places
 from auscult.recipes.base import OutputKind
 from auscult.store import Outputs
 
-NAMES = ("logits", "probabilities", "rounded", "top", "label")
-SCORE = "score"  # of outputs that are ready signals, of which the others cannot be made
-DIGITS = 2
-MOST_DIGITS = 7
-WHERE = "deployment.access"
+NAMES = tuple(view.name for view in ACCESSES.built_in())
+SCORE = Score.name  # of outputs that are ready signals, of which the others cannot be made
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,40 +55,61 @@ class Access:
     shows : {"probabilities", "logits", "top", "score"}
         What is shown otherwise; "top" is the most probable class with its probability, "score"
         one number per record that says how well the model fits it, of models in any task.
+    view : View, optional
+        Instead of all these: a view of another package.
     """
 
     digits: int | None = None
     temperature: float | None = None
     label_only: bool = False
     shows: Literal["probabilities", "logits", "top", "score"] = "probabilities"
+    view: View | None = None
+
+    @property
+    def seen(self) -> View:
+        """The view that it is."""
+        if self.view is not None:
+            return self.view
+        if self.label_only:
+            return Label()
+        if self.digits is not None:
+            return Rounded(digits=self.digits, temperature=self.temperature)
+        if self.shows == "logits":
+            return Logits()
+        if self.shows == "score":
+            return Score()
+        kind = {"probabilities": Probabilities, "top": Top}[self.shows]
+        return kind(temperature=self.temperature)
 
     @property
     def name(self) -> str:
         """One of the names that a deployment may declare."""
-        if self.label_only:
-            return "label"
-        return self.shows if self.digits is None else "rounded"
+        return self.seen.name
 
     @property
     def label(self) -> str:
         """In words."""
-        plural = "digit" if self.digits == 1 else "digits"
-        return {
-            "logits": "logits",
-            "probabilities": "probabilities",
-            "rounded": f"rounded to {self.digits} {plural}",
-            "top": "top label with confidence",
-            "label": "label only",
-            "score": "the loss of each record, or what it follows from",
-        }[self.name]
+        return self.seen.words()
 
     @property
     def continuous(self) -> bool:
         """Whether signals are fine enough to be taken as normal."""
-        return self.name not in ("rounded", "label")
+        return self.seen.continuous
+
+    @property
+    def origin(self) -> Origin | None:
+        """The package whose view it is; None for Auscult's own."""
+        return None if self.view is None else ACCESSES.origin(self.view.name)
 
     def check(self, where: str) -> None:
         """Raise a ConfigError when, as a protection, its parts cannot be or change nothing."""
+        if self.view is not None:
+            if self != Access(view=self.view):
+                raise ConfigError("a view goes with no other key of an access", where=where)
+            self.view.check(where)
+            if self.view.as_plain:
+                raise ConfigError(f'"{self.view.name}" is no protection', where=where)
+            return
         if self.digits is not None and not 1 <= self.digits <= MOST_DIGITS:
             raise ConfigError(
                 f"{self.digits} digits", where=f"{where}.digits", expected=f"1 to {MOST_DIGITS}"
@@ -104,6 +134,9 @@ class Access:
 
     def describe(self) -> dict[str, Any]:
         """The change that it is as a protection, for the summary."""
+        if self.view is not None:
+            options = dataclasses.asdict(self.view) if dataclasses.is_dataclass(self.view) else {}
+            return {"name": self.name, "label": self.label, "options": options}
         change: dict[str, Any] = {}
         if self.label_only:
             change["label_only"] = True
@@ -133,7 +166,7 @@ class Access:
         AnalysisError
             Ready signals are no predictions that could be rounded.
         """
-        if kind == "signal" and self.name == "score":
+        if kind == "signal" and self.name == SCORE:
             return np.asarray(values, dtype=np.float64)
         if kind == "signal":
             raise AnalysisError(
@@ -142,24 +175,11 @@ class Access:
                 expected="a recipe that returns predictions",
             )
         z = np.asarray(values, dtype=np.float64)
-        if self.name == "logits":
-            return z
-        if self.name == "label":
-            if kind == "softmax":
-                best = z.argmax(axis=-1)[..., None]
-                return np.asarray(np.arange(z.shape[-1]) == best).astype(float)
-            return np.where(z > 0, 1.0, -1.0)
-        if self.temperature is not None:
-            z = z / self.temperature
-        if kind == "softmax":
-            logs = np.asarray(log_softmax(z, axis=-1))
-            if self.name == "top":
-                return _only_top(logs)
-            return np.log(self._shown(np.exp(logs)))
-        if self.name == "top":
-            return z  # one number says all of two classes
-        both = self._shown(expit(z)), self._shown(expit(-z))
-        return np.asarray(np.log(both[0]) - np.log(both[1]))
+        if self.view is None:
+            return self.seen.shown(z, kind)
+        with guarded("access", self.name, "handing out answers", self.origin):
+            shown = self.view.shown(z, kind)
+        return self._whole(shown, z.shape)
 
     def signal(
         self, values: NDArray[np.floating], labels: NDArray[np.integer], kind: OutputKind
@@ -179,31 +199,30 @@ class Access:
             Log-odds of the truth as far as it can be seen; for "label", the share of labels that
             are the truth.
         """
-        if self.name == "label":
-            return _right(np.asarray(values), labels, kind)
-        if self.name == "top" and kind == "multilabel":
-            z = np.asarray(values, dtype=np.float64)
-            top = z.argmax(axis=-1)[..., None]
-            return np.asarray(np.take_along_axis(np.where(labels == 1, z, -z), top, -1)[..., 0])
-        seen = self.handed_out(values, kind)
-        if self.temperature is not None:
-            seen = seen * self.temperature
-        elif self.digits is not None and kind == "softmax":
-            # The truth's own number tells best what the others add up to: each was rounded.
-            log_p = seen[..., np.arange(seen.shape[-2]), labels]
-            return np.asarray(log_p - np.log1p(-np.exp(log_p)))
-        return log_odds_of_truth(seen, labels, kind)
+        shown = self.handed_out(values, kind)
+        if self.view is None:
+            return self.seen.read(shown, labels, kind)
+        with guarded("access", self.name, "reading answers", self.origin):
+            signal = self.view.read(shown, labels, kind)
+        return self._whole(signal, shown.shape[:-1])
 
-    def _shown(self, p: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Probabilities in the digits that are shown: 32 bits, unless they are rounded."""
-        if self.digits is None:
-            return np.maximum(p.astype(np.float32), np.finfo(np.float32).tiny).astype(np.float64)
-        half = 0.5 * 10.0**-self.digits
-        return np.clip(np.round(p, self.digits), half, 1 - half)
+    def _whole(self, found: object, shape: tuple[int, ...]) -> NDArray[np.float64]:
+        """What a view of another package gave: a finite number for each answer."""
+        if not isinstance(found, np.ndarray) or found.shape != shape:
+            raise AnalysisError(
+                f"it gives shape {getattr(found, 'shape', None)}",
+                where=f'access "{self.name}"',
+                expected=f"a float array of shape {shape}",
+            )
+        if found.dtype.kind not in "fiub" or not np.isfinite(found).all():
+            raise AnalysisError(
+                "it gives NaN, infinity or no numbers", where=f'access "{self.name}"'
+            )
+        return found.astype(np.float64)
 
 
 def parse_access(text: str) -> Access:
-    """Read "probabilities", "rounded:3", ...
+    """Read "probabilities", "rounded:3", ..., or the name of a view that another package adds.
 
     Raises
     ------
@@ -211,22 +230,40 @@ def parse_access(text: str) -> Access:
         No such access.
     """
     name, colon, rest = text.partition(":")
-    if name in (*NAMES, SCORE) and not colon:
+    if text == SCORE:
+        return Access(shows="score")
+    if name not in ACCESSES.names() or (colon and not rest):
+        raise ConfigError(
+            f'there is no access "{text}"',
+            where=WHERE,
+            expected=", ".join((*ACCESSES.names(), SCORE))
+            + f"; rounded:3 for 3 digits (1 to {MOST_DIGITS})",
+        )
+    view = ACCESSES.get(name, WHERE)
+    with guarded("access", name, f'reading "{text}"', ACCESSES.origin(name)):
+        found = view.from_text(rest)
+    if isinstance(found, Rounded):
+        return Access(digits=found.digits)
+    if name in NAMES:
         return {
             "logits": Access(shows="logits"),
             "probabilities": Access(),
-            "rounded": Access(digits=DIGITS),
             "top": Access(shows="top"),
             "label": Access(label_only=True),
-            SCORE: Access(shows="score"),
         }[name]
-    if name == "rounded" and rest.isdecimal() and 0 < int(rest) <= MOST_DIGITS:
-        return Access(digits=int(rest))
-    raise ConfigError(
-        f'there is no access "{text}"',
-        where=WHERE,
-        expected=", ".join((*NAMES, SCORE)) + f"; rounded:3 for 3 digits (1 to {MOST_DIGITS})",
-    )
+    found.check(WHERE)
+    return Access(view=found)
+
+
+def added_access(name: str, options: dict[str, Any], where: str) -> Access:
+    """The access of a view of another package, with its options.
+
+    Raises
+    ------
+    ConfigError
+        There is no such view, or it has no such options.
+    """
+    return Access(view=construct(ACCESSES.get(name, f"{where}.name"), options, f"{where}.options"))
 
 
 def answers_seen(access: Access, known: Sequence[int], queries: Sequence[str]) -> tuple[int, ...]:
@@ -299,20 +336,3 @@ def served(outputs: Outputs, access: Access, queries: Sequence[int] | None = Non
             outputs.read(start, stop)[:, asked], outputs.kind
         )
     return Outputs.in_memory(values, outputs.kind)
-
-
-def _only_top(log_p: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The top class's log-probability; the others share what it leaves."""
-    best = log_p.argmax(axis=-1)[..., None]
-    below = log_p.copy()
-    np.put_along_axis(below, best, -np.inf, axis=-1)
-    left = logsumexp(below, axis=-1, keepdims=True) - np.log(log_p.shape[-1] - 1)
-    return np.where(np.arange(log_p.shape[-1]) == best, log_p, left)
-
-
-def _right(z: NDArray[np.float64], labels: NDArray[np.integer], kind: str) -> NDArray[np.float64]:
-    if kind == "softmax":
-        return np.asarray(z.argmax(axis=-1) == labels, dtype=np.float64)
-    if kind == "sigmoid":
-        return np.asarray((z[..., 0] > 0) == (labels == 1), dtype=np.float64)
-    return np.asarray(((z > 0) == (labels == 1)).mean(axis=-1))

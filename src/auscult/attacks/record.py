@@ -7,6 +7,7 @@ the models outside the target's fold of that record's patient, so no target is j
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -16,7 +17,9 @@ from scipy.special import expit
 
 from auscult.attacks.layout import FEWEST_PER_CLASS, Layout, take_patients
 from auscult.attacks.variances import learned, shrunk
+from auscult.base.errors import AnalysisError
 from auscult.base.parallel import in_order, let_go, scratch
+from auscult.base.plugins import PluginError, Registry, check_words
 from auscult.base.progress import Progress
 
 GAMMA = 2.0
@@ -70,6 +73,8 @@ class RecordAttack:
         Key in the summary.
     label : str
         Name for people.
+    what : str
+        What the score is, in words, for the report's account of the method.
     begin : callable
         From the whole layout to a function that scores a part of it, shape (records, models).
     finish : callable, optional
@@ -78,8 +83,19 @@ class RecordAttack:
 
     name: str
     label: str
+    what: str
     begin: Callable[[Layout], PartScorer]
     finish: Callable[[Scores, NDArray[np.bool_]], Scores] | None = None
+
+    def __post_init__(self) -> None:
+        where = f"record attack {self.name!r}"
+        check_words(self, where)
+        if not self.what.strip():
+            raise PluginError("it does not say what it does", where=where, expected='what = "..."')
+        for key in ("begin", "finish"):
+            value = getattr(self, key)
+            if not callable(value) and not (key == "finish" and value is None):
+                raise PluginError(f"{key} is not a function", where=where)
 
     def supports(self, models: int) -> str | None:
         """Why this many models cannot carry the attack, or None."""
@@ -109,7 +125,7 @@ class RecordAttack:
 
         def work(place: tuple[slice, slice, Layout]) -> int:
             _, rows, part = place
-            scores = score_part(part)
+            scores = self._checked(score_part(part), part)
             scores[~part.estimable()[part.patient]] = np.nan
             result[:, rows] = scores.T
             let_go(layout.signals)
@@ -119,6 +135,25 @@ class RecordAttack:
         for records in in_order(work, layout.parts()):
             progress.advance(records)
         return result
+
+    def _checked(self, scores: Scores, part: Layout) -> Scores:
+        """A part's scores, which nobody may leave out or turn round unseen."""
+        shape = (part.records, part.models)
+        if not isinstance(scores, np.ndarray) or scores.shape != shape or scores.dtype.kind != "f":
+            raise AnalysisError(
+                f"it gives {_form(scores)} for {part.records} records under {part.models} models",
+                where=f'attack "{self.name}"',
+                expected=f"a float array of shape {shape}",
+            )
+        known = scores[part.estimable()[part.patient]]
+        broken = int(np.isnan(known).any(axis=1).sum()) if part.used is None else 0
+        if broken:
+            raise AnalysisError(
+                f"it gives NaN for {broken} of {len(known)} records that can be estimated",
+                where=f'attack "{self.name}"',
+                expected="a number for each",
+            )
+        return scores
 
     def of_target(self, scores: Scores, layout: Layout, model: int) -> Scores:
         """Finished scores of all records under one target, shape (records,).
@@ -139,6 +174,11 @@ class RecordAttack:
         outside = ~layout.member[layout.patient, model]
         column[usable] = self.finish(column[usable], outside[usable])
         return column
+
+
+def _form(scores: object) -> str:
+    shape = getattr(scores, "shape", None)
+    return type(scores).__name__ if shape is None else f"shape {tuple(shape)}"
 
 
 def references(values: NDArray[np.float64], weight: NDArray[np.float64]) -> References:
@@ -288,18 +328,55 @@ def _rmia_finish(ratio: Scores, outside: NDArray[np.bool_]) -> Scores:
     return rmia_scores(np.asarray(ratio, dtype=np.float64), ratio[outside].astype(np.float64))
 
 
-RECORD_ATTACKS = (
-    RecordAttack(name="lira", label="LiRA (online)", begin=lira_online),
-    RecordAttack(name="lira_offline", label="LiRA (offline)", begin=lira_offline),
-    RecordAttack(name="rmia", label="RMIA (online)", begin=_rmia_online, finish=_rmia_finish),
+ATTACKS: Registry[RecordAttack] = Registry("attack", RecordAttack)
+
+for _attack in (
+    RecordAttack(
+        name="lira",
+        label="LiRA (online)",
+        what="per record, how much likelier is the model's confidence if it trained on the record "
+        "than if it did not, given models of both kinds (Carlini et al. 2022)",
+        begin=lira_online,
+    ),
+    RecordAttack(
+        name="lira_offline",
+        label="LiRA (offline)",
+        what="the same with models that did not train on the record only",
+        begin=lira_offline,
+    ),
+    RecordAttack(
+        name="rmia",
+        label="RMIA (online)",
+        what="how often the record's confidence rises more than that of other patients' records, "
+        "given models of both kinds (Zarifzadeh et al. 2024)",
+        begin=_rmia_online,
+        finish=_rmia_finish,
+    ),
     RecordAttack(
         name="rmia_offline",
         label="RMIA (offline)",
+        what="the same with models that did not train on the record only",
         begin=_rmia_offline,
         finish=_rmia_finish,
     ),
-    RecordAttack(name="population", label="Population threshold", begin=_population),
-)
+    RecordAttack(
+        name="population",
+        label="Population threshold",
+        what="the model's confidence alone, one threshold for everybody: the cheapest attack",
+        begin=_population,
+    ),
+):
+    ATTACKS.add(_attack)
+
+RECORD_ATTACKS = ATTACKS.built_in()
+
+
+def stream_of(attack: str) -> int:
+    """Number of an attack's stream of random numbers; of an added one it follows from its name."""
+    own = [one.name for one in RECORD_ATTACKS]
+    if attack in own:
+        return own.index(attack)
+    return int.from_bytes(hashlib.sha256(attack.encode()).digest()[:4], "big") | 1 << 31
 
 
 def rmia_scores(

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from auscult.audit import added
 from auscult.audit.protecting import Whole, train_variants
 from auscult.base.errors import ConfigError, RecipeError, StoreError, one_of
 from auscult.base.files import toml_text
@@ -27,6 +28,7 @@ from auscult.protection.plans import Plan, digest, plans, trained
 from auscult.protection.runs import lacking
 from auscult.protection.variants import Variant
 from auscult.recipes.base import Recipe
+from auscult.recipes.kinds import identity_of
 from auscult.recipes.metrics import on
 from auscult.release import Release
 from auscult.results import Planted, Result
@@ -74,6 +76,10 @@ class Audit:
         Other recipes, usually sizes of a model, on the same membership.
     label_group : bool
         Whether risks are compared by label as well; the report says so where it is left out.
+    attacks : sequence of str
+        Attacks on records that other packages add, by name; Auscult's own are always run.
+    sections : sequence of str
+        Sections of the report that other packages add, by name.
 
     Examples
     --------
@@ -98,6 +104,8 @@ class Audit:
         protect: Sequence[Variant] = (),
         sweep: Sequence[Variant] = (),
         label_group: bool = True,
+        attacks: Sequence[str] = (),
+        sections: Sequence[str] = (),
     ) -> None:
         self.cohort = cohort
         self.recipe = recipe
@@ -113,6 +121,8 @@ class Audit:
         self.protect = tuple(protect)
         self.sweep = tuple(sweep)
         self.label_group = label_group
+        self.attacks = tuple(attacks)
+        self.sections = tuple(sections)
 
     def __repr__(self) -> str:
         return parameters(self)
@@ -179,6 +189,8 @@ class Audit:
             )
         if self.deployment is not None:
             self.deployment.check(self.queries, self.withhold, self.models, scores=self._scores())
+        added.check_attacks(self.attacks)
+        added.check_sections(self.sections)
         reason = self.recipe.supports(self.cohort.training_data())
         if reason is not None:
             raise RecipeError(reason, where="recipe")
@@ -315,7 +327,7 @@ class Audit:
             out,
             fingerprint={
                 "cohort": self.cohort.fingerprint(),
-                "recipe": digest(recipe),
+                "recipe": digest(identity_of(self.recipe)),
                 "models": str(self.models),
                 "seed": str(self.seed),
                 **({"queries": "; ".join(self.queries)} if self.queries else {}),
@@ -362,7 +374,7 @@ class Audit:
             )
             whole.end()
             after_training = time.perf_counter()
-            parts = {}
+            parts: dict[str, Any] = {}
             if variants:
                 entries, sizes = audit_variants(
                     store,
@@ -375,6 +387,20 @@ class Audit:
                     progress=progress,
                 )
                 parts = {"protection": entries} | ({} if sizes is None else {"sweep": sizes})
+            plugins = added.plugins(
+                attacks=self.attacks,
+                sections=self.sections,
+                deployment=self.deployment,
+                recipes=[self.recipe, *(plan.recipe for plan in variants)],
+                door=None if self.release is None else self.release.door,
+                plans=variants,
+            )
+            if plugins or "plugins" in store.manifest():
+                store.update_manifest(plugins=plugins)
+            if plugins:
+                parts |= {"plugins": plugins}
+            if self.sections:
+                parts |= {"sections": list(self.sections)}
             asked = None
             if self.release is not None:
                 cache = store.secret_path("release-answers")
@@ -387,6 +413,7 @@ class Audit:
                     smallest_cell=self.smallest_cell,
                     intersections=self.intersections,
                     label_group=self.label_group,
+                    attacks=self.attacks,
                 ),
                 asked=asked,
                 inquiry=inquiry,

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from auscult.base.errors import ConfigError
+from auscult.base.plugins import PluginError
 from auscult.cli.common import app
 
 datasets = typer.Typer(
@@ -25,9 +26,14 @@ WIDTH = 100
 @datasets.command("list")
 def list_() -> None:
     """Show what is known of each dataset: task, size, groups, licence, citation, access."""
-    from auscult.datasets import datasets as known
+    from auscult.datasets.registry import DATASETS
 
-    for dataset in known():
+    for known in sorted(DATASETS.names()):
+        try:
+            dataset = DATASETS.get(known, known)
+        except PluginError as error:  # a broken package must not hide the others
+            typer.echo(f"{error}\n")
+            continue
         typer.echo(f"{dataset.name}: {dataset.title}")
         rows = [
             ("Task", dataset.task),

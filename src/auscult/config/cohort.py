@@ -12,9 +12,9 @@ from auscult.base.errors import CohortError
 from auscult.base.progress import SILENT, Progress
 from auscult.cohort import Cohort
 from auscult.config.part import Part
+from auscult.readers.arrays import is_array_file
 
 FILES = ("table", "images", "signals", "events", "cache")
-ARRAYS = (".npy", ".npz")
 # Which keys go with which kind of input: any other key of these lists would be ignored.
 OF_ARRAYS = ("array", "channels", "nan")
 OF_IMAGES = ("image_size", "colour", "slices", "depth", "window", "fit", "header")
@@ -140,7 +140,7 @@ class CohortPart(Part):
         for key in ("images", "signals"):
             value = getattr(self, key)
             if value is not None:
-                return "array" if value.lower().endswith(ARRAYS) else key
+                return "array" if is_array_file(value) else key
         return "table" if self.events is None else "events"
 
     def read(self, folder: Path, seed: int, progress: Progress = SILENT) -> Cohort:

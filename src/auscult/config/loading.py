@@ -26,9 +26,10 @@ from auscult.config.protect import (
     SweepPart,
     recipe_part,
 )
-from auscult.config.recipe import RECIPE_PARTS, DpPart, RecipePart
+from auscult.config.recipe import ADDED, RECIPE_PARTS, DpPart, RecipePart
 from auscult.config.release import ReleasePart
 from auscult.config.toml import read_toml
+from auscult.recipes.kinds import OWN, RECIPES
 
 
 class AuditPart(Part):
@@ -42,6 +43,8 @@ class AuditPart(Part):
     queries: list[str] | None = None
     withhold: Annotated[float, Field(ge=0, lt=1)] | None = None
     label_group: bool | None = None
+    attacks: list[str] | None = None
+    sections: list[str] | None = None
 
     def settings(self) -> dict[str, Any]:
         """Keyword arguments of Audit."""
@@ -181,10 +184,16 @@ def _first_problem(error: ValidationError, place: list[str], where: str) -> Ausc
     # The name of the chosen kind of recipe is a step of pydantic's path, not of the file's.
     steps = [*place, *(str(step) for step in first["loc"])]
     kind = 1 + steps.index("recipe") if "recipe" in steps else 0
-    if 0 < kind < len(steps) and steps[kind] in ("torch", "sklearn", "python"):
+    if 0 < kind < len(steps) and steps[kind] in (*OWN, ADDED):
         del steps[kind]
     more = f" ({len(problems) - 1} more after it)" if len(problems) > 1 else ""
     return _problem(first, steps, where, more)
+
+
+def listed_kinds() -> str:
+    """Kinds of recipes, for a message."""
+    *most, last = (f'"{kind}"' for kind in RECIPES.names())
+    return f"{', '.join(most)} or {last}"
 
 
 def _of_the_form_written(problems: list[Any]) -> list[Any]:
@@ -231,7 +240,7 @@ def _problem(first: Any, steps: list[str], where: str, more: str) -> AuscultErro
         return ConfigError(
             f"the kind of recipe is missing or unknown{more}",
             where=f"{where}: recipe.kind",
-            expected='"torch", "sklearn" or "python"',
+            expected=listed_kinds(),
         )
     message = str(first["msg"]).removeprefix("Value error, ")
     return ConfigError(message[0].lower() + message[1:] + more, where=place)

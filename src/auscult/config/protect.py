@@ -8,11 +8,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter, model_validator
 
-from auscult.attacks.access import Access
+from auscult.attacks.access import NAMES, Access, added_access
+from auscult.base.errors import ConfigError
 from auscult.config.part import Part
 from auscult.config.recipe import RecipePart
+from auscult.protection.changes import added_protection
 from auscult.protection.variants import Variant
 
+OWN_ACCESSES = "digits, temperature or label_only; or the name of an access of another package"
 _RECIPE: TypeAdapter[Any] = TypeAdapter(RecipePart)
 
 
@@ -23,6 +26,14 @@ class CohortChange(Part):
     deduplicate: Literal["exact"] | Annotated[float, Field(gt=0)] | None = None
     without_exposed: Annotated[float, Field(gt=0.5, lt=1)] | None = None
     without_top: Annotated[float, Field(gt=0, lt=1)] | None = None
+    name: str | None = None
+    options: dict[str, Any] | None = None
+
+    @model_validator(mode="after")
+    def _one_choice(self) -> CohortChange:
+        if self.options is not None and self.name is None:
+            raise ValueError("options goes with name, which is not given")
+        return self
 
 
 class AccessChange(Part):
@@ -31,6 +42,26 @@ class AccessChange(Part):
     digits: Annotated[int, Field(ge=1)] | None = None
     temperature: Annotated[float, Field(gt=0)] | None = None
     label_only: Literal[True] | None = None
+    name: str | None = None
+    options: dict[str, Any] | None = None
+
+    @model_validator(mode="after")
+    def _one_view(self) -> AccessChange:
+        if self.options is not None and self.name is None:
+            raise ValueError("options goes with name, which is not given")
+        if self.name is not None and self.given().keys() - {"name", "options"}:
+            raise ValueError("name and options go with no other key of an access")
+        return self
+
+    def access(self, where: str) -> Access:
+        """The access."""
+        if self.name is None:
+            return Access(**self.given())
+        if self.name in NAMES:
+            raise ConfigError(
+                f'"{self.name}" is Auscult\'s own', where=f"{where}.name", expected=OWN_ACCESSES
+            )
+        return added_access(self.name, self.options or {}, where)
 
 
 class ProtectPart(Part):
@@ -57,13 +88,16 @@ class ProtectPart(Part):
         folder : Path
         """
         cohort = {} if self.cohort is None else self.cohort.given()
+        name, options = cohort.pop("name", None), cohort.pop("options", None)
+        choice = None if name is None else added_protection(name, options or {}, "cohort")
         if cohort.get("deduplicate") == "exact":
             cohort["deduplicate"] = 0.0
         return Variant(
             name=self.name or "",
             recipe=None if not self.recipe else recipe_part(base, self.recipe).recipe(folder),
             recipe_change=self.recipe,
-            access=None if self.access is None else Access(**self.access.given()),
+            access=None if self.access is None else self.access.access("access"),
+            choice=choice,
             **cohort,
         )
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Discriminator, Field, Tag, model_validator
 
 from auscult.base.errors import ConfigError
 from auscult.config.part import Part
 from auscult.recipes import PythonRecipe, SklearnRecipe, TorchRecipe
 from auscult.recipes.base import Recipe
+from auscult.recipes.kinds import OWN, RECIPES, added_recipe
 from auscult.recipes.networks import KEYS, network
 from auscult.recipes.privacy import DpSettings
 
@@ -157,5 +158,33 @@ class PythonPart(Part):
         )
 
 
-RecipePart = Annotated[TorchPart | SklearnPart | PythonPart, Field(discriminator="kind")]
+class AddedPart(Part):
+    """``[recipe]`` of another package: its other keys are the keywords of the recipe's class."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+
+    kind: str
+
+    def recipe(self, folder: Path) -> Recipe:
+        """The recipe; relative paths are meant from `folder` where it asks for one."""
+        return added_recipe(self.kind, dict(self.model_extra or {}), folder)
+
+
+ADDED = "of another package"  # a step of pydantic's path, and no key
+
+
+def _which(value: Any) -> str | None:  # noqa: ANN401
+    kind = value.get("kind") if isinstance(value, dict) else getattr(value, "kind", None)
+    if kind in OWN:
+        return str(kind)
+    return ADDED if kind in RECIPES.names() else None
+
+
+RecipePart = Annotated[
+    Annotated[TorchPart, Tag("torch")]
+    | Annotated[SklearnPart, Tag("sklearn")]
+    | Annotated[PythonPart, Tag("python")]
+    | Annotated[AddedPart, Tag(ADDED)],
+    Discriminator(_which),
+]
 RECIPE_PARTS = (TorchPart, SklearnPart, PythonPart)

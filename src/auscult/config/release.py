@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from auscult.base.errors import ConfigError
 from auscult.config.cohort import CohortPart
@@ -22,6 +22,8 @@ from auscult.release import (
     Release,
     SavedDoor,
 )
+from auscult.release.kinds_of_doors import RELEASES, added_door
+from auscult.release.saved import Framework
 
 _SIDE_BY_SIDE = ("torchscript", "torch-export", "keras")
 _DOORS = {
@@ -56,19 +58,7 @@ _NEEDED = dict.fromkeys(_DOORS, "path") | {"function": "function", "endpoint": "
 class ReleasePart(Part):
     """``[release]``."""
 
-    door: Literal[
-        "file",
-        "function",
-        "onnx",
-        "endpoint",
-        "skops",
-        "torchscript",
-        "torch-export",
-        "xgboost",
-        "lightgbm",
-        "catboost",
-        "keras",
-    ]
+    door: str
     output: Literal["probabilities", "logits", "loss", "score", "prediction"] = "probabilities"
     name: str | None = None
     version: str | None = None
@@ -97,15 +87,27 @@ class ReleasePart(Part):
     retries: Annotated[int, Field(ge=0)] | None = None
     allow_plain_http: bool | None = None
     certificates: str | None = None
+    options: dict[str, Any] | None = None
+
+    @field_validator("door")
+    @classmethod
+    def _a_door(cls, value: str) -> str:
+        known = dict.fromkeys((*_DOORS, *RELEASES.names()))
+        if value not in known:
+            *most, last = (f'"{name}"' for name in known)
+            raise ValueError(f"input should be {', '.join(most)} or {last}")
+        return value
 
     @model_validator(mode="after")
     def _nothing_ignored(self) -> ReleasePart:
         for key in sorted({key for keys in _DOORS.values() for key in keys}):
-            if getattr(self, key) is not None and key not in _DOORS[self.door]:
+            if getattr(self, key) is not None and key not in _DOORS.get(self.door, ()):
                 doors = [door for door, keys in _DOORS.items() if key in keys]
                 named = " or ".join(f'"{door}"' for door in doors)
                 raise ValueError(f"{key} goes with door = {named} and would be ignored")
-        if getattr(self, _NEEDED[self.door]) is None:
+        if self.door in _DOORS and self.options is not None:
+            raise ValueError("options goes with a door of another package and would be ignored")
+        if self.door in _DOORS and getattr(self, _NEEDED[self.door]) is None:
             raise ValueError(f'door = "{self.door}" needs {_NEEDED[self.door]}')
         if self.inputs is not None and isinstance(self.inputs, dict) != (
             self.door in ("onnx", "endpoint")
@@ -167,6 +169,8 @@ class ReleasePart(Part):
         )
 
     def _door(self, folder: Path, rows: Any) -> Door:  # noqa: ANN401
+        if self.door not in _DOORS:
+            return added_door(self.door, self.options or {}, folder)
         given = {
             key: getattr(self, key) for key in _DOORS[self.door] if getattr(self, key) is not None
         }
@@ -179,7 +183,7 @@ class ReleasePart(Part):
         if self.door == "onnx":
             return OnnxDoor(folder=folder, **given)
         if self.door != "endpoint":
-            return SavedDoor(kind=self.door, folder=folder, **given)
+            return SavedDoor(kind=cast("Framework", self.door), folder=folder, **given)
         if "certificates" in given:
             given["certificates"] = folder / given["certificates"]
         if "answers" in given:

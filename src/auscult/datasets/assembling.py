@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from auscult.base.errors import ConfigError, one_of
+from auscult.base.plugins import guarded
 from auscult.base.progress import SILENT, Progress
 from auscult.cohort import Cohort
 from auscult.cohort.inputs import ArrayInputs
 from auscult.datasets.facts import Counts, Dataset, Source
+from auscult.datasets.registry import DATASETS
 from auscult.datasets.registry import dataset as named
 from auscult.readers import Reading
 
@@ -65,9 +67,36 @@ def read_cohort(
     --------
     >>> read_cohort("ptb-xl", "ptb-xl-1.0.3/", max_patients=2000)  # doctest: +SKIP
     """
-    chosen = named(name)
+    return cohort_of(
+        named(name),
+        root,
+        label=label,
+        image_size=image_size,
+        max_patients=max_patients,
+        seed=seed,
+        cache=cache,
+        workers=workers,
+        progress=progress,
+    )
+
+
+def cohort_of(
+    chosen: Dataset,
+    root: str | os.PathLike[str],
+    *,
+    label: str | None = None,
+    image_size: int | Sequence[int] | None = None,
+    max_patients: int | None = None,
+    seed: int = 0,
+    cache: str | os.PathLike[str] | None = None,
+    workers: int | None = None,
+    progress: Progress = SILENT,
+) -> Cohort:
+    """Read a dataset that need not be known by its name; see :func:`read_cohort`."""
     wanted = _label(chosen, label)
-    source = chosen.read(Path(root))
+    origin = DATASETS.origin(chosen.name)
+    with guarded("dataset", chosen.name, "reading its folder", origin):
+        source = chosen.read(Path(root))
     if image_size is not None and source.kind not in ("images", "archives"):
         raise ConfigError(
             f"{chosen.title} has no images, so their size would be ignored",
@@ -90,7 +119,12 @@ def read_cohort(
         cohort,
         record_rows=source.rows[cohort.record_rows],
         left_out=(*source.left_out, *cohort.left_out),
-        notes=(*_compared(chosen, source, cohort), *source.notes, *cohort.notes),
+        notes=(
+            *_compared(chosen, source, cohort),
+            *source.notes,
+            *cohort.notes,
+            *([] if origin is None else [f"{chosen.title} read by {origin}"]),
+        ),
         source=chosen.title,
     )
 

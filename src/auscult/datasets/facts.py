@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from auscult.base.plugins import PluginError, check_words
 from auscult.cohort import LeftOut
 
 Kind = Literal["table", "images", "archives", "signals"]
@@ -164,3 +165,17 @@ class Dataset:
     read: Callable[[Path], Source]
     image_size: tuple[int, int] = (64, 64)
     download: Download | None = None
+
+    def __post_init__(self) -> None:
+        where = f"dataset {self.name!r}"
+        check_words(self, where)
+        for key in ("task", "licence", "citation", "access", "layout"):
+            if not getattr(self, key).strip():
+                raise PluginError(f"its {key} is empty", where=where, expected="a few words")
+        if not callable(self.read):
+            raise PluginError("read is not a function", where=where)
+
+    @property
+    def label(self) -> str:
+        """Its title: what every part calls its name for people."""
+        return self.title

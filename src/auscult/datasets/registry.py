@@ -5,12 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from importlib import import_module
 
-from auscult.base.errors import ConfigError, one_of
+from auscult.base.plugins import Registry
 from auscult.datasets.facts import Dataset
 
 _MODULES = ("chest", "breast", "eye", "skin", "ecg", "records")
-_known: dict[str, Dataset] = {}
-_loaded: list[bool] = []
+DATASETS: Registry[Dataset] = Registry("dataset", Dataset)
+
+
+def _load() -> None:
+    for module in _MODULES:
+        import_module(f"auscult.datasets.{module}")
+
+
+DATASETS.when_needed(_load)
 
 
 def register(dataset: Dataset) -> Dataset:
@@ -18,23 +25,16 @@ def register(dataset: Dataset) -> Dataset:
 
     Raises
     ------
-    ConfigError
+    PluginError
         The name is taken.
     """
-    if dataset.name in _known:
-        raise ConfigError(
-            f'there already is a dataset "{dataset.name}"',
-            where="datasets",
-            expected="a name of its own",
-        )
-    _known[dataset.name] = dataset
+    DATASETS.add(dataset)
     return dataset
 
 
 def datasets() -> Iterator[Dataset]:
-    """All datasets, by name."""
-    _load()
-    return iter([_known[name] for name in sorted(_known)])
+    """All datasets, by name: Auscult's own and those of other packages."""
+    return iter([DATASETS.get(name, "datasets") for name in sorted(DATASETS.names())])
 
 
 def dataset(name: str, where: str = "cohort.dataset") -> Dataset:
@@ -44,17 +44,7 @@ def dataset(name: str, where: str = "cohort.dataset") -> Dataset:
     ------
     ConfigError
         There is none.
+    PluginError
+        Its package cannot be loaded.
     """
-    _load()
-    if name not in _known:
-        raise ConfigError(
-            f'there is no dataset "{name}"', where=where, expected=one_of(name, sorted(_known))
-        )
-    return _known[name]
-
-
-def _load() -> None:
-    if not _loaded:
-        _loaded.append(True)
-        for module in _MODULES:
-            import_module(f"auscult.datasets.{module}")
+    return DATASETS.get(name, where)

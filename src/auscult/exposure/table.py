@@ -193,6 +193,7 @@ def cells(
         mine if name == mine.name else parse_access(name)
         for name in ((SCORE, *NAMES) if scores else NAMES)
     ]
+    accesses += [] if mine.name in (SCORE, *NAMES) else [mine]
     knowledge = list(_knowledge(asked, patient_of_record, seed))
     held = deployment.knowledge if deployment else PLAIN
     means = deployment.references if deployment else None

@@ -148,6 +148,5 @@ def _notes(plan: Plan, outputs: Outputs, subject: Subject) -> list[str]:
         )
     if access is not None and access.temperature is not None and access.digits is None:
         notes.append("a known temperature is undone by the attacker")
-    if plan.variant.max_records is not None or plan.variant.deduplicate is not None:
-        notes.append("records that are not trained on are scored and attacked like the others")
+    notes += dict.fromkeys(change.note for change in plan.variant.changes if change.note)
     return notes

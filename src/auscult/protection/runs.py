@@ -17,19 +17,17 @@ from numpy.typing import NDArray
 from auscult.base.errors import StoreError
 from auscult.base.files import write_bytes
 from auscult.base.opening import npz_arrays
+from auscult.base.randomness import Stage, generator
 from auscult.cohort import Cohort
-from auscult.cohort.design import MINIMUM_PATIENTS
 from auscult.protection.assessment import (
     Subject,
     signals_of,
 )
-from auscult.protection.onion import chosen_on_half
+from auscult.protection.changes import Choosing, chosen
 from auscult.protection.plans import Plan, digest, trained
-from auscult.protection.selection import (
-    within_cap,
-)
 from auscult.protection.variants import Variant
 from auscult.recipes.base import Recipe
+from auscult.recipes.kinds import identity_of
 from auscult.store import BlockPlan, RunStore, missing_blocks, plan_blocks
 
 FOLDER = "protection"
@@ -51,12 +49,11 @@ def opened(
     models : int
     subject : Subject
     """
-    settings = {"kind": plan.recipe.kind, "settings": plan.recipe.settings()}
     with RunStore.create_or_resume(
         store.path / FOLDER / plan.slug,
         fingerprint={
             "cohort": cohort.fingerprint(),
-            "recipe": digest(settings),
+            "recipe": digest(identity_of(plan.recipe)),
             "protection": digest(plan.change.get("cohort", {})),
             "models": str(models),
             "seed": str(subject.seed),
@@ -114,28 +111,36 @@ def allowed_records(
     subject : Subject
     """
     allowed = np.ones(cohort.records, dtype=bool)
-    if variant.max_records is not None:
-        allowed &= within_cap(
-            cohort.patient_of_record, variant.max_records, subject.seed, subject.withheld
+    for change in variant.changes:
+        place = int.from_bytes(hashlib.sha256(change.name.encode()).digest()[:4], "big")
+        found = chosen(
+            change,
+            Choosing(
+                data=cohort.training_data(),
+                patient_of_record=cohort.patient_of_record,
+                withheld=subject.withheld,
+                rng=generator(subject.seed, Stage.PROTECTION_CHOICE, place),
+                subject=subject,
+                signals=lambda: signals_of(store.outputs(), subject, None)[1],
+            ),
         )
-    if variant.removes:
-        _, signals = signals_of(store.outputs(), subject, None)
-        removed = chosen_on_half(
-            signals,
-            subject,
-            threshold=variant.without_exposed,
-            share=variant.without_top,
-        )
-        count, left = int(removed.sum()), int((~removed).sum())
-        if count < subject.smallest_cell:
+        if isinstance(found, str):
+            return found
+        allowed &= found
+        if change is variant.choice and not _of_everybody(allowed, cohort, subject):
             return (
-                f"fewer than {subject.smallest_cell} patients would be left out: nothing to "
-                "compare, and too few to show"
+                "some patients would have no record left to train on: they would look protected "
+                "because no model knows them"
             )
-        if left < MINIMUM_PATIENTS:
-            return f"fewer than {MINIMUM_PATIENTS} patients would be left"
-        allowed &= ~removed[cohort.patient_of_record]
     return allowed
+
+
+def _of_everybody(allowed: NDArray[np.bool_], cohort: Cohort, subject: Subject) -> bool:
+    """Whether a record of every patient who may be trained on is left."""
+    withheld = np.zeros(cohort.records, dtype=bool)
+    if subject.withheld is not None:
+        withheld = subject.withheld
+    return bool(patients_kept(allowed & ~withheld, cohort).all())
 
 
 def patients_kept(allowed: NDArray[np.bool_] | str, cohort: Cohort) -> NDArray[np.bool_]:

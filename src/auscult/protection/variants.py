@@ -5,12 +5,20 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from auscult.attacks.access import Access
 from auscult.base.errors import ConfigError
+from auscult.protection.changes import (
+    OWN,
+    NoDuplicates,
+    Protection,
+    RecordCap,
+    WithoutExposed,
+    WithoutTop,
+)
 from auscult.recipes.base import Recipe
 
 LONGEST_SLUG = 40
@@ -40,6 +48,8 @@ class Variant:
         That share of the patients, the most exposed, is never trained on.
     access : Access, optional
         What the interface returns.
+    choice : Protection, optional
+        Another choice of the records that are trained on, as another package adds it.
     """
 
     name: str = ""
@@ -50,6 +60,23 @@ class Variant:
     without_exposed: float | None = None
     without_top: float | None = None
     access: Access | None = None
+    choice: Protection | None = None
+
+    @property
+    def changes(self) -> tuple[Protection, ...]:
+        """What changes in the records that are trained on."""
+        found: list[Protection] = []
+        if self.max_records is not None:
+            found.append(RecordCap(most=self.max_records))
+        if self.deduplicate is not None:
+            found.append(NoDuplicates(tolerance=self.deduplicate))
+        if self.without_exposed is not None:
+            found.append(WithoutExposed(bound=self.without_exposed))
+        if self.without_top is not None:
+            found.append(WithoutTop(bound=self.without_top))
+        if self.choice is not None:
+            found.append(self.choice)
+        return tuple(found)
 
     @property
     def removes(self) -> bool:
@@ -59,7 +86,7 @@ class Variant:
     @property
     def selects(self) -> bool:
         """Whether it leaves records out of training."""
-        return self.removes or self.max_records is not None or self.deduplicate is not None
+        return bool(self.changes)
 
     @property
     def trains(self) -> bool:
@@ -88,34 +115,12 @@ class Variant:
             raise ConfigError(
                 "it changes nothing", where=where, expected="recipe, cohort or access"
             )
-        if self.max_records is not None and self.max_records < 1:
-            raise ConfigError(
-                f"{self.max_records} records",
-                where=f"{where}.cohort.max_records",
-                expected="1 or more",
-            )
-        if self.deduplicate is not None and not 0 <= self.deduplicate < float("inf"):
-            raise ConfigError(
-                f"{self.deduplicate:g} is no tolerance",
-                where=f"{where}.cohort.deduplicate",
-                expected='"exact" or a number above 0',
-            )
         if self.without_exposed is not None and self.without_top is not None:
             raise ConfigError(
                 "without_exposed and without_top do not go together", where=f"{where}.cohort"
             )
-        if self.without_exposed is not None and not 0.5 < self.without_exposed < 1:
-            raise ConfigError(
-                f"{self.without_exposed:g} is no threshold",
-                where=f"{where}.cohort.without_exposed",
-                expected="an AUC above 0.5 and below 1",
-            )
-        if self.without_top is not None and not 0 < self.without_top < 1:
-            raise ConfigError(
-                f"{self.without_top:g} is no share",
-                where=f"{where}.cohort.without_top",
-                expected="more than 0 and less than 1",
-            )
+        for change in self.changes:
+            change.check(f"{where}.cohort")
         if self.access is not None:
             self.access.check(f"{where}.access")
 
@@ -131,13 +136,7 @@ class Variant:
         if self.recipe is not None:
             said = self.recipe_change
             found["recipe"] = dict(said) if said else _differing(base, self.recipe.settings())
-        cohort = {
-            "max_records": self.max_records,
-            "deduplicate": "exact" if self.deduplicate == 0 else self.deduplicate,
-            "without_exposed": self.without_exposed,
-            "without_top": self.without_top,
-        }
-        cohort = {key: value for key, value in cohort.items() if value is not None}
+        cohort = {change.name: change.value() for change in self.changes}
         if cohort:
             found["cohort"] = cohort
         if self.access is not None:
@@ -162,15 +161,10 @@ class Variant:
 def describe(change: Mapping[str, Any]) -> str:
     """A change in words, for example "weight decay 0.1"."""
     words = [f"{key.replace('_', ' ')} {_short(value)}" for key, value in _leaves(change)]
-    cohort = change.get("cohort", {})
-    named: dict[str, Callable[[Any], str]] = {
-        "max_records": lambda n: f"at most {n} record{'s' if n > 1 else ''} per patient",
-        "deduplicate": lambda t: "no duplicates" if t == "exact" else f"no near duplicates ({t:g})",
-        "without_exposed": lambda t: f"without patients above {t:g}",
-        "without_top": lambda t: f"without the {100 * t:g}% most exposed",
-    }
-    words += [named[key](value) for key, value in cohort.items()]
+    words += [_of_cohort(*one) for one in change.get("cohort", {}).items()]
     access = change.get("access", {})
+    if "label" in access:
+        words.append(str(access["label"]))
     if access.get("label_only"):
         words.append("labels only")
     if "digits" in access:
@@ -178,6 +172,14 @@ def describe(change: Mapping[str, Any]) -> str:
     if "temperature" in access:
         words.append(f"temperature {access['temperature']:g}")
     return ", ".join(words)
+
+
+def _of_cohort(name: str, value: Any) -> str:  # noqa: ANN401
+    if name not in OWN:
+        return str(value["label"])
+    settings: dict[str, Any] = {name: 0.0 if value == "exact" else value}
+    change = Variant(**settings).changes[0]
+    return change.words()
 
 
 def _leaves(change: Mapping[str, Any]) -> list[tuple[str, Any]]:

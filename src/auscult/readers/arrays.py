@@ -5,15 +5,17 @@ from __future__ import annotations
 import mmap
 import os
 import zipfile
+from abc import abstractmethod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from auscult.base.errors import CohortError, one_of
+from auscult.base.errors import AuscultError, CohortError, one_of
 from auscult.base.opening import declared_size, reading, refuse_special
 from auscult.base.parallel import available_memory
+from auscult.base.plugins import Described, PluginError, Registry
 
 FEW_CHANNELS = 4
 LOCAL_HEADER = 30
@@ -47,12 +49,35 @@ def read_array(data: Any, key: str | None) -> tuple[NDArray[Any], str]:  # noqa:
     else:
         path = Path(data)
         where = str(path)
-        suffix = path.suffix.lower()
-        if suffix not in (".npy", ".npz"):
-            raise CohortError("this kind of file is not read", where=where, expected=".npy or .npz")
+        if not is_array_file(where):
+            raise CohortError(
+                "this kind of file is not read",
+                where=where,
+                expected=" or ".join(f".{name}" for name in READERS.names()),
+            )
+        reader = reader_of(where)
+        origin = READERS.origin(reader.name)
         refuse_special(path, where, CohortError)
         with reading(where, CohortError, expected=f"a whole file that holds {OBJECTS}"):
-            array = _npy(path, key) if suffix == ".npy" else _npz(path, key)
+            try:
+                array = reader.read(path, key)
+            except (AuscultError, OSError):
+                raise
+            except Exception as error:
+                if origin is None:
+                    raise
+                raise CohortError(
+                    f"it cannot be read ({type(error).__name__})",
+                    where=where,
+                    expected=f"a whole file that holds {OBJECTS}",
+                    next_step=f"It is read by {origin}",
+                ) from error
+        if not isinstance(array, np.ndarray):
+            raise PluginError(
+                f"it gives {type(array).__name__}",
+                where=f'array reader "{reader.name}" of {origin}',
+                expected="a numpy array",
+            )
     if array.dtype.kind not in "biuf":
         raise CohortError(f"it holds {array.dtype}", where=where, expected=OBJECTS)
     if array.ndim < 2 or array.ndim > 4:
@@ -71,6 +96,58 @@ def read_array(data: Any, key: str | None) -> tuple[NDArray[Any], str]:  # noqa:
             f"it has shape {array.shape}", where=where, expected="no axis of length 0"
         )
     return _that_travels(array), where
+
+
+class ArrayReader(Described, unfinished=True):
+    """Reads one kind of file into an array, first axis the records.
+
+    Attributes
+    ----------
+    name : str
+        The ending of its files without the dot: "npy" for ``.npy``.
+    label : str
+        The kind of file, for people.
+    """
+
+    @abstractmethod
+    def read(self, path: Path, key: str | None) -> NDArray[Any]:
+        """Read a file whole, or map it; values as they stand, records in the file's order.
+
+        Parameters
+        ----------
+        path : Path
+        key : str or None
+            Which array, of files that hold several; refuse it where it would be ignored.
+
+        Raises
+        ------
+        CohortError
+            Which array is meant cannot be told, or there is none of that name.
+        Exception
+            The file is damaged: the message is then made here.
+        """
+
+
+READERS: Registry[ArrayReader] = Registry("array reader", ArrayReader)
+
+
+def is_array_file(file: str) -> bool:
+    """Whether a path ends as the files of a reader do."""
+    return Path(file).suffix.lower().removeprefix(".") in READERS.names()
+
+
+def reader_of(file: str) -> ArrayReader:
+    """The reader of a file by the ending of its name."""
+    return READERS.get(Path(file).suffix.lower().removeprefix("."), file)
+
+
+def read_by(data: Any) -> tuple[str, ...]:  # noqa: ANN401
+    """Notes that say which package read an array, where it was not Auscult."""
+    if not isinstance(data, str | os.PathLike):
+        return ()
+    reader = reader_of(os.fspath(data))
+    origin = READERS.origin(reader.name)
+    return () if origin is None else (f"{reader.label} read by {origin}",)
 
 
 def channel_axis(shape: tuple[int, ...], said: str, where: str) -> str:
@@ -164,6 +241,28 @@ def _that_travels(array: NDArray[Any]) -> NDArray[Any]:
         whole = isinstance(array.base, mmap.mmap) and array.mode != "c"
         return array if whole and array.flags.c_contiguous else np.asarray(array)
     return array
+
+
+class _Npy(ArrayReader):
+    name = "npy"
+    label = "npy file"
+
+    def read(self, path: Path, key: str | None) -> NDArray[Any]:
+        """See :meth:`ArrayReader.read`."""
+        return _npy(path, key)
+
+
+class _Npz(ArrayReader):
+    name = "npz"
+    label = "npz file"
+
+    def read(self, path: Path, key: str | None) -> NDArray[Any]:
+        """See :meth:`ArrayReader.read`."""
+        return _npz(path, key)
+
+
+READERS.add(_Npy())
+READERS.add(_Npz())
 
 
 def _npy(path: Path, key: str | None) -> NDArray[Any]:

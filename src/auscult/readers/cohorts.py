@@ -10,12 +10,14 @@ import difflib
 import inspect
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Required, TypedDict, Unpack, get_type_hints
 
 from numpy.typing import ArrayLike
 
 from auscult.base.progress import SILENT, Progress
 from auscult.cohort import Cohort, Task
+from auscult.readers.arrays import read_by
 from auscult.readers.columns import Dates
 from auscult.readers.events import MAX_CODES, EventSettings
 from auscult.readers.folders import read_images, read_signals
@@ -119,7 +121,8 @@ def from_arrays(
     CohortError
         As :func:`from_table`; or array and table differ in length.
     """
-    return _reading(from_arrays, how).arrays(array, table, key=key, channels=channels, nan=nan)
+    cohort = _reading(from_arrays, how).arrays(array, table, key=key, channels=channels, nan=nan)
+    return replace(cohort, notes=(*cohort.notes, *read_by(array)))
 
 
 def from_images(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,12 +69,27 @@ class BlockOutputs:
 
 
 class Recipe(ABC):
-    """How a model is trained, from preprocessing to last epoch. This is what is audited."""
+    """How a model is trained, from preprocessing to last epoch. This is what is audited.
+
+    Attributes
+    ----------
+    kind : str
+        Its name in configurations.
+    label : str
+        Its name for people; needed of recipes that other packages add.
+    """
 
     kind: str
     # Whether a model's outputs are the same to the last bit whatever else is in its block. Only
     # then can one model be trained again to see whether anything but its seed decides about it.
     independent: bool = False
+    name: ClassVar[str] = ""
+    label: ClassVar[str] = ""
+
+    def __init_subclass__(cls, **more: Any) -> None:  # noqa: ANN401
+        super().__init_subclass__(**more)
+        if isinstance(kind := cls.__dict__.get("kind"), str):
+            cls.name = kind  # what every part calls its key
 
     def __repr__(self) -> str:
         return parameters(self)

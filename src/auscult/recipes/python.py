@@ -78,6 +78,7 @@ class PythonRecipe(Recipe):
 
     kind = "python"
     independent = True
+    label = "a function of yours"
 
     def __init__(
         self,

@@ -94,6 +94,7 @@ class SklearnRecipe(Recipe):
 
     kind = "sklearn"
     independent = True
+    label = "scikit-learn"
 
     def __init__(
         self,

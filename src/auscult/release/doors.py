@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +25,6 @@ from auscult.recipes.fit import labels_given
 from auscult.recipes.python import function_name, plain_inputs
 from auscult.recipes.resolve import resolve
 
-NAMES = {"onnx": "ONNX graph"}
 _SKLEARN = (
     'from joblib import load; model = load("{name}"); predict = lambda inputs: '
     "model.predict_proba(inputs)"
@@ -57,9 +56,24 @@ class ReleaseError(AuscultError):
 
 
 class Door(ABC):
-    """One way of asking the model."""
+    """One way of asking the model.
 
-    kind: str
+    Attributes
+    ----------
+    kind : str
+        Its name in configurations.
+    label : str
+        Its name for people.
+    """
+
+    kind: ClassVar[str]
+    name: ClassVar[str] = ""
+    label: ClassVar[str] = ""
+
+    def __init_subclass__(cls, **more: Any) -> None:  # noqa: ANN401
+        super().__init_subclass__(**more)
+        if isinstance(kind := cls.__dict__.get("kind"), str):
+            cls.name = kind  # what every part calls its key
 
     @abstractmethod
     def check(self, data: TrainingData) -> None:
@@ -107,7 +121,7 @@ class Door(ABC):
 
     def plan(self, data: TrainingData) -> str:
         """What asking will do, one line for `auscult check`."""
-        return f"{len(data.labels):,} records through its {NAMES.get(self.kind, self.kind)}"
+        return f"{len(data.labels):,} records through its {self.label}"
 
 
 def named_classes(said: NDArray[Any], classes: Sequence[str], where: str) -> NDArray[np.float64]:
@@ -163,6 +177,7 @@ class FileDoor(Door):
     rows: NDArray[np.int64] | None = None
 
     kind = "file"
+    label = "file"
 
     def check(self, data: TrainingData) -> None:
         """See :meth:`Door.check`."""
@@ -261,6 +276,7 @@ class FunctionDoor(Door):
     of_labels: bool = False
 
     kind = "function"
+    label = "function"
 
     def check(self, data: TrainingData) -> None:  # noqa: ARG002
         """See :meth:`Door.check`."""

@@ -111,6 +111,7 @@ class EndpointDoor(Door):
     pause_seconds: float = 1.0
 
     kind = "endpoint"
+    label = "endpoint"
 
     def check(self, data: TrainingData) -> None:  # noqa: ARG002
         """See :meth:`Door.check`. Sends nothing."""

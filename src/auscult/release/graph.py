@@ -67,6 +67,7 @@ class OnnxDoor(Door):
     batch: int = 256
 
     kind = "onnx"
+    label = "ONNX graph"
 
     def check(self, data: TrainingData) -> None:
         """See :meth:`Door.check`."""

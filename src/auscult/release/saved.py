@@ -63,7 +63,7 @@ class SavedDoor(Door):
         Records at once.
     """
 
-    kind: Framework
+    kind: Framework  # type: ignore[misc]  # one class for several libraries
     path: Path | str
     inputs: Sequence[str] = ()
     prepare: Callable[[Any], Any] | str | None = None

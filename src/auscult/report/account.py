@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from auscult.attacks.record import RECORD_ATTACKS
 from auscult.report.answer import assessed, not_repeated_sentence
 from auscult.report.elements import Block, Heading, Items, Paragraph, Section, Table
 from auscult.report.summary import Part
@@ -20,16 +21,6 @@ from auscult.report.words import (
 )
 
 MOST_CLASSES = 40
-
-_ATTACKS = {
-    "lira": "per record, how much likelier is the model's confidence if it trained on the record "
-    "than if it did not, given models of both kinds (Carlini et al. 2022)",
-    "lira_offline": "the same with models that did not train on the record only",
-    "rmia": "how often the record's confidence rises more than that of other patients' records, "
-    "given models of both kinds (Zarifzadeh et al. 2024)",
-    "rmia_offline": "the same with models that did not train on the record only",
-    "population": "the model's confidence alone, one threshold for everybody: the cheapest attack",
-}
 
 
 def cohort_section(summary: Part) -> Section:
@@ -228,9 +219,12 @@ def _steps(summary: Part) -> list[tuple[str, str]]:
         ),
     ]
     attacks = []
+    own = {attack.name: attack.what for attack in RECORD_ATTACKS}
     for name, part in summary.items("aggregate"):
         label = part.text("label") or visible(name)
-        words = _ATTACKS.get(name) or part.text("method") or "no description recorded"
+        words = (
+            part.text("what") or own.get(name) or part.text("method") or "no description recorded"
+        )
         attacks.append(f"{label}: {words.rstrip('.')}")
     if attacks:
         steps.append(("Attacks over all records.", "; ".join(attacks) + "."))

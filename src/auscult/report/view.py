@@ -24,7 +24,31 @@ from auscult.report import (
     thresholds,
 )
 from auscult.report.elements import Page
+from auscult.report.sections import SECTIONS, ReportSection, added_sections
 from auscult.report.summary import SCHEMA, read_summary
+
+# In the order of the page.
+for _name, _label, _write in (
+    ("decision", "Decision", decision.decision_section),
+    ("exposed", "Exposed", thresholds.exposed_section),
+    ("planted", "Planted", planted.planted_section),
+    ("survival", "Survival", patients.survival_section),
+    ("records", "Records", records.records_section),
+    ("groups", "Groups", groups.groups_section),
+    ("aggregate", "Aggregate", models.aggregate_section),
+    ("utility", "Utility", models.utility_section),
+    ("precision", "Precision", precision.precision_section),
+    ("exposure", "Exposure", exposure.exposure_section),
+    ("release", "Release", release.release_section),
+    ("guarantee", "Guarantee", guarantee.guarantee_section),
+    ("protection", "Protection", protection.protection_section),
+    ("sweep", "Sweep", capacity.sweep_section),
+    ("officer", "Officer", officer.officer_section),
+    ("cohort", "Cohort", account.cohort_section),
+    ("method", "Method", account.method_section),
+    ("limits", "Limits", account.limits_section),
+):
+    SECTIONS.add(ReportSection(name=_name, label=_label, write=_write))
 
 
 def page(summary: Mapping[str, Any]) -> Page:
@@ -46,26 +70,7 @@ def page(summary: Mapping[str, Any]) -> Page:
         as not estimable.
     """
     part = read_summary(summary)
-    sections = (
-        decision.decision_section(part),
-        thresholds.exposed_section(part),
-        planted.planted_section(part),
-        patients.survival_section(part),
-        records.records_section(part),
-        groups.groups_section(part),
-        models.aggregate_section(part),
-        models.utility_section(part),
-        precision.precision_section(part),
-        exposure.exposure_section(part),
-        release.release_section(part),
-        guarantee.guarantee_section(part),
-        protection.protection_section(part),
-        capacity.sweep_section(part),
-        officer.officer_section(part),
-        account.cohort_section(part),
-        account.method_section(part),
-        account.limits_section(part),
-    )
+    sections = (*(kind.write(part) for kind in SECTIONS.built_in()), *added_sections(part))
     version = part.text("auscult")
     return Page(
         title=part.text("title") or part.part("cohort").text("source") or "Untitled audit",

@@ -6,6 +6,7 @@ membership permuted over the models, so every figure has its null beside it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,11 +15,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from auscult.attacks.layout import FEWEST_PER_CLASS, Layout, lay_out
-from auscult.attacks.record import RECORD_ATTACKS
+from auscult.attacks.record import ATTACKS, RECORD_ATTACKS, stream_of
 from auscult.attacks.roc import REPORTED_FPR, AggregateRoc, roc_of_attack
 from auscult.base.errors import AnalysisError
 from auscult.base.intervals import NORMAL_95
 from auscult.base.parallel import in_order, let_go
+from auscult.base.plugins import guarded
 from auscult.base.progress import SILENT, Progress
 from auscult.base.randomness import Stage, generator
 from auscult.cohort.cohort import SMALLEST_CELL, record_bands
@@ -112,11 +114,14 @@ class AnalysisSettings:
         each of the first three.
     label_group : bool
         Whether the label is compared as a group.
+    attacks : tuple of str
+        Attacks on records of other packages, which are run besides Auscult's own.
     """
 
     smallest_cell: int = SMALLEST_CELL
     intersections: tuple[tuple[str, str], ...] | None = None
     label_group: bool = True
+    attacks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -182,7 +187,7 @@ def analyse(
     null = null_risk(layout, wanted, generator(seed, Stage.NULL), progress)
     halves = half_risks(layout, generator(seed, Stage.SPLIT_HALF))
     progress.finish()
-    aggregate = _aggregate(layout, seed, progress)
+    aggregate = _aggregate(layout, seed, settings.attacks, progress)
     patients = _patients_summary(layout, risk, null, seed, settings.smallest_cell, progress)
     patients["one_model"] = one_model(
         layout, risk.attack, risk.centring, halves, seed=seed, smallest_cell=settings.smallest_cell
@@ -250,18 +255,25 @@ def _check(evidence: Evidence) -> None:
         )
 
 
-def _aggregate(layout: Layout, seed: int, progress: Progress) -> dict[str, Any]:
+def _aggregate(
+    layout: Layout, seed: int, added: Sequence[str], progress: Progress
+) -> dict[str, Any]:
     """The "aggregate" object: one ROC per attack on records."""
     result: dict[str, Any] = {}
-    progress.start("Attacks on records", 2 * layout.records * len(RECORD_ATTACKS))
-    for number, attack in enumerate(RECORD_ATTACKS):
+    attacks = (*RECORD_ATTACKS, *(ATTACKS.get(name, "audit.attacks") for name in added))
+    progress.start("Attacks on records", 2 * layout.records * len(attacks))
+    for attack in attacks:
+        said = {"label": attack.label}
+        if attack not in RECORD_ATTACKS:  # the report must not need its package
+            said["what"] = attack.what
         reason = attack.supports(layout.models)
         if reason:
-            result[attack.name] = {"label": attack.label, "auc": None, "reason": reason}
+            result[attack.name] = said | {"auc": None, "reason": reason}
             continue
-        rng = generator(seed, Stage.BOOTSTRAP_MODELS, number)
-        roc = roc_of_attack(attack, layout, rng, progress)
-        result[attack.name] = {"label": attack.label} | _roc(roc)
+        rng = generator(seed, Stage.BOOTSTRAP_MODELS, stream_of(attack.name))
+        with guarded("attack", attack.name, "scoring", ATTACKS.origin(attack.name)):
+            roc = roc_of_attack(attack, layout, rng, progress)
+        result[attack.name] = said | _roc(roc)
     progress.finish()
     return result
 

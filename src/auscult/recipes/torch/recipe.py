@@ -111,6 +111,7 @@ class TorchRecipe(Recipe):
     """
 
     kind = "torch"
+    label = "PyTorch"
 
     def __init__(
         self,
