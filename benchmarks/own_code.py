@@ -175,8 +175,8 @@ def main() -> None:
     load = os.getloadavg()[0]
     text = (
         f"diabetes130, 3,000 patients, {given.models} models, two cores, one thread each; load of "
-        f"the machine at the end {load:.1f}. MLP: two layers of 128, 15 epochs, batches of 64, a loop "
-        "written by hand; XGBoost: 300 trees of depth 6. Processor time per model is that of "
+        f"the machine at the end {load:.1f}. MLP: two layers of 128, 15 epochs, batches of 64, a "
+        "loop written by hand; XGBoost: 300 trees of depth 6. Processor time per model is that of "
         "training and predicting; time of the clock is that of all models on both cores, with the "
         "start of the workers and one model that is trained again. Clocks compare only where "
         "nothing else runs.\n\n"
