@@ -151,9 +151,12 @@ def test_weights_reach_the_estimator_inside(data: TrainingData) -> None:
 
 
 def test_what_would_be_ignored_is_refused(data: TrainingData) -> None:
-    options: dict[str, Any] = {"weights": "balanced", "validation": 0.2}
-    for option, value in options.items():
-        recipe = SklearnRecipe(KNeighborsClassifier(), **{option: value})
+    options: list[tuple[str, dict[str, Any]]] = [
+        ("weights", {"weights": "balanced"}),
+        ("validation", {"validation": 0.2}),
+    ]
+    for option, given in options:
+        recipe = SklearnRecipe(KNeighborsClassifier(), **given)
         with pytest.raises(ConfigError, match=f"recipe.{option}: KNeighborsClassifier.fit takes"):
             recipe.supports(data)
     with pytest.raises(ConfigError, match="no weights"):

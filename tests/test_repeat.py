@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from auscult import Audit, Cohort
+from auscult.base.progress import SILENT
 from auscult.cli.starting import repeat_lines
 from auscult.recipes import PythonRecipe, SklearnRecipe, TorchRecipe
+from auscult.recipes.base import Assignment, BlockOutputs
 from auscult.report import opening
+from auscult.store import BlockPlan, RunStore
+from auscult.store.blocks import write_block_values
+from auscult.training import dispatch
+from auscult.training.engines import LostWorkerError
 from auscult.training.repeat import (
     ANY,
     CARRIED,
@@ -100,6 +107,67 @@ def test_a_run_says_that_it_cannot_be_reproduced(cohort: Cohort, tmp_path: Path)
         "repeated": Repeat(models=1, answers=121, different=0, largest=0.0).summary()
     }
     assert not any("reproduced" in said for said in opening(summary))
+
+
+class Losing:
+    """A crew whose workers die; each says by which model it was asked for."""
+
+    def __init__(self, deaths: int) -> None:
+        self.attempts = 3
+        self.deaths = deaths
+        self.asked: list[tuple[int, ...]] = []
+
+    def since(self) -> float:
+        return 0.0
+
+    def submit(self, block: BlockPlan, job: Any, *, heard: bool = True) -> Losing:  # noqa: ANN401
+        assert not heard
+        assert len(job) == 1
+        self.asked.append(block.models)
+        return self
+
+    def done(self) -> bool:
+        return True
+
+    def result(self) -> Any:  # noqa: ANN401
+        if len(self.asked) <= self.deaths:
+            raise LostWorkerError
+        return "outputs"
+
+
+@pytest.mark.parametrize(("deaths", "asked"), [(0, 1), (1, 2), (5, 3)])
+def test_a_worker_that_is_lost_does_not_end_the_comparison(
+    deaths: int, asked: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatch, "POLL_SECONDS", 0.0)
+    crew = Losing(deaths)
+    store: Any = SimpleNamespace(blocks=(BlockPlan(block=0, models=(0, 1)),))
+    job = (Assignment(model=0, members=np.arange(3), seed=1),)
+    found: Any = dispatch._collect(crew, [], job, store, SILENT)
+    assert crew.asked == [(0,)] * asked
+    assert isinstance(found, LostWorkerError) if deaths == 5 else found == "outputs"
+
+
+def test_what_a_worker_elsewhere_wrote_is_compared_and_goes(tmp_path: Path) -> None:
+    plan = BlockPlan(block=0, models=(0, 1))
+    values = np.random.default_rng(0).normal(size=(2, 1, 6, 1)).astype(np.float32)
+    recipe = PythonRecipe(training("clock"))
+    with RunStore.create_or_resume(
+        tmp_path / "run", fingerprint={}, configuration=None, blocks=[plan], records=6
+    ) as store:
+        store.write_block(plan, BlockOutputs(values=values, kind="sigmoid"))
+        folder = store.path / "outputs"
+        before = sorted(folder.iterdir())
+        for shift, different in ((0, 0), (1, 6)):
+            again = BlockOutputs(values=values[:1] + np.float32(shift), kind="sigmoid")
+            one = BlockPlan(block=0, models=(0,))
+            written = write_block_values(folder, one, again, 6)
+            found = dispatch._repeated(written, store, recipe)
+            assert (found["answers"], found["different"]) == (6, different)
+            assert sorted(folder.iterdir()) == before
+        assert found["drawn"] == ["default_rng in training.<locals>.train"]
+        lost = dispatch._repeated(LostWorkerError(), store, recipe)
+        assert (lost["models"], "LostWorkerError" in lost["reason"]) == (0, True)
 
 
 def test_who_can_be_trained_alone() -> None:

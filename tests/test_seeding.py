@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import random
+import sys
 import warnings
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.base import BaseEstimator
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, KFold, ShuffleSplit, StratifiedKFold
@@ -17,7 +20,7 @@ from sklearn.pipeline import make_pipeline
 from auscult import Cohort
 from auscult.recipes import PythonRecipe, SklearnRecipe
 from auscult.recipes.base import Assignment
-from auscult.recipes.seeding import seed_estimator, seeded
+from auscult.recipes.seeding import seed_estimator, seeded, trained
 
 
 def assignments(records: int) -> list[Assignment]:
@@ -112,6 +115,46 @@ def test_no_warning_comes_from_the_number_of_processes() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         model.fit(np.arange(8.0)[:, None], [0, 1] * 4)
+
+
+def test_processes_are_set_where_none_would_be_all_cores() -> None:
+    class Own(LogisticRegression):  # type: ignore[misc]
+        pass
+
+    class Foreign(BaseEstimator):  # type: ignore[misc]
+        def __init__(self, n_jobs: int | None = None) -> None:
+            self.n_jobs = n_jobs
+
+    own, foreign, forest = Own(), Foreign(n_jobs=8), RandomForestClassifier(n_jobs=8)
+    for model in (own, foreign, forest):
+        seed_estimator(model, 1)
+    assert (own.n_jobs, foreign.n_jobs, forest.n_jobs) == (None, 1, None)
+
+
+def test_keras_and_tensorflow_are_seeded(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[str, int]] = []
+
+    def saying(name: str) -> Any:  # noqa: ANN401
+        return SimpleNamespace(
+            set_random_seed=lambda seed: seen.append((name, seed)),
+            set_seed=lambda seed: seen.append((name, seed)),
+        )
+
+    monkeypatch.setitem(sys.modules, "tensorflow", SimpleNamespace(random=saying("tensorflow")))
+    with seeded(3):
+        assert seen == [("tensorflow", 3)]
+        # What is loaded while it trains has drawn without a seed: it trains again.
+        keras = SimpleNamespace(utils=saying("keras"))
+        tries = []
+
+        def train() -> int:
+            monkeypatch.setitem(sys.modules, "keras", keras)
+            tries.append(random.random())  # noqa: S311
+            return len(tries)
+
+        assert trained(3, train) == 2
+    assert seen[1:] == [("keras", 3), ("tensorflow", 3)]
+    assert tries[0] == tries[1]
 
 
 def test_a_missing_class_is_renumbered_for_who_refuses_gaps() -> None:

@@ -75,7 +75,7 @@ def test_audit(row: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
         )
     assert result.summary["recipe"]["repeated"]["different"] == 0, result.opening
     assert result.summary["models"]["learned"]["verdict"]
-    assert abs(patients["raw"]["null_mean"] - 0.5) < 0.02
+    assert abs(patients["raw"]["null_mean"] - 0.5) < 0.03  # 3 standard errors
     assert (tmp_path / "run" / "report.html").exists()
     assert set(Path.cwd().iterdir()) == here  # no catboost_info
     if memorises:

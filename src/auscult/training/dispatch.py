@@ -109,23 +109,20 @@ def train(
         outputs = (store.path / "outputs").resolve()
         outputs.mkdir(exist_ok=True)  # workers elsewhere look for it
         with hired(work, engine or Engine(), len(todo) or 1, outputs, store.records) as crew:
-            repeat = _collect(crew, jobs, once_more, store, progress)
-        if again:
-            found = _repeated(repeat, store, recipe)
-            store.update_manifest(**{REPEATED: found})
+            repeated = _collect(crew, jobs, once_more, store, progress)
+        if repeated is not None:
+            store.update_manifest(**{REPEATED: _repeated(repeated, store, recipe)})
     if not recipe.independent and REPEATED not in store.manifest():
         store.update_manifest(**{REPEATED: {"models": 0, "reason": TOGETHER}})
     progress.finish()
 
 
-def _repeated(repeat: Pending | None, store: RunStore, recipe: Recipe) -> dict[str, Any]:
+def _repeated(
+    found: tuple[BlockOutputs, float] | WrittenBlock | Exception, store: RunStore, recipe: Recipe
+) -> dict[str, Any]:
     """How the first model compares with itself when it is trained again."""
-    if repeat is None:
-        raise TypeError("nothing was submitted")
-    try:
-        found = repeat.result()
-    except (LostWorkerError, AuscultError) as error:
-        return {"models": 0, "reason": f"training it again failed ({type(error).__name__})"}
+    if isinstance(found, Exception):
+        return {"models": 0, "reason": f"training it again failed ({type(found).__name__})"}
     if isinstance(found, WrittenBlock):
         file = store.path / "outputs" / found.file
         values = np.load(file, allow_pickle=False)
@@ -147,14 +144,15 @@ class Tried:
         Wall-clock time of training alone, the start of the worker left out, each time.
     start_seconds : float
         From asking for a worker to its first step.
-    repeat : Repeat
-        How the models compare with themselves, trained by another process.
+    repeat : Repeat or None
+        How the models compare with themselves, trained by another process; None of long trainings
+        that Auscult's own code does alone.
     """
 
     outputs: BlockOutputs
     seconds: list[float]
     start_seconds: float
-    repeat: Repeat
+    repeat: Repeat | None
 
 
 def train_one(
@@ -205,8 +203,11 @@ def train_one(
             times.append(seconds)
     start = max(time.perf_counter() - asked - len(times) * times[-1], 0.0)
     progress.finish()
-    long = len(times) == 1 and recipe.independent
-    again = job[-1:] if long else job  # the last: in the block, others were trained before it
+    long = len(times) == 1
+    if long and not recipe.independent and "code" not in recipe.settings():
+        return Tried(outputs=found[-1], seconds=times, start_seconds=start, repeat=None)
+    # The last: in the block, others were trained before it.
+    again = job[-1:] if long and recipe.independent else job
     progress.start("Once more", len(again))
     with hired(work, Engine(workers=1), 1, Path(), 0) as crew:
         elsewhere, _ = _trained(crew, again, progress)
@@ -273,24 +274,33 @@ def _collect(
     once_more: tuple[Assignment, ...] | None,
     store: RunStore,
     progress: Progress,
-) -> Pending | None:
+) -> tuple[BlockOutputs, float] | WrittenBlock | Exception | None:
     """Write blocks as they come; on a failure write those that are finished, then raise it.
 
     A block whose worker was lost is given to another, a few times; the others are not touched. What
     is trained once more comes last, in a worker that has trained others before where there is one.
     """
     pending = {block.block: crew.submit(block, job) for block, job in jobs}
-    repeat = None
+    repeat: Pending | None = None
+    repeats, settled = 1, once_more is None
+    repeated: tuple[BlockOutputs, float] | WrittenBlock | Exception | None = None
+    first = store.blocks[0]
     if once_more is not None:
-        plan = BlockPlan(block=store.blocks[0].block, models=(once_more[0].model,))
-        repeat = crew.submit(plan, once_more, heard=False)
+        first = BlockPlan(block=first.block, models=(once_more[0].model,))
+        repeat = crew.submit(first, once_more, heard=False)
     of = {block.block: (block, job) for block, job in jobs}
     attempts = dict.fromkeys(pending, 1)
     failure: AuscultError | None = None
-    while failure is None and (pending or (repeat is not None and not repeat.done())):
+    while failure is None and (pending or not settled):
         time.sleep(POLL_SECONDS)
         within = crew.since()
         progress.advance(within)
+        if repeat is not None and once_more is not None and not settled and repeat.done():
+            repeated = _outcome(repeat)
+            settled = repeats == crew.attempts or not isinstance(repeated, LostWorkerError)
+            if not settled:
+                repeats += 1
+                repeat = crew.submit(first, once_more, heard=False)
         for number in [n for n, one in pending.items() if one.done()]:
             block, job = of[number]
             try:
@@ -315,7 +325,15 @@ def _collect(
                 failure = failure or error
     if failure is not None:
         raise failure
-    return repeat
+    return repeated
+
+
+def _outcome(pending: Pending) -> tuple[BlockOutputs, float] | WrittenBlock | Exception:
+    """What was found, or what went wrong; as long as the crew is there to say it."""
+    try:
+        return pending.result()
+    except (LostWorkerError, AuscultError) as error:
+        return error
 
 
 def _result(pending: Pending) -> tuple[BlockOutputs, float] | WrittenBlock:
