@@ -77,8 +77,6 @@ def train(
         image = np.array(inputs["array"], dtype=np.float32)[:, None] / 255
         table = (inputs["table"].astype(np.float64) - mean) / spread
         return torch.from_numpy(image), torch.tensor(table.to_numpy(), dtype=torch.float32)
-        )
-        return torch.from_numpy(image), torch.from_numpy(table)
 
     given, y = tensors(inputs), torch.tensor(labels).float()
     net = Both()
