@@ -74,11 +74,11 @@ def train(
     mean, spread = columns.mean(), columns.std().replace(0, 1)
 
     def tensors(inputs: dict[str, Any]) -> tuple[Tensor, Tensor]:
-        image = np.asarray(inputs["array"], dtype=np.float32)[:, None] / 255
-        table = ((inputs["table"].astype(np.float64) - mean) / spread).to_numpy(np.float32)
-        return torch.from_numpy(image), torch.from_numpy(table)
+        image = np.array(inputs["array"], dtype=np.float32)[:, None] / 255
+        table = (inputs["table"].astype(np.float64) - mean) / spread
+        return torch.from_numpy(image), torch.tensor(table.to_numpy(), dtype=torch.float32)
 
-    given, y = tensors(inputs), torch.from_numpy(labels).float()
+    given, y = tensors(inputs), torch.tensor(labels).float()
     net = Both()
     optimizer = torch.optim.Adam(net.parameters(), lr=1e-2 if steps > 1 else 1e-6)
     for _ in range(steps):

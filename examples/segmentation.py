@@ -81,8 +81,8 @@ def train(
     """Train on the members' images and masks."""
 
     def tensors(inputs: dict[str, Array]) -> tuple[Tensor, Tensor]:
-        x = torch.from_numpy(np.asarray(inputs["images"], dtype=np.float32) / 255)
-        y = torch.from_numpy(np.asarray(inputs["masks"], dtype=np.float32))
+        x = torch.from_numpy(np.array(inputs["images"], dtype=np.float32) / 255)
+        y = torch.from_numpy(np.array(inputs["masks"], dtype=np.float32))
         return x.movedim(-1, 1), y
 
     x, y = tensors(inputs)
