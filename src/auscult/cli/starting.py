@@ -29,6 +29,11 @@ if TYPE_CHECKING:
     from auscult.cohort import Cohort
 
 FEW_VALUES = 20
+# Words that are hardly ever a category of their own; "none" and "-" often are.
+MISSING_IN_TEXT = {
+    *("?", "--", "..", "...", "unknown", "unk", "missing", "na", "n.a.", "n.a", "(blank)"),
+    *("not available", "not known", "unbekannt", "k.a.", "keine angabe", "inconnu", "desconocido"),
+}
 
 
 def starting_configuration(
@@ -70,6 +75,7 @@ def starting_configuration(
             if value is not None and str(value).lower() in PERHAPS_MISSING
         }
     )
+    of_label = bool(words)
     labels = texts(frame[label], words)
     values = sorted({str(value) for value in labels.tolist() if value is not None})
     if len(values) < 2:
@@ -114,9 +120,13 @@ def starting_configuration(
         + ("" if groups else "   # columns to compare risks by, for example sex, age, ethnicity")
     )
     if images is None:
+        inputs = [str(name) for name in frame.columns if name not in {patient, label}]
+        words = sorted({*words, *_words_of_inputs(frame, inputs)})
         lines += _inputs_of(frame, patient, label, groups, words)
     lines += [
-        f"missing = [{', '.join(map(_quoted, words))}]   # of the label: take out what is a class"
+        f"missing = [{', '.join(map(_quoted, words))}]   "
+        + ("# of the label: " if of_label else "# ")
+        + ("take out what is a class" if of_label else "take out what is a value of its own")
         if words
         else '# missing = ["?"]              # values that mean missing, besides empty, NA, null',
         "# max_patients = 5000          # a random subset, to try things out",
@@ -182,6 +192,29 @@ def _entries(archive: zipfile.ZipFile, name: str) -> int:
         )
         shape = read(member)[0]
     return int(shape[0]) if len(shape) > 1 else -1
+
+
+def _words_of_inputs(frame: pd.DataFrame, names: Sequence[str]) -> set[str]:
+    """Words of input columns that mean missing: among numbers any that may, in text the plain ones.
+
+    Numbers such as 999 are left alone: in a column of numbers they may be measured.
+    """
+    from auscult.readers.labels import PERHAPS_MISSING
+    from auscult.readers.quantities import parse
+    from auscult.readers.tables import plain_numbers, texts
+
+    found: set[str] = set()
+    for name in names:
+        column = frame[name]
+        if column.dtype.kind in "biufcmM" or plain_numbers(column) is not None:
+            continue
+        values = [str(one) for one in set(texts(column).tolist()) if one is not None]
+        parsed, _ = parse(values)
+        number = np.isfinite(parsed)
+        words = {one for one, numeric in zip(values, number, strict=True) if not numeric}
+        known = PERHAPS_MISSING if number.sum() > FEW_VALUES else MISSING_IN_TEXT
+        found |= {one for one in words if one.lower() in known}
+    return found
 
 
 def _inputs_of(

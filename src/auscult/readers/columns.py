@@ -19,7 +19,7 @@ from auscult.base.errors import CohortError
 from auscult.cohort.inputs import TableInputs
 from auscult.readers.own import own_column
 from auscult.readers.quantities import dates, looks_like_dates, parse, strays, unit_of
-from auscult.readers.tables import numbers, texts
+from auscult.readers.tables import numbers, plain_numbers, texts
 
 RARE = "(rare)"
 MAX_LEVELS = 50
@@ -229,6 +229,9 @@ def _is_numeric(
         pd.api.types.is_bool_dtype(column) or isinstance(column.dtype, pd.CategoricalDtype)
     ):
         return False
+    plain = plain_numbers(column, missing)
+    if plain is not None:
+        return not bool(np.isnan(plain).all())
     array, unparsable = numbers(column, missing)
     parsed = int((~np.isnan(array)).sum())
     if declared and unparsable:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ ALWAYS_MISSING = (
 TEXT_SUFFIXES = (".csv", ".tsv", ".tab", ".txt", ".csv.gz", ".tsv.gz", ".txt.gz")
 SUFFIXES = (*TEXT_SUFFIXES, ".parquet")
 NOTES = "auscult_notes"  # in a frame's attrs: what reading it changed
+FEW_LOOKED_AT = 100  # values that tell text from numbers before all are parsed
 TYPED = "auscult_typed"  # in a frame's attrs: columns whose source has types
 NOT_UTF8 = "it is not UTF-8 text"
 CONVERT = "Convert it: iconv -f WINDOWS-1252 -t UTF-8 OLD.csv > NEW.csv"
@@ -198,10 +199,61 @@ def numbers(column: pd.Series[Any], missing: Iterable[str] = ()) -> tuple[NDArra
     kind = column.dtype.kind if isinstance(column.dtype, np.dtype) else "O"
     if kind in "biuf" and not missing:
         return column.to_numpy(dtype=np.float64), 0
+    plain = plain_numbers(column, missing)
+    if plain is not None:
+        return plain, 0
     place, found = pd.factorize(texts(column, missing))
     parsed, _ = parse(found.tolist())
     values = np.append(parsed, np.nan)[place]
     return values, int((np.isnan(values) & (place >= 0)).sum())
+
+
+def plain_numbers(
+    column: pd.Series[Any], missing: Iterable[str] = ()
+) -> NDArray[np.float64] | None:
+    """Numbers of a text column that holds nothing but plain numbers and what means missing.
+
+    It is read in one pass, where :func:`numbers` looks at each different value; the numbers are the
+    same.
+
+    Parameters
+    ----------
+    column : Series
+    missing : iterable of str
+        Values that mean missing.
+
+    Returns
+    -------
+    float64 array or None
+        None where the column is no text, or holds other values, or numbers that mean missing.
+    """
+    if not isinstance(column.dtype, pd.StringDtype):
+        return None
+    text = column.to_numpy(dtype=object)
+    first = [one for one in text[:FEW_LOOKED_AT].tolist() if isinstance(one, str)]
+    tokens = {*ALWAYS_MISSING, *missing}
+    if any(not _number_or(one.strip(), tokens) for one in first):
+        return None
+    parsed = pd.to_numeric(pd.Series(text, dtype=object), errors="coerce")
+    values = parsed.to_numpy(dtype=np.float64, na_value=np.nan).copy()
+    bad = np.isnan(values)
+    if (
+        bad.any()
+        and not {one.strip() for one in set(text[bad].tolist()) if isinstance(one, str)} <= tokens
+    ):
+        return None
+    for one in tokens:
+        if _number_or(one, ()) and (values == float(one)).any():
+            return None
+    return values
+
+
+def _number_or(text: str, tokens: Container[str]) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return text in tokens
+    return True
 
 
 def _holds_text(path: Path) -> bool:
