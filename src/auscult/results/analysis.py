@@ -254,12 +254,12 @@ def _aggregate(layout: Layout, seed: int, progress: Progress) -> dict[str, Any]:
     """The "aggregate" object: one ROC per attack on records."""
     result: dict[str, Any] = {}
     progress.start("Attacks on records", 2 * layout.records * len(RECORD_ATTACKS))
-    for number, attack in enumerate(RECORD_ATTACKS):
+    for attack in RECORD_ATTACKS:
         reason = attack.supports(layout.models)
         if reason:
             result[attack.name] = {"label": attack.label, "auc": None, "reason": reason}
             continue
-        rng = generator(seed, Stage.BOOTSTRAP_MODELS, number)
+        rng = generator(seed, Stage.BOOTSTRAP_MODELS, attack.name)
         roc = roc_of_attack(attack, layout, rng, progress)
         result[attack.name] = {"label": attack.label} | _roc(roc)
     progress.finish()
@@ -409,8 +409,8 @@ def _by_records(
 ) -> list[dict[str, Any]]:
     """Risk by record count, in the bands of the cohort's table."""
 
-    def describe(place: tuple[int, tuple[str, NDArray[np.bool_]]]) -> dict[str, Any]:
-        number, (name, band) = place
+    def describe(one: tuple[str, NDArray[np.bool_]]) -> dict[str, Any]:
+        name, band = one
         here = band & np.isfinite(risk.auc_raw)
         there = band & np.isfinite(null.auc_raw)
         row: dict[str, Any] = {"records": name, "patients": int(here.sum())}
@@ -431,14 +431,14 @@ def _by_records(
             }
             again = min(-(-NULL_PATIENTS // int(there.sum())), MOST_PERMUTATIONS)
             if again > 1:
-                rng = generator(seed, Stage.NULL, 1 + number)
+                rng = generator(seed, Stage.NULL, "records", name)
                 row["null_mean_auc"] = null_mean(
                     layout, risk.centring, np.flatnonzero(here), again, rng
                 )
                 row["null_permutations"] = again
         return row
 
-    return list(in_order(describe, enumerate(record_bands(layout.count, smallest_cell))))
+    return list(in_order(describe, record_bands(layout.count, smallest_cell)))
 
 
 def _patient_tpr(risk: PatientRisk, usable: NDArray[np.bool_]) -> dict[str, Any]:
