@@ -215,9 +215,9 @@ def test_a_folder_of_recordings(tmp_path: Path) -> None:
     fewer = Cohort.from_signals(tmp_path / "r", table, seconds=2, windows="each", **how)
     assert fewer.records == 10
     for bad, words in (
-        ({"seconds": 0}, "cohort.seconds"),
-        ({"seconds": 2, "rate": -1}, "cohort.rate"),
-        ({"seconds": 2, "start": -1}, "cohort.start"),
+        ({"seconds": 0}, r"from_signals\(seconds="),
+        ({"seconds": 2, "rate": -1}, r"from_signals\(rate="),
+        ({"seconds": 2, "start": -1}, r"from_signals\(start="),
         ({"seconds": 0.001, "rate": 100}, "samples"),
         ({"seconds": 2, "windows": "all"}, "first or each"),
         ({"seconds": 2, "leads": ["I", "i"]}, "twice"),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from auscult.audit import added
 from auscult.audit.protecting import Whole, train_variants
 from auscult.base.errors import ConfigError, RecipeError, StoreError, one_of
 from auscult.base.files import toml_text
+from auscult.base.naming import arguments_of, arguments_of_a_file, from_a_file
 from auscult.base.parallel import cores
 from auscult.base.progress import SILENT, Progress
 from auscult.base.showing import parameters
@@ -123,6 +125,19 @@ class Audit:
         self.label_group = label_group
         self.attacks = tuple(attacks)
         self.sections = tuple(sections)
+        self._from_a_file = from_a_file()
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Errors name this audit's arguments, or the keys of the file that it was made from."""
+        owners = {
+            "audit": self,
+            "recipe": self.recipe,
+            "deployment": self.deployment,
+            "release": None if self.release is None else self.release.door,
+        }
+        with arguments_of_a_file(self._from_a_file), arguments_of(owners, {"model": "estimator"}):
+            yield
 
     def __repr__(self) -> str:
         return parameters(self)
@@ -148,9 +163,16 @@ class Audit:
             Says what does not fit.
         """
         self._validate()
-        return self._trial(self.recipe, progress) if train else None
+        if not train:
+            return None
+        with self._told():
+            return self._trial(self.recipe, progress)
 
     def _validate(self) -> None:
+        with self._told():
+            self._check()
+
+    def _check(self) -> None:
         self._design().check()
         if self.seed < 0:
             raise ConfigError(f"{self.seed} is no seed", where="audit.seed", expected="0 or more")
@@ -230,7 +252,8 @@ class Audit:
         Nothing is written.
         """
         self._validate()
-        return self._trial(self.recipe, progress)
+        with self._told():
+            return self._trial(self.recipe, progress)
 
     def variant_trials(self, trial: Trial, progress: Progress = SILENT) -> list[VariantTrial]:
         """What each variant costs: another recipe is tried like the audit's own.
@@ -320,6 +343,26 @@ class Audit:
         """
         self._validate()
         engine = engine or Engine(workers=workers)
+        with self._told():
+            return self._run(
+                out,
+                engine=engine,
+                progress=progress,
+                configuration=configuration,
+                planted=planted,
+                trust_code=trust_code,
+            )
+
+    def _run(
+        self,
+        out: str | os.PathLike[str],
+        *,
+        engine: Engine,
+        progress: Progress,
+        configuration: str | None,
+        planted: Planted | None,
+        trust_code: bool,
+    ) -> Result:
         engine.check()
         design = self._design()
         recipe = {"kind": self.recipe.kind, "settings": self.recipe.settings()}

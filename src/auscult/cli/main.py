@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from auscult.base.errors import AuscultError
+from auscult.base.naming import arguments_of_a_file
 from auscult.base.version import __version__
 from auscult.cli import (  # noqa: F401 - importing them adds their commands
     audits,
@@ -31,7 +32,8 @@ WORDS_OF_STOPPING = "\nStopped. What is finished is kept: the same command resum
 def main() -> None:
     """Run the command line; exit code 2 for what the user can mend."""
     try:
-        app()
+        with arguments_of_a_file():
+            app()
     except AuscultError as error:
         _say(f"error: {error}")
         sys.exit(MENDABLE)

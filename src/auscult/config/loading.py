@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field, ValidationError
 from auscult.audit import Audit
 from auscult.base.errors import AuscultError, ConfigError, RecipeError
 from auscult.base.files import toml_text
+from auscult.base.naming import arguments_of_a_file
 from auscult.base.progress import SILENT, Progress
 from auscult.cohort import Cohort
 from auscult.config.cohort import CohortPart, JoinPart
@@ -81,10 +82,15 @@ class LoadedConfiguration:
 
     def cohort(self, progress: Progress = SILENT) -> Cohort:
         """Read the cohort."""
-        return self.content.cohort.read(self.folder, self.content.audit.seed, progress)
+        with arguments_of_a_file():
+            return self.content.cohort.read(self.folder, self.content.audit.seed, progress)
 
     def audit(self, cohort: Cohort | None = None, progress: Progress = SILENT) -> Audit:
         """Make the audit."""
+        with arguments_of_a_file():
+            return self._audit(cohort, progress)
+
+    def _audit(self, cohort: Cohort | None, progress: Progress) -> Audit:
         deployment = self.content.deployment
         cohort = self.cohort(progress) if cohort is None else cohort
         part = self.content.release

@@ -26,7 +26,7 @@ from auscult.risk.stability import HALVED_AUC, Halves
 ONE_MODEL_FPR = (0.01, 0.001)
 MOST_POINTS = 1_000_000  # patients times models: beyond, an even sample of the patients
 MOST_LEARNED = 50_000
-STREAM = 1000  # of the bootstraps: those of the attacks on records are numbered from 0
+STREAM = "one model"  # of the bootstraps, beside those that attacks on records have by name
 
 METHOD = (
     "Every model in turn is the one that is attacked. Joint attack: a patient's weights are "
@@ -93,7 +93,7 @@ def one_model(
             exposed = aggregate_roc(
                 people,
                 lambda m: people.signals[:, m],
-                generator(seed, Stage.BOOTSTRAP_MODELS, STREAM + 1),
+                generator(seed, Stage.BOOTSTRAP_MODELS, STREAM, "exposed"),
                 weight=lambda m: np.asarray(above[:, m]),
             )
             reason = ""

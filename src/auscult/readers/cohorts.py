@@ -15,6 +15,7 @@ from typing import Any, Required, TypedDict, Unpack, get_type_hints
 
 from numpy.typing import ArrayLike
 
+from auscult.base.naming import arguments_of
 from auscult.base.progress import SILENT, Progress
 from auscult.cohort import Cohort, Task
 from auscult.readers.arrays import read_by
@@ -28,6 +29,9 @@ from auscult.readers.outcomes import Outcome
 from auscult.readers.quantities import Decimal
 from auscult.readers.reading import Reading
 from auscult.readers.signals import SignalSettings
+
+# Keys of a configuration that are positional arguments here.
+KEYS = {"table": "data", "images": "root", "signals": "root", "events": "root"}
 
 AnyPath = str | os.PathLike[str]
 
@@ -87,7 +91,8 @@ def from_table(data: Any, **how: Unpack[Columns]) -> Cohort:  # noqa: ANN401
     ...     "visits.csv", patient="id", label="readmitted", groups=["sex"]
     ... )  # doctest: +SKIP
     """
-    return _reading(from_table, how).table(data)
+    with arguments_of({"cohort": from_table}, KEYS):
+        return _reading(from_table, how).table(data)
 
 
 def from_arrays(
@@ -121,8 +126,10 @@ def from_arrays(
     CohortError
         As :func:`from_table`; or array and table differ in length.
     """
-    cohort = _reading(from_arrays, how).arrays(array, table, key=key, channels=channels, nan=nan)
-    return replace(cohort, notes=(*cohort.notes, *read_by(array)))
+    with arguments_of({"cohort": from_arrays}, KEYS):
+        reading = _reading(from_arrays, how)
+        cohort = reading.arrays(array, table, key=key, channels=channels, nan=nan)
+        return replace(cohort, notes=(*cohort.notes, *read_by(array)))
 
 
 def from_images(
@@ -181,25 +188,26 @@ def from_images(
     ...     groups=["PatientSex"],
     ... )  # doctest: +SKIP
     """
-    settings = ImageSettings(
-        size=(image_size, image_size) if isinstance(image_size, int) else tuple(image_size),
-        colour=colour,
-        slices=slices,
-        depth=depth,
-        window=None if window is None else tuple(window),
-        fit=fit,
-        header=tuple(header),
-    )
-    return read_images(
-        _reading(from_images, how),
-        root,
-        table,
-        path=path,
-        settings=settings,
-        cache=cache,
-        workers=workers,
-        progress=progress,
-    )
+    with arguments_of({"cohort": from_images}, KEYS):
+        settings = ImageSettings(
+            size=(image_size, image_size) if isinstance(image_size, int) else tuple(image_size),
+            colour=colour,
+            slices=slices,
+            depth=depth,
+            window=None if window is None else tuple(window),
+            fit=fit,
+            header=tuple(header),
+        )
+        return read_images(
+            _reading(from_images, how),
+            root,
+            table,
+            path=path,
+            settings=settings,
+            cache=cache,
+            workers=workers,
+            progress=progress,
+        )
 
 
 def from_signals(
@@ -239,19 +247,20 @@ def from_signals(
     CohortError
         As :func:`from_images`.
     """
-    settings = SignalSettings(
-        seconds=seconds, rate=rate, leads=tuple(leads), start=start, windows=windows
-    )
-    return read_signals(
-        _reading(from_signals, how),
-        root,
-        table,
-        path=path,
-        settings=settings,
-        cache=cache,
-        workers=workers,
-        progress=progress,
-    )
+    with arguments_of({"cohort": from_signals}, KEYS):
+        settings = SignalSettings(
+            seconds=seconds, rate=rate, leads=tuple(leads), start=start, windows=windows
+        )
+        return read_signals(
+            _reading(from_signals, how),
+            root,
+            table,
+            path=path,
+            settings=settings,
+            cache=cache,
+            workers=workers,
+            progress=progress,
+        )
 
 
 def from_events(
@@ -290,17 +299,18 @@ def from_events(
     CohortError
         As :func:`from_table`.
     """
-    settings = EventSettings(
-        admission=admission,
-        discharge=discharge,
-        hours=hours,
-        within_hours=within_hours,
-        time=time,
-        max_codes=max_codes,
-    )
-    return read_events(
-        _reading(from_events, {"patient": patient, **how}), root, table, settings, progress
-    )
+    with arguments_of({"cohort": from_events}, KEYS):
+        settings = EventSettings(
+            admission=admission,
+            discharge=discharge,
+            hours=hours,
+            within_hours=within_hours,
+            time=time,
+            max_codes=max_codes,
+        )
+        return read_events(
+            _reading(from_events, {"patient": patient, **how}), root, table, settings, progress
+        )
 
 
 def _reading(door: Callable[..., Cohort], how: Mapping[str, Any]) -> Reading:

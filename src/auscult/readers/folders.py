@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from auscult.base.errors import CohortError
+from auscult.base.progress import SILENT, Progress
 from auscult.cohort import Cohort, LeftOut
 from auscult.cohort.inputs import ArrayInputs
 from auscult.readers.decoding import DecodedFiles
@@ -45,7 +46,9 @@ def read_images(
     *,
     path: str | None,
     settings: ImageSettings,
-    **keep: Any,  # noqa: ANN401
+    cache: str | os.PathLike[str] | None = None,
+    workers: int | None = None,
+    progress: Progress = SILENT,
 ) -> Cohort:
     """Read a folder of images; see :meth:`auscult.Cohort.from_images`.
 
@@ -58,8 +61,11 @@ def read_images(
     path : str or None
         Column of the files' paths below `root`.
     settings : ImageSettings
-    **keep
-        Where decoded arrays are kept and who is told: `cache`, `workers`, `progress`.
+    cache : path-like, optional
+        Where decoded arrays are kept; the user's cache folder when None.
+    workers : int, optional
+        Processes that decode; one per core when None.
+    progress : Progress
     """
     settings.check()
 
@@ -73,6 +79,7 @@ def read_images(
     kind = Kind(
         key="images", suffixes=SHOWN, decode=decode_images, header=settings.header, what=what
     )
+    keep = {"cache": cache, "workers": workers, "progress": progress}
     return _read(reading, root, table, path, settings, kind, keep)
 
 
@@ -83,7 +90,9 @@ def read_signals(
     *,
     path: str | None,
     settings: SignalSettings,
-    **keep: Any,  # noqa: ANN401
+    cache: str | os.PathLike[str] | None = None,
+    workers: int | None = None,
+    progress: Progress = SILENT,
 ) -> Cohort:
     """Read a folder of recordings; see :meth:`auscult.Cohort.from_signals`.
 
@@ -96,8 +105,11 @@ def read_signals(
     path : str or None
         Column of the files' paths below `root`.
     settings : SignalSettings
-    **keep
-        Where decoded arrays are kept and who is told: `cache`, `workers`, `progress`.
+    cache : path-like, optional
+        Where decoded arrays are kept; the user's cache folder when None.
+    workers : int, optional
+        Processes that decode; one per core when None.
+    progress : Progress
     """
     settings.check()
 
@@ -113,6 +125,7 @@ def read_signals(
         header=(),
         what=what,
     )
+    keep = {"cache": cache, "workers": workers, "progress": progress}
     return _read(reading, root, table, path, settings, kind, keep)
 
 

@@ -139,7 +139,7 @@ def scan(
             if not kept and suffixes is SHOWN and path.suffix[1:].strip("0123456789") == "":
                 kept = _begins_as_dicom(path)
             if kept and not name.startswith("."):
-                names.append(str(path.relative_to(folder)))
+                names.append(path.relative_to(folder).as_posix())
             else:
                 others += 1
     if not names:

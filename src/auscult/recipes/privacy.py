@@ -201,12 +201,12 @@ def guarantee(
         )
     rate = min(1.0, batch_size / (records / 2))
     total = epochs * steps
-    how: dict[str, Any] = {"rate": rate, "steps": total, "delta": settings.delta}
     if settings.noiseless:
         noise, epsilon = 0.0, math.inf
     else:
-        noise = settings.noise or noise_for(settings.epsilon or math.inf, **how)
-        epsilon = epsilon_for(noise, **how)
+        asked, delta = settings.epsilon or math.inf, settings.delta
+        noise = settings.noise or noise_for(asked, rate=rate, steps=total, delta=delta)
+        epsilon = epsilon_for(noise, rate=rate, steps=total, delta=delta)
     return Guarantee(
         settings=settings,
         noise=noise,

@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from auscult.attacks.layout import FEWEST_PER_CLASS, Layout, lay_out
-from auscult.attacks.record import ATTACKS, RECORD_ATTACKS, stream_of
+from auscult.attacks.record import ATTACKS, RECORD_ATTACKS
 from auscult.attacks.roc import REPORTED_FPR, AggregateRoc, roc_of_attack
 from auscult.base.errors import AnalysisError
 from auscult.base.intervals import NORMAL_95
@@ -270,7 +270,7 @@ def _aggregate(
         if reason:
             result[attack.name] = said | {"auc": None, "reason": reason}
             continue
-        rng = generator(seed, Stage.BOOTSTRAP_MODELS, stream_of(attack.name))
+        rng = generator(seed, Stage.BOOTSTRAP_MODELS, attack.name)
         with guarded("attack", attack.name, "scoring", ATTACKS.origin(attack.name)):
             roc = roc_of_attack(attack, layout, rng, progress)
         result[attack.name] = said | _roc(roc)
@@ -421,8 +421,8 @@ def _by_records(
 ) -> list[dict[str, Any]]:
     """Risk by record count, in the bands of the cohort's table."""
 
-    def describe(place: tuple[int, tuple[str, NDArray[np.bool_]]]) -> dict[str, Any]:
-        number, (name, band) = place
+    def describe(one: tuple[str, NDArray[np.bool_]]) -> dict[str, Any]:
+        name, band = one
         here = band & np.isfinite(risk.auc_raw)
         there = band & np.isfinite(null.auc_raw)
         row: dict[str, Any] = {"records": name, "patients": int(here.sum())}
@@ -443,14 +443,14 @@ def _by_records(
             }
             again = min(-(-NULL_PATIENTS // int(there.sum())), MOST_PERMUTATIONS)
             if again > 1:
-                rng = generator(seed, Stage.NULL, 1 + number)
+                rng = generator(seed, Stage.NULL, "records", name)
                 row["null_mean_auc"] = null_mean(
                     layout, risk.centring, np.flatnonzero(here), again, rng
                 )
                 row["null_permutations"] = again
         return row
 
-    return list(in_order(describe, enumerate(record_bands(layout.count, smallest_cell))))
+    return list(in_order(describe, record_bands(layout.count, smallest_cell)))
 
 
 def _patient_tpr(risk: PatientRisk, usable: NDArray[np.bool_]) -> dict[str, Any]:
