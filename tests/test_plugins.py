@@ -546,9 +546,14 @@ def test_our_protections_pass_the_check(protection: Protection) -> None:
 
 
 def choice(records: Callable[[Choosing], Any]) -> Protection:
-    body = {"name": "broken", "label": "Broken", "records": lambda self, asked: records(asked)}
-    made: type[Protection] = type("Broken", (Protection,), body)
-    return made()
+    class Broken(Protection):
+        name = "broken"
+        label = "Broken"
+
+        def records(self, asked: Choosing) -> Any:  # noqa: ANN401
+            return records(asked)
+
+    return Broken()
 
 
 @pytest.mark.parametrize(

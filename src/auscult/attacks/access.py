@@ -78,8 +78,9 @@ class Access:
             return Logits()
         if self.shows == "score":
             return Score()
-        kind = {"probabilities": Probabilities, "top": Top}[self.shows]
-        return kind(temperature=self.temperature)
+        if self.shows == "top":
+            return Top(temperature=self.temperature)
+        return Probabilities(temperature=self.temperature)
 
     @property
     def name(self) -> str:
@@ -232,16 +233,22 @@ def parse_access(text: str) -> Access:
     name, colon, rest = text.partition(":")
     if text == SCORE:
         return Access(shows="score")
+    unknown = ConfigError(
+        f'there is no access "{text}"',
+        where=WHERE,
+        expected=", ".join((*ACCESSES.names(), SCORE))
+        + f"; rounded:3 for 3 digits (1 to {MOST_DIGITS})",
+    )
     if name not in ACCESSES.names() or (colon and not rest):
-        raise ConfigError(
-            f'there is no access "{text}"',
-            where=WHERE,
-            expected=", ".join((*ACCESSES.names(), SCORE))
-            + f"; rounded:3 for 3 digits (1 to {MOST_DIGITS})",
-        )
+        raise unknown
     view = ACCESSES.get(name, WHERE)
-    with guarded("access", name, f'reading "{text}"', ACCESSES.origin(name)):
-        found = view.from_text(rest)
+    try:
+        with guarded("access", name, "reading its options", ACCESSES.origin(name)):
+            found = view.from_text(rest)
+    except ConfigError as error:
+        if name in NAMES:
+            raise unknown from error
+        raise
     if isinstance(found, Rounded):
         return Access(digits=found.digits)
     if name in NAMES:

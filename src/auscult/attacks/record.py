@@ -7,7 +7,6 @@ the models outside the target's fold of that record's patient, so no target is j
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -369,14 +368,6 @@ for _attack in (
     ATTACKS.add(_attack)
 
 RECORD_ATTACKS = ATTACKS.built_in()
-
-
-def stream_of(attack: str) -> int:
-    """Number of an attack's stream of random numbers; of an added one it follows from its name."""
-    own = [one.name for one in RECORD_ATTACKS]
-    if attack in own:
-        return own.index(attack)
-    return int.from_bytes(hashlib.sha256(attack.encode()).digest()[:4], "big") | 1 << 31
 
 
 def rmia_scores(

@@ -96,7 +96,9 @@ class View(Described, unfinished=True):
         """
         if rest:
             raise ConfigError(
-                f'"{cls.name}" has no option "{rest}"', where=WHERE, expected=f'"{cls.name}"'
+                f'there is no access "{cls.name}:{rest}"',
+                where=WHERE,
+                expected=f'"{cls.name}", which has no options here',
             )
         return cls()
 
