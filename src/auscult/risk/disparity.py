@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -22,7 +22,14 @@ from auscult.base.parallel import in_order
 from auscult.base.progress import SILENT, Progress
 from auscult.base.randomness import Stage, generator
 from auscult.cohort.cohort import SMALLEST_CELL, record_bands
-from auscult.disclosure import Table, release_together, supported
+from auscult.disclosure import (
+    POOLED,
+    Table,
+    release_together,
+    round_counts,
+    rounded_count,
+    supported,
+)
 from auscult.risk.equal_counts import at_equal_counts, strata, without_count
 from auscult.risk.exposed import adjusted
 from auscult.risk.patients import PatientRisk
@@ -31,6 +38,7 @@ REPLICATES = 2000
 PERMUTATIONS = 500
 MOST_RESAMPLED = 1000
 TOP_SHARE = 0.01
+_SAME = 1e-9
 JOIN = " & "
 POOL = "(other groups)"
 
@@ -62,6 +70,7 @@ def disparities(
     utility: dict[str, dict[str, dict[str, Any]]] | None = None,
     composition: dict[str, dict[str, Any]] | None = None,
     progress: Progress = SILENT,
+    tables: dict[str, ReleasedTable] | None = None,
 ) -> dict[str, Any]:
     """Compare the groups of every attribute, and of intersections of two.
 
@@ -84,6 +93,8 @@ def disparities(
         Composition of the top 1% per attribute, from :func:`top_composition`.
     progress : Progress
         Advanced by one per attribute and pair.
+    tables : dict, optional
+        The tables as they may be published, where :func:`release_groups` found them before.
 
     Returns
     -------
@@ -96,20 +107,23 @@ def disparities(
         tail=risk.posterior.tails[0.9][usable],
         count=layout.count[usable],
     )
-    tables = released_tables(
-        groups, usable, layout.count, smallest_cell=smallest_cell, intersections=intersections
-    )
+    if tables is None:
+        tables = released_tables(
+            groups, usable, layout.count, smallest_cell=smallest_cell, intersections=intersections
+        )
+    released = tables
     result: dict[str, Any] = {}
     tests: list[tuple[str, str, float]] = []
 
     def compare(place: int) -> dict[str, Any]:
-        name = list(tables)[place]
+        table = released[list(released)[place]]
         rng = generator(seed, Stage.BOOTSTRAP_PATIENTS, place)
-        pooled, shown, number_pooled = tables[name]
-        suppressed = {"groups": number_pooled, "smallest_cell": smallest_cell}
-        return _attribute(pooled, shown, values, rng, smallest_cell) | {"suppressed": suppressed}
+        suppressed = {"groups": table.pooled, "smallest_cell": smallest_cell}
+        if table.base > 1:
+            suppressed["counts_rounded_to"] = table.base
+        return _attribute(table, values, rng, smallest_cell) | {"suppressed": suppressed}
 
-    for name, entry in zip(tables, in_order(compare, range(len(tables))), strict=True):
+    for name, entry in zip(released, in_order(compare, range(len(released))), strict=True):
         for group, row in entry["groups"].items():
             tests.append((name, group, row["p"]))
             if utility and group in utility.get(name, {}):
@@ -127,6 +141,30 @@ def disparities(
     return result
 
 
+class ReleasedTable(NamedTuple):
+    """A table of groups as it may be published.
+
+    Attributes
+    ----------
+    labels : object array of str, shape (patients,)
+        With pooled groups renamed.
+    shown : list of str
+        Groups to show, largest first, the pool last.
+    pooled : int
+        How many groups are not shown by name.
+    steps : dict
+        Rounding step of each group's figures; infinite where they are withheld.
+    base : int
+        What numbers of patients are rounded to.
+    """
+
+    labels: NDArray[Any]
+    shown: list[str]
+    pooled: int
+    steps: dict[str, float]
+    base: int
+
+
 def released_tables(
     groups: pd.DataFrame,
     usable: NDArray[np.bool_],
@@ -134,10 +172,24 @@ def released_tables(
     *,
     smallest_cell: int = SMALLEST_CELL,
     intersections: tuple[tuple[str, str], ...] = (),
-) -> dict[str, tuple[NDArray[Any], list[str], int]]:
+) -> dict[str, ReleasedTable]:
+    """Tables of :func:`release_groups`, without the bands of record counts."""
+    return release_groups(
+        groups, usable, count, smallest_cell=smallest_cell, intersections=intersections
+    )[0]
+
+
+def release_groups(
+    groups: pd.DataFrame,
+    usable: NDArray[np.bool_],
+    count: NDArray[np.int64],
+    *,
+    smallest_cell: int = SMALLEST_CELL,
+    intersections: tuple[tuple[str, str], ...] = (),
+) -> tuple[dict[str, ReleasedTable], ReleasedTable]:
     """Groups of every attribute and intersection as they may be published together.
 
-    The bands of record counts are published as they are, so the other tables are checked with them.
+    The bands of record counts are checked with them.
 
     Parameters
     ----------
@@ -151,42 +203,46 @@ def released_tables(
 
     Returns
     -------
-    dict
-        Per table what :func:`pool_small_cells` returns, over the usable patients.
+    tables : dict
+        One :class:`ReleasedTable` per attribute and intersection, over the usable patients.
+    bands : ReleasedTable
+        Of the bands of :func:`auscult.cohort.cohort.record_bands`, named by their places.
     """
     bands = np.zeros(count.size, dtype=np.int64)
     for number, (_, inside) in enumerate(record_bands(count, smallest_cell)):
         bands[inside] = number
-    fixed = Table(labels=bands[usable].astype(str), fixed=True, rounded=False)
+    by_count = Table(labels=bands[usable].astype(str), poolable=False)
     found = {
-        str(name): Table(labels=groups[name].astype(str).to_numpy()[usable].astype(str))
+        str(name): Table(labels=groups[name].astype(str).to_numpy()[usable])
         for name in groups.columns
     }
-    release_together([*found.values(), fixed], smallest_cell)
+    # The attributes first: what is pooled in them is pooled where they are crossed.
+    release_together([*found.values(), by_count], smallest_cell)
     for first, second in intersections:
-        one, other = found[first], found[second]
-        pairs = list(zip(one.labels, other.labels, strict=True))
-        crossed = np.array([f"{a}{JOIN}{b}" for a, b in pairs], dtype=str)
-        # What is pooled in an attribute is pooled where it is crossed; a crossed group costs less
-        # meaning than a group of an attribute.
-        hidden = {f"{a}{JOIN}{b}" for a, b in set(pairs) if a in one.hidden or b in other.hidden}
-        found[f"{first}{JOIN}{second}"] = Table(labels=crossed, hidden=hidden, weight=0.5)
+        crossed = found[first].crossed(found[second], JOIN, weight=0.5)
+        found[f"{first}{JOIN}{second}"] = crossed
     if intersections:
-        release_together([*found.values(), fixed], smallest_cell)
-    return {name: _named(table, smallest_cell) for name, table in found.items()}
+        release_together([*found.values(), by_count], smallest_cell)
+    round_counts([*found.values(), by_count], smallest_cell)
+    named = {name: _named(table, smallest_cell) for name, table in found.items()}
+    return named, _named(by_count, smallest_cell)
 
 
-def _named(table: Table, smallest: int) -> tuple[NDArray[Any], list[str], int]:
+def _named(table: Table, smallest: int) -> ReleasedTable:
     """Labels with the pool's name, groups shown and how many groups are pooled."""
     ranked = sorted(table.names, key=lambda name: (-table.sizes[name], name))
     shown = [name for name in ranked if name not in table.hidden and table.sizes[name] >= smallest]
+    steps = {row.key: table.step(row) for row in table.rows()}
+    labels = np.array(table.names, dtype=object)[table.code]
     if not table.hidden:
-        return table.labels, shown, 0
+        return ReleasedTable(labels, shown, 0, steps, table.base)
     joined = [name for name in ranked if name in table.hidden and table.sizes[name] >= smallest]
     pool = f"{joined[0]} and smaller groups" if len(joined) == 1 else POOL
-    labels = np.where(np.isin(table.labels, list(table.hidden)), pool, table.labels.astype(object))
-    held = sum(table.sizes[name] for name in table.hidden)
-    return labels, [*shown, pool] if held >= smallest else shown, len(table.hidden)
+    labels[np.isin(table.code, [i for i, n in enumerate(table.names) if n in table.hidden])] = pool
+    if table.held() >= smallest:
+        shown.append(pool)
+        steps[pool] = steps.pop(POOLED)
+    return ReleasedTable(labels, shown, len(table.hidden), steps, table.base)
 
 
 def top_composition(
@@ -358,32 +414,45 @@ def _telling(
 
 
 def _attribute(
-    labels: NDArray[Any],
-    shown: list[str],
+    table: ReleasedTable,
     values: _Values,
     rng: np.random.Generator,
     smallest_cell: int,
 ) -> dict[str, Any]:
     """Compare the shown groups of one attribute."""
     rows: dict[str, dict[str, Any]] = {}
-    for group in shown:
-        inside = labels == group
-        rows[group] = _rounded(_group(inside, values, rng, smallest_cell))
+    for group in table.shown:
+        inside = table.labels == group
+        row = _group(inside, values, rng, smallest_cell)
+        rows[group] = _rounded(row, values, table.steps[group], table.base)
     return {
         "method": METHOD,
-        "n_patients": int(labels.size),
+        "n_patients": int(table.labels.size),
         "groups": rows,
-        "spread": _spread(labels, shown, values, rng),
+        "spread": _spread(table, values, rng),
     }
 
 
-def _rounded(row: dict[str, Any]) -> dict[str, Any]:
-    """Figures to what the group's number of patients supports; p and counts stay."""
-    kept = ("patients", "others", "patients_compared", "others_compared", "p", "q", "reason")
-    return {
-        key: value if key in kept else supported(value, row["patients"])
-        for key, value in row.items()
-    }
+_COUNTED = ("patients", "others", "patients_compared", "others_compared")
+
+
+def _rounded(row: dict[str, Any], values: _Values, step: float, base: int) -> dict[str, Any]:
+    """A group's row as it is published: counts to a base, figures to a step, or withheld."""
+    counts = {key: None if row[key] is None else rounded_count(row[key], base) for key in _COUNTED}
+    if not np.isfinite(step):
+        reason = "withheld: with the other tables, it would say too much about a few patients"
+        return dict.fromkeys(row) | counts | {"reason": reason}
+    exact, n = row["difference_any_records"], row["patients"]
+    if exact is not None:
+        # The difference says nothing about the group's mean that its own rounded mean does not.
+        mean = supported(row["mean_auc"], n, step)
+        told = (values.auc.size * (mean - values.auc.mean())) / row["others"]
+        if row["difference"] is not None and abs(row["difference"] - exact) < _SAME:
+            row["difference"] = row["difference_same_records"] = told
+        row["difference_any_records"] = told
+    kept = (*_COUNTED, "p", "q", "reason")
+    figures = {k: v if k in kept else supported(v, n, step) for k, v in row.items()}
+    return figures | counts
 
 
 def _group(
@@ -437,12 +506,14 @@ def _but_few(number: int, of: int, smallest_cell: int) -> int | None:
 
 
 def _spread(
-    labels: NDArray[Any], shown: list[str], values: _Values, rng: np.random.Generator
+    table: ReleasedTable, values: _Values, rng: np.random.Generator
 ) -> dict[str, Any] | None:
     """Largest less smallest group mean against the same under permuted labels.
 
     With many small groups some always lie far apart: the null mean says how far (METHOD 6).
     """
+    labels = table.labels
+    shown = [group for group in table.shown if np.isfinite(table.steps[group])]
     if len(shown) < 2:
         return None
     kept = np.isin(labels.astype(str), shown)
@@ -462,7 +533,9 @@ def _spread(
     for r in range(repeats):
         null[r] = width(np.concatenate([rng.permutation(part) for part in np.split(auc, bounds)]))
     return {
-        "estimate": supported(estimate, int(sizes.min())),
+        "estimate": supported(
+            estimate, int(sizes.min()), max(table.steps[group] for group in shown)
+        ),
         "null_mean": float(null.mean()),
         "p": float((1 + (null >= estimate).sum()) / (1 + repeats)),
         "permutations": repeats,
