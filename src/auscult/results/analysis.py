@@ -23,9 +23,17 @@ from auscult.base.progress import SILENT, Progress
 from auscult.base.randomness import Stage, generator
 from auscult.cohort.cohort import SMALLEST_CELL, record_bands
 from auscult.cohort.design import Membership
+from auscult.disclosure import is_small, rounded_count, supported
 from auscult.exposure.one_model import one_model
 from auscult.protection.promise import promise
-from auscult.risk.disparity import crossings, disparities, share_interval, top_composition
+from auscult.risk.disparity import (
+    ReleasedTable,
+    crossings,
+    disparities,
+    release_groups,
+    share_interval,
+    top_composition,
+)
 from auscult.risk.estimate import Estimate
 from auscult.risk.exposed import REPLICATES, exposed, few_models
 from auscult.risk.patients import (
@@ -183,17 +191,25 @@ def analyse(
     halves = half_risks(layout, generator(seed, Stage.SPLIT_HALF))
     progress.finish()
     aggregate = _aggregate(layout, seed, progress)
-    patients = _patients_summary(layout, risk, null, seed, settings.smallest_cell, progress)
+    names = [str(name) for name in evidence.groups.columns]
+    pairs = settings.intersections
+    if pairs is None:
+        pairs = crossings(names, label=evidence.label)
+    tables, bands = release_groups(
+        evidence.groups,
+        np.isfinite(risk.auc_raw),
+        layout.count,
+        smallest_cell=settings.smallest_cell,
+        intersections=pairs,
+    )
+    patients = _patients_summary(layout, risk, null, seed, progress)
+    patients["by_records"] = _by_records(layout, risk, null, seed, settings.smallest_cell, bands)
     patients["one_model"] = one_model(
         layout, risk.attack, risk.centring, halves, seed=seed, smallest_cell=settings.smallest_cell
     )
     aucs = None if halves is None else halves.aucs
     patients["stability"] = stability(aucs, generator(seed, Stage.SPLIT_HALF, 1))
     patients["planning"] = planning(risk, layout.models)
-    names = [str(name) for name in evidence.groups.columns]
-    pairs = settings.intersections
-    if pairs is None:
-        pairs = crossings(names, label=evidence.label)
     progress.start("Groups", len(names) + len(pairs))
     by_group = disparities(
         evidence.groups,
@@ -209,6 +225,7 @@ def analyse(
             evidence.groups, aucs, smallest_cell=settings.smallest_cell, count=layout.count
         ),
         progress=progress,
+        tables=tables,
     )
     progress.finish()
     summary = {"aggregate": aggregate, "patients": patients, "disparities": by_group}
@@ -293,7 +310,6 @@ def _patients_summary(
     risk: PatientRisk,
     null: Null,
     seed: int,
-    smallest_cell: int,
     progress: Progress,
 ) -> dict[str, Any]:
     """The "patients" object without stability and planning."""
@@ -345,7 +361,6 @@ def _patients_summary(
         "few_models": few_models(risk),
         "agreement": agreement(raw, mean),
         "survival": _survival(risk, null, by_threshold, null_share),
-        "by_records": _by_records(layout, risk, null, seed, smallest_cell),
         "tpr_at_fpr": _patient_tpr(risk, usable),
     }
 
@@ -405,7 +420,12 @@ def _survival(
 
 
 def _by_records(
-    layout: Layout, risk: PatientRisk, null: Null, seed: int, smallest_cell: int
+    layout: Layout,
+    risk: PatientRisk,
+    null: Null,
+    seed: int,
+    smallest_cell: int,
+    bands: ReleasedTable,
 ) -> list[dict[str, Any]]:
     """Risk by record count, in the bands of the cohort's table."""
 
@@ -436,9 +456,29 @@ def _by_records(
                     layout, risk.centring, np.flatnonzero(here), again, rng
                 )
                 row["null_permutations"] = again
-        return row
+        return _released_band(row, bands.steps.get(str(number), np.inf), bands.base, smallest_cell)
 
     return list(in_order(describe, enumerate(record_bands(layout.count, smallest_cell))))
+
+
+def _released_band(
+    row: dict[str, Any], step: float, base: int, smallest_cell: int
+) -> dict[str, Any]:
+    """A band as it may be published beside the tables of groups."""
+    n = row["patients"]
+    for name in ("raw_exposed_0.9", "study_exposed_0.9"):
+        if is_small(row.get(name, 0.0) * n, smallest_cell):
+            row[name] = None
+    made = {
+        name: value
+        if not isinstance(value, float)
+        else supported(value, n, step)
+        if np.isfinite(step)
+        else None
+        for name, value in row.items()
+    }
+    made["patients"] = rounded_count(n, base)
+    return made | ({"counts_rounded_to": base} if base > 1 else {})
 
 
 def _patient_tpr(risk: PatientRisk, usable: NDArray[np.bool_]) -> dict[str, Any]:

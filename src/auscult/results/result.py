@@ -25,6 +25,7 @@ from auscult.base.progress import SILENT, Progress
 from auscult.base.version import __version__
 from auscult.cohort import PatientIds, Task
 from auscult.cohort.design import Membership
+from auscult.disclosure import released
 from auscult.exposure import Inquiry, exposure_of
 from auscult.release.assess import assess_release
 from auscult.release.declaration import Asked
@@ -44,6 +45,7 @@ PATIENTS = "patients.parquet"
 RECORDS = "records.parquet"
 RELEASE = "release.parquet"
 COHORT = "cohort.npz"
+EXACT = "exact.json"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -112,6 +114,8 @@ class Planted:
 
 class Result:
     """Results of a run. Its repr shows aggregates only; rows of patients are read when asked for.
+
+    ``summary`` holds released figures: counts of patients under the smallest cell are null there.
 
     Parameters
     ----------
@@ -288,8 +292,10 @@ def write_results(
         summary["planted"] = _planted(roster.planted, found.patients)
     _write_secrets(store, roster, attributes, found, inquiry)
     _write_cohort(store, roster, settings, inquiry)
-    write_bytes(store.path / GROUPS, groups_csv(summary).encode())
-    write_summary(store.path, summary)
+    write_json(store.secret_path(EXACT), summary, secret=True)
+    public = released(summary, settings.smallest_cell)
+    write_bytes(store.path / GROUPS, groups_csv(public).encode())
+    write_summary(store.path, public)
     return Result(store.path)
 
 

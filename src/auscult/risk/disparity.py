@@ -41,6 +41,7 @@ TOP_SHARE = 0.01
 _SAME = 1e-9
 JOIN = " & "
 POOL = "(other groups)"
+_AND_SMALLER = " and smaller groups"
 
 METHOD = (
     "Mean raw AUC of the joint attack; 95% interval by studentised bootstrap over patients. "
@@ -126,10 +127,11 @@ def disparities(
     for name, entry in zip(released, in_order(compare, range(len(released))), strict=True):
         for group, row in entry["groups"].items():
             tests.append((name, group, row["p"]))
-            if utility and group in utility.get(name, {}):
+            # A pool of another table's making would be other patients under the same name.
+            if utility and group in utility.get(name, {}) and released[name].alone(group):
                 row["utility"] = utility[name][group]
         if composition and name in composition:
-            entry["composition"] = composition[name]
+            entry["composition"] = _shown_alone(composition[name], released[name])
         result[name] = entry
         progress.advance()
     finite = [i for i, (_, _, p) in enumerate(tests) if p is not None]
@@ -163,6 +165,22 @@ class ReleasedTable(NamedTuple):
     pooled: int
     steps: dict[str, float]
     base: int
+
+    def alone(self, group: str) -> bool:
+        """Whether a group is shown on its own, with its figures."""
+        return group in self.shown[: -1 if self.pool else None] and np.isfinite(self.steps[group])
+
+    @property
+    def pool(self) -> str:
+        """Name of the pool; empty where none is shown."""
+        last = self.shown[-1] if self.shown else ""
+        return last if last == POOL or (last.endswith(_AND_SMALLER) and self.pooled) else ""
+
+
+def _shown_alone(composition: dict[str, Any], table: ReleasedTable) -> dict[str, Any]:
+    """Residuals of the groups that the table shows on their own."""
+    rows = {name: row for name, row in composition["groups"].items() if table.alone(name)}
+    return composition | {"groups": rows}
 
 
 def released_tables(
@@ -237,7 +255,7 @@ def _named(table: Table, smallest: int) -> ReleasedTable:
     if not table.hidden:
         return ReleasedTable(labels, shown, 0, steps, table.base)
     joined = [name for name in ranked if name in table.hidden and table.sizes[name] >= smallest]
-    pool = f"{joined[0]} and smaller groups" if len(joined) == 1 else POOL
+    pool = f"{joined[0]}{_AND_SMALLER}" if len(joined) == 1 else POOL
     labels[np.isin(table.code, [i for i, n in enumerate(table.names) if n in table.hidden])] = pool
     if table.held() >= smallest:
         shown.append(pool)
@@ -382,7 +400,7 @@ def pool_small_cells(
     if not hidden:
         return text, shown, 0
     joined = [name for name in hidden if sizes_of[name] >= smallest]
-    pool = f"{joined[0]} and smaller groups" if len(joined) == 1 else POOL
+    pool = f"{joined[0]}{_AND_SMALLER}" if len(joined) == 1 else POOL
     pooled = np.where(np.isin(text, hidden), pool, text.astype(object))
     return pooled, [*shown, pool] if held >= smallest else shown, len(hidden)
 
@@ -452,7 +470,7 @@ def _rounded(row: dict[str, Any], values: _Values, step: float, base: int) -> di
         row["difference_any_records"] = told
     kept = (*_COUNTED, "p", "q", "reason")
     figures = {k: v if k in kept else supported(v, n, step) for k, v in row.items()}
-    return figures | counts
+    return figures | counts | {"rounded_to": float(f"{step:.9g}")}
 
 
 def _group(
