@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -73,6 +74,9 @@ class Audit:
         Other recipes, usually sizes of a model, on the same membership.
     label_group : bool
         Whether risks are compared by label as well; the report says so where it is left out.
+    ledger : path-like, optional
+        Folder of the release ledger, where several places report on the same patients; by default
+        ``.auscult-ledger`` beside the run.
 
     Examples
     --------
@@ -97,6 +101,7 @@ class Audit:
         protect: Sequence[Variant] = (),
         sweep: Sequence[Variant] = (),
         label_group: bool = True,
+        ledger: str | os.PathLike[str] | None = None,
     ) -> None:
         self.cohort = cohort
         self.recipe = recipe
@@ -112,6 +117,7 @@ class Audit:
         self.protect = tuple(protect)
         self.sweep = tuple(sweep)
         self.label_group = label_group
+        self.ledger = ledger
 
     def __repr__(self) -> str:
         return parameters(self)
@@ -357,6 +363,7 @@ class Audit:
                     smallest_cell=self.smallest_cell,
                     intersections=self.intersections,
                     label_group=self.label_group,
+                    ledger=None if self.ledger is None else Path(self.ledger),
                 ),
                 asked=asked,
                 inquiry=inquiry,

@@ -35,6 +35,9 @@ def import_(
     label_group: Annotated[
         bool, typer.Option(help="Compare risks by label as well, where there are labels.")
     ] = True,
+    ledger: Annotated[
+        Path | None, typer.Option(help="Folder of the release ledger, instead of one beside OUT.")
+    ] = None,
 ) -> None:
     """Analyse and report scores that were made elsewhere; trains nothing."""
     from auscult.cli.display import progress_for
@@ -74,7 +77,9 @@ def import_(
             found,
             out or Path("runs") / scores.resolve().stem,
             seed=seed,
-            settings=AnalysisSettings(smallest_cell=smallest_cell, label_group=label_group),
+            settings=AnalysisSettings(
+                smallest_cell=smallest_cell, label_group=label_group, ledger=ledger
+            ),
             progress=progress_for(),
         )
     )

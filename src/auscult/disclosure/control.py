@@ -31,6 +31,8 @@ from auscult.disclosure.bounds import (
 )
 
 MOST_TRIED = 6
+ABSENT = "\0absent"
+"""Label of patients whom a table is not about; other tables are."""
 POOLED = ""
 """Key of the pool among a table's steps."""
 
@@ -106,14 +108,23 @@ class Table:
         pair = self.code * len(other.names) + other.code
         found, code = np.unique(pair, return_inverse=True)
         pairs = [divmod(int(one), len(other.names)) for one in found]
-        names = [f"{self.names[i]}{join}{other.names[j]}" for i, j in pairs]
+        names = [
+            ABSENT
+            if ABSENT in (self.names[i], other.names[j])
+            else f"{self.names[i]}{join}{other.names[j]}"
+            for i, j in pairs
+        ]
         hidden = {
             name
             for name, (i, j) in zip(names, pairs, strict=True)
-            if self.names[i] in self.hidden or other.names[j] in other.hidden
+            if name != ABSENT and (self.names[i] in self.hidden or other.names[j] in other.hidden)
         }
         labels = np.array(names, dtype=object)[code.reshape(-1)]
         return Table(labels=labels, hidden=hidden, weight=weight)
+
+    def small(self, smallest: int) -> list[str]:
+        """Groups with fewer patients."""
+        return [n for n, size in self.sizes.items() if size < smallest and n != ABSENT]
 
     def held(self) -> int:
         """Patients in the pool."""
@@ -124,7 +135,7 @@ class Table:
         found = [
             Row(key=name, names=(name,), patients=self.sizes[name])
             for name in self.names
-            if name not in self.hidden
+            if name not in self.hidden and name != ABSENT
         ]
         if self.hidden and self.held() >= self.smallest:
             pool = Row(key=POOLED, names=tuple(sorted(self.hidden)), patients=self.held())
@@ -182,7 +193,7 @@ class Atoms:
 Columns = list[tuple[Table, Row, NDArray[np.bool_]]]
 
 
-def release_together(tables: Sequence[Table], smallest: int) -> None:
+def release_together(tables: Sequence[Table], smallest: int, *, total: bool = True) -> None:
     """Coarsen the tables until no patient is bounded more closely than the policy allows.
 
     Every patient must keep an uncertainty of at least `smallest` patients under every combination
@@ -194,6 +205,8 @@ def release_together(tables: Sequence[Table], smallest: int) -> None:
         All over the same patients. Those that are not fixed are changed in place.
     smallest : int
         The smallest cell.
+    total : bool
+        Whether the total over everybody is known, too.
     """
     patients = tables[0].labels.size if tables else 0
     if patients < smallest or smallest < 2:
@@ -202,20 +215,24 @@ def release_together(tables: Sequence[Table], smallest: int) -> None:
         if not table.fixed:
             table.smallest = smallest
         if not table.fixed and table.poolable:
-            table.hidden |= {name for name, size in table.sizes.items() if size < smallest}
+            table.hidden |= set(table.small(smallest))
     atoms = Atoms.of(tables)
     # A pool that comes to be shown is a total that there was not: all are looked at once more.
-    while not _pass(tables, atoms, smallest):
+    while not _pass(tables, atoms, smallest, total=total):
         pass
 
 
-def published(tables: Sequence[Table], atoms: Atoms) -> tuple[Columns, Published]:
-    """Everything that tables and the total say, and which rows it is from.
+def published(
+    tables: Sequence[Table], atoms: Atoms, *, total: bool = True
+) -> tuple[Columns, Published]:
+    """Everything that tables, and the total over everybody, say, and which rows it is from.
 
     Parameters
     ----------
     tables : sequence of Table
     atoms : Atoms
+    total : bool
+        Whether the total is known.
 
     Returns
     -------
@@ -224,20 +241,20 @@ def published(tables: Sequence[Table], atoms: Atoms) -> tuple[Columns, Published
     published : Published
     """
     columns = [one for one in atoms.columns(tables) if np.isfinite(one[0].step(one[1]))]
-    cells = np.ones((atoms.sizes.size, len(columns) + 1))
+    cells = np.ones((atoms.sizes.size, len(columns) + total))
     for place, (_, _, inside) in enumerate(columns):
         cells[:, place] = inside
-    error = np.array([*(table.error(row) for table, row, _ in columns), 0.0])
+    error = np.array([*(table.error(row) for table, row, _ in columns), *([0.0] * total)])
     return columns, Published(cells=cells, sizes=atoms.sizes, error=error)
 
 
-def _pass(tables: Sequence[Table], atoms: Atoms, smallest: int) -> bool:
+def _pass(tables: Sequence[Table], atoms: Atoms, smallest: int, *, total: bool) -> bool:
     """Look at every patient; False where a total came that earlier patients were not held against.
 
     Withholding, coarser rounding and pooling with a pool that is shown take from what an attacker
     has, so who was safe before stays so.
     """
-    columns, now = published(tables, atoms)
+    columns, now = published(tables, atoms, total=total)
     leverage = now.leverage()
     few = (atoms.sizes < smallest) & (leverage > (1 - TOLERANCE) / smallest)
     candidates = np.flatnonzero(few)
@@ -256,7 +273,7 @@ def _pass(tables: Sequence[Table], atoms: Atoms, smallest: int) -> bool:
                 break  # only what is fixed tells, and nothing here can mend it
             whole &= move.apply()
             moved = True
-            columns, now = published(tables, atoms)
+            columns, now = published(tables, atoms, total=total)
         candidates = candidates[1:]
         if moved:
             candidates = candidates[~now.assured(candidates, smallest)]
@@ -297,7 +314,7 @@ def _step_for(error: float, patients: int) -> float:
 
 def _moves(columns: Columns, weights: NDArray[np.float64], lacking: float) -> Iterator[_Move]:
     """Changes that break a combination, or at least change a row of it."""
-    for (table, row, _), weight in zip(columns, np.abs(weights[:-1]), strict=True):
+    for (table, row, _), weight in zip(columns, np.abs(weights[: len(columns)]), strict=True):
         if table.fixed or weight <= TOLERANCE:
             continue
         worth = table.weight * row.patients

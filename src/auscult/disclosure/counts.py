@@ -19,7 +19,9 @@ BASE = 5
 _FOLLOWS = 1e-6
 
 
-def round_counts(tables: Sequence[Table], smallest: int, *, base: int = BASE) -> None:
+def round_counts(
+    tables: Sequence[Table], smallest: int, *, base: int = BASE, total: bool = True
+) -> None:
     """Set the base to which a table's numbers of patients are rounded.
 
     Parameters
@@ -31,6 +33,8 @@ def round_counts(tables: Sequence[Table], smallest: int, *, base: int = BASE) ->
     base : int
         Numbers of a table that gives a small cell away are rounded to it. At most the smallest
         cell is used.
+    total : bool
+        Whether the number of everybody is known, too.
     """
     if not tables or tables[0].labels.size < smallest or smallest < 2:
         return
@@ -41,7 +45,7 @@ def round_counts(tables: Sequence[Table], smallest: int, *, base: int = BASE) ->
         # What a table hides without a pool would follow from its own total.
         if table.hidden and table.held() < smallest:
             table.base = base
-    while owners := _telling(tables, atoms, smallest):
+    while owners := _telling(tables, atoms, smallest, total):
         rounding = [table for table in owners if not table.fixed]
         if not rounding:
             return
@@ -64,15 +68,15 @@ def _small_groups(tables: Sequence[Table], atoms: Atoms, smallest: int) -> NDArr
     """Indicators over atoms of the groups under the smallest cell, shape (atoms, groups)."""
     found = [np.zeros((atoms.sizes.size, 0))]
     for table, code in zip(tables, atoms.codes, strict=True):
-        few = [i for i, name in enumerate(table.names) if table.sizes[name] < smallest]
+        few = [i for i, name in enumerate(table.names) if name in table.small(smallest)]
         found.append((code[:, None] == np.array(few, dtype=np.int64)).astype(np.float64))
     return np.concatenate(found, axis=1)
 
 
-def _telling(tables: Sequence[Table], atoms: Atoms, smallest: int) -> list[Table]:
+def _telling(tables: Sequence[Table], atoms: Atoms, smallest: int, total: bool) -> list[Table]:
     """The tables whose numbers together give a small cell; none where no cell follows."""
     exact = [one for one in atoms.columns(tables) if one[0].base <= 1]
-    cells = np.ones((atoms.sizes.size, len(exact) + 1))
+    cells = np.ones((atoms.sizes.size, len(exact) + total))
     for place, (_, _, inside) in enumerate(exact):
         cells[:, place] = inside
     inverse = np.linalg.pinv(cells.T @ cells, hermitian=True)
@@ -90,7 +94,7 @@ def _telling(tables: Sequence[Table], atoms: Atoms, smallest: int) -> list[Table
             return []
         weights = all_weights[:, follows[0]]
     owners: list[Table] = []
-    for (table, _, _), weight in zip(exact, np.abs(weights[:-1]), strict=True):
+    for (table, _, _), weight in zip(exact, np.abs(weights[: len(exact)]), strict=True):
         if weight > _FOLLOWS and all(table is not one for one in owners):
             owners.append(table)
     return owners

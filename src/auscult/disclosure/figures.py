@@ -14,6 +14,7 @@ FEWER = "fewer_than"
 """Key of an object whose entries name figures that are under the smallest cell, and the cell."""
 
 DIGITS = 4
+_BASE = 5
 # Parts that hold no figure of patients: settings, promises that follow from them, the plan.
 _AS_THEY_ARE = frozenset(
     {
@@ -162,6 +163,35 @@ def _hide(content: dict[str, Any], names: list[str], smallest: int) -> None:
 
 
 def _patients(patients: dict[str, Any], smallest: int) -> None:
+    """Whole-cohort figures: their step, and tails that hold fewer patients than the cell."""
+    _coarser(patients)
+    _tails(patients, smallest)
+
+
+def _coarser(patients: dict[str, Any]) -> None:
+    """Round what is about everybody where an earlier cohort differs by a few patients."""
+    if "rounded_to" not in patients:
+        return
+    step = patients["rounded_to"]
+    for name in ("auc", "raw", "study"):
+        for key, value in (patients.get(name) or {}).items():
+            if isinstance(value, float) and not key.startswith("null"):
+                patients[name][key] = None if step is None else round(value / step) * step
+    agreement = patients.get("agreement") or {}
+    for key in ("raw_mean", "posterior_mean"):
+        if key in agreement:
+            agreement[key] = round(agreement[key], 1)
+    for row in (patients.get("exposed") or {}).values():
+        for key in ("estimate", "confirmed", "raw", "study"):
+            if row.get(key) is not None:
+                row[key] = _BASE * round(row[key] / _BASE)
+    curve = patients.get("survival") or {}
+    for key in ("joint", "raw", "study"):
+        if key in curve:
+            curve[key] = [None if v is None else round(v, 2) for v in curve[key]]
+
+
+def _tails(patients: dict[str, Any], smallest: int) -> None:
     """Quantiles and curves whose tail holds fewer patients than the cell."""
     n = patients.get("estimable") or patients.get("count") or 0
     if not n:

@@ -7,6 +7,7 @@ membership permuted over the models, so every figure has its null beside it.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,14 +24,12 @@ from auscult.base.progress import SILENT, Progress
 from auscult.base.randomness import Stage, generator
 from auscult.cohort.cohort import SMALLEST_CELL, record_bands
 from auscult.cohort.design import Membership
-from auscult.disclosure import is_small, rounded_count, supported
+from auscult.disclosure import Reports, is_small, rounded_count, supported
 from auscult.exposure.one_model import one_model
 from auscult.protection.promise import promise
 from auscult.risk.disparity import (
-    ReleasedTable,
     crossings,
     disparities,
-    release_groups,
     share_interval,
     top_composition,
 )
@@ -45,6 +44,7 @@ from auscult.risk.patients import (
     patient_risk,
 )
 from auscult.risk.prior import Shape
+from auscult.risk.released import ReleasedTable, release_groups
 from auscult.risk.shrinkage import Covariates, shrink
 from auscult.risk.signs import RecordRisk
 from auscult.risk.stability import half_risks, planning, stability
@@ -95,6 +95,8 @@ class Evidence:
         The guarantee of private training.
     label : str, optional
         Which column of `groups` is the label's attribute.
+    reports : Reports, optional
+        What was published of these patients before.
     """
 
     signals: NDArray[np.floating]
@@ -105,6 +107,7 @@ class Evidence:
     utility: dict[str, dict[str, dict[str, Any]]] | None = None
     dp: dict[str, Any] | None = None
     label: str | None = None
+    reports: Reports | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,11 +123,14 @@ class AnalysisSettings:
         each of the first three.
     label_group : bool
         Whether the label is compared as a group.
+    ledger : Path, optional
+        Folder of the release ledger; when None the one beside the run.
     """
 
     smallest_cell: int = SMALLEST_CELL
     intersections: tuple[tuple[str, str], ...] | None = None
     label_group: bool = True
+    ledger: Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -195,15 +201,18 @@ def analyse(
     pairs = settings.intersections
     if pairs is None:
         pairs = crossings(names, label=evidence.label)
-    tables, bands = release_groups(
+    groups = release_groups(
         evidence.groups,
         np.isfinite(risk.auc_raw),
         layout.count,
         smallest_cell=settings.smallest_cell,
         intersections=pairs,
+        reports=evidence.reports,
     )
     patients = _patients_summary(layout, risk, null, seed, progress)
-    patients["by_records"] = _by_records(layout, risk, null, seed, settings.smallest_cell, bands)
+    patients["by_records"] = _by_records(
+        layout, risk, null, seed, settings.smallest_cell, groups.bands
+    )
     patients["one_model"] = one_model(
         layout, risk.attack, risk.centring, halves, seed=seed, smallest_cell=settings.smallest_cell
     )
@@ -225,9 +234,11 @@ def analyse(
             evidence.groups, aucs, smallest_cell=settings.smallest_cell, count=layout.count
         ),
         progress=progress,
-        tables=tables,
+        tables=groups.tables,
     )
     progress.finish()
+    if groups.step:
+        patients["rounded_to"] = groups.step if np.isfinite(groups.step) else None
     summary = {"aggregate": aggregate, "patients": patients, "disparities": by_group}
     if evidence.dp is not None:
         summary["guarantee"] = promise(

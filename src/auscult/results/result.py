@@ -25,7 +25,8 @@ from auscult.base.progress import SILENT, Progress
 from auscult.base.version import __version__
 from auscult.cohort import PatientIds, Task
 from auscult.cohort.design import Membership
-from auscult.disclosure import released
+from auscult.disclosure import Reports, released
+from auscult.disclosure.ledger import FOLDER
 from auscult.exposure import Inquiry, exposure_of
 from auscult.release.assess import assess_release
 from auscult.release.declaration import Asked
@@ -35,7 +36,7 @@ from auscult.results.analysis import AnalysisSettings, Evidence, Findings, analy
 from auscult.risk.outcome import Attributes, findings, with_label
 from auscult.risk.utility import model_utility
 from auscult.store import Outputs, RunStore
-from auscult.store.seal import SEAL, check_sealed
+from auscult.store.seal import SEAL, check_sealed, identity_of
 
 SUMMARY = Path("results", "summary.json")
 GROUPS = Path("results", "groups.csv")
@@ -259,8 +260,13 @@ def write_results(
     outputs = store.outputs()
     membership = store.read_membership()
     attributes = roster.attributes(label_group=settings.label_group)
+    reports = Reports.open(
+        store.path.absolute().parent / FOLDER if settings.ledger is None else settings.ledger,
+        identity_of(store.manifest()),
+        roster.patient_ids.reveal().tolist(),
+    )
     found, models = _assess(
-        outputs, membership, roster, attributes, seed, settings, inquiry, progress
+        outputs, membership, roster, attributes, seed, settings, inquiry, progress, reports
     )
     recipe = roster.recipe
     if recipe is not None:
@@ -319,6 +325,7 @@ def _assess(
     settings: AnalysisSettings,
     inquiry: Inquiry | None,
     progress: Progress,
+    reports: Reports,
 ) -> tuple[Findings, dict[str, Any]]:
     labels = roster.labels
     known = _known_labels(roster, outputs)
@@ -352,6 +359,7 @@ def _assess(
         utility=utility,
         dp=outputs.facts.get("dp"),
         label=attributes.label,
+        reports=reports,
     )
     return analyse(evidence, seed=seed, progress=progress, settings=settings), models
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,27 +21,21 @@ from auscult.attacks.layout import Layout
 from auscult.base.parallel import in_order
 from auscult.base.progress import SILENT, Progress
 from auscult.base.randomness import Stage, generator
-from auscult.cohort.cohort import SMALLEST_CELL, record_bands
+from auscult.cohort.cohort import SMALLEST_CELL
 from auscult.disclosure import (
-    POOLED,
-    Table,
-    release_together,
-    round_counts,
     rounded_count,
     supported,
 )
 from auscult.risk.equal_counts import at_equal_counts, strata, without_count
 from auscult.risk.exposed import adjusted
 from auscult.risk.patients import PatientRisk
+from auscult.risk.released import AND_SMALLER, POOL, ReleasedTable, released_tables
 
 REPLICATES = 2000
 PERMUTATIONS = 500
 MOST_RESAMPLED = 1000
 TOP_SHARE = 0.01
 _SAME = 1e-9
-JOIN = " & "
-POOL = "(other groups)"
-_AND_SMALLER = " and smaller groups"
 
 METHOD = (
     "Mean raw AUC of the joint attack; 95% interval by studentised bootstrap over patients. "
@@ -143,124 +137,10 @@ def disparities(
     return result
 
 
-class ReleasedTable(NamedTuple):
-    """A table of groups as it may be published.
-
-    Attributes
-    ----------
-    labels : object array of str, shape (patients,)
-        With pooled groups renamed.
-    shown : list of str
-        Groups to show, largest first, the pool last.
-    pooled : int
-        How many groups are not shown by name.
-    steps : dict
-        Rounding step of each group's figures; infinite where they are withheld.
-    base : int
-        What numbers of patients are rounded to.
-    """
-
-    labels: NDArray[Any]
-    shown: list[str]
-    pooled: int
-    steps: dict[str, float]
-    base: int
-
-    def alone(self, group: str) -> bool:
-        """Whether a group is shown on its own, with its figures."""
-        return group in self.shown[: -1 if self.pool else None] and np.isfinite(self.steps[group])
-
-    @property
-    def pool(self) -> str:
-        """Name of the pool; empty where none is shown."""
-        last = self.shown[-1] if self.shown else ""
-        return last if last == POOL or (last.endswith(_AND_SMALLER) and self.pooled) else ""
-
-
 def _shown_alone(composition: dict[str, Any], table: ReleasedTable) -> dict[str, Any]:
     """Residuals of the groups that the table shows on their own."""
     rows = {name: row for name, row in composition["groups"].items() if table.alone(name)}
     return composition | {"groups": rows}
-
-
-def released_tables(
-    groups: pd.DataFrame,
-    usable: NDArray[np.bool_],
-    count: NDArray[np.int64],
-    *,
-    smallest_cell: int = SMALLEST_CELL,
-    intersections: tuple[tuple[str, str], ...] = (),
-) -> dict[str, ReleasedTable]:
-    """Tables of :func:`release_groups`, without the bands of record counts."""
-    return release_groups(
-        groups, usable, count, smallest_cell=smallest_cell, intersections=intersections
-    )[0]
-
-
-def release_groups(
-    groups: pd.DataFrame,
-    usable: NDArray[np.bool_],
-    count: NDArray[np.int64],
-    *,
-    smallest_cell: int = SMALLEST_CELL,
-    intersections: tuple[tuple[str, str], ...] = (),
-) -> tuple[dict[str, ReleasedTable], ReleasedTable]:
-    """Groups of every attribute and intersection as they may be published together.
-
-    The bands of record counts are checked with them.
-
-    Parameters
-    ----------
-    groups : DataFrame, shape (patients, attributes)
-    usable : bool array, shape (patients,)
-        The patients whom the tables are over.
-    count : int64 array, shape (patients,)
-        Records of each patient.
-    smallest_cell : int
-    intersections : tuple of pairs of str
-
-    Returns
-    -------
-    tables : dict
-        One :class:`ReleasedTable` per attribute and intersection, over the usable patients.
-    bands : ReleasedTable
-        Of the bands of :func:`auscult.cohort.cohort.record_bands`, named by their places.
-    """
-    bands = np.zeros(count.size, dtype=np.int64)
-    for number, (_, inside) in enumerate(record_bands(count, smallest_cell)):
-        bands[inside] = number
-    by_count = Table(labels=bands[usable].astype(str), poolable=False)
-    found = {
-        str(name): Table(labels=groups[name].astype(str).to_numpy()[usable])
-        for name in groups.columns
-    }
-    # The attributes first: what is pooled in them is pooled where they are crossed.
-    release_together([*found.values(), by_count], smallest_cell)
-    for first, second in intersections:
-        crossed = found[first].crossed(found[second], JOIN, weight=0.5)
-        found[f"{first}{JOIN}{second}"] = crossed
-    if intersections:
-        release_together([*found.values(), by_count], smallest_cell)
-    round_counts([*found.values(), by_count], smallest_cell)
-    named = {name: _named(table, smallest_cell) for name, table in found.items()}
-    return named, _named(by_count, smallest_cell)
-
-
-def _named(table: Table, smallest: int) -> ReleasedTable:
-    """Labels with the pool's name, groups shown and how many groups are pooled."""
-    ranked = sorted(table.names, key=lambda name: (-table.sizes[name], name))
-    shown = [name for name in ranked if name not in table.hidden and table.sizes[name] >= smallest]
-    steps = {row.key: table.step(row) for row in table.rows()}
-    labels = np.array(table.names, dtype=object)[table.code]
-    if not table.hidden:
-        return ReleasedTable(labels, shown, 0, steps, table.base)
-    joined = [name for name in ranked if name in table.hidden and table.sizes[name] >= smallest]
-    pool = f"{joined[0]}{_AND_SMALLER}" if len(joined) == 1 else POOL
-    labels[np.isin(table.code, [i for i, n in enumerate(table.names) if n in table.hidden])] = pool
-    if table.held() >= smallest:
-        shown.append(pool)
-        steps[pool] = steps.pop(POOLED)
-    return ReleasedTable(labels, shown, len(table.hidden), steps, table.base)
 
 
 def top_composition(
@@ -400,7 +280,7 @@ def pool_small_cells(
     if not hidden:
         return text, shown, 0
     joined = [name for name in hidden if sizes_of[name] >= smallest]
-    pool = f"{joined[0]}{_AND_SMALLER}" if len(joined) == 1 else POOL
+    pool = f"{joined[0]}{AND_SMALLER}" if len(joined) == 1 else POOL
     pooled = np.where(np.isin(text, hidden), pool, text.astype(object))
     return pooled, [*shown, pool] if held >= smallest else shown, len(hidden)
 
