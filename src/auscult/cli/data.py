@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from auscult.base.errors import ConfigError
-from auscult.cli.common import app
+from auscult.cli.common import app, say
 
 datasets = typer.Typer(
     name="datasets",
@@ -28,7 +28,7 @@ def list_() -> None:
     from auscult.datasets import datasets as known
 
     for dataset in known():
-        typer.echo(f"{dataset.name}: {dataset.title}")
+        say(f"{dataset.name}: {dataset.title}")
         rows = [
             ("Task", dataset.task),
             ("Size", f"{dataset.published.text()} as published"),
@@ -46,7 +46,7 @@ def list_() -> None:
         rows.append(("Fetch", fetched if dataset.download else "not openly fetchable"))
         for name, text in rows:
             indent = f"  {name:<9}"
-            typer.echo(
+            say(
                 textwrap.fill(
                     text,
                     WIDTH,
@@ -56,7 +56,7 @@ def list_() -> None:
                     break_long_words=False,
                 )
             )
-        typer.echo("")
+        say("")
 
 
 @datasets.command()
@@ -77,7 +77,7 @@ def fetch(
     from auscult.datasets.fetching import fetch as fetch_files
 
     chosen = dataset(name, "datasets fetch")
-    typer.echo(terms(chosen))
+    say(terms(chosen))
     if not accept_licence:
         raise ConfigError(
             "nothing is fetched before its licence is accepted",
@@ -85,10 +85,10 @@ def fetch(
             next_step="Read the licence above, then run it again with --accept-licence",
         )
     done = fetch_files(chosen, root, base_url=base_url, progress=progress_for())
-    typer.echo(f"Fetched: {done.files:,} files in {root}, checksums compared")
+    say(f"Fetched: {done.files:,} files in {root}, checksums compared")
     if done.believed:
-        typer.echo(
+        say(
             f"Believed: {', '.join(done.believed)} has no published checksum; its own is recorded "
             f"in {RECORD} and later downloads must equal it"
         )
-    typer.echo(f'Audit it: [cohort] dataset = "{name}", root = {json.dumps(str(root))}')
+    say(f'Audit it: [cohort] dataset = "{name}", root = {json.dumps(str(root))}')

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from auscult.base.errors import ConfigError
-from auscult.cli.common import app, refuse_target
+from auscult.cli.common import app, refuse_target, say
 
 
 @app.command()
@@ -27,10 +27,10 @@ def compare(
     found = compare_runs(runs, progress_for())
     entries = Part({"entries": found.entries}).parts("entries")
     for line in _columns(comparison_rows(read_summary(found.summary), entries, found.name)):
-        typer.echo(line)
+        say(line)
     if html is not None:
         found.write(html)
-        typer.echo(f"Comparison: {html}")
+        say(f"Comparison: {html}")
 
 
 @app.command()
@@ -45,12 +45,12 @@ def verify(
     if run.is_file():
         number, signed = verify_bundle(run, key)
         said = "The signature is of this key." if key else "Its signature was not checked: --key."
-        typer.echo(f"{number} files are as they were bundled.{' ' + said if signed else ''}")
+        say(f"{number} files are as they were bundled.{' ' + said if signed else ''}")
         return
     if key is not None:
         raise ConfigError("a run carries no signature", where="--key", expected="a bundle")
     files = require_sealed(run)
-    typer.echo(f"{files} files are as the run left them.")
+    say(f"{files} files are as the run left them.")
 
 
 @app.command()
@@ -66,7 +66,7 @@ def bundle(
 
     refuse_target(out, "--out", read=[] if key is None else [key], run=run)
     names = write_bundle(run, out, key)
-    typer.echo(f"{len(names)} files{'' if key is None else ', signed'}: {out}")
+    say(f"{len(names)} files{'' if key is None else ', signed'}: {out}")
 
 
 def _columns(rows: list[tuple[str, ...]]) -> list[str]:

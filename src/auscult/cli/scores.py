@@ -8,7 +8,7 @@ from typing import Annotated, Any, cast
 import typer
 
 from auscult.base.errors import ConfigError
-from auscult.cli.common import Out, app, finish
+from auscult.cli.common import Out, app, finish, say
 
 
 @app.command("import")
@@ -71,7 +71,7 @@ def import_(
     else:
         found = read_npz(scores, declared)
     for note in found.notes:
-        typer.echo(f"Note     {note}")
+        say(f"Note     {note}")
     finish(
         import_scores(
             found,

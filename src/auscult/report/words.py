@@ -6,13 +6,13 @@ Nothing here knows what a figure means. ``None`` is a value: it becomes "not est
 from __future__ import annotations
 
 import math
-import unicodedata
 from collections.abc import Sequence
+
+from auscult.base.showing import cleaned
 
 NOT_ESTIMABLE = "not estimable"
 MINUS = "\N{MINUS SIGN}"
 _FIRST_ISOLATE, _END_ISOLATE = "\N{FIRST STRONG ISOLATE}", "\N{POP DIRECTIONAL ISOLATE}"
-_BIDIRECTIONAL_CONTROLS = {*range(0x202A, 0x202F), *range(0x2066, 0x206A)}
 _TINY = 1e-9
 
 
@@ -28,18 +28,9 @@ class Fewer(float):
 def visible(text: object) -> str:
     r"""A name from the data as plain text: what could hide, reorder or break it is spelled out.
 
-    Control characters, lone surrogates, unassigned code points and overrides of the writing
-    direction become ``\u202e`` and the like; every other character stays.
+    See :func:`auscult.base.showing.cleaned`.
     """
-    shown = []
-    for character in str(text):
-        code = ord(character)
-        hidden = unicodedata.category(character) in ("Cc", "Cs", "Cn")
-        if hidden or code in _BIDIRECTIONAL_CONTROLS:
-            shown.append(f"\\u{code:04x}")
-        else:
-            shown.append(character)
-    return "".join(shown) or "(empty)"
+    return cleaned(text) or "(empty)"
 
 
 def quoted(text: object) -> str:
