@@ -107,6 +107,16 @@ class SklearnRecipe(Recipe):
         """See :meth:`Recipe.unseen`."""
         return () if self.version is not None else self._identity(self._estimator()).unseen
 
+    def fitted(self, data: TrainingData, one: Assignment) -> Any:  # noqa: ANN401
+        """One model, fitted as for a block: to look at its structure."""
+        prototype = self._estimator()
+        whole = self._with_encoder(prototype, data)
+        inputs = _given(data.inputs, whole is prototype and isinstance(data.inputs, TableInputs))
+        with seeded(one.seed), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            rows = rows_of(inputs, one.members)
+            return _fit(whole, rows, data.labels[one.members], one.seed)[0]
+
     def _identity(self, estimator: Any) -> Identity:  # noqa: ANN401
         return identify(estimator, self.folder, [Path(file) for file in self.files])
 
