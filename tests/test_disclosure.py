@@ -9,17 +9,20 @@ import pandas as pd
 import pytest
 from scipy.optimize import linprog
 
-from auscult.disclosure import Published, Table, least_uncertainty, release_together, supported
+from auscult.disclosure import (
+    Atoms,
+    Table,
+    least_uncertainty,
+    published,
+    release_together,
+    round_counts,
+    rounded_count,
+    supported,
+)
 from auscult.disclosure.bounds import rounding_step
 from auscult.risk.disparity import released_tables
 
 CELL = 10
-
-
-def published(tables: list[Table]) -> Published:
-    total = np.zeros(tables[0].labels.size, dtype=np.int64)
-    codes = [table.groups()[0] for table in tables]
-    return Published.of([*codes, total], [*(table.rounded for table in tables), False])
 
 
 def widest(tables: list[Table], patient: int) -> float:
@@ -29,14 +32,12 @@ def widest(tables: list[Table], patient: int) -> float:
     from a known guess; the patient's own figure then moves by this much: the dual programme.
     """
     people = tables[0].labels.size
-    rows, slack = [], []
-    for table in [*tables, Table(labels=np.zeros(people).astype(str), rounded=False)]:
-        code, groups = table.groups()
-        for group in range(len(groups)):
-            inside = (code == group).astype(float)
-            n = int(inside.sum())
-            rows.append(inside)
-            slack.append(n * rounding_step(n) / 2 if table.rounded else 0.0)
+    rows, slack = [np.ones(people)], [0.0]
+    for table in tables:
+        for row in table.rows():
+            if np.isfinite(table.step(row)):
+                rows.append(np.isin(table.labels, row.names).astype(float))
+                slack.append(row.patients * table.step(row) / 2)
     matrix, error = np.array(rows), np.array(slack)
     cost = np.zeros(people)
     cost[patient] = -1
@@ -53,13 +54,26 @@ def widest(tables: list[Table], patient: int) -> float:
 
 def test_the_solver_agrees_with_one_variable_per_patient() -> None:
     rng = np.random.default_rng(4)
-    for _ in range(6):
+    for _ in range(2):
         people = 40
         tables = [Table(labels=rng.integers(0, k, people).astype(str)) for k in (2, 3, 4)]
-        known = published(tables)
-        for patient in rng.integers(0, people, 4):
-            least, _ = least_uncertainty(known, int(known.atom[patient]))
-            assert least == pytest.approx(widest(tables, int(patient)), rel=1e-4)
+        atoms = Atoms.of(tables)
+        _, known = published(tables, atoms)
+        everybody = np.arange(atoms.sizes.size)
+        least = np.array([least_uncertainty(known, int(atom))[0] for atom in everybody])
+        for atom in rng.integers(0, atoms.sizes.size, 4):
+            one = np.flatnonzero(
+                np.all(
+                    [t.code == code[atom] for t, code in zip(tables, atoms.codes, strict=True)], 0
+                )
+            )[0]
+            assert least[atom] == pytest.approx(widest(tables, int(one)), rel=1e-4)
+        for wanted in (2.0, 8.0):
+            sure = known.assured(everybody, wanted)
+            assert (least[sure] >= wanted * (1 - 1e-6)).all()
+            early = [least_uncertainty(known, int(a), enough=wanted)[0] for a in everybody]
+            assert ((np.array(early) >= wanted) == (least >= wanted)).all()
+        assert known.assured(everybody, 2.0).any()
 
 
 def test_random_nested_and_crossed_tables_bound_nobody_closely() -> None:
@@ -110,3 +124,39 @@ def test_figures_are_rounded_to_what_their_patients_support() -> None:
         rounded = supported(value, n)
         assert rounded is not None
         assert abs(rounded - value) <= rounding_step(n) / 2 + 1e-12
+
+
+def test_three_patients_of_unknown_sex_cost_the_others_a_digit() -> None:
+    sex = np.repeat(["Female", "Male", "unknown"], [3000, 2917, 3])
+    found = released_tables(
+        pd.DataFrame({"sex": sex}), np.ones(sex.size, bool), np.ones(sex.size, dtype=np.int64)
+    )["sex"]
+    assert found.shown == ["Female", "Male"]
+    assert found.pooled == 1
+    assert found.steps["Male"] <= 0.01
+    # Neither do three follow from the numbers.
+    numbers = [rounded_count(int((found.labels == one).sum()), found.base) for one in found.shown]
+    assert found.base == 5
+    assert sex.size - sum(numbers) != 3
+
+
+def test_a_small_cell_does_not_follow_from_numbers_of_patients() -> None:
+    rng = np.random.default_rng(3)
+    sex, race = rng.integers(0, 2, 400), rng.choice(3, 400, p=[0.6, 0.38, 0.02])
+    tables = [Table(labels=x.astype(str)) for x in (sex, race, race * 2 + sex)]
+    release_together(tables, CELL)
+    round_counts(tables, CELL)
+    exact = [
+        np.isin(table.labels, row.names)
+        for table in tables
+        if table.base == 1
+        for row in table.rows()
+    ]
+    known = np.array([*exact, np.ones(400, bool)], dtype=float)
+    for table in tables:
+        for name, size in table.sizes.items():
+            if size < CELL:
+                cell = (table.labels == name).astype(float)
+                found = np.linalg.lstsq(known.T, cell, rcond=None)[0]
+                assert np.abs(known.T @ found - cell).max() > 1e-6
+    assert [rounded_count(n, 5) for n in (2, 3, 7, 8, 2917)] == [0, 5, 5, 10, 2915]

@@ -209,7 +209,7 @@ def test_a_label_of_fewer_than_a_cell_is_pooled(tmp_path: Path) -> None:
         seed=1,
         settings=AnalysisSettings(smallest_cell=15),
     )
-    assert list(result.summary["disparities"]["label"]["groups"]) == ["0 and smaller groups"]
+    assert list(result.summary["disparities"]["label"]["groups"]) == ["0"]
     assert result.summary["label"]["findings"] == []
 
 

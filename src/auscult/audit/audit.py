@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -82,6 +83,9 @@ class Audit:
         Attacks on records that other packages add, by name; Auscult's own are always run.
     sections : sequence of str
         Sections of the report that other packages add, by name.
+    ledger : path-like, optional
+        Folder of the release ledger, where several places report on the same patients; by default
+        ``.auscult-ledger`` beside the run.
 
     Examples
     --------
@@ -108,6 +112,7 @@ class Audit:
         label_group: bool = True,
         attacks: Sequence[str] = (),
         sections: Sequence[str] = (),
+        ledger: str | os.PathLike[str] | None = None,
     ) -> None:
         self.cohort = cohort
         self.recipe = recipe
@@ -125,6 +130,7 @@ class Audit:
         self.label_group = label_group
         self.attacks = tuple(attacks)
         self.sections = tuple(sections)
+        self.ledger = ledger
         self._from_a_file = from_a_file()
 
     @contextmanager
@@ -457,6 +463,7 @@ class Audit:
                     intersections=self.intersections,
                     label_group=self.label_group,
                     attacks=self.attacks,
+                    ledger=None if self.ledger is None else Path(self.ledger),
                 ),
                 asked=asked,
                 inquiry=inquiry,

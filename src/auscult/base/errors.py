@@ -10,6 +10,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from auscult.base.showing import cleaned
+
 
 class AuscultError(Exception):
     """Something the user can mend. The command line prints it without a traceback and exits with 2.
@@ -33,6 +35,10 @@ class AuscultError(Exception):
         self.where = where
         self.expected = expected
         self.next_step = next_step
+        # Names of columns, keys, files and the like are others' text.
+        what, where, expected, next_step = (
+            cleaned(part, keep="\n") for part in (what, where, expected, next_step)
+        )
         message = f"{where}: {what}" if where else what
         if expected:
             message += f". Expected: {expected}"

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from auscult.base.errors import ConfigError
-from auscult.cli.common import Out, Workers, app, finish, pairs, refuse_target
+from auscult.cli.common import Out, Workers, app, finish, pairs, refuse_target, say
 
 
 @app.command()
@@ -86,19 +86,19 @@ def check(
     found = None if pilot is None else read_summary_file(pilot)
     audit = loaded.audit(progress=progress_for())
     audit.check()
-    typer.echo(describe_cohort(audit.cohort, audit.smallest_cell, audit.attributes()))
+    say(describe_cohort(audit.cohort, audit.smallest_cell, audit.attributes()))
     if audit.release is not None:
         data = audit.cohort.training_data()
-        typer.echo(f"Release  {audit.release.plan(data)}")
+        say(f"Release  {audit.release.plan(data)}")
         told = "" if offline else audit.release.try_out(data)
         if told:
-            typer.echo(f"         {told}")
+            say(f"         {told}")
     trial = audit.trial(progress_for())
-    typer.echo(describe_trial(audit, trial, workers))
+    say(describe_trial(audit, trial, workers))
     if audit.protect or audit.sweep:
         variants = audit.variant_trials(trial, progress_for())
-        typer.echo(describe_variants(audit, trial, variants, workers))
-    typer.echo(describe_planning(audit.models, width, found))
+        say(describe_variants(audit, trial, variants, workers))
+    say(describe_planning(audit.models, width, found))
 
 
 @app.command()
@@ -155,18 +155,16 @@ def status(run: Annotated[Path, typer.Argument(help="Run directory.")]) -> None:
     from auscult.store import RunStore
 
     found = RunStore.open(run).status()
-    typer.echo(
+    say(
         f"Models: {found.models_done} of {found.models_total} "
         f"({found.blocks_done} of {found.blocks_total} blocks)"
     )
     for folder in sorted((run / "protection").glob("*/manifest.json")):
         part = RunStore.open(folder.parent).status()
-        typer.echo(
-            f"Variant {folder.parent.name}: {part.models_done} of {part.models_total} models"
-        )
-    typer.echo(f"Writing now: {found.writer or 'nobody'}")
-    typer.echo(f"Results: {'there' if found.results else 'not yet'}")
-    typer.echo(f"Report: {'there' if found.report else 'not yet'}")
+        say(f"Variant {folder.parent.name}: {part.models_done} of {part.models_total} models")
+    say(f"Writing now: {found.writer or 'nobody'}")
+    say(f"Results: {'there' if found.results else 'not yet'}")
+    say(f"Report: {'there' if found.report else 'not yet'}")
 
 
 @app.command()
@@ -190,5 +188,5 @@ def report(
     else:
         write_report(summary, target)
     for said in opening(summary):
-        typer.echo(f"{said}.")
-    typer.echo(f"Report: {target}")
+        say(f"{said}.")
+    say(f"Report: {target}")

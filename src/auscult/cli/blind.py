@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from auscult.base.errors import ConfigError
-from auscult.cli.common import app, refuse_target
+from auscult.cli.common import app, refuse_target, say
 
 
 @app.command()
@@ -55,11 +55,11 @@ def blind(
         labels=cohort.labels,
         seed=seed,
     )
-    typer.echo(found.verdict())
+    say(found.verdict())
     for note in found.notes:
-        typer.echo(f"Note     {note}")
+        say(f"Note     {note}")
     if absent:
-        typer.echo(f"Note     {absent:,} listed members are no patients of the cohort")
+        say(f"Note     {absent:,} listed members are no patients of the cohort")
     if out is not None:
         write_json(out, {**found.summary(), "members_outside_cohort": absent})
-        typer.echo(f"Figures: {out}")
+        say(f"Figures: {out}")

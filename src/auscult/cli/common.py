@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from auscult.base.errors import ConfigError
+from auscult.base.showing import cleaned
 
 app = typer.Typer(
     name="auscult",
@@ -48,6 +49,11 @@ def pairs(texts: list[str], where: str) -> dict[str, str]:
     return found
 
 
+def say(text: str = "", *, err: bool = False) -> None:
+    """Print text, without anything in it that could act on the terminal or hide."""
+    typer.echo(cleaned(text, keep="\n\t"), err=err)
+
+
 def refuse_target(
     target: Path | None, option: str, *, read: Sequence[Path] = (), run: Path | None = None
 ) -> None:
@@ -84,5 +90,5 @@ def finish(result: Any) -> None:  # noqa: ANN401
     from auscult.results.result import REPORT
 
     for said in result.opening:
-        typer.echo(f"{said}.")
-    typer.echo(f"Report: {result.path / REPORT}")
+        say(f"{said}.")
+    say(f"Report: {result.path / REPORT}")

@@ -11,7 +11,7 @@ import typer
 
 from auscult.base.errors import ConfigError
 from auscult.base.plugins import PluginError
-from auscult.cli.common import app
+from auscult.cli.common import app, say
 
 datasets = typer.Typer(
     name="datasets",
@@ -32,9 +32,9 @@ def list_() -> None:
         try:
             dataset = DATASETS.get(known, known)
         except PluginError as error:  # a broken package must not hide the others
-            typer.echo(f"{error}\n")
+            say(f"{error}\n")
             continue
-        typer.echo(f"{dataset.name}: {dataset.title}")
+        say(f"{dataset.name}: {dataset.title}")
         rows = [
             ("Task", dataset.task),
             ("Size", f"{dataset.published.text()} as published"),
@@ -52,7 +52,7 @@ def list_() -> None:
         rows.append(("Fetch", fetched if dataset.download else "not openly fetchable"))
         for name, text in rows:
             indent = f"  {name:<9}"
-            typer.echo(
+            say(
                 textwrap.fill(
                     text,
                     WIDTH,
@@ -62,7 +62,7 @@ def list_() -> None:
                     break_long_words=False,
                 )
             )
-        typer.echo("")
+        say("")
 
 
 @datasets.command()
@@ -83,7 +83,7 @@ def fetch(
     from auscult.datasets.fetching import fetch as fetch_files
 
     chosen = dataset(name, "datasets fetch")
-    typer.echo(terms(chosen))
+    say(terms(chosen))
     if not accept_licence:
         raise ConfigError(
             "nothing is fetched before its licence is accepted",
@@ -91,10 +91,10 @@ def fetch(
             next_step="Read the licence above, then run it again with --accept-licence",
         )
     done = fetch_files(chosen, root, base_url=base_url, progress=progress_for())
-    typer.echo(f"Fetched: {done.files:,} files in {root}, checksums compared")
+    say(f"Fetched: {done.files:,} files in {root}, checksums compared")
     if done.believed:
-        typer.echo(
+        say(
             f"Believed: {', '.join(done.believed)} has no published checksum; its own is recorded "
             f"in {RECORD} and later downloads must equal it"
         )
-    typer.echo(f'Audit it: [cohort] dataset = "{name}", root = {json.dumps(str(root))}')
+    say(f'Audit it: [cohort] dataset = "{name}", root = {json.dumps(str(root))}')

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from auscult.base.errors import ConfigError
-from auscult.cli.common import app, refuse_target
+from auscult.cli.common import app, refuse_target, say
 
 if TYPE_CHECKING:
     from auscult.policy import Decision
@@ -58,8 +58,8 @@ def gate(
     if junit is not None:
         write_junit(decision, junit, limits.title)
     for line in reasons(decision):
-        typer.echo(visible(line))
+        say(visible(line))
     passed = sum(one.verdict == "pass" for one in decision.checks)
-    typer.echo(f"{decision.verdict.upper()}: {passed} of {len(decision.checks)} checks passed.")
-    typer.echo(f"Report: {run / REPORT}")
+    say(f"{decision.verdict.upper()}: {passed} of {len(decision.checks)} checks passed.")
+    say(f"Report: {run / REPORT}")
     raise typer.Exit(EXITS[decision.verdict])

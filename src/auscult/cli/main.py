@@ -21,7 +21,7 @@ from auscult.cli import (  # noqa: F401 - importing them adds their commands
     runs,
     scores,
 )
-from auscult.cli.common import app
+from auscult.cli.common import app, say
 
 MENDABLE = 2
 INTERNAL = 1
@@ -57,7 +57,7 @@ def _version(
     version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False,
 ) -> None:
     if version:
-        typer.echo(__version__)
+        say(__version__)
         raise typer.Exit
 
 

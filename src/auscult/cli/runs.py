@@ -1,4 +1,4 @@
-"""Commands on finished runs: compare, verify."""
+"""Commands on finished runs: compare, verify, bundle."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from auscult.cli.common import app, refuse_target
+from auscult.base.errors import ConfigError
+from auscult.cli.common import app, refuse_target, say
 
 
 @app.command()
@@ -26,21 +27,46 @@ def compare(
     found = compare_runs(runs, progress_for())
     entries = Part({"entries": found.entries}).parts("entries")
     for line in _columns(comparison_rows(read_summary(found.summary), entries, found.name)):
-        typer.echo(line)
+        say(line)
     if html is not None:
         found.write(html)
-        typer.echo(f"Comparison: {html}")
+        say(f"Comparison: {html}")
 
 
 @app.command()
 def verify(
-    run: Annotated[Path, typer.Argument(help="Run directory of a finished audit.")],
+    run: Annotated[Path, typer.Argument(help="Run directory of a finished audit, or a bundle.")],
+    key: Annotated[Path | None, typer.Option(help="Public key that must have signed it.")] = None,
 ) -> None:
-    """Tell whether any file of a finished run was changed; needs no data, trains nothing."""
+    """Tell whether any file of a run or bundle was changed; needs no data, trains nothing."""
+    from auscult.store.bundle import verify_bundle
     from auscult.store.seal import require_sealed
 
+    if run.is_file():
+        number, signed = verify_bundle(run, key)
+        said = "The signature is of this key." if key else "Its signature was not checked: --key."
+        say(f"{number} files are as they were bundled.{' ' + said if signed else ''}")
+        return
+    if key is not None:
+        raise ConfigError("a run carries no signature", where="--key", expected="a bundle")
     files = require_sealed(run)
-    typer.echo(f"{files} files are as the run left them.")
+    say(f"{files} files are as the run left them.")
+
+
+@app.command()
+def bundle(
+    run: Annotated[Path, typer.Argument(help="Run directory of a finished audit.")],
+    out: Annotated[Path, typer.Option(help="The zip to write.")],
+    key: Annotated[
+        Path | None, typer.Option(help="Ed25519 private key (PEM) to sign with.")
+    ] = None,
+) -> None:
+    """Write what an output checker needs to one zip: released figures and digests, no secret."""
+    from auscult.store.bundle import write_bundle
+
+    refuse_target(out, "--out", read=[] if key is None else [key], run=run)
+    names = write_bundle(run, out, key)
+    say(f"{len(names)} files{'' if key is None else ', signed'}: {out}")
 
 
 def _columns(rows: list[tuple[str, ...]]) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, cast
 import typer
 
 from auscult.base.errors import ConfigError
-from auscult.cli.common import Out, app, finish
+from auscult.cli.common import Out, app, finish, say
 
 
 @app.command("import")
@@ -56,6 +56,9 @@ def import_(
     label_group: Annotated[
         bool, typer.Option(help="Compare risks by label as well, where there are labels.")
     ] = True,
+    ledger: Annotated[
+        Path | None, typer.Option(help="Folder of the release ledger, instead of one beside OUT.")
+    ] = None,
 ) -> None:
     """Analyse and report scores that were made elsewhere; trains nothing."""
     from auscult.cli.display import progress_for
@@ -83,13 +86,15 @@ def import_(
         groups=group or (),
     )
     for note in found.notes:
-        typer.echo(f"Note     {note}")
+        say(f"Note     {note}")
     finish(
         import_scores(
             found,
             out or Path("runs") / scores.resolve().stem,
             seed=seed,
-            settings=AnalysisSettings(smallest_cell=smallest_cell, label_group=label_group),
+            settings=AnalysisSettings(
+                smallest_cell=smallest_cell, label_group=label_group, ledger=ledger
+            ),
             progress=progress_for(),
         )
     )

@@ -329,7 +329,12 @@ def describe_cohort(cohort: Cohort, cell: int, attributes: Attributes) -> str:
     lines = [
         f"Cohort   {summary['source']}: {cohort.records:,} records of {cohort.patients:,} patients",
         f"Task     {cohort.task}: "
-        + ", ".join(f"{c['name']} {c['records']:,}" for c in summary["classes"]),
+        + ", ".join(
+            f"{c['name']} (fewer than {cell} patients)"
+            if c["records"] is None
+            else f"{c['name']} {c['records']:,}"
+            for c in summary["classes"]
+        ),
         "Records  "
         + ", ".join(
             f"{band['patients']:,} patients with {band['records']}"

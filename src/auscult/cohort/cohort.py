@@ -29,6 +29,7 @@ CLASS_TASKS: tuple[Task, ...] = ("binary", "multiclass", "multilabel")
 UNKNOWN = "unknown"
 SEVERAL = "several values"
 SMALLEST_CELL = 10
+BASE = 5
 
 
 class PatientIds:
@@ -226,25 +227,49 @@ class Cohort:
     def summary(self, smallest_cell: int = SMALLEST_CELL) -> dict[str, Any]:
         """The "cohort" object of the summary: counts only."""
         classes, names = self.compared
-        if classes is None:
-            sizes = np.zeros(0, dtype=np.int64)
-        elif self.task == "multilabel":
-            sizes = classes.sum(axis=0)
-        else:
-            sizes = np.bincount(classes, minlength=len(names))
         return {
             "source": self.source,
             "records": self.records,
             "patients": self.patients,
             "task": self.task,
-            "classes": [
-                {"name": name, "records": int(n)} for name, n in zip(names, sizes, strict=True)
-            ],
+            "classes": []
+            if classes is None
+            else released_classes(classes, names, self.patient_of_record, smallest_cell),
             "records_per_patient": records_per_patient(self.patient_of_record, smallest_cell),
             "groups": [str(name) for name in self.groups.columns],
             "left_out": [{"reason": one.reason, "records": one.records} for one in self.left_out],
             "notes": list(self.notes),
         }
+
+
+def released_classes(
+    labels: NDArray[np.int64],
+    names: Sequence[str],
+    patient_of_record: NDArray[np.int64],
+    smallest_cell: int = SMALLEST_CELL,
+) -> list[dict[str, Any]]:
+    """Records of each class, as they may be published.
+
+    Of a class that fewer patients than the smallest cell have, only that is said, and the other
+    classes' records are rounded, so that its own do not follow from the total.
+
+    Parameters
+    ----------
+    labels : int64 array, shape (records,) or (records, labels)
+    names : sequence of str
+        One per class, or per label.
+    patient_of_record : int64 array, shape (records,)
+    smallest_cell : int
+    """
+    columns = [labels == k if labels.ndim == 1 else labels[:, k] == 1 for k in range(len(names))]
+    few = [0 < np.unique(patient_of_record[having]).size < smallest_cell for having in columns]
+    base = BASE if any(few) else 1
+    return [
+        {"name": name, "records": None, "fewer_than": {"patients": smallest_cell}}
+        if is_few
+        else {"name": name, "records": base * round(int(having.sum()) / base)}
+        for name, having, is_few in zip(names, columns, few, strict=True)
+    ]
 
 
 def record_bands(
@@ -290,7 +315,8 @@ def records_per_patient(
     counts = np.bincount(patient_of_record)
     return {
         "median": float(np.median(counts)),
-        "max": int(counts.max()),
+        # The most that a cell of patients reach: the largest number of all is one patient's.
+        "max": int(np.sort(counts)[-min(max(smallest_cell, 1), counts.size)]),
         "bands": [
             {"records": name, "patients": int(inside.sum())}
             for name, inside in record_bands(counts, smallest_cell)

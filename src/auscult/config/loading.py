@@ -46,12 +46,15 @@ class AuditPart(Part):
     label_group: bool | None = None
     attacks: list[str] | None = None
     sections: list[str] | None = None
+    ledger: Annotated[str, Field(min_length=1)] | None = None
 
-    def settings(self) -> dict[str, Any]:
+    def settings(self, folder: Path) -> dict[str, Any]:
         """Keyword arguments of Audit."""
         given = self.given()
         if given.get("intersections") is not None:
             given["intersections"] = tuple((pair[0], pair[1]) for pair in given["intersections"])
+        if self.ledger is not None:
+            given["ledger"] = folder / self.ledger
         return given
 
 
@@ -108,7 +111,7 @@ class LoadedConfiguration:
             self.content.recipe.recipe(self.folder),
             protect=protect,
             sweep=sizes,
-            **self.content.audit.settings(),
+            **self.content.audit.settings(self.folder),
             deployment=None if deployment is None else deployment.deployment(),
             release=None
             if part is None
@@ -125,6 +128,8 @@ class LoadedConfiguration:
         for key in ("path", "members", "certificates"):
             if content["release"] is not None and content["release"][key] is not None:
                 content["release"][key] = str((self.folder / content["release"][key]).resolve())
+        if content["audit"].get("ledger") is not None:
+            content["audit"]["ledger"] = str((self.folder / content["audit"]["ledger"]).resolve())
         return toml_text(content)
 
 

@@ -12,11 +12,19 @@ patient. Where it is at least the smallest cell, no combination says more about 
 mean of a group of that size would. Nested and crossed tables need no rules of their own: they are
 rows of one matrix (after the auditing of linked tables, Hundepool et al., *Statistical Disclosure
 Control*, 2012, section 4).
+
+The programme is solved for few patients only. Two bounds, both proved, settle the others:
+
+- Of the patient whom the totals bound most closely, the uncertainty is at least one over the
+  leverage in the regression on all totals (Cauchy and Schwarz). Where no patient with a leverage
+  above 1 / cell is bounded too closely, nobody is.
+- Any movement of figures that keeps every total within its rounding, and moves no other patient by
+  more than the whole range, is a solution of the dual programme: the patient's own movement, plus
+  one, is a lower bound. The residual of a (ridge) regression on the totals is such a movement.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -29,7 +37,13 @@ from scipy.optimize import linprog
 from auscult.base.errors import AuscultError
 
 TOLERANCE = 1e-6
-SLACK = 1e-9
+EXACT = 1e-6
+"""Error of a total that is published as it is, in patients."""
+
+_STEPS = tuple(m * 10.0**p for p, m in product(range(-9, 1), (1, 2, 5)))
+_ROUNDS, _LEAST = 8, 0.01
+_COLUMNS = 192
+_CHUNK = 2_000_000
 
 
 def rounding_step(patients: int) -> float:
@@ -38,89 +52,142 @@ def rounding_step(patients: int) -> float:
     The least such step that is at least 0.1 / sqrt(patients): about half of the half-width of a
     mean's 95% interval where the patients' figures have a standard deviation of 0.1.
     """
-    wanted = 0.1 / np.sqrt(max(patients, 1))
-    steps = (m * 10.0**p for p, m in product(range(-9, 1), (1, 2, 5)))
-    return next(step for step in steps if step >= wanted * (1 - 1e-12))
+    return step_of_at_least(0.1 / np.sqrt(max(patients, 1)))
 
 
-def supported(value: float | None, patients: int) -> float | None:
-    """A figure of so many patients, rounded to the step that it supports."""
+def step_of_at_least(wanted: float) -> float:
+    """The least of 1, 2 and 5 times a power of ten that is at least as large; at most 5."""
+    return next((step for step in _STEPS if step >= wanted * (1 - 1e-12)), _STEPS[-1])
+
+
+def supported(value: float | None, patients: int, step: float | None = None) -> float | None:
+    """A figure of so many patients, rounded to the step that it supports, or to a given one."""
     if value is None or not np.isfinite(value):
         return value
-    step = rounding_step(patients)
+    step = rounding_step(patients) if step is None else step
     return float(f"{round(value / step) * step:.9g}")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Published:
-    """Totals over groups of patients, with patients who are in the same groups taken together.
+    """Totals over groups of patients; patients who are in the same groups are one atom.
 
     Attributes
     ----------
-    cells : bool sparse array, shape (atoms, totals)
-        Which atoms each total is over.
+    cells : float64 array, shape (atoms, totals)
+        1 where a total is over an atom, else 0.
     sizes : int64 array, shape (atoms,)
         Patients of each atom.
-    atom : int64 array, shape (patients,)
-        Atom of each patient.
     error : float64 array, shape (totals,)
         Largest rounding error of each total, in units of one patient's whole range.
     """
 
-    cells: sparse.csr_array
+    cells: NDArray[np.float64]
     sizes: NDArray[np.int64]
-    atom: NDArray[np.int64]
     error: NDArray[np.float64]
 
-    @classmethod
-    def of(cls, codes: Sequence[NDArray[np.int64]], rounded: Sequence[bool]) -> Published:
-        """Describe tables by the group of each patient in each of them.
+    def leverage(self) -> NDArray[np.float64]:
+        """Leverage of a patient of each atom in the regression on all totals, shape (atoms,)."""
+        inverse = np.linalg.pinv(self.gram(), hermitian=True)
+        return np.asarray(np.einsum("ij,ij->i", self.cells @ inverse, self.cells))
+
+    def assured(self, atoms: NDArray[np.int64], wanted: float) -> NDArray[np.bool_]:
+        """Of which atoms a patient surely keeps the wanted uncertainty, shape (len(atoms),).
 
         Parameters
         ----------
-        codes : sequence of int64 arrays, shape (patients,)
-            Groups of one table, numbered from 0 without gaps. The table of one group is the total.
-        rounded : sequence of bool
-            Whether a table's means are rounded to :func:`rounding_step`; else they are exact.
+        atoms : int64 array
+        wanted : float
+            In patients.
+
+        Returns
+        -------
+        bool array
+            False says nothing.
         """
-        stacked = np.stack(codes, axis=1)
-        kinds, atom, sizes = np.unique(stacked, axis=0, return_inverse=True, return_counts=True)
-        widths = kinds.max(axis=0) + 1
-        offset = np.concatenate([[0], np.cumsum(widths)])
-        columns = (kinds + offset[:-1]).ravel()
-        rows = np.repeat(np.arange(len(kinds)), kinds.shape[1])
-        cells = sparse.csr_array(
-            (np.ones(columns.size), (rows, columns)), shape=(len(kinds), int(offset[-1]))
-        )
-        people = cells.T @ sizes
-        error = np.array([n * rounding_step(int(n)) / 2 for n in people])
-        exact = np.repeat(~np.asarray(rounded, dtype=bool), widths)
-        error[exact] = 0.0
-        return cls(cells=cells, sizes=sizes, atom=atom.reshape(-1), error=error)
+        sure = np.zeros(atoms.size, dtype=bool)
+        if not atoms.size:
+            return sure
+        error = np.maximum(self.error, EXACT)
+        ridge: NDArray[np.float64] = np.linalg.inv(
+            self.gram() + np.diag(0.1 * error**2 + EXACT)
+        ).astype(np.float64)
+        kept = min(self.sizes.size, _COLUMNS)
+        width = max(1, _CHUNK // (kept * error.size + self.sizes.size))
+        for start in range(0, atoms.size, width):
+            part = atoms[start : start + width]
+            sure[start : start + width] = self._moved(part, ridge, error, kept, wanted)
+        return sure
 
-    def leverage(self) -> NDArray[np.float64]:
-        """Leverage of a patient of each atom in the regression on all totals, shape (atoms,).
+    def _moved(
+        self,
+        atoms: NDArray[np.int64],
+        ridge: NDArray[np.float64],
+        error: NDArray[np.float64],
+        kept: int,
+        wanted: float,
+    ) -> NDArray[np.bool_]:
+        """Whether a movement of the wanted length was found, by reweighted least squares.
 
-        The least uncertainty about a patient is at least one over it, by Cauchy and Schwarz, for
-        the patient whom the totals bound most closely.
+        Minimising sums of absolute values by least squares with weights 1 / |value| (Holland &
+        Welsch 1977): each round's residuals are a movement that keeps the totals, scaled to limits.
         """
-        gram = (self.cells.T @ (self.cells * self.sizes[:, None])).toarray()
-        inverse = np.linalg.pinv(gram, hermitian=True)
-        return np.asarray(((self.cells @ inverse) * self.cells.toarray()).sum(axis=1))
+        found = np.zeros(atoms.size, dtype=bool)
+        weights = self.cells[atoms] @ ridge
+        carried = np.abs(weights @ self.cells.T)
+        carried[np.arange(atoms.size), atoms] = 0.0
+        rank = carried * self.sizes
+        near = np.argpartition(-rank, kept - 1, axis=1)[:, :kept]
+        number = self.sizes[near] * (near != atoms[:, None])
+        own = self.cells[atoms]
+        left = np.arange(atoms.size)
+        for _ in range(_ROUNDS):
+            if not left.size:
+                break
+            scale = np.maximum(np.einsum("ct,ct->c", own[left], weights[left]), 1e-12)
+            w = np.abs(weights[left] / scale[:, None])
+            cells = self.cells[near[left]]
+            c = np.abs(np.einsum("cit,ct->ci", cells, weights[left]) / scale[:, None])
+            price = number[left] / np.maximum(c, _LEAST)
+            slack = error / np.maximum(w, _LEAST)
+            gram = np.swapaxes(cells, 1, 2) @ (cells * price[:, :, None])
+            place = np.arange(error.size)
+            gram[:, place, place] += slack
+            solved = np.linalg.solve(gram, own[left][:, :, None])[:, :, 0]
+            weights[left] = solved
+            # How far each goes where the patient moves by one, in units of how far each may.
+            further = np.abs(np.einsum("cit,ct->ci", cells, solved)) / np.maximum(c, _LEAST)
+            slackened = np.abs(solved) / np.maximum(w, _LEAST)
+            limit = np.maximum(
+                np.where(number[left] > 0, further, 0.0).max(axis=1), slackened.max(axis=1)
+            )
+            done = self.sizes[atoms[left]] + 1 / np.maximum(limit, 1e-12) >= wanted
+            found[left[done]] = True
+            left = left[~done]
+        return found
+
+    def gram(self) -> NDArray[np.float64]:
+        """Inner products of the totals over patients, shape (totals, totals)."""
+        return np.asarray(self.cells.T @ (self.cells * self.sizes[:, None]))
 
 
-def least_uncertainty(published: Published, atom: int) -> tuple[float, NDArray[np.float64]]:
+def least_uncertainty(
+    published: Published, atom: int, *, enough: float = np.inf
+) -> tuple[float, NDArray[np.float64]]:
     """The least uncertainty about a patient of an atom, and the combination that reaches it.
 
     Parameters
     ----------
     published : Published
     atom : int
+    enough : float
+        An uncertainty at which looking further is of no use.
 
     Returns
     -------
     uncertainty : float
-        In patients; infinite where no combination contains the patient.
+        In patients; infinite where no combination contains the patient. From `enough` on, a lower
+        bound; below it, that of the weights, which is at most `enough`.
     weights : float64 array, shape (totals,)
 
     Raises
@@ -129,15 +196,42 @@ def least_uncertainty(published: Published, atom: int) -> tuple[float, NDArray[n
         The linear programme was not solved.
     """
     # The dual programme is the smaller one: how far the patient's figure can move while those of
-    # the others move within their range and every total within its rounding.
-    across = sparse.csr_array(published.cells.T)
-    width = published.sizes.astype(np.float64)
-    bounds: Any = np.stack([-width, width], axis=1)
-    bounds[atom] = (-np.inf, np.inf)
-    cost = np.zeros(width.size)
+    # the others move within their range and every total within its rounding. Letting few others
+    # move gives a lower bound; its weights on everybody give an upper one.
+    error = np.maximum(published.error, EXACT)
+    sizes = published.sizes.astype(np.float64)
+    own = published.cells[atom]
+    normal = published.gram() + np.diag(0.1 * error**2 + EXACT)
+    carried = np.abs(published.cells @ np.linalg.solve(normal, own)) * sizes
+    chosen = np.zeros(sizes.size, dtype=bool)
+    while True:
+        chosen[np.argsort(-np.where(chosen, 0, carried), kind="stable")[:_COLUMNS]] = True
+        chosen[atom] = True
+        kept = np.flatnonzero(chosen)
+        below, weights = _solved(
+            published.cells[kept], sizes[kept], error, int(np.searchsorted(kept, atom)), enough
+        )
+        if below >= enough or kept.size == sizes.size:
+            return below, weights
+        carried = np.abs(published.cells @ weights) * sizes
+        above = float(carried.sum() + np.abs(weights) @ error)
+        if above < enough or above <= below * (1 + TOLERANCE):
+            return above, weights
+        carried[atom] = 0.0
+
+
+def _solved(
+    cells: NDArray[np.float64],
+    sizes: NDArray[np.float64],
+    error: NDArray[np.float64],
+    atom: int,
+    enough: float,
+) -> tuple[float, NDArray[np.float64]]:
+    across = sparse.csr_array(cells.T)
+    bounds: Any = np.stack([-sizes, sizes], axis=1)
+    bounds[atom] = (-np.inf, max(1.01 * enough - sizes[atom], 1.0))
+    cost = np.zeros(sizes.size)
     cost[atom] = -1.0
-    # A trace of a price on every total keeps out those that the combination does not need.
-    error = published.error + SLACK
     # scipy's annotations know no sparse matrices here; HiGHS takes them.
     both: Any = sparse.vstack([across, -across], format="csr")
     found = linprog(
@@ -156,4 +250,4 @@ def least_uncertainty(published: Published, atom: int) -> tuple[float, NDArray[n
             next_step="Declare fewer groups or intersections and run again",
         )
     upper, lower = np.split(-found.ineqlin.marginals, 2)
-    return float(width[atom] - found.fun), np.asarray(upper - lower)
+    return float(sizes[atom] - found.fun), np.asarray(upper - lower)

@@ -8,7 +8,7 @@ import numpy as np
 
 from auscult.base.progress import SILENT, Progress
 from auscult.cohort import Task
-from auscult.cohort.cohort import records_per_patient
+from auscult.cohort.cohort import records_per_patient, released_classes
 from auscult.imported.scores import Scores
 from auscult.recipes.base import BlockOutputs
 from auscult.results import Result
@@ -46,6 +46,7 @@ def import_scores(
     """
     import hashlib
 
+    settings = settings or AnalysisSettings()
     digest = hashlib.sha256()
     for part in (scores.values, scores.membership.reveal(), scores.patient_of_record):
         digest.update(repr(part.shape).encode())
@@ -67,14 +68,14 @@ def import_scores(
             store.write_block(block, BlockOutputs(values=values, kind=scores.kind))
         return write_results(
             store,
-            _roster(scores, title),
+            _roster(scores, title, settings.smallest_cell),
             seed=seed,
-            settings=settings or AnalysisSettings(),
+            settings=settings,
             progress=progress,
         )
 
 
-def _roster(scores: Scores, title: str | None) -> Roster:
+def _roster(scores: Scores, title: str | None, smallest_cell: int) -> Roster:
     tasks: dict[str, Task] = {
         "sigmoid": "binary",
         "softmax": "multiclass",
@@ -91,12 +92,9 @@ def _roster(scores: Scores, title: str | None) -> Roster:
         task = "binary"
     classes = []
     if labels is not None:
-        columns = (
-            [labels == c for c in range(int(labels.max()) + 1)]
-            if labels.ndim == 1
-            else [labels[:, j] == 1 for j in range(labels.shape[1])]
-        )
-        classes = [{"name": str(c), "records": int(rows.sum())} for c, rows in enumerate(columns)]
+        number = int(labels.max()) + 1 if labels.ndim == 1 else labels.shape[1]
+        names = [str(c) for c in range(number)]
+        classes = released_classes(labels, names, scores.patient_of_record, smallest_cell)
     return Roster(
         title=title or scores.source,
         cohort={
@@ -105,7 +103,7 @@ def _roster(scores: Scores, title: str | None) -> Roster:
             "patients": len(scores.patient_ids),
             "task": task or "unknown",
             "classes": classes,
-            "records_per_patient": records_per_patient(scores.patient_of_record),
+            "records_per_patient": records_per_patient(scores.patient_of_record, smallest_cell),
             "groups": [str(name) for name in scores.groups.columns],
             "left_out": [],
             "notes": list(scores.notes),

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+from auscult.base.errors import StoreError
 from auscult.base.files import write_bytes, write_json
 from auscult.base.version import __version__
 from auscult.policy.judging import Decision, judge
 from auscult.policy.limits import Check
 from auscult.policy.rules import Policy
 from auscult.report.words import visible
-from auscult.results.result import read_summary_file, write_summary
+from auscult.results.result import EXACT, read_summary_file, write_summary
 from auscult.store import RunStore
 from auscult.store.seal import require_sealed
 
@@ -42,7 +45,7 @@ def judge_run(run: str | os.PathLike[str], policy: Policy) -> Decision:
     with RunStore.take_up(run) as store:
         require_sealed(store.path, values=False)
         summary = read_summary_file(store.path)
-        decision = judge(policy, summary)
+        decision = _released(judge(policy, _exact(store, summary)), judge(policy, summary))
         summary["decision"] = {
             **decision.as_dict(),
             "title": policy.title,
@@ -51,6 +54,37 @@ def judge_run(run: str | os.PathLike[str], policy: Policy) -> Decision:
         }
         write_summary(store.path, summary)
     return decision
+
+
+def _exact(store: RunStore, summary: dict[str, Any]) -> dict[str, Any]:
+    """The figures as they were found, which the seal covers; of older runs those released."""
+    path = store.secret_path(EXACT)
+    if not path.is_file():
+        return summary
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise StoreError(
+            "the exact figures cannot be read",
+            where=str(path),
+            next_step="Run again: the results are made anew from the outputs",
+        ) from error
+    return dict(found)
+
+
+def _released(exact: Decision, public: Decision) -> Decision:
+    """The verdicts by the exact figures, with the figures that may be published."""
+    checks = []
+    for one, shown in zip(exact.checks, public.checks, strict=True):
+        figures = (one.estimate, one.low, one.high)
+        if figures == (shown.estimate, shown.low, shown.high):
+            checks.append(one)
+            continue
+        reason = shown.reason if shown.verdict == one.verdict else ""
+        if not reason and one.verdict != "pass":
+            reason = f"{one.what}: not within the limit of {one.limit:g}"
+        checks.append(replace(shown, verdict=one.verdict, reason=reason))
+    return replace(exact, checks=tuple(checks))
 
 
 def fingerprints(policy: Policy, manifest: dict[str, Any]) -> dict[str, str]:

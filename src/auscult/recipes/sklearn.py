@@ -140,6 +140,16 @@ class SklearnRecipe(Recipe):
         """See :meth:`Recipe.draws`."""
         return self._identity(self._estimator()).draws
 
+    def fitted(self, data: TrainingData, one: Assignment) -> Any:  # noqa: ANN401
+        """One model, fitted as for a block: to look at its structure."""
+        prototype = self._estimator()
+        whole = self._with_encoder(prototype, data)
+        path = "" if whole is prototype or isinstance(whole, Encoded) else "model__"
+        inputs = _given(data.inputs, whole is prototype and isinstance(data.inputs, TableInputs))
+        with seeded(one.seed), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return fitted(whole, inputs, data, one, self._options(), path)[0]
+
     def _identity(self, estimator: Any) -> Identity:  # noqa: ANN401
         what = (estimator, dict(self.fit)) if self.fit else estimator
         return identify(what, self.folder, [Path(file) for file in self.files])

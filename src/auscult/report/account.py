@@ -44,8 +44,8 @@ def cohort_section(summary: Part) -> Section:
             (
                 "Records per patient",
                 (
-                    f"median {_short(per_patient.number('median'))}, "
-                    f"at most {whole(per_patient.number('max'))}"
+                    f"median {_short(per_patient.number('median'))}; "
+                    f"{whole(per_patient.number('max'))} or more for the few with most"
                 ),
             )
         )
@@ -96,13 +96,16 @@ def _classes(classes: tuple[Part, ...]) -> list[Block]:
         Table(
             caption="Labels",
             columns=("Class", "Records"),
-            rows=tuple(
-                (p.text("name"), whole(p.number("records"))) for p in classes[:MOST_CLASSES]
-            ),
+            rows=tuple((p.text("name"), _records_of_class(p)) for p in classes[:MOST_CLASSES]),
             notes=notes,
             key="classes",
         )
     ]
+
+
+def _records_of_class(part: Part) -> str:
+    patients = part.number("patients")  # only where they are too few to say more
+    return whole(part.number("records")) if patients is None else f"of {whole(patients)} patients"
 
 
 def _left_out(cohort: Part) -> list[Block]:

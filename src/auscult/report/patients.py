@@ -22,6 +22,7 @@ from auscult.report.figures.axes import false_positive_rate, linear_axis, share_
 from auscult.report.summary import Part
 from auscult.report.words import (
     NOT_ESTIMABLE,
+    Fewer,
     counted,
     decimal,
     interval,
@@ -139,7 +140,10 @@ def _survival_sentence(summary: Part, common: Number, strongest: tuple[str, Part
             f"Above {row.name} the curve of the patients does not rise clear of the curve that "
             f"chance alone gives{average}."
         )
-    return f"{share(common)} of the patients lie above 0.9{average}."
+    found = f"{share(common)} of the" if common is not None else "Too few to be shown of the"
+    if common is None and row is not None and isinstance(row.estimate, Fewer):
+        found = f"{row.estimate.words.capitalize()}"
+    return f"{found} patients lie above 0.9{average}."
 
 
 def _survival_table(

@@ -7,6 +7,7 @@ import io
 from collections.abc import Mapping
 from typing import Any
 
+from auscult.base.showing import cleaned
 from auscult.report.elements import Number
 from auscult.report.summary import read_summary
 
@@ -85,7 +86,7 @@ def groups_csv(summary: Mapping[str, Any]) -> str:
 
 def _inert(text: str) -> str:
     """Text that no spreadsheet takes for a formula; lone surrogates cannot be written, so shown."""
-    text = text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
+    text = cleaned(text, keep="\t\r\n")
     return "'" + text if text.startswith(_FORMULA_STARTS) else text
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from auscult.base.errors import StoreError
-from auscult.report.words import NOT_ESTIMABLE, visible
+from auscult.report.words import NOT_ESTIMABLE, Fewer, visible
 
 SCHEMA = "auscult.summary/1"
 WHERE = "summary.json"
@@ -59,10 +59,11 @@ class Part:
             yield name, inner.part(name)
 
     def number(self, key: str) -> float | None:
-        """The finite number under `key`, or None."""
+        """The finite number under `key`, or None; a count that is withheld is a :class:`Fewer`."""
         value = self._content.get(key)
         if value is None:
-            return None
+            cell = (self._content.get("fewer_than") or {}).get(key)
+            return None if cell is None else Fewer(cell)
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise self._wrong(key, "a number or null")
         if not math.isfinite(value):

@@ -6,31 +6,31 @@ Nothing here knows what a figure means. ``None`` is a value: it becomes "not est
 from __future__ import annotations
 
 import math
-import unicodedata
 from collections.abc import Sequence
+
+from auscult.base.showing import cleaned
 
 NOT_ESTIMABLE = "not estimable"
 MINUS = "\N{MINUS SIGN}"
 _FIRST_ISOLATE, _END_ISOLATE = "\N{FIRST STRONG ISOLATE}", "\N{POP DIRECTIONAL ISOLATE}"
-_BIDIRECTIONAL_CONTROLS = {*range(0x202A, 0x202F), *range(0x2066, 0x206A)}
 _TINY = 1e-9
+
+
+class Fewer(float):
+    """A count that is only said to be under a number: that number, for axes and comparisons."""
+
+    @property
+    def words(self) -> str:
+        """For example ``fewer than 10``."""
+        return f"fewer than {float(self):,.0f}"
 
 
 def visible(text: object) -> str:
     r"""A name from the data as plain text: what could hide, reorder or break it is spelled out.
 
-    Control characters, lone surrogates, unassigned code points and overrides of the writing
-    direction become ``\u202e`` and the like; every other character stays.
+    See :func:`auscult.base.showing.cleaned`.
     """
-    shown = []
-    for character in str(text):
-        code = ord(character)
-        hidden = unicodedata.category(character) in ("Cc", "Cs", "Cn")
-        if hidden or code in _BIDIRECTIONAL_CONTROLS:
-            shown.append(f"\\u{code:04x}")
-        else:
-            shown.append(character)
-    return "".join(shown) or "(empty)"
+    return cleaned(text) or "(empty)"
 
 
 def quoted(text: object) -> str:
@@ -52,6 +52,8 @@ def whole(value: float | None) -> str:
     """A count with thousands separators: ``6,000``; ``fewer than 1`` between 0 and a half."""
     if value is None:
         return NOT_ESTIMABLE
+    if isinstance(value, Fewer):
+        return value.words
     if _TINY < value < 0.5:
         return "fewer than 1"
     return f"{math.floor(value + 0.5):,}"
@@ -61,6 +63,8 @@ def expected(value: float | None) -> str:
     """An expected count: whole from 10 on, one decimal below, ``<0.1`` where that would read 0."""
     if value is None:
         return NOT_ESTIMABLE
+    if isinstance(value, Fewer):
+        return value.words
     if value >= 9.95 or (abs(value - round(value)) < 0.05 and value >= 0.95):
         return f"{math.floor(value + 0.5):,}"
     if value <= _TINY:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,9 +26,15 @@ from auscult.base.progress import SILENT, Progress
 from auscult.base.randomness import Stage, generator
 from auscult.cohort.cohort import SMALLEST_CELL, record_bands
 from auscult.cohort.design import Membership
+from auscult.disclosure import Reports, is_small, rounded_count, supported
 from auscult.exposure.one_model import one_model
 from auscult.protection.promise import promise
-from auscult.risk.disparity import crossings, disparities, share_interval, top_composition
+from auscult.risk.disparity import (
+    crossings,
+    disparities,
+    share_interval,
+    top_composition,
+)
 from auscult.risk.estimate import Estimate
 from auscult.risk.exposed import REPLICATES, exposed, few_models
 from auscult.risk.patients import (
@@ -39,6 +46,7 @@ from auscult.risk.patients import (
     patient_risk,
 )
 from auscult.risk.prior import Shape
+from auscult.risk.released import ReleasedTable, release_groups
 from auscult.risk.shrinkage import Covariates, shrink
 from auscult.risk.signs import RecordRisk
 from auscult.risk.stability import half_risks, planning, stability
@@ -89,6 +97,8 @@ class Evidence:
         The guarantee of private training.
     label : str, optional
         Which column of `groups` is the label's attribute.
+    reports : Reports, optional
+        What was published of these patients before.
     """
 
     signals: NDArray[np.floating]
@@ -99,6 +109,7 @@ class Evidence:
     utility: dict[str, dict[str, dict[str, Any]]] | None = None
     dp: dict[str, Any] | None = None
     label: str | None = None
+    reports: Reports | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,12 +127,15 @@ class AnalysisSettings:
         Whether the label is compared as a group.
     attacks : tuple of str
         Attacks on records of other packages, which are run besides Auscult's own.
+    ledger : Path, optional
+        Folder of the release ledger; when None the one beside the run.
     """
 
     smallest_cell: int = SMALLEST_CELL
     intersections: tuple[tuple[str, str], ...] | None = None
     label_group: bool = True
     attacks: tuple[str, ...] = ()
+    ledger: Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -188,17 +202,28 @@ def analyse(
     halves = half_risks(layout, generator(seed, Stage.SPLIT_HALF))
     progress.finish()
     aggregate = _aggregate(layout, seed, settings.attacks, progress)
-    patients = _patients_summary(layout, risk, null, seed, settings.smallest_cell, progress)
+    names = [str(name) for name in evidence.groups.columns]
+    pairs = settings.intersections
+    if pairs is None:
+        pairs = crossings(names, label=evidence.label)
+    groups = release_groups(
+        evidence.groups,
+        np.isfinite(risk.auc_raw),
+        layout.count,
+        smallest_cell=settings.smallest_cell,
+        intersections=pairs,
+        reports=evidence.reports,
+    )
+    patients = _patients_summary(layout, risk, null, seed, progress)
+    patients["by_records"] = _by_records(
+        layout, risk, null, seed, settings.smallest_cell, groups.bands
+    )
     patients["one_model"] = one_model(
         layout, risk.attack, risk.centring, halves, seed=seed, smallest_cell=settings.smallest_cell
     )
     aucs = None if halves is None else halves.aucs
     patients["stability"] = stability(aucs, generator(seed, Stage.SPLIT_HALF, 1))
     patients["planning"] = planning(risk, layout.models)
-    names = [str(name) for name in evidence.groups.columns]
-    pairs = settings.intersections
-    if pairs is None:
-        pairs = crossings(names, label=evidence.label)
     progress.start("Groups", len(names) + len(pairs))
     by_group = disparities(
         evidence.groups,
@@ -214,8 +239,11 @@ def analyse(
             evidence.groups, aucs, smallest_cell=settings.smallest_cell, count=layout.count
         ),
         progress=progress,
+        tables=groups.tables,
     )
     progress.finish()
+    if groups.step:
+        patients["rounded_to"] = groups.step if np.isfinite(groups.step) else None
     summary = {"aggregate": aggregate, "patients": patients, "disparities": by_group}
     if evidence.dp is not None:
         summary["guarantee"] = promise(
@@ -305,7 +333,6 @@ def _patients_summary(
     risk: PatientRisk,
     null: Null,
     seed: int,
-    smallest_cell: int,
     progress: Progress,
 ) -> dict[str, Any]:
     """The "patients" object without stability and planning."""
@@ -357,7 +384,6 @@ def _patients_summary(
         "few_models": few_models(risk),
         "agreement": agreement(raw, mean),
         "survival": _survival(risk, null, by_threshold, null_share),
-        "by_records": _by_records(layout, risk, null, seed, smallest_cell),
         "tpr_at_fpr": _patient_tpr(risk, usable),
     }
 
@@ -417,7 +443,12 @@ def _survival(
 
 
 def _by_records(
-    layout: Layout, risk: PatientRisk, null: Null, seed: int, smallest_cell: int
+    layout: Layout,
+    risk: PatientRisk,
+    null: Null,
+    seed: int,
+    smallest_cell: int,
+    bands: ReleasedTable,
 ) -> list[dict[str, Any]]:
     """Risk by record count, in the bands of the cohort's table."""
 
@@ -448,9 +479,29 @@ def _by_records(
                     layout, risk.centring, np.flatnonzero(here), again, rng
                 )
                 row["null_permutations"] = again
-        return row
+        return _released_band(row, bands.steps.get(str(number), np.inf), bands.base, smallest_cell)
 
     return list(in_order(describe, record_bands(layout.count, smallest_cell)))
+
+
+def _released_band(
+    row: dict[str, Any], step: float, base: int, smallest_cell: int
+) -> dict[str, Any]:
+    """A band as it may be published beside the tables of groups."""
+    n = row["patients"]
+    for name in ("raw_exposed_0.9", "study_exposed_0.9"):
+        if is_small(row.get(name, 0.0) * n, smallest_cell):
+            row[name] = None
+    made = {
+        name: value
+        if not isinstance(value, float)
+        else supported(value, n, step)
+        if np.isfinite(step)
+        else None
+        for name, value in row.items()
+    }
+    made["patients"] = rounded_count(n, base)
+    return made | ({"counts_rounded_to": base} if base > 1 else {})
 
 
 def _patient_tpr(risk: PatientRisk, usable: NDArray[np.bool_]) -> dict[str, Any]:

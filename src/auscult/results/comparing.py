@@ -15,6 +15,7 @@ from auscult.base.errors import ConfigError, StoreError
 from auscult.base.files import write_bytes
 from auscult.base.opening import npz_arrays
 from auscult.base.progress import SILENT, Progress
+from auscult.disclosure import released
 from auscult.protection.assessment import Subject, assess, signals_of, utility_of
 from auscult.protection.frontier import Side, entry, recommend, unpaired
 from auscult.recipes.metrics import metric_of_facts, on
@@ -121,7 +122,15 @@ def compare(paths: Sequence[Path], progress: Progress = SILENT) -> Comparison:
         entries.append(found)
     progress.finish()
     recommend(entries)
+    entries = [_released(one, first) for one in entries]
     return Comparison(name=first.name, summary=first.summary, entries=entries)
+
+
+def _released(one: dict[str, Any], first: _Run) -> dict[str, Any]:
+    """An entry as it may be shown beside the first run's tables of groups."""
+    told = {"protection": [one], "disparities": first.summary["disparities"]}
+    found: dict[str, Any] = released(told, first.subject.smallest_cell)["protection"][0]
+    return found
 
 
 def _names(paths: Sequence[Path]) -> list[str]:

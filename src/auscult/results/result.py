@@ -25,6 +25,8 @@ from auscult.base.progress import SILENT, Progress
 from auscult.base.version import __version__
 from auscult.cohort import PatientIds, Task
 from auscult.cohort.design import Membership
+from auscult.disclosure import Reports, released
+from auscult.disclosure.ledger import FOLDER
 from auscult.exposure import Inquiry, exposure_of
 from auscult.recipes.evidence import SURE, direction
 from auscult.recipes.metrics import Metric, on
@@ -36,7 +38,7 @@ from auscult.results.analysis import AnalysisSettings, Evidence, Findings, analy
 from auscult.risk.outcome import NO_CLASSES, NO_LABELS, Attributes, findings, with_label
 from auscult.risk.utility import model_utility
 from auscult.store import Outputs, RunStore
-from auscult.store.seal import SEAL, check_sealed
+from auscult.store.seal import SEAL, check_sealed, identity_of
 
 SUMMARY = Path("results", "summary.json")
 GROUPS = Path("results", "groups.csv")
@@ -46,6 +48,7 @@ PATIENTS = "patients.parquet"
 RECORDS = "records.parquet"
 RELEASE = "release.parquet"
 COHORT = "cohort.npz"
+EXACT = "exact.json"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -123,6 +126,8 @@ class Planted:
 
 class Result:
     """Results of a run. Its repr shows aggregates only; rows of patients are read when asked for.
+
+    ``summary`` holds released figures: counts of patients under the smallest cell are null there.
 
     Parameters
     ----------
@@ -257,8 +262,13 @@ def write_results(
     outputs = store.outputs()
     membership = store.read_membership()
     attributes = roster.attributes(label_group=settings.label_group)
+    reports = Reports.open(
+        store.path.absolute().parent / FOLDER if settings.ledger is None else settings.ledger,
+        identity_of(store.manifest()),
+        roster.patient_ids.reveal().tolist(),
+    )
     found, models = _assess(
-        outputs, membership, roster, attributes, seed, settings, inquiry, progress
+        outputs, membership, roster, attributes, seed, settings, inquiry, progress, reports
     )
     recipe = roster.recipe
     if recipe is not None:
@@ -292,8 +302,10 @@ def write_results(
         summary["planted"] = _planted(roster.planted, found.patients)
     _write_secrets(store, roster, attributes, found, inquiry)
     _write_cohort(store, roster, settings, inquiry)
-    write_bytes(store.path / GROUPS, groups_csv(summary).encode())
-    write_summary(store.path, summary)
+    write_json(store.secret_path(EXACT), summary, secret=True)
+    public = released(summary, settings.smallest_cell)
+    write_bytes(store.path / GROUPS, groups_csv(public).encode())
+    write_summary(store.path, public)
     return Result(store.path)
 
 
@@ -317,6 +329,7 @@ def _assess(
     settings: AnalysisSettings,
     inquiry: Inquiry | None,
     progress: Progress,
+    reports: Reports,
 ) -> tuple[Findings, dict[str, Any]]:
     labels = roster.labels
     known = _known_labels(roster, outputs)
@@ -358,6 +371,7 @@ def _assess(
         utility=utility,
         dp=outputs.facts.get("dp"),
         label=attributes.label,
+        reports=reports,
     )
     return analyse(evidence, seed=seed, progress=progress, settings=settings), models
 

@@ -21,18 +21,21 @@ from auscult.attacks.layout import Layout
 from auscult.base.parallel import in_order
 from auscult.base.progress import SILENT, Progress
 from auscult.base.randomness import Stage, generator
-from auscult.cohort.cohort import SMALLEST_CELL, record_bands
-from auscult.disclosure import Table, release_together, supported
+from auscult.cohort.cohort import SMALLEST_CELL
+from auscult.disclosure import (
+    rounded_count,
+    supported,
+)
 from auscult.risk.equal_counts import at_equal_counts, strata, without_count
 from auscult.risk.exposed import adjusted
 from auscult.risk.patients import PatientRisk
+from auscult.risk.released import AND_SMALLER, POOL, ReleasedTable, released_tables
 
 REPLICATES = 2000
 PERMUTATIONS = 500
 MOST_RESAMPLED = 1000
 TOP_SHARE = 0.01
-JOIN = " & "
-POOL = "(other groups)"
+_SAME = 1e-9
 
 METHOD = (
     "Mean raw AUC of the joint attack; 95% interval by studentised bootstrap over patients. "
@@ -62,6 +65,7 @@ def disparities(
     utility: dict[str, dict[str, dict[str, Any]]] | None = None,
     composition: dict[str, dict[str, Any]] | None = None,
     progress: Progress = SILENT,
+    tables: dict[str, ReleasedTable] | None = None,
 ) -> dict[str, Any]:
     """Compare the groups of every attribute, and of intersections of two.
 
@@ -84,6 +88,8 @@ def disparities(
         Composition of the top 1% per attribute, from :func:`top_composition`.
     progress : Progress
         Advanced by one per attribute and pair.
+    tables : dict, optional
+        The tables as they may be published, where :func:`release_groups` found them before.
 
     Returns
     -------
@@ -96,26 +102,30 @@ def disparities(
         tail=risk.posterior.tails[0.9][usable],
         count=layout.count[usable],
     )
-    tables = released_tables(
-        groups, usable, layout.count, smallest_cell=smallest_cell, intersections=intersections
-    )
+    if tables is None:
+        tables = released_tables(
+            groups, usable, layout.count, smallest_cell=smallest_cell, intersections=intersections
+        )
+    released = tables
     result: dict[str, Any] = {}
     tests: list[tuple[str, str, float]] = []
 
     def compare(place: int) -> dict[str, Any]:
-        name = list(tables)[place]
+        table = released[list(released)[place]]
         rng = generator(seed, Stage.BOOTSTRAP_PATIENTS, place)
-        pooled, shown, number_pooled = tables[name]
-        suppressed = {"groups": number_pooled, "smallest_cell": smallest_cell}
-        return _attribute(pooled, shown, values, rng, smallest_cell) | {"suppressed": suppressed}
+        suppressed = {"groups": table.pooled, "smallest_cell": smallest_cell}
+        if table.base > 1:
+            suppressed["counts_rounded_to"] = table.base
+        return _attribute(table, values, rng, smallest_cell) | {"suppressed": suppressed}
 
-    for name, entry in zip(tables, in_order(compare, range(len(tables))), strict=True):
+    for name, entry in zip(released, in_order(compare, range(len(released))), strict=True):
         for group, row in entry["groups"].items():
             tests.append((name, group, row["p"]))
-            if utility and group in utility.get(name, {}):
+            # A pool of another table's making would be other patients under the same name.
+            if utility and group in utility.get(name, {}) and released[name].alone(group):
                 row["utility"] = utility[name][group]
         if composition and name in composition:
-            entry["composition"] = composition[name]
+            entry["composition"] = _shown_alone(composition[name], released[name])
         result[name] = entry
         progress.advance()
     finite = [i for i, (_, _, p) in enumerate(tests) if p is not None]
@@ -127,66 +137,10 @@ def disparities(
     return result
 
 
-def released_tables(
-    groups: pd.DataFrame,
-    usable: NDArray[np.bool_],
-    count: NDArray[np.int64],
-    *,
-    smallest_cell: int = SMALLEST_CELL,
-    intersections: tuple[tuple[str, str], ...] = (),
-) -> dict[str, tuple[NDArray[Any], list[str], int]]:
-    """Groups of every attribute and intersection as they may be published together.
-
-    The bands of record counts are published as they are, so the other tables are checked with them.
-
-    Parameters
-    ----------
-    groups : DataFrame, shape (patients, attributes)
-    usable : bool array, shape (patients,)
-        The patients whom the tables are over.
-    count : int64 array, shape (patients,)
-        Records of each patient.
-    smallest_cell : int
-    intersections : tuple of pairs of str
-
-    Returns
-    -------
-    dict
-        Per table what :func:`pool_small_cells` returns, over the usable patients.
-    """
-    bands = np.zeros(count.size, dtype=np.int64)
-    for number, (_, inside) in enumerate(record_bands(count, smallest_cell)):
-        bands[inside] = number
-    fixed = Table(labels=bands[usable].astype(str), fixed=True, rounded=False)
-    found = {
-        str(name): Table(labels=groups[name].astype(str).to_numpy()[usable].astype(str))
-        for name in groups.columns
-    }
-    release_together([*found.values(), fixed], smallest_cell)
-    for first, second in intersections:
-        one, other = found[first], found[second]
-        pairs = list(zip(one.labels, other.labels, strict=True))
-        crossed = np.array([f"{a}{JOIN}{b}" for a, b in pairs], dtype=str)
-        # What is pooled in an attribute is pooled where it is crossed; a crossed group costs less
-        # meaning than a group of an attribute.
-        hidden = {f"{a}{JOIN}{b}" for a, b in set(pairs) if a in one.hidden or b in other.hidden}
-        found[f"{first}{JOIN}{second}"] = Table(labels=crossed, hidden=hidden, weight=0.5)
-    if intersections:
-        release_together([*found.values(), fixed], smallest_cell)
-    return {name: _named(table, smallest_cell) for name, table in found.items()}
-
-
-def _named(table: Table, smallest: int) -> tuple[NDArray[Any], list[str], int]:
-    """Labels with the pool's name, groups shown and how many groups are pooled."""
-    ranked = sorted(table.names, key=lambda name: (-table.sizes[name], name))
-    shown = [name for name in ranked if name not in table.hidden and table.sizes[name] >= smallest]
-    if not table.hidden:
-        return table.labels, shown, 0
-    joined = [name for name in ranked if name in table.hidden and table.sizes[name] >= smallest]
-    pool = f"{joined[0]} and smaller groups" if len(joined) == 1 else POOL
-    labels = np.where(np.isin(table.labels, list(table.hidden)), pool, table.labels.astype(object))
-    held = sum(table.sizes[name] for name in table.hidden)
-    return labels, [*shown, pool] if held >= smallest else shown, len(table.hidden)
+def _shown_alone(composition: dict[str, Any], table: ReleasedTable) -> dict[str, Any]:
+    """Residuals of the groups that the table shows on their own."""
+    rows = {name: row for name, row in composition["groups"].items() if table.alone(name)}
+    return composition | {"groups": rows}
 
 
 def top_composition(
@@ -326,7 +280,7 @@ def pool_small_cells(
     if not hidden:
         return text, shown, 0
     joined = [name for name in hidden if sizes_of[name] >= smallest]
-    pool = f"{joined[0]} and smaller groups" if len(joined) == 1 else POOL
+    pool = f"{joined[0]}{AND_SMALLER}" if len(joined) == 1 else POOL
     pooled = np.where(np.isin(text, hidden), pool, text.astype(object))
     return pooled, [*shown, pool] if held >= smallest else shown, len(hidden)
 
@@ -358,32 +312,45 @@ def _telling(
 
 
 def _attribute(
-    labels: NDArray[Any],
-    shown: list[str],
+    table: ReleasedTable,
     values: _Values,
     rng: np.random.Generator,
     smallest_cell: int,
 ) -> dict[str, Any]:
     """Compare the shown groups of one attribute."""
     rows: dict[str, dict[str, Any]] = {}
-    for group in shown:
-        inside = labels == group
-        rows[group] = _rounded(_group(inside, values, rng, smallest_cell))
+    for group in table.shown:
+        inside = table.labels == group
+        row = _group(inside, values, rng, smallest_cell)
+        rows[group] = _rounded(row, values, table.steps[group], table.base)
     return {
         "method": METHOD,
-        "n_patients": int(labels.size),
+        "n_patients": int(table.labels.size),
         "groups": rows,
-        "spread": _spread(labels, shown, values, rng),
+        "spread": _spread(table, values, rng),
     }
 
 
-def _rounded(row: dict[str, Any]) -> dict[str, Any]:
-    """Figures to what the group's number of patients supports; p and counts stay."""
-    kept = ("patients", "others", "patients_compared", "others_compared", "p", "q", "reason")
-    return {
-        key: value if key in kept else supported(value, row["patients"])
-        for key, value in row.items()
-    }
+_COUNTED = ("patients", "others", "patients_compared", "others_compared")
+
+
+def _rounded(row: dict[str, Any], values: _Values, step: float, base: int) -> dict[str, Any]:
+    """A group's row as it is published: counts to a base, figures to a step, or withheld."""
+    counts = {key: None if row[key] is None else rounded_count(row[key], base) for key in _COUNTED}
+    if not np.isfinite(step):
+        reason = "withheld: with the other tables, it would say too much about a few patients"
+        return dict.fromkeys(row) | counts | {"reason": reason}
+    exact, n = row["difference_any_records"], row["patients"]
+    if exact is not None:
+        # The difference says nothing about the group's mean that its own rounded mean does not.
+        mean = supported(row["mean_auc"], n, step)
+        told = (values.auc.size * (mean - values.auc.mean())) / row["others"]
+        if row["difference"] is not None and abs(row["difference"] - exact) < _SAME:
+            row["difference"] = row["difference_same_records"] = told
+        row["difference_any_records"] = told
+    kept = (*_COUNTED, "p", "q", "reason")
+    figures = {k: v if k in kept else supported(v, n, step) for k, v in row.items()}
+    return figures | counts | {"rounded_to": float(f"{step:.9g}")}
 
 
 def _group(
@@ -437,12 +404,14 @@ def _but_few(number: int, of: int, smallest_cell: int) -> int | None:
 
 
 def _spread(
-    labels: NDArray[Any], shown: list[str], values: _Values, rng: np.random.Generator
+    table: ReleasedTable, values: _Values, rng: np.random.Generator
 ) -> dict[str, Any] | None:
     """Largest less smallest group mean against the same under permuted labels.
 
     With many small groups some always lie far apart: the null mean says how far (METHOD 6).
     """
+    labels = table.labels
+    shown = [group for group in table.shown if np.isfinite(table.steps[group])]
     if len(shown) < 2:
         return None
     kept = np.isin(labels.astype(str), shown)
@@ -462,7 +431,9 @@ def _spread(
     for r in range(repeats):
         null[r] = width(np.concatenate([rng.permutation(part) for part in np.split(auc, bounds)]))
     return {
-        "estimate": supported(estimate, int(sizes.min())),
+        "estimate": supported(
+            estimate, int(sizes.min()), max(table.steps[group] for group in shown)
+        ),
         "null_mean": float(null.mean()),
         "p": float((1 + (null >= estimate).sum()) / (1 + repeats)),
         "permutations": repeats,

@@ -418,9 +418,8 @@ class RunStore:
 
     def _clean(self) -> None:
         """Remove what an interrupted writer left: temporary files and values without their json."""
-        for folder in (self.path, *(self.path / name for name in ("outputs", "secret", "results"))):
-            for stale in folder.glob(".*.part"):
-                stale.unlink(missing_ok=True)
+        for stale in self.path.rglob(".*.part"):
+            stale.unlink(missing_ok=True)
         for values in (self.path / "outputs").glob("block-*.npy"):
             if not values.with_suffix(".json").exists():
                 values.unlink()

@@ -10,7 +10,6 @@ import hashlib
 import os
 import re
 import shutil
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from auscult.base.errors import AuscultError, ConfigError, RecipeError
+from auscult.base.leftovers import temporary_folder
 from auscult.base.parallel import cores
 from auscult.recipes.base import Assignment, BlockOutputs
 from auscult.store import BlockPlan
@@ -226,9 +226,7 @@ def _local(payload: bytes, workers: int) -> Iterator[Crew]:
     """Fresh worker processes that hold the work."""
     import loky
 
-    folder = Path(tempfile.mkdtemp(prefix="auscult-"))  # holds the workers' progress, nothing else
-    pool = None
-    try:
+    with temporary_folder() as folder:  # holds the workers' progress, nothing else
         pool = loky.ProcessPoolExecutor(
             max_workers=workers,
             timeout=None,
@@ -237,11 +235,10 @@ def _local(payload: bytes, workers: int) -> Iterator[Crew]:
             context=server(),
             env=WORKERS if server() is None else None,
         )
-        yield _LocalCrew(pool, folder)
-    finally:
-        if pool is not None:
+        try:
+            yield _LocalCrew(pool, folder)
+        finally:
             pool.shutdown(wait=True, kill_workers=True)
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 # Dask

@@ -1,0 +1,228 @@
+"""The figures that leave: small counts become "fewer than", and digits that say nothing go.
+
+What a run found exactly is kept under ``secret/``. Everything else (summary, report, officer's
+page, CSV, terminal, :class:`auscult.Result`) shows what this module makes of it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+FEWER = "fewer_than"
+"""Key of an object whose entries name figures that are under the smallest cell, and the cell."""
+
+DIGITS = 4
+_BASE = 5
+# Parts that hold no figure of patients: settings, promises that follow from them, the plan.
+_AS_THEY_ARE = frozenset(
+    {
+        "recipe",
+        "deployment",
+        "decision",
+        "planted",
+        "settings",
+        "change",
+        "dp",
+        "facts",
+        "planning",
+        "trade_off",
+        "auc_bound",
+        "tpr_bound",
+        "ppv_bound",
+        "weights",
+        "prior",
+        "fpr",
+        "rate",
+        "threshold",
+        "p",
+        "q",
+        "null",
+        "notes",
+    }
+)
+_COUNTED = frozenset({"exposed", "exposed_before", "before", "after"})
+_ESTIMATED = frozenset({"patients", "true", "false", "expected_members"})
+_COUNTS = frozenset({"confirmed", "raw", "study", "above_bound"})
+
+
+def released(summary: Mapping[str, Any], smallest: int) -> dict[str, Any]:
+    """What may be published of a summary, or of a part of one.
+
+    Parameters
+    ----------
+    summary : mapping
+    smallest : int
+        The smallest cell.
+
+    Returns
+    -------
+    dict
+        A copy. A count of patients from 1 up to the cell is null, and its object has
+        ``"fewer_than": {"confirmed": 10}``; the interval of an estimate under the cell is widened
+        to hold 0 and the cell. Figures have four significant digits.
+    """
+    made: dict[str, Any] = _walked(summary, "", smallest)
+    patients = made.get("patients")
+    if isinstance(patients, dict):
+        _patients(patients, smallest)
+    for entry in _entries(made):
+        _worst_group(entry, made.get("disparities") or {})
+    rows = (patients or {}).get("by_records") or []
+    if any("counts_rounded_to" in row for row in rows) and "cohort" in made:
+        base = max(row.get("counts_rounded_to", 1) for row in rows)
+        for band in (made["cohort"].get("records_per_patient") or {}).get("bands") or []:
+            band["patients"] = base * ((2 * band["patients"] + base) // (2 * base))
+    return made
+
+
+def is_small(count: float | None, smallest: int) -> bool:
+    """Whether a count of patients is not zero and under the cell."""
+    return count is not None and 0.5 <= count < smallest
+
+
+def _entries(made: dict[str, Any]) -> list[dict[str, Any]]:
+    """Protections, points of a sweep, and a part that is one of them itself."""
+    sweep = (made.get("sweep") or {}).get("points") or []
+    return [*(made.get("protection") or []), *sweep, *([made] if "worst_group" in made else [])]
+
+
+def _worst_group(entry: dict[str, Any], disparities: Mapping[str, Any]) -> None:
+    """The group most at risk, no finer than the table of groups has it."""
+    group = entry.get("worst_group")
+    if not group:
+        return
+    table = disparities.get(group["attribute"]) or {}
+    row = (table.get("groups") or {}).get(group["group"]) or {}
+    step = row.get("rounded_to")
+    if step is None or row.get("patients") is None:
+        entry["worst_group"] = None
+        return
+    group["patients"] = row["patients"]
+    for name in ("mean_auc_before", "mean_auc", "change"):
+        for key, value in group[name].items():
+            if isinstance(value, float):
+                group[name][key] = float(f"{round(value / step) * step:.9g}")
+
+
+def _walked(content: Any, key: str, smallest: int) -> Any:  # noqa: ANN401
+    if isinstance(content, Mapping):
+        made = {
+            name: value if name in _AS_THEY_ARE else _walked(value, name, smallest)
+            for name, value in content.items()
+        }
+        if key in _COUNTED:
+            for name, value in made.items():
+                if _is_threshold(name):
+                    made[name] = _counted(value, smallest)
+        for name in _ESTIMATED & set(made):
+            _counted(made[name], smallest)
+        if "posterior" in made and _is_count(made.get("patients")):
+            _hide(made, ["patients"], smallest)
+        _change(made)
+        _hide(made, [name for name in _COUNTS if _is_count(made.get(name))], smallest)
+        return made
+    if isinstance(content, list | tuple):
+        return [_walked(value, key, smallest) for value in content]
+    if isinstance(content, float) and math.isfinite(content):
+        return float(f"{content:.{DIGITS}g}")
+    return content
+
+
+def _counted(value: Any, smallest: int) -> Any:  # noqa: ANN401
+    """An estimated number of patients above a threshold."""
+    if not isinstance(value, dict):
+        return None if _is_count(value) and is_small(value, smallest) else value
+    if is_small(value.get("estimate"), smallest):
+        _hide(value, ["estimate"], smallest)
+        if value.get("low") is not None and value.get("high") is not None:
+            value["low"], value["high"] = 0.0, float(max(value["high"], smallest))
+    return value
+
+
+def _change(entry: dict[str, Any]) -> None:
+    """A protection's change, where it would tell what is withheld with or without it."""
+    sides = [entry.get(name) for name in ("exposed", "exposed_before")]
+    rows = [side.get("0.9") for side in sides if isinstance(side, dict)]
+    if not any(isinstance(row, dict) and FEWER in row for row in rows):
+        return
+    if isinstance(entry.get("exposed_change"), dict):
+        entry["exposed_change"].update(estimate=None, low=None, high=None)
+    if isinstance(entry.get("removed"), dict):
+        for name, share in entry["removed"].items():
+            if isinstance(share, float):
+                entry["removed"][name] = round(share, 1)
+
+
+def _hide(content: dict[str, Any], names: list[str], smallest: int) -> None:
+    few = {name: smallest for name in names if is_small(content[name], smallest)}
+    if few:
+        content.update(dict.fromkeys(few))
+        content[FEWER] = {**content.get(FEWER, {}), **few}
+
+
+def _patients(patients: dict[str, Any], smallest: int) -> None:
+    """Whole-cohort figures: their step, and tails that hold fewer patients than the cell."""
+    _coarser(patients)
+    _tails(patients, smallest)
+
+
+def _coarser(patients: dict[str, Any]) -> None:
+    """Round what is about everybody where an earlier cohort differs by a few patients."""
+    if "rounded_to" not in patients:
+        return
+    step = patients["rounded_to"]
+    for name in ("auc", "raw", "study"):
+        for key, value in (patients.get(name) or {}).items():
+            if isinstance(value, float) and not key.startswith("null"):
+                patients[name][key] = None if step is None else round(value / step) * step
+    agreement = patients.get("agreement") or {}
+    for key in ("raw_mean", "posterior_mean"):
+        if key in agreement:
+            agreement[key] = round(agreement[key], 1)
+    for row in (patients.get("exposed") or {}).values():
+        for key in ("estimate", "confirmed", "raw", "study"):
+            if row.get(key) is not None:
+                row[key] = _BASE * round(row[key] / _BASE)
+    curve = patients.get("survival") or {}
+    for key in ("joint", "raw", "study"):
+        if key in curve:
+            curve[key] = [None if v is None else round(v, 2) for v in curve[key]]
+
+
+def _tails(patients: dict[str, Any], smallest: int) -> None:
+    """Quantiles and curves whose tail holds fewer patients than the cell."""
+    n = patients.get("estimable") or patients.get("count") or 0
+    if not n:
+        return
+    for name in ("auc", "raw", "study"):
+        if isinstance(patients.get(name), dict) and 0.01 * n < smallest:
+            patients[name]["q99"] = None
+    curve = patients.get("survival") or {}
+    few = [
+        place
+        for place, share in enumerate(curve.get("joint") or [])
+        if share is not None and is_small(share * n, smallest)
+    ]
+    for name in ("joint", "low", "high"):
+        for place in few:
+            if name in curve and place < len(curve[name]):
+                curve[name][place] = None
+    for name in ("raw", "study"):
+        if name in curve:
+            curve[name] = [
+                None if share is not None and is_small(share * n, smallest) else share
+                for share in curve[name]
+            ]
+
+
+def _is_threshold(name: object) -> bool:
+    try:
+        return 0 < float(str(name)) < 1
+    except ValueError:
+        return False
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -1,0 +1,242 @@
+"""Tables of groups as they may be published: together, and after what was published before."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from auscult.cohort.cohort import SMALLEST_CELL, record_bands
+from auscult.disclosure import (
+    ABSENT,
+    POOLED,
+    Entry,
+    Reports,
+    Table,
+    as_before,
+    fixed_tables,
+    raw_digest,
+    release_together,
+    round_counts,
+)
+
+JOIN = " & "
+POOL = "(other groups)"
+AND_SMALLER = " and smaller groups"
+BANDS, EVERYBODY = "\0bands", "\0everybody"
+
+
+class ReleasedTable(NamedTuple):
+    """A table of groups as it may be published.
+
+    Attributes
+    ----------
+    labels : object array of str, shape (patients,)
+        With pooled groups renamed.
+    shown : list of str
+        Groups to show, largest first, the pool last.
+    pooled : int
+        How many groups are not shown by name.
+    steps : dict
+        Rounding step of each group's figures; infinite where they are withheld.
+    base : int
+        What numbers of patients are rounded to.
+    """
+
+    labels: NDArray[Any]
+    shown: list[str]
+    pooled: int
+    steps: dict[str, float]
+    base: int
+
+    def alone(self, group: str) -> bool:
+        """Whether a group is shown on its own, with its figures."""
+        return group in self.shown[: -1 if self.pool else None] and np.isfinite(self.steps[group])
+
+    @property
+    def pool(self) -> str:
+        """Name of the pool; empty where none is shown."""
+        last = self.shown[-1] if self.shown else ""
+        return last if last == POOL or (last.endswith(AND_SMALLER) and self.pooled) else ""
+
+
+class Released(NamedTuple):
+    """Everything about groups that may be published together.
+
+    Attributes
+    ----------
+    tables : dict
+        One :class:`ReleasedTable` per attribute and intersection, over the usable patients.
+    bands : ReleasedTable
+        Of the bands of :func:`auscult.cohort.cohort.record_bands`, named by their places.
+    step : float
+        Rounding step of figures about the whole cohort; 0 where they stay as they are, infinite
+        where an earlier report of a cohort that hardly differs leaves no room for them.
+    """
+
+    tables: dict[str, ReleasedTable]
+    bands: ReleasedTable
+    step: float
+
+
+def released_tables(
+    groups: pd.DataFrame,
+    usable: NDArray[np.bool_],
+    count: NDArray[np.int64],
+    *,
+    smallest_cell: int = SMALLEST_CELL,
+    intersections: tuple[tuple[str, str], ...] = (),
+) -> dict[str, ReleasedTable]:
+    """Tables of :func:`release_groups`, without the bands of record counts."""
+    return release_groups(
+        groups, usable, count, smallest_cell=smallest_cell, intersections=intersections
+    ).tables
+
+
+def release_groups(
+    groups: pd.DataFrame,
+    usable: NDArray[np.bool_],
+    count: NDArray[np.int64],
+    *,
+    smallest_cell: int = SMALLEST_CELL,
+    intersections: tuple[tuple[str, str], ...] = (),
+    reports: Reports | None = None,
+) -> Released:
+    """Groups of every attribute and intersection as they may be published together.
+
+    The bands of record counts are checked with them, and what earlier reports said.
+
+    Parameters
+    ----------
+    groups : DataFrame, shape (patients, attributes)
+    usable : bool array, shape (patients,)
+        The patients whom the tables are over.
+    count : int64 array, shape (patients,)
+        Records of each patient.
+    smallest_cell : int
+    intersections : tuple of pairs of str
+    reports : Reports, optional
+        The ledger; this report is entered.
+
+    Returns
+    -------
+    Released
+
+    Raises
+    ------
+    StoreError
+        The ledger cannot be read or written.
+    """
+    bands = np.zeros(count.size, dtype=np.int64)
+    for number, (_, inside) in enumerate(record_bands(count, smallest_cell)):
+        bands[inside] = number
+    mine = int(usable.sum())
+    entries = [] if reports is None else reports.entries(usable)
+    known = np.zeros(0, dtype="S1") if reports is None else reports.patients[usable]
+    earlier, others = fixed_tables(entries, known) if entries else ([], known[:0])
+    here = np.arange(mine + others.size) < mine
+
+    def over(values: NDArray[Any], **options: Any) -> Table:  # noqa: ANN401
+        labels = np.full(here.size, ABSENT, dtype=object)
+        labels[:mine] = values[usable]
+        return Table(labels=labels, **options)
+
+    everybody = np.full(count.size, "all", dtype=object)
+    rest = {
+        BANDS: over(bands.astype(str), poolable=False),
+        EVERYBODY: over(everybody, poolable=False, rounded=False, weight=5, fixed=not entries),
+    }
+    found = {
+        str(name): over(groups[name].astype(str).to_numpy(dtype=object)) for name in groups.columns
+    }
+    crossed = [f"{first}{JOIN}{second}" for first, second in intersections]
+    made_of, own = _made_of(
+        reports, entries, {**found, **rest}, here, known, crossed, smallest_cell
+    )
+    if own is None:
+        _as_before(entries, {**found, **rest}, here, known)
+        # The attributes first: what is pooled in them is pooled where they are crossed.
+        release_together([*found.values(), *rest.values(), *earlier], smallest_cell, total=False)
+    else:
+        _apply(own, {**found, **rest}, smallest_cell)
+    for name, (first, second) in zip(crossed, intersections, strict=True):
+        found[name] = found[first].crossed(found[second], JOIN, weight=0.5)
+    tables = {**found, **rest}
+    if own is None:
+        _as_before(entries, {name: found[name] for name in crossed}, here, known)
+        if intersections:
+            release_together([*tables.values(), *earlier], smallest_cell, total=False)
+        round_counts([*tables.values(), *earlier], smallest_cell, total=False)
+        if reports is not None:
+            reports.record(made_of, usable, tables, here)
+    else:
+        _apply(own, tables, smallest_cell)
+    named = {name: _named(table, smallest_cell, mine) for name, table in tables.items()}
+    return Released(bands=named.pop(BANDS), step=named.pop(EVERYBODY).steps["all"], tables=named)
+
+
+def _made_of(
+    reports: Reports | None,
+    entries: Sequence[Entry],
+    tables: Mapping[str, Table],
+    here: NDArray[np.bool_],
+    known: NDArray[np.bytes_],
+    crossed: Sequence[str],
+    smallest: int,
+) -> tuple[str, Entry | None]:
+    """Digest of what a report is made of, and its own entry where it was made before."""
+    if reports is None:
+        return "", None
+    raw = {name: raw_digest(table, here, known) for name, table in tables.items()}
+    made_of = hashlib.sha256(
+        json.dumps([reports.run, raw, list(crossed), smallest]).encode()
+    ).hexdigest()
+    own = [one for one in entries if one.content["made_of"] == made_of]
+    return made_of, own[0] if own else None
+
+
+def _apply(own: Entry, tables: Mapping[str, Table], smallest: int) -> None:
+    for name, table in tables.items():
+        table.smallest = smallest
+        if name in own.content["tables"]:
+            as_before(table, own.content["tables"][name])
+
+
+def _as_before(
+    entries: Sequence[Entry],
+    tables: Mapping[str, Table],
+    here: NDArray[np.bool_],
+    known: NDArray[np.bytes_],
+) -> None:
+    """The same groups of the same patients are shown as they were."""
+    if not entries:
+        return
+    said = {one["raw"]: one for entry in entries for one in entry.content["tables"].values()}
+    for table in tables.values():
+        if (one := said.get(raw_digest(table, here, known))) is not None:
+            as_before(table, one)
+
+
+def _named(table: Table, smallest: int, patients: int) -> ReleasedTable:
+    """Labels with the pool's name, groups shown and how many groups are pooled."""
+    ranked = sorted(
+        (name for name in table.names if name != ABSENT),
+        key=lambda name: (-table.sizes[name], name),
+    )
+    shown = [name for name in ranked if name not in table.hidden and table.sizes[name] >= smallest]
+    steps = {row.key: table.step(row) for row in table.rows()}
+    labels = np.array(table.names, dtype=object)[table.code]
+    if not table.hidden:
+        return ReleasedTable(labels[:patients], shown, 0, steps, table.base)
+    joined = [name for name in ranked if name in table.hidden and table.sizes[name] >= smallest]
+    pool = f"{joined[0]}{AND_SMALLER}" if len(joined) == 1 else POOL
+    labels[np.isin(table.code, [i for i, n in enumerate(table.names) if n in table.hidden])] = pool
+    if table.held() >= smallest:
+        shown.append(pool)
+        steps[pool] = steps.pop(POOLED)
+    return ReleasedTable(labels[:patients], shown, len(table.hidden), steps, table.base)
