@@ -55,7 +55,7 @@ def closest(rows: Rows, ids: NDArray[np.int64], tried: Iterable[int]) -> float:
             bounds=bounds,
             method="highs-ds",
         )
-        least = min(least, np.inf if found.status == 3 else 1 - float(found.fun))
+        least = min(least, np.inf if found.status == 3 else 1 - float(found.fun or 0.0))
     return float(least)
 
 

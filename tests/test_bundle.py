@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from auscult.base.errors import AuscultError, ConfigError, StoreError
-from auscult.cli.main import app
+from auscult.cli.common import app
 from auscult.config.policy import parse_policy
 from auscult.imported.importing import import_scores
 from auscult.policy import judge_run

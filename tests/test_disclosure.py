@@ -20,7 +20,7 @@ from auscult.disclosure import (
     supported,
 )
 from auscult.disclosure.bounds import rounding_step
-from auscult.risk.disparity import released_tables
+from auscult.risk.released import released_tables
 
 CELL = 10
 

@@ -11,13 +11,13 @@ import pytest
 from scipy.stats import norm, t
 
 from auscult.risk.disparity import (
-    POOL,
     disparities,
     pool_small_cells,
     top_composition,
 )
 from auscult.risk.equal_counts import at_equal_counts
 from auscult.risk.patients import patient_risk
+from auscult.risk.released import POOL
 from auscult.risk.stability import half_risks
 from tests.simulation import simulate
 

@@ -7,6 +7,7 @@ import io
 import multiprocessing
 import os
 import signal
+import tempfile
 import time
 import unicodedata
 from pathlib import Path
@@ -18,7 +19,7 @@ from typer.testing import CliRunner
 from auscult.base import leftovers
 from auscult.base.errors import ConfigError
 from auscult.base.showing import cleaned
-from auscult.cli.main import app
+from auscult.cli.common import app
 from auscult.imported.importing import import_scores
 from auscult.imported.scores import read_npz
 
@@ -60,6 +61,7 @@ def test_pages_cells_and_terminal_show_what_others_wrote(tmp_path: Path) -> None
         signals=(rng.standard_normal((16, 60)) + member).astype("f4"),
         membership=member,
         patient=np.arange(60),
+        allow_pickle=False,
         **{f"site{HOSTILE}": groups},
     )
     run = import_scores(read_npz(tmp_path / "s.npz"), tmp_path / "run", seed=1).path
@@ -76,7 +78,7 @@ def test_pages_cells_and_terminal_show_what_others_wrote(tmp_path: Path) -> None
 
 def _hold(folder: str) -> None:
     os.environ["TMPDIR"] = folder
-    leftovers.tempfile.tempdir = folder
+    tempfile.tempdir = folder
     with leftovers.temporary_folder() as made:
         (made / "progress").write_text("1")
         time.sleep(60)
@@ -85,7 +87,7 @@ def _hold(folder: str) -> None:
 def test_folders_of_killed_runs_are_collected(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(leftovers.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     process = multiprocessing.get_context("fork").Process(target=_hold, args=(str(tmp_path),))
     process.start()
     while not list(tmp_path.glob("auscult-run-*/progress")):

@@ -209,7 +209,7 @@ def test_what_a_metric_reads_must_be_there() -> None:
         ({"output": "loss", "chance": 0.5}, "recipe.utility"),
     ):
         with pytest.raises(ConfigError, match=said):
-            PythonRecipe(loss_of("loss"), **how).settings()  # type: ignore[arg-type]
+            PythonRecipe(loss_of("loss"), **how).settings()
 
 
 # Metrics

@@ -452,8 +452,8 @@ def _by_records(
 ) -> list[dict[str, Any]]:
     """Risk by record count, in the bands of the cohort's table."""
 
-    def describe(one: tuple[str, NDArray[np.bool_]]) -> dict[str, Any]:
-        name, band = one
+    def describe(place: tuple[int, tuple[str, NDArray[np.bool_]]]) -> dict[str, Any]:
+        number, (name, band) = place
         here = band & np.isfinite(risk.auc_raw)
         there = band & np.isfinite(null.auc_raw)
         row: dict[str, Any] = {"records": name, "patients": int(here.sum())}
@@ -481,7 +481,7 @@ def _by_records(
                 row["null_permutations"] = again
         return _released_band(row, bands.steps.get(str(number), np.inf), bands.base, smallest_cell)
 
-    return list(in_order(describe, record_bands(layout.count, smallest_cell)))
+    return list(in_order(describe, enumerate(record_bands(layout.count, smallest_cell))))
 
 
 def _released_band(
