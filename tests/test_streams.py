@@ -50,12 +50,10 @@ def again() -> dict[str, Any]:
 
 
 def test_stages_and_names_have_streams_of_their_own() -> None:
-    draws = {
-        integer_seed(3, stage, *names)
-        for stage in Stage
-        for names in [(), (0,), (1,), ("a",), ("b",), ("a", "b"), ("ab",), ("b", "a"), ("a", 1)]
-    }
-    assert len(draws) == 9 * len(Stage)
+    texts: list[tuple[int | str, ...]] = [("a",), ("b",), ("a", "b"), ("ab",), ("b", "a")]
+    named = [*texts, (), (0,), (1,), ("a", 1)]
+    draws = {integer_seed(3, stage, *names) for stage in Stage for names in named}
+    assert len(draws) == len(named) * len(Stage)
     assert len({stage.value for stage in Stage}) == len(Stage.__members__)
 
 
@@ -65,8 +63,8 @@ def test_numbers_name_the_same_streams_as_ever() -> None:
     assert sequence(7, Stage.TRAINING, 5).generate_state(2).tolist() == (
         old.generate_state(2).tolist()
     )
-    assert Stage.MEMBERSHIP == 1
-    assert Stage.RECORD_CAP == 40
+    assert int(Stage.MEMBERSHIP) == 1
+    assert int(Stage.RECORD_CAP) == 40
     assert generator(7, Stage.NULL, "1").random() != generator(7, Stage.NULL, 1).random()
 
 
@@ -106,6 +104,30 @@ def test_more_thresholds_change_no_other_and_bands_have_names(
         ("records", "1"),
         ("records", "2"),
     }
+
+
+def test_turned_and_inserted_groups_change_no_other() -> None:
+    rng = np.random.default_rng(2)
+    columns = {
+        "sex": np.where(np.arange(90) % 2, "f", "m"),
+        "age": rng.choice(["old", "young"], 90),
+        "site": rng.choice(["a", "b"], 90),
+    }
+    settings = AnalysisSettings(intersections=(), smallest_cell=1)
+
+    def found(*names: str) -> dict[str, Any]:
+        frame = pd.DataFrame({name: columns[name] for name in names})
+        return dict(analyse(evidence(frame), seed=3, settings=settings).summary)
+
+    first, second = found("sex", "age"), found("site", "age", "sex")
+    assert set(second["disparities"]) - set(first["disparities"]) == {"site"}
+    for name, entry in first["disparities"].items():
+        for group, row in entry["groups"].items():
+            again = second["disparities"][name]["groups"][group]
+            # The false discovery rate is over all that is shown.
+            assert row | {"q": None} == again | {"q": None}
+        assert entry["spread"] == second["disparities"][name]["spread"]
+    assert first | {"disparities": None} == second | {"disparities": None}
 
 
 def protected(folder: Path, protect: Sequence[Variant]) -> dict[str, Any]:

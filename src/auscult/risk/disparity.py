@@ -7,7 +7,7 @@ patients than the smallest cell are not shown, nor is anything from which they c
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -102,14 +102,16 @@ def disparities(
     result: dict[str, Any] = {}
     tests: list[tuple[str, str, float]] = []
 
-    def compare(place: int) -> dict[str, Any]:
-        name = list(tables)[place]
-        rng = generator(seed, Stage.BOOTSTRAP_PATIENTS, place)
+    def compare(name: str) -> dict[str, Any]:
         pooled, shown, number_pooled = tables[name]
-        suppressed = {"groups": number_pooled, "smallest_cell": smallest_cell}
-        return _attribute(pooled, shown, values, rng, smallest_cell) | {"suppressed": suppressed}
 
-    for name, entry in zip(tables, in_order(compare, range(len(tables))), strict=True):
+        def stream(what: str) -> np.random.Generator:
+            return generator(seed, Stage.BOOTSTRAP_PATIENTS, name, what)
+
+        suppressed = {"groups": number_pooled, "smallest_cell": smallest_cell}
+        return _attribute(pooled, shown, values, stream, smallest_cell) | {"suppressed": suppressed}
+
+    for name, entry in zip(tables, in_order(compare, tables), strict=True):
         for group, row in entry["groups"].items():
             tests.append((name, group, row["p"]))
             if utility and group in utility.get(name, {}):
@@ -361,19 +363,19 @@ def _attribute(
     labels: NDArray[Any],
     shown: list[str],
     values: _Values,
-    rng: np.random.Generator,
+    stream: Callable[[str], np.random.Generator],
     smallest_cell: int,
 ) -> dict[str, Any]:
-    """Compare the shown groups of one attribute."""
+    """Compare the shown groups of one attribute; each has its stream by its name."""
     rows: dict[str, dict[str, Any]] = {}
     for group in shown:
         inside = labels == group
-        rows[group] = _rounded(_group(inside, values, rng, smallest_cell))
+        rows[group] = _rounded(_group(inside, values, stream(f"group {group}"), smallest_cell))
     return {
         "method": METHOD,
         "n_patients": int(labels.size),
         "groups": rows,
-        "spread": _spread(labels, shown, values, rng),
+        "spread": _spread(labels, shown, values, stream("spread")),
     }
 
 
