@@ -106,6 +106,30 @@ def test_more_thresholds_change_no_other_and_bands_have_names(
     }
 
 
+def test_turned_and_inserted_groups_change_no_other() -> None:
+    rng = np.random.default_rng(2)
+    columns = {
+        "sex": np.where(np.arange(90) % 2, "f", "m"),
+        "age": rng.choice(["old", "young"], 90),
+        "site": rng.choice(["a", "b"], 90),
+    }
+    settings = AnalysisSettings(intersections=(), smallest_cell=1)
+
+    def found(*names: str) -> dict[str, Any]:
+        frame = pd.DataFrame({name: columns[name] for name in names})
+        return dict(analyse(evidence(frame), seed=3, settings=settings).summary)
+
+    first, second = found("sex", "age"), found("site", "age", "sex")
+    assert set(second["disparities"]) - set(first["disparities"]) == {"site"}
+    for name, entry in first["disparities"].items():
+        for group, row in entry["groups"].items():
+            again = second["disparities"][name]["groups"][group]
+            # The false discovery rate is over all that is shown.
+            assert row | {"q": None} == again | {"q": None}
+        assert entry["spread"] == second["disparities"][name]["spread"]
+    assert first | {"disparities": None} == second | {"disparities": None}
+
+
 def protected(folder: Path, protect: Sequence[Variant]) -> dict[str, Any]:
     from sklearn.tree import DecisionTreeClassifier
 

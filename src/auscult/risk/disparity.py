@@ -7,7 +7,7 @@ patients than the smallest cell are not shown, nor is anything from which they c
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -110,15 +110,18 @@ def disparities(
     result: dict[str, Any] = {}
     tests: list[tuple[str, str, float]] = []
 
-    def compare(place: int) -> dict[str, Any]:
-        table = released[list(released)[place]]
-        rng = generator(seed, Stage.BOOTSTRAP_PATIENTS, place)
+    def compare(name: str) -> dict[str, Any]:
+        table = released[name]
+
+        def stream(what: str) -> np.random.Generator:
+            return generator(seed, Stage.BOOTSTRAP_PATIENTS, name, what)
+
         suppressed = {"groups": table.pooled, "smallest_cell": smallest_cell}
         if table.base > 1:
             suppressed["counts_rounded_to"] = table.base
-        return _attribute(table, values, rng, smallest_cell) | {"suppressed": suppressed}
+        return _attribute(table, values, stream, smallest_cell) | {"suppressed": suppressed}
 
-    for name, entry in zip(released, in_order(compare, range(len(released))), strict=True):
+    for name, entry in zip(released, in_order(compare, released), strict=True):
         for group, row in entry["groups"].items():
             tests.append((name, group, row["p"]))
             # A pool of another table's making would be other patients under the same name.
@@ -314,20 +317,20 @@ def _telling(
 def _attribute(
     table: ReleasedTable,
     values: _Values,
-    rng: np.random.Generator,
+    stream: Callable[[str], np.random.Generator],
     smallest_cell: int,
 ) -> dict[str, Any]:
-    """Compare the shown groups of one attribute."""
+    """Compare the shown groups of one attribute; each has its stream by its name."""
     rows: dict[str, dict[str, Any]] = {}
     for group in table.shown:
         inside = table.labels == group
-        row = _group(inside, values, rng, smallest_cell)
+        row = _group(inside, values, stream(f"group {group}"), smallest_cell)
         rows[group] = _rounded(row, values, table.steps[group], table.base)
     return {
         "method": METHOD,
         "n_patients": int(table.labels.size),
         "groups": rows,
-        "spread": _spread(table, values, rng),
+        "spread": _spread(table, values, stream("spread")),
     }
 
 

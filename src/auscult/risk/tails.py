@@ -42,9 +42,10 @@ def chance_near(
         For each bar, AUCs in ascending order.
     """
     usable = np.flatnonzero(np.isfinite(auc))
-    rng = np.random.default_rng(SEED)
     found = {}
     for bar in BARS:
+        # Its own stream: other bars change nothing of it.
+        rng = np.random.default_rng([SEED, round(10_000 * bar)])
         near = usable[np.argsort(np.abs(auc[usable] - bar), kind="stable")[:PATIENTS]]
         part, _ = take_patients(layout, near)
         signals = centring.apply(part)
