@@ -748,7 +748,7 @@ def test_weights_start_the_training_and_are_part_of_the_identity(tmp_path: Path)
     ("changes", "words"),
     [
         ({"weights": "w.safetensors"}, "backbone_trained_on_cohort: it is missing"),
-        ({"weights": "w.pt", "backbone_trained_on_cohort": False}, "format that is not read"),
+        ({"weights": "w.h5", "backbone_trained_on_cohort": False}, "format that is not read"),
         ({"weights": "w.safetensors", "backbone_trained_on_cohort": False}, "cannot be read"),
     ],
 )
