@@ -33,6 +33,7 @@ from auscult.protection.variants import Variant
 from auscult.recipes.base import Recipe
 from auscult.recipes.kinds import identity_of
 from auscult.recipes.metrics import on
+from auscult.recipes.structure import Finding
 from auscult.release import Release
 from auscult.results import Planted, Result
 from auscult.results.analysis import AnalysisSettings
@@ -40,7 +41,7 @@ from auscult.results.result import Roster, stratum_of, write_results
 from auscult.risk.outcome import NO_CLASSES, NO_LABELS, Attributes, with_label
 from auscult.store import RunStore, missing_blocks, plan_blocks
 from auscult.training.cost import TASK_BYTES, Trial, VariantTrial, refuse_what_does_not_fit
-from auscult.training.dispatch import REPEATED, train, train_one
+from auscult.training.dispatch import REPEATED, assignments, train, train_one
 from auscult.training.engines import Engine
 
 __all__ = ["Audit", "Result", "Trial"]
@@ -260,6 +261,22 @@ class Audit:
         self._validate()
         with self._told():
             return self._trial(self.recipe, progress)
+
+    def structure(self) -> list[Finding] | None:
+        """What one model carries of its training data; None where the recipe shows no model.
+
+        One model is fitted in this process; see :func:`auscult.recipes.structural_findings`.
+        """
+        from auscult.recipes.sklearn import SklearnRecipe
+        from auscult.recipes.structure import structural_findings
+
+        if not isinstance(self.recipe, SklearnRecipe):
+            return None
+        member = self._design().membership()
+        of_record = self.cohort.patient_of_record
+        one = assignments((0,), member, of_record, self.seed, self._withheld())[0]
+        model = self.recipe.fitted(self._training_data(), one)
+        return structural_findings(model, one.members.size, self.smallest_cell)
 
     def variant_trials(self, trial: Trial, progress: Progress = SILENT) -> list[VariantTrial]:
         """What each variant costs: another recipe is tried like the audit's own.

@@ -95,6 +95,8 @@ def check(
             say(f"         {told}")
     trial = audit.trial(progress_for())
     say(describe_trial(audit, trial, workers))
+    for one in audit.structure() or ():
+        say(f"Carries  {one.what}")
     if audit.protect or audit.sweep:
         variants = audit.variant_trials(trial, progress_for())
         say(describe_variants(audit, trial, variants, workers))

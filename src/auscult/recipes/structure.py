@@ -76,7 +76,7 @@ def structural_findings(model: Any, records: int, smallest: int) -> list[Finding
     for part in _parts(model):
         for name, words in _ROWS.items():
             rows = _rows(getattr(part, "__dict__", {}).get(name))
-            rows = rows or (_rows(getattr(part, name, None)) if name == "support_vectors_" else 0)
+            rows = rows or (_rows(_of(part, name)) if name == "support_vectors_" else 0)
             if rows:
                 kept[type(part).__name__] = words
                 add("records", part, rows)
@@ -87,13 +87,13 @@ def structural_findings(model: Any, records: int, smallest: int) -> list[Finding
                 add("leaves", part, few)
             if certain := int(pure.sum()):
                 add("pure_leaves", part, certain)
-        words_of = getattr(part, "vocabulary_", None)
+        words_of = _of(part, "vocabulary_")
         if isinstance(words_of, Mapping) and words_of:
-            least = getattr(part, "min_df", 1)
+            least = _of(part, "min_df")
             if isinstance(least, int) and least < smallest:
                 add("vocabulary", part, len(words_of))
         for name in ("coef_", "coefs_", "intercept_", "intercepts_"):
-            value = getattr(part, name, None)
+            value = _of(part, name)
             arrays = value if isinstance(value, list) else [value]
             parameters += sum(np.asarray(a).size for a in arrays if a is not None)
     if parameters > records:
@@ -118,6 +118,14 @@ def _words(key: str, counts: list[int], smallest: int, kept: Mapping[str, str], 
         "records too (min_df)",
         "parameters": f"about {number:,} parameters per training record: enough to hold them",
     }[key]
+
+
+def _of(part: Any, name: str) -> Any:  # noqa: ANN401
+    """An attribute of somebody else's object; None where it has none, or refuses to tell."""
+    try:
+        return getattr(part, name, None)
+    except Exception:
+        return None
 
 
 def _rows(value: Any) -> int:  # noqa: ANN401
