@@ -17,7 +17,8 @@ from auscult.cli.starting import starting_configuration
 from auscult.cohort import Cohort
 from auscult.cohort.inputs import ArrayInputs, TableInputs
 from auscult.config.cohort import CohortPart
-from auscult.readers.tables import read_table, told
+from auscult.readers.quantities import parse
+from auscult.readers.tables import plain_numbers, read_table, texts, told
 
 N = 60
 
@@ -363,3 +364,24 @@ def test_what_init_writes_is_read(tmp_path: Path) -> None:
     )
     assert tomllib.loads(text)["cohort"]["array"] == "films"
     CohortPart(**tomllib.loads(text)["cohort"]).read(tmp_path, 1)
+
+
+PLAIN = [
+    *(["1", "2.5", " 3 ", "-4e5", "", "NA"], ["1", "x"], ["007", "8"], ["inf", "1"], ["nan", "1"]),
+    *(["-9", "1"], ["-9.0", "1"], ["1,2", "3"], ["1e400", "2"], ["12345678901234567890", "1"]),
+    *(["True", "1"], ["1_0", "2"], ["0x10", "2"], ["<5", "1"], ["", ""], ["+5", "5"], ["1.", ".5"]),
+]
+
+
+@pytest.mark.parametrize("missing", [(), ("-9",), ("x",)])
+def test_numbers_read_in_one_pass_are_the_same(missing: tuple[str, ...]) -> None:
+    for values in PLAIN:
+        column = pd.Series(values, dtype="str")
+        quick = plain_numbers(column, missing)
+        place, found = pd.factorize(np.asarray(texts(column, missing), dtype=object))
+        slow = np.append(parse(found.tolist())[0], np.nan)[place]
+        if quick is not None:
+            np.testing.assert_array_equal(quick, slow)
+            assert not (np.isnan(slow) & (place >= 0)).any()
+    assert plain_numbers(pd.Series(["-9", "1"], dtype="str"), ["-9"]) is None
+    assert plain_numbers(pd.Series(["1", "2"], dtype="str")) is not None

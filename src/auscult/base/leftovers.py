@@ -7,13 +7,14 @@ folder removes those whose lock is free.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 PREFIX = "auscult-run-"
 LOCK = "owner.lock"
@@ -24,13 +25,13 @@ def temporary_folder() -> Iterator[Path]:
     """A folder under TMPDIR that is gone afterwards, or at the next start after a kill."""
     collect()
     folder = Path(tempfile.mkdtemp(prefix=PREFIX))
-    descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    lock = FileLock(folder / LOCK, mode=0o600, timeout=0, fallback_to_soft=False)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield folder
+        with lock:
+            yield folder
+            shutil.rmtree(folder, ignore_errors=True)
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        os.close(descriptor)
+        shutil.rmtree(folder, ignore_errors=True)  # Windows removes no file that is held
 
 
 def collect() -> int:
@@ -42,21 +43,18 @@ def collect() -> int:
         How many were removed.
     """
     removed = 0
+    mine = os.getuid() if hasattr(os, "getuid") else None  # Windows: the folder is the user's own
     for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
         try:
             found = folder.lstat()
-            if not folder.is_dir() or folder.is_symlink() or found.st_uid != os.getuid():
+            if not folder.is_dir() or folder.is_symlink():
                 continue
-            descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
-        except OSError:  # another user's, or made this instant and not yet locked
+            if mine not in (None, found.st_uid) or not (folder / LOCK).is_file():
+                continue  # another user's, or made this instant and not yet locked
+            with FileLock(folder / LOCK, mode=0o600, timeout=0, fallback_to_soft=False):
+                shutil.rmtree(folder, ignore_errors=True)
+        except (OSError, Timeout):
             continue
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            continue
-        else:
-            shutil.rmtree(folder, ignore_errors=True)
-            removed += 1
-        finally:
-            os.close(descriptor)
+        shutil.rmtree(folder, ignore_errors=True)
+        removed += 1
     return removed
