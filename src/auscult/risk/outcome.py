@@ -179,7 +179,8 @@ def findings(entry: Mapping[str, Any]) -> list[dict[str, Any]]:
         "concentrated" where its share above an AUC of 0.9 is surely three times that of the
         others, and half of all exposed patients or more have it.
     """
-    groups = entry["groups"]
+    # Of a class whose figures are withheld nothing is known here, nor may follow from the others.
+    groups = {n: row for n, row in entry["groups"].items() if row["exposed_0.9"] is not None}
     people = sum(row["patients"] for row in groups.values())
     exposed = sum(row["exposed_0.9"] * row["patients"] for row in groups.values())
     mean = sum(row["mean_auc"] * row["patients"] for row in groups.values())
@@ -213,7 +214,7 @@ def findings(entry: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _above(row: Mapping[str, Any]) -> bool:
-    if row["difference"] is None or row["difference"] <= 0:
+    if row["mean_auc"] is None or row["difference"] is None or row["difference"] <= 0:
         return False
     if row["q"] is None:
         return bool(row["difference_low"] > 0)
