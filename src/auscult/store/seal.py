@@ -15,7 +15,7 @@ from typing import Any
 from auscult.base.errors import StoreError
 from auscult.base.files import sha256_of_file, write_json
 from auscult.base.opening import parse_json, read_text
-from auscult.store.lock import LOCK
+from auscult.store.lock import HOLDER, LOCK
 
 SEAL = "seal.json"
 SEAL_SCHEMA = "auscult.seal/1"
@@ -128,10 +128,10 @@ def _own(seal: Mapping[str, Any]) -> str:
 
 
 def _files(run: Path) -> Iterator[str]:
-    """Files that a seal is about: all but itself, the lock and what is half written."""
+    """Files that a seal is about: all but itself, the lock, who holds it and what is half written."""
     for path in sorted(run.rglob("*")):
         name = path.relative_to(run).as_posix()
-        nested = path.name in (LOCK, SEAL)
+        nested = path.name in (HOLDER, LOCK, SEAL)
         if path.is_file() and not nested and not path.name.endswith(".part"):
             yield name
 
