@@ -128,7 +128,7 @@ def _own(seal: Mapping[str, Any]) -> str:
 
 
 def _files(run: Path) -> Iterator[str]:
-    """Files that a seal is about: all but itself, the lock, who holds it and what is half written."""
+    """Files that a seal is about: all but itself, the lock, its holder and what is half written."""
     for path in sorted(run.rglob("*")):
         name = path.relative_to(run).as_posix()
         nested = path.name in (HOLDER, LOCK, SEAL)
