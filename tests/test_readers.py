@@ -415,7 +415,8 @@ def test_brain_slices(shared_data: Path) -> None:
         groups=["sex_code", "site"],
     )
     assert (cohort.patients, cohort.records) == (110, 3929)
-    assert cohort.summary()["records_per_patient"]["max"] == 88
+    # One patient has 88: what at least ten have is told.
+    assert cohort.summary()["records_per_patient"]["max"] == 58
 
 
 def test_parkinsons_is_a_regression(shared_data: Path) -> None:

@@ -379,7 +379,7 @@ def test_rounded_probabilities_are_judged_by_rounded_shadows() -> None:
         (np.full(231, np.nan), "not finite"),
         (np.full(231, 3.0), "no probabilities"),
         (np.array(["a"] * 231), "expected an array of numbers|an array of numbers"),
-        (np.array([None] * 231, dtype=object), "cannot be read as an array"),
+        (np.array([None] * 231, dtype=object), "files of Python objects are refused"),
     ],
 )
 def test_files_that_are_no_answers(

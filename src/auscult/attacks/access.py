@@ -265,6 +265,15 @@ def parse_access(text: str) -> Access:
 def added_access(name: str, options: dict[str, Any], where: str) -> Access:
     """The access of a view of another package, with its options.
 
+    Parameters
+    ----------
+    name : str
+        Of the view.
+    options : dict
+        Fields of the view.
+    where : str
+        Key of the configuration, for messages.
+
     Raises
     ------
     ConfigError

@@ -42,7 +42,19 @@ def plugins(
     door: Door | None,
     plans: Sequence[Plan],
 ) -> list[dict[str, str]]:
-    """Packages whose parts shape the results, with their versions; for summary and manifest."""
+    """Packages whose parts shape the results, with their versions; for summary and manifest.
+
+    Parameters
+    ----------
+    attacks, sections : sequence of str
+        Names of added parts.
+    deployment : Deployment or None
+    recipes : sequence of Recipe
+    door : Door or None
+        Of the release.
+    plans : sequence of Plan
+        Of the protections.
+    """
     found: list[Origin | None] = [ATTACKS.origin(name) for name in attacks]
     found += [SECTIONS.origin(name) for name in sections]
     found += [RECIPES.origin(recipe.kind) for recipe in recipes]

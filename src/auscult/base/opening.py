@@ -116,6 +116,17 @@ def read_text(
 ) -> str:
     """UTF-8 text of a regular file of bounded size.
 
+    Parameters
+    ----------
+    path : Path
+    where : str
+        Name of the file, for messages.
+    error : type
+        Kind of error that is raised.
+    most_bytes : int
+    next_step : str
+        For messages.
+
     Raises
     ------
     AuscultError
@@ -243,6 +254,16 @@ def npy_array(
 ) -> NDArray[Any]:
     """The array of an npy, mapped into memory.
 
+    Parameters
+    ----------
+    path : Path
+    where : str
+        Name of the file, for messages.
+    error : type
+        Kind of error that is raised.
+    expected : str
+        For messages.
+
     Raises
     ------
     AuscultError
@@ -259,6 +280,15 @@ def npy_array(
 
 def refuse_too_large(size: int, where: str, error: type[AuscultError]) -> None:
     """Refuse what unpacks to more than the memory that is available.
+
+    Parameters
+    ----------
+    size : int
+        Bytes when unpacked.
+    where : str
+        Name of the file, for messages.
+    error : type
+        Kind of error that is raised.
 
     Raises
     ------

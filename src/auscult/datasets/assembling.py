@@ -92,7 +92,27 @@ def cohort_of(
     workers: int | None = None,
     progress: Progress = SILENT,
 ) -> Cohort:
-    """Read a dataset that need not be known by its name; see :func:`read_cohort`."""
+    """Read a dataset that need not be known by its name; see :func:`read_cohort`.
+
+    Parameters
+    ----------
+    chosen : Dataset
+    root : path-like
+        The owner's folder.
+    label : str, optional
+        One of the dataset's labels; its first when None.
+    image_size : int or sequence of int, optional
+        Height and width in pixels.
+    max_patients : int, optional
+        A random subset of so many patients.
+    seed : int
+        Of the subset.
+    cache : path-like, optional
+        Folder of decoded files.
+    workers : int, optional
+        Processes that decode.
+    progress : Progress
+    """
     wanted = _label(chosen, label)
     origin = DATASETS.origin(chosen.name)
     with guarded("dataset", chosen.name, "reading its folder", origin):

@@ -61,7 +61,16 @@ def step_of_at_least(wanted: float) -> float:
 
 
 def supported(value: float | None, patients: int, step: float | None = None) -> float | None:
-    """A figure of so many patients, rounded to the step that it supports, or to a given one."""
+    """A figure of so many patients, rounded to the step that it supports, or to a given one.
+
+    Parameters
+    ----------
+    value : float or None
+    patients : int
+        Whose mean it is.
+    step : float, optional
+        A coarser step that is asked for.
+    """
     if value is None or not np.isfinite(value):
         return value
     step = rounding_step(patients) if step is None else step

@@ -155,7 +155,16 @@ class Reports:
 
 
 def raw_digest(table: Table, inside: NDArray[np.bool_], patients: NDArray[np.bytes_]) -> str:
-    """Digest of who is in which group of a table, before anything is pooled."""
+    """Digest of who is in which group of a table, before anything is pooled.
+
+    Parameters
+    ----------
+    table : Table
+    inside : bool array, shape (len(table.labels),)
+        Which of the table's patients are the usable ones.
+    patients : bytes array, shape (usable patients,)
+        Digests of their identifiers.
+    """
     order = np.argsort(patients, kind="stable")
     digest = hashlib.sha256("\0".join(table.names).encode("utf-8", "surrogatepass"))
     digest.update(patients[order].tobytes())

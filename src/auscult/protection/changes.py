@@ -250,6 +250,15 @@ OWN = tuple(one.name for one in PROTECTIONS.built_in())
 def added_protection(name: str, options: dict[str, Any], where: str) -> Protection:
     """A protection of another package, with its options.
 
+    Parameters
+    ----------
+    name : str
+        Of the protection.
+    options : dict
+        Its fields.
+    where : str
+        Key of the configuration, for messages.
+
     Raises
     ------
     ConfigError

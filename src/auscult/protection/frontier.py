@@ -312,7 +312,7 @@ def recommend(entries: list[dict[str, Any]]) -> None:
         if (one.get("removed_at_least") or 0.0) > 0
         and one.get("utility_lost_at_most") is not None
         and one["utility_lost_at_most"] <= TOLERATED_LOSS
-        and one["utility"].get("comparable", True)
+        and one.get("utility", {}).get("comparable", True)
     ]
     if fit:
         most = max(one["removed_at_least"] for one in fit) - AS_MUCH

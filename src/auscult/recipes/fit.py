@@ -29,7 +29,17 @@ def labels_given(data: TrainingData, rows: NDArray[np.int64] | None = None) -> A
 
 
 def check_measure(measure: Callable[..., Any], output: str, where: str) -> None:
-    """Raise a RecipeError where a function cannot be called with inputs and labels."""
+    """Raise a RecipeError where a function cannot be called with inputs and labels.
+
+    Parameters
+    ----------
+    measure : callable
+        What the training function returned.
+    output : str
+        "loss" or "score".
+    where : str
+        Names the model in errors.
+    """
     try:
         inspect.signature(measure).bind(None, None)
     except ValueError:  # written in C: it is tried
@@ -136,6 +146,14 @@ def squared_error(
 
     The error is divided by the outcome's standard deviation over the cohort; of several numbers
     the mean is taken.
+
+    Parameters
+    ----------
+    prediction : array, shape (records,)
+    data : TrainingData
+        Whose outcome is a number.
+    where : str
+        Names the model in errors.
 
     Returns
     -------

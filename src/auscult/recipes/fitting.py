@@ -92,7 +92,15 @@ class Encoded:
         self.estimator = estimator
 
     def fit(self, inputs: Any, labels: NDArray[np.int64], **more: Any) -> Encoded:  # noqa: ANN401
-        """Fit the encoder, then the estimator."""
+        """Fit the encoder, then the estimator.
+
+        Parameters
+        ----------
+        inputs : DataFrame or array, shape (records, ...)
+        labels : int array, shape (records,)
+        **more
+            Further arguments of the estimator's `fit`.
+        """
         self.estimator.fit(self.encoder.fit_transform(inputs), labels, **more)
         return self
 
@@ -121,7 +129,16 @@ class ByPatient:
         labels: Any = None,  # noqa: ANN401
         groups: Any = None,  # noqa: ANN401, ARG002
     ) -> Iterator[Any]:
-        """See scikit-learn's splitters; raises a ValueError for other rows than the members'."""
+        """See scikit-learn's splitters; raises a ValueError for other rows than the members'.
+
+        Parameters
+        ----------
+        inputs : array-like, shape (records, ...)
+            All rows of the members.
+        labels : array-like, optional
+        groups : ignored
+            The patients take their place.
+        """
         rows = len(inputs) if hasattr(inputs, "__len__") else inputs.shape[0]
         if rows != len(self.patients):
             raise ValueError(
@@ -138,7 +155,14 @@ class ByPatient:
         labels: Any = None,  # noqa: ANN401
         groups: Any = None,  # noqa: ANN401, ARG002
     ) -> int:
-        """See scikit-learn's splitters."""
+        """See scikit-learn's splitters.
+
+        Parameters
+        ----------
+        inputs, labels : array-like, optional
+        groups : ignored
+            The patients take their place.
+        """
         return int(self.splitter.get_n_splits(inputs, labels, self.patients))
 
 

@@ -30,6 +30,15 @@ RECIPES.when_needed(_load)
 def added_recipe(kind: str, options: dict[str, Any], folder: Path) -> Recipe:
     """The recipe of another package, with its options.
 
+    Parameters
+    ----------
+    kind : str
+        Its name.
+    options : dict
+        Its arguments.
+    folder : Path
+        Of the configuration.
+
     Raises
     ------
     ConfigError

@@ -188,6 +188,15 @@ def metric_of(
 ) -> Metric:
     """The metric of a name, or of a function of the user's: higher is better.
 
+    Parameters
+    ----------
+    said : str or callable
+        A name, or ``utility(labels, predictions) -> float``.
+    chance : float, optional
+        What a model that has learned nothing reaches.
+    where : str
+        Key of the configuration, for messages.
+
     Raises
     ------
     ConfigError

@@ -44,6 +44,17 @@ def regressed(
     data: TrainingData,
     where: str,
 ) -> tuple[NDArray[np.float64], int, str]:
-    """The negative loss of each record and the predictions, no zeros, and what they are."""
+    """The negative loss of each record and the predictions, no zeros, and what they are.
+
+    Parameters
+    ----------
+    model : estimator
+        Fitted.
+    inputs : DataFrame or array, shape (records, ...)
+    data : TrainingData
+        Whose outcome is a number.
+    where : str
+        Names the model in errors.
+    """
     loss, prediction = squared_error(model.predict(inputs), data, where)
     return np.concatenate([-loss[:, None], prediction], axis=1), 0, WAY

@@ -110,7 +110,17 @@ class Line:
         self._client.close()
 
     def ask(self, content: bytes, where: str, known: Collection[str] = ()) -> Reply:
-        """Send one request, again where that can help, and return the reply of a 200."""
+        """Send one request, again where that can help, and return the reply of a 200.
+
+        Parameters
+        ----------
+        content : bytes
+            The request's JSON.
+        where : str
+            Names the request in errors.
+        known : collection of str
+            Names that a refusal may repeat.
+        """
         trouble: bytes | str = ""
         for attempt in range(self._door.retries + 1):
             pause, trouble = self._attempt(content, where, known)

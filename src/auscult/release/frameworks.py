@@ -87,6 +87,15 @@ def in_order(
 def columns_of(part: Any, names: Sequence[str], where: str) -> pd.DataFrame:  # noqa: ANN401
     """The columns that a model was trained on, in its order.
 
+    Parameters
+    ----------
+    part : DataFrame or array
+        Inputs of some records.
+    names : sequence of str
+        Columns that the model asks for.
+    where : str
+        Key of the configuration, for messages.
+
     Raises
     ------
     ReleaseError

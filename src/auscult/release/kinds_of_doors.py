@@ -18,6 +18,15 @@ for _door in (FileDoor, FunctionDoor, OnnxDoor, EndpointDoor):
 def added_door(kind: str, options: dict[str, Any], folder: Path) -> Door:
     """The door of another package, with its options.
 
+    Parameters
+    ----------
+    kind : str
+        Its name.
+    options : dict
+        Its arguments.
+    folder : Path
+        Of the configuration.
+
     Raises
     ------
     ConfigError

@@ -42,7 +42,17 @@ def records_in(
     rows: NDArray[np.int64],
     prepare: Callable[[Any], Any] | None,
 ) -> list[Any]:
-    """The same of inputs that were made plain already: a table is copied once, not per batch."""
+    """The same of inputs that were made plain already: a table is copied once, not per batch.
+
+    Parameters
+    ----------
+    inputs : DataFrame or array
+        Of all records.
+    rows : int64 array
+        Which records.
+    prepare : callable, optional
+        Makes the list from some inputs.
+    """
     part = rows_of(inputs, rows)
     if prepare is not None:
         made = list(prepare(part))

@@ -195,8 +195,11 @@ class Likelihoods:
         ----------
         shape : Shape
         rows : int64 array, optional
-            Places of the patients; all when None.
+            Patients, who may be repeated; all when None.
         iterations : int
+            Steps of EM.
+        pseudo_count : float
+            Pseudo-patients of the likeliest normal, which smooth the prior.
         """
         evidence = self._evidence if rows is None else self._evidence[rows]
         start = self._likeliest_normal(evidence)

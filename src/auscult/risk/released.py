@@ -92,7 +92,20 @@ def released_tables(
     smallest_cell: int = SMALLEST_CELL,
     intersections: tuple[tuple[str, str], ...] = (),
 ) -> dict[str, ReleasedTable]:
-    """Tables of :func:`release_groups`, without the bands of record counts."""
+    """Tables of :func:`release_groups`, without the bands of record counts.
+
+    Parameters
+    ----------
+    groups : DataFrame
+        Attributes of all patients.
+    usable : bool array, shape (patients,)
+        Who has an estimate.
+    count : int64 array, shape (patients,)
+        Records of each patient.
+    smallest_cell : int
+    intersections : tuple of pairs of str
+        Attributes that are crossed.
+    """
     return release_groups(
         groups, usable, count, smallest_cell=smallest_cell, intersections=intersections
     ).tables

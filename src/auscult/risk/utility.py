@@ -180,6 +180,8 @@ def utility_per_model(
         Queries whose answers are averaged.
     withheld : bool array, shape (records,), optional
         Records that no model trains on.
+    metric : Metric, optional
+        Of models that give one number per record.
     """
     pools = _pools(groups, smallest_cell)
     outside: list[float] = []

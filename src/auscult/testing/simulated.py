@@ -9,7 +9,13 @@ from auscult.attacks.layout import Layout, lay_out
 
 
 def balanced(patients: int, models: int, rng: np.random.Generator) -> NDArray[np.bool_]:
-    """Each patient IN exactly half of the models, shape (models, patients)."""
+    """Each patient IN exactly half of the models, shape (models, patients).
+
+    Parameters
+    ----------
+    patients, models : int
+    rng : Generator
+    """
     ranks = rng.random((patients, models)).argsort(axis=1).argsort(axis=1)
     return np.ascontiguousarray((ranks < models // 2).T)
 

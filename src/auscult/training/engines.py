@@ -119,7 +119,16 @@ class Crew(Protocol):
     def submit(
         self, block: BlockPlan, job: tuple[Assignment, ...], *, heard: bool = True
     ) -> Pending:
-        """Give a block to a worker; one that is not heard does not count as progress."""
+        """Give a block to a worker; one that is not heard does not count as progress.
+
+        Parameters
+        ----------
+        block : BlockPlan
+        job : tuple of Assignment
+            What each model trains on.
+        heard : bool
+            Whether it counts as progress.
+        """
 
     def since(self) -> float:
         """Models' worth of progress inside blocks since the last call."""

@@ -72,7 +72,16 @@ def begin(payload: bytes, folder: str, *, forked: bool) -> None:
 def run_here(
     block: BlockPlan, job: tuple[Assignment, ...], *, heard: bool = True
 ) -> tuple[BlockOutputs, float]:
-    """Train one block in a process that was begun; tells how far it is through a file."""
+    """Train one block in a process that was begun; tells how far it is through a file.
+
+    Parameters
+    ----------
+    block : BlockPlan
+    job : tuple of Assignment
+        What each model trains on.
+    heard : bool
+        Whether it counts as progress.
+    """
     if _work is None or _folder is None:
         raise RuntimeError("the worker was not begun")
     if not heard:
