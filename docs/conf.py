@@ -55,6 +55,8 @@ CONTENTS = {
         "decisions",
         "../benchmarks/RESULTS",
         "../experiments/README",
+        "../SECURITY",
+        "../examples/plugin/README",
         "../CONTRIBUTING",
         "../CHANGELOG",
     ],

@@ -307,7 +307,7 @@ def test_a_declared_access_that_does_not_apply(run: tuple[Audit, Any]) -> None:
     with pytest.raises(ConfigError, match="probabilities"):
         Audit(classes, SklearnRecipe("random_forest"), models=16, deployment=scores).check()
     release = Release(door=FileDoor(path="nothing.npy"), output="probabilities")
-    with pytest.raises(ConfigError, match='expected "prediction"'):
+    with pytest.raises(ConfigError, match='Expected: "prediction"'):
         Audit(audit.cohort, audit.recipe, models=16, release=release).check()
 
 

@@ -25,7 +25,7 @@ def temporary_folder() -> Iterator[Path]:
     """A folder under TMPDIR that is gone afterwards, or at the next start after a kill."""
     collect()
     folder = Path(tempfile.mkdtemp(prefix=PREFIX))
-    lock = FileLock(folder / LOCK, mode=0o600, timeout=0, fallback_to_soft=False)
+    lock = FileLock(folder / LOCK, timeout=0, fallback_to_soft=False)
     try:
         with lock:
             yield folder
@@ -51,7 +51,7 @@ def collect() -> int:
                 continue
             if mine not in (None, found.st_uid) or not (folder / LOCK).is_file():
                 continue  # another user's, or made this instant and not yet locked
-            with FileLock(folder / LOCK, mode=0o600, timeout=0, fallback_to_soft=False):
+            with FileLock(folder / LOCK, timeout=0, fallback_to_soft=False):
                 shutil.rmtree(folder, ignore_errors=True)
         except (OSError, Timeout):
             continue
