@@ -24,7 +24,7 @@ from auscult import Audit, Cohort, PythonRecipe
 
 Array = NDArray[Any]
 SIDE = 16
-STEPS = {"overfitted": 120, "regularised": 1}
+STEPS = {"overfitted": 200, "regularised": 1}
 
 
 def write(data: Path, folder: Path) -> None:
@@ -37,7 +37,7 @@ def write(data: Path, folder: Path) -> None:
     np.savez(
         folder / "slices.npz",
         images=images.reshape(-1, SIDE, step, SIDE, step, 3).mean(axis=(2, 4)).astype(np.uint8),
-        masks=masks.reshape(-1, SIDE, step, SIDE, step).mean(axis=(2, 4)) > 127,
+        masks=masks.reshape(-1, SIDE, step, SIDE, step).mean(axis=(2, 4)) > 0.5 * masks.max(),
     )
     table.iloc[most].to_csv(folder / "slices.csv", index=False)
 
@@ -87,7 +87,7 @@ def train(
 
     x, y = tensors(inputs)
     net = UNet()
-    optimizer = torch.optim.AdamW(net.parameters(), lr=1e-2 if steps > 1 else 1e-5)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=3e-3 if steps > 1 else 1e-5)
     each = functools.partial(nn.functional.binary_cross_entropy_with_logits, reduction="none")
     for _ in range(steps):
         optimizer.zero_grad()
