@@ -208,7 +208,7 @@ def _words_of_inputs(frame: pd.DataFrame, names: Sequence[str]) -> set[str]:
         column = frame[name]
         if column.dtype.kind in "biufcmM" or plain_numbers(column) is not None:
             continue
-        values = [str(one) for one in set(texts(column).tolist()) if one is not None]
+        values = [str(one) for one in sorted({t for t in texts(column).tolist() if t is not None})]
         parsed, _ = parse(values)
         number = np.isfinite(parsed)
         words = {one for one, numeric in zip(values, number, strict=True) if not numeric}

@@ -43,8 +43,8 @@ _AS_THEY_ARE = frozenset(
     }
 )
 _COUNTED = frozenset({"exposed", "exposed_before", "before", "after"})
-_ESTIMATED = frozenset({"patients", "true", "false", "expected_members"})
-_COUNTS = frozenset({"confirmed", "raw", "study", "above_bound"})
+_ESTIMATED = ("patients", "true", "false", "expected_members")
+_COUNTS = ("confirmed", "raw", "study", "above_bound")  # in this order: the bytes depend on it
 
 
 def released(summary: Mapping[str, Any], smallest: int) -> dict[str, Any]:
@@ -116,7 +116,7 @@ def _walked(content: Any, key: str, smallest: int) -> Any:  # noqa: ANN401
             for name, value in made.items():
                 if _is_threshold(name):
                     made[name] = _counted(value, smallest)
-        for name in _ESTIMATED & set(made):
+        for name in [name for name in _ESTIMATED if name in made]:
             _counted(made[name], smallest)
         if "posterior" in made and _is_count(made.get("patients")):
             _hide(made, ["patients"], smallest)
