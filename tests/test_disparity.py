@@ -64,28 +64,28 @@ def test_a_cohort_of_tiny_groups_shows_none() -> None:
 
 def test_a_planted_disparity_is_found_and_covered() -> None:
     found, covered = [], []
-    for seed in range(30):
+    for seed in range(20):
         inside = np.arange(500) < 150
         auc = np.where(inside, 0.75, 0.70)
         groups = pd.DataFrame({"g": np.where(inside, "yes", "no")})
         row = compare(auc, groups, seed, models=64)["g"]["groups"]["yes"]
         found.append(row["q"] < 0.05)
         covered.append(row["difference_low"] <= 0.05 <= row["difference_high"])
-    assert np.mean(found) > 0.9
-    assert np.mean(covered) > 0.85
+    assert np.mean(found) > 0.8  # 93% over 350 cohorts
+    assert np.mean(covered) > 0.8
 
 
 @pytest.mark.slow
 def test_intervals_of_group_differences_cover() -> None:
     covered = []
-    for seed in range(400):
+    for seed in range(150):
         rng = np.random.default_rng(seed)
         labels = rng.choice(["a", "b"], 120, p=[0.75, 0.25])
         auc = rng.uniform(0.55, 0.9, 120) + np.where(labels == "b", 0.05, 0.0)
         row = compare(auc, pd.DataFrame({"g": labels}), seed)["g"]["groups"]["b"]
         covered.append(row["difference_low"] <= 0.05 <= row["difference_high"])
-    # Nominal 95%, and 94% over 1,200 other seeds; less three standard errors of 400 below.
-    assert 0.905 <= np.mean(covered) <= 0.98
+    # Nominal 95%, and 94% over 1,200 other seeds; less three standard errors of 150 below.
+    assert 0.88 <= np.mean(covered) <= 0.99
 
 
 def test_record_counts_alone_raise_no_alarm() -> None:

@@ -517,14 +517,14 @@ def test_nobody_is_confirmed_wrongly(kind: str) -> None:
 @pytest.mark.parametrize("kind", ["normal", "IN deviation x 3", "right or wrong", "skewed"])
 def test_exposed_intervals_cover(kind: str) -> None:
     held = []
-    for seed in range(20):
+    for seed in range(12):
         risk, auc = audited(kind, 64, 50 + seed)
         for one in exposed(risk, THRESHOLDS, np.random.default_rng(seed)):
             true = (auc > one.threshold).sum()
             if true >= 5:
                 held.append(one.low <= true <= one.high)
-    # Four thresholds of one cohort err together: 20 cohorts have a standard error of 4%.
-    assert np.mean(held) >= 0.86
+    # Four thresholds of one cohort err together: 12 cohorts have a standard error of 5%.
+    assert np.mean(held) >= 0.84
 
 
 # Beside the audit

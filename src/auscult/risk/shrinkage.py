@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
-from scipy.stats import rankdata
 
 from auscult.base.parallel import in_order
 from auscult.risk.estimate import KNOTS, Estimate, kernel_ratio
@@ -203,7 +203,8 @@ def sign_of(estimate: Estimate, covariates: Covariates) -> NDArray[np.float64]:
         found[rows] = np.einsum("nt,nt->n", terms.at(rows), own)
     if np.ptp(found) < 1e-9:
         return np.zeros(n)
-    return np.asarray(ndtri((rankdata(found) - 0.5) / n))
+    ranks = pd.Series(found).rank().to_numpy()  # scipy.stats takes long to load
+    return np.asarray(ndtri((ranks - 0.5) / n))
 
 
 def _decoupled(estimate: Estimate, covariates: Covariates) -> NDArray[np.float64]:
