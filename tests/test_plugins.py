@@ -29,7 +29,8 @@ from auscult.audit import Audit
 from auscult.base import plugins
 from auscult.base.errors import AuscultError, ConfigError
 from auscult.base.plugins import PluginError
-from auscult.base.progress import SILENT
+from auscult.base.progress import SILENT, Progress
+from auscult.cli.plugins import plugins as list_parts
 from auscult.cohort import Cohort, TrainingData
 from auscult.cohort.inputs import TableInputs
 from auscult.config.loading import load
@@ -49,6 +50,7 @@ from auscult.readers.arrays import READERS, ArrayReader
 from auscult.recipes import PythonRecipe, SklearnRecipe, TorchRecipe
 from auscult.recipes.base import Assignment, BlockOutputs, OutputKind, Recipe
 from auscult.recipes.kinds import identity_of
+from auscult.release.doors import Door, FileDoor, FunctionDoor
 from auscult.report import render
 from auscult.report.sections import SECTIONS, ReportSection, written
 from auscult.report.summary import read_summary
@@ -61,6 +63,7 @@ from auscult.testing import (
     check_protection,
     check_reader,
     check_recipe,
+    check_release,
     check_section,
 )
 from auscult.testing.simulated import Signals
@@ -492,6 +495,111 @@ def test_our_datasets_pass_the_check(
     name: str, make: Callable[[Path], Path], tmp_path: Path
 ) -> None:
     check_dataset(name, make(tmp_path))
+
+
+# Doors to a release
+
+
+def test_our_doors_pass_the_check() -> None:
+    def file(answers: np.ndarray, folder: Path) -> FileDoor:
+        np.save(folder / "answers.npy", answers)
+        return FileDoor(path=folder / "answers.npy")
+
+    check_release(file)
+    check_release(
+        lambda answers, folder: FunctionDoor(
+            function=lambda table: answers[table["x"].to_numpy(int) % len(answers)][: len(answers)]
+        )
+    )
+
+
+class Answers(Door):
+    kind = "answers-for-tests"
+    label = "answers in memory"
+
+    def __init__(self, said: np.ndarray, folder: Path) -> None:
+        self.said, self.folder = said, folder
+
+    def check(self, data: TrainingData) -> None:
+        pass
+
+    def answers(
+        self, data: TrainingData, cache: Path | None = None, progress: Progress = SILENT
+    ) -> np.ndarray:
+        return self.said
+
+    def about(self) -> dict[str, Any]:
+        return {"door": self.kind}
+
+
+class Sorted(Answers):
+    def answers(self, data: TrainingData, *given: object, **more: object) -> np.ndarray:
+        return np.sort(self.said)
+
+
+class OfLabels(Answers):
+    def answers(self, data: TrainingData, *given: object, **more: object) -> np.ndarray:
+        return self.said + 1e-9 * data.labels
+
+
+class FillsUp(Answers):
+    def answers(self, data: TrainingData, *given: object, **more: object) -> np.ndarray:
+        return np.resize(self.said, len(data.labels))
+
+
+class TellsTheFolder(Answers):
+    def about(self) -> dict[str, Any]:
+        return {"door": self.kind, "what": str(self.folder / "answers.npy")}
+
+
+class Rounds(Answers):
+    def answers(self, data: TrainingData, *given: object, **more: object) -> np.ndarray:
+        return self.said.round(1)
+
+
+class Fails(Answers):
+    def answers(self, data: TrainingData, *given: object, **more: object) -> np.ndarray:
+        if len(self.said) < len(data.labels):
+            raise IndexError
+        return self.said
+
+
+@pytest.mark.parametrize(
+    ("door", "said"),
+    [
+        (Sorted, "not in the order of the records"),
+        (OfLabels, "depend on the labels"),
+        (FillsUp, "made one up"),
+        (TellsTheFolder, "a folder of this machine"),
+        (Rounds, "not those of the model"),
+        (Fails, "raised IndexError"),
+    ],
+)
+def test_broken_doors_fail_the_check(door: type[Answers], said: str) -> None:
+    check_release(Answers)
+    with pytest.raises(AssertionError, match=said):
+        check_release(door)
+
+
+def test_parts_are_listed_with_what_is_wrong_with_them(
+    installed: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with monkeypatch.context() as none_installed:
+        none_installed.setattr(plugins, "_all_entries", lambda: ())
+        list_parts()
+    assert "No installed package adds a part" in capsys.readouterr().out
+    installed("auscult.attacks", {"gone": "no_such_module:Attack"})
+    list_parts(as_json=True)
+    rows = json.loads(capsys.readouterr().out)
+    (row,) = (row for row in rows if row["name"] == "gone")
+    list_parts(everything=True)
+    whole = capsys.readouterr().out
+    assert row["package"] == "other 1.2"
+    assert "cannot be loaded" in row["error"]
+    assert 'attack "gone" (other 1.2): cannot be used' in whole
+    assert 'release door "file" (auscult): file' in whole
 
 
 def _with_source(change: Callable[[Source], Source]) -> Dataset:

@@ -8,6 +8,16 @@ from auscult_example.door import CsvDoor
 from auscult import Cohort
 from auscult.release import Release
 from auscult.release.doors import ReleaseError
+from auscult.testing import check_release
+
+
+def make(answers: np.ndarray, folder: Path) -> CsvDoor:
+    pd.DataFrame({"p": answers}).to_csv(folder / "answers.csv", index=False)
+    return CsvDoor(path=str(folder / "answers.csv"))
+
+
+def test_door_passes_the_check() -> None:
+    check_release(make)
 
 
 def test_answers_are_read_in_order(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from auscult.cli import (  # noqa: F401 - importing them adds their commands
     blind,
     data,
     gate,
+    plugins,
     runs,
     scores,
 )

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from auscult.testing.protection import check_protection
     from auscult.testing.reader import check_reader
     from auscult.testing.recipe import check_recipe
+    from auscult.testing.release import check_release
     from auscult.testing.section import check_section
 
 _PLACES = {
@@ -29,6 +30,7 @@ _PLACES = {
     "check_protection": "auscult.testing.protection",
     "check_reader": "auscult.testing.reader",
     "check_recipe": "auscult.testing.recipe",
+    "check_release": "auscult.testing.release",
     "check_section": "auscult.testing.section",
 }
 
@@ -40,6 +42,7 @@ __all__ = [
     "check_protection",
     "check_reader",
     "check_recipe",
+    "check_release",
     "check_section",
 ]
 
