@@ -208,15 +208,8 @@ def train_stacked(
 
     Parameters
     ----------
-    modules : sequence of Module
-    encoded : Encoded
-    labels : Tensor, shape (records, ...)
-    assignments : sequence of Assignment
-        One per module.
-    plan : Plan
-    advance : callable
-        Told of each finished part of a model.
-    privacy : Privacy
+    modules, encoded, labels, assignments, plan, advance, privacy
+        As for :func:`train_privately`.
     first_place : int
         Place of the first module in its block.
     """
