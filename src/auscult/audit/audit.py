@@ -37,7 +37,8 @@ from auscult.recipes.structure import Finding
 from auscult.release import Release
 from auscult.results import Planted, Result
 from auscult.results.analysis import AnalysisSettings
-from auscult.results.result import Roster, stratum_of, write_results
+from auscult.results.roster import Roster, stratum_of
+from auscult.results.writing import write_results
 from auscult.risk.outcome import NO_CLASSES, NO_LABELS, Attributes, with_label
 from auscult.store import RunStore, missing_blocks, plan_blocks
 from auscult.training.cost import TASK_BYTES, Trial, VariantTrial, refuse_what_does_not_fit
