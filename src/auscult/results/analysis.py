@@ -29,11 +29,8 @@ from auscult.disclosure import Reports
 from auscult.exposure.one_model import one_model
 from auscult.protection.promise import promise
 from auscult.results.patient_figures import by_records, patient_figures, thresholds
-from auscult.risk.disparity import (
-    crossings,
-    disparities,
-    top_composition,
-)
+from auscult.risk.composition import top_composition
+from auscult.risk.disparity import crossings, disparities
 from auscult.risk.estimate import Estimate
 from auscult.risk.patients import (
     PATIENT_FPR,

@@ -14,8 +14,8 @@ from auscult.base.progress import Progress
 from auscult.base.randomness import Stage, generator
 from auscult.cohort.cohort import record_bands
 from auscult.disclosure import is_small, rounded_count, supported
-from auscult.risk.disparity import share_interval
 from auscult.risk.exposed import REPLICATES, exposed, few_models
+from auscult.risk.group_intervals import share_interval
 from auscult.risk.patients import Null, PatientRisk, null_mean
 from auscult.risk.released import ReleasedTable
 from auscult.risk.tpr import METHOD as TPR_METHOD
