@@ -79,7 +79,8 @@ def disparities(
     utility : dict, optional
         Utility per attribute and group, put beside the risk.
     composition : dict, optional
-        Composition of the top 1% per attribute, from :func:`auscult.risk.composition.top_composition`.
+        Composition of the top 1% per attribute, from
+        :func:`auscult.risk.composition.top_composition`.
     progress : Progress
         Advanced by one per attribute and pair.
     tables : dict, optional
