@@ -144,7 +144,8 @@ def measure_disk(records: int, models: int, work: Path) -> None:
     from auscult.cohort.cohort import records_per_patient
     from auscult.recipes.base import BlockOutputs
     from auscult.results.analysis import AnalysisSettings
-    from auscult.results.result import Roster, write_results
+    from auscult.results.roster import Roster
+    from auscult.results.writing import write_results
     from auscult.store import RunStore, plan_blocks
 
     evidence = simulated_evidence(records, models)

@@ -262,12 +262,12 @@ def test_a_full_disk_keeps_what_is_finished(
 
 
 def test_an_unforeseen_error_shows_no_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import auscult.audit.audit
+    import auscult.audit.running
 
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError("patient Zxq0001wv")
 
-    monkeypatch.setattr(auscult.audit.audit, "write_results", broken)
+    monkeypatch.setattr(auscult.audit.running, "write_results", broken)
     code, _, said = run(
         monkeypatch, "run", write_audit(tmp_path), "--out", tmp_path / "run", "--workers", "1"
     )

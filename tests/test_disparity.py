@@ -10,13 +10,11 @@ import pandas as pd
 import pytest
 from scipy.stats import norm, t
 
-from auscult.risk.disparity import (
-    disparities,
-    pool_small_cells,
-    top_composition,
-)
+from auscult.risk.composition import top_composition
+from auscult.risk.disparity import disparities
 from auscult.risk.equal_counts import at_equal_counts
 from auscult.risk.patients import patient_risk
+from auscult.risk.pooling import pool_small_cells
 from auscult.risk.released import POOL
 from auscult.risk.stability import half_risks
 from tests.simulation import simulate

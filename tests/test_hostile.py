@@ -24,7 +24,7 @@ from auscult.release.assess import _rates, _sides
 from auscult.release.declaration import Asked
 from auscult.release.members import Roll
 from auscult.release.shown import View
-from auscult.risk.disparity import pool_small_cells
+from auscult.risk.pooling import pool_small_cells
 from tests.test_cli import run as command
 
 CELL = 10

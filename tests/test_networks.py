@@ -780,8 +780,8 @@ def test_the_large_transformer_takes_a_step() -> None:
 @pytest.mark.parametrize(
     ("said", "words"),
     [
-        ("yes", ["is a member of that backbone in every model", "on top"]),
-        ("not declared", ["not declared whether they were trained on patients", "on top"]),
+        ("yes", ["is a member of that backbone in every model", "adds to"]),
+        ("not declared", ["not declared whether they were trained on patients", "adds to"]),
         ("no", []),
         (None, []),
     ],
@@ -894,7 +894,7 @@ backbone_trained_on_cohort = true"""
     }
     assert facts["parameters"] == 113
     page = (out / "report.html").read_text()
-    assert "A backbone that knows every patient" in page
+    assert "A backbone trained on every patient" in page
     # The configuration in the run directory finds the weights from anywhere.
     resolved = (out / "audit.toml").read_text()
     assert str((tmp_path / "w.safetensors").resolve()) in resolved

@@ -180,7 +180,7 @@ def test_who_has_the_rare_label_is_said_beside_the_answer(rare: Result) -> None:
     assert "With one model" in answer
     officer = officer_markdown(rare.summary)
     assert "is who is exposed" in officer
-    assert "says something of the label as well" in officer
+    assert "also says something about the label" in officer
 
 
 def test_the_label_is_compared_and_crossed(rare: Result) -> None:

@@ -301,7 +301,7 @@ def test_members_told_from_others_without_the_model_are_no_evidence(
     blind = fair.summary["release"]["blind"]
     assert blind["auc"]["low"] < 0.5 < blind["auc"]["high"]
     assert (blind["members"], blind["others"]) == (members.sum(), (~members).sum())
-    said = "is not evidence that it remembers anybody"
+    said = "is not evidence that the model memorised anybody"
     files = [trained / "report.html", trained / "results" / "officer.md"]
     assert not any(said in file.read_text(encoding="utf-8") for file in files)
     # Members of another kind: their first measurement is higher.
@@ -400,7 +400,7 @@ def test_another_model_is_not_taken_for_one_of_them(
     door = FileDoor(path=tmp_path / "outputs.npy")
     summary = audited(people, trained, Release(door=door, output="logits")).summary["release"]
     assert summary["likeness"]["verdict"] is False
-    assert "Not a model like the shadow models" in (trained / "report.html").read_text("utf-8")
+    assert "not like the shadow models" in (trained / "report.html").read_text("utf-8")
 
 
 def test_a_model_of_everybody_is_not_taken_for_one_of_half(

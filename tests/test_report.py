@@ -98,7 +98,7 @@ def exposed(**values: Any) -> Summary:  # noqa: ANN401
 
 def test_headline_reads_as_promised() -> None:
     assert headline(exposed(estimate=17, low=11, high=25, null=0)) == (
-        "17 of 6,000 patients are exposed: over many models, their membership is told from "
+        "17 of 6,000 patients are exposed: over many models, their membership can be told from "
         "non-membership with an AUC above 0.9 "
         "(95% interval 11 to 25); by chance alone: 0"
     )
@@ -139,7 +139,7 @@ def test_unlearned_models_prove_nothing() -> None:
 def test_what_is_not_clear_of_chance_is_no_finding() -> None:
     text = Page(render(exposed(estimate=3, low=0, high=6, null=2))).text
     assert "so it is not a finding" in text
-    assert "stands clear of chance" in Page(render(summaries.scary())).text
+    assert "This exceeds chance" in Page(render(summaries.scary())).text
 
 
 def test_patients_without_estimate_are_counted_with_their_reason() -> None:
@@ -227,7 +227,7 @@ def test_group_reasons_and_suppression_are_told() -> None:
     race["composition"] |= {"chi_squared": None, "reason": "too few expected patients in a group"}
     text = Page(render(summary)).text
     assert "2 small groups are not shown by name." in text
-    assert "a group of under 10 patients could point at persons" in text
+    assert "a group of under 10 patients could identify individuals" in text
     assert "Not comparable, because nobody else has as many records" in text
     assert "chi-squared not estimable: too few expected patients in a group" in text
 
@@ -250,7 +250,7 @@ def test_imported_signals_explain_missing_utility() -> None:
     summary["models"]["learned"]["reason"] = "not estimable: the outputs are ready signals"
     text = Page(render(summary)).text
     assert "and how well: not estimable. The outputs are ready signals." in text
-    assert "takes this on trust" in text
+    assert "relies on this record" in text
 
 
 def test_nulls_read_not_estimable_with_the_reason() -> None:
@@ -281,7 +281,7 @@ def test_bare_summary_is_a_page() -> None:
 def test_nobody_and_everybody() -> None:
     assert headline(summaries.harmless()).startswith("0 of 6,000 patients")
     assert headline(summaries.everyone()).startswith("400 of 400 patients")
-    assert "found no patient whom this attack gives away" in Page(render(summaries.harmless())).text
+    assert "found no patient whom this attack exposes" in Page(render(summaries.harmless())).text
 
 
 # Nothing runs, nothing leaves
@@ -475,7 +475,7 @@ def test_nothing_is_promised_without_noise() -> None:
     one = summary["protection"][0]
     rows = [{"records": "1", "auc": 0.6, "bound": 1.0}]
     one["guarantee"] = {"dp": {"epsilon": "inf"}, "patients": rows}
-    assert "It promises nothing: no noise is added." in render(summary)
+    assert "It guarantees nothing: no noise is added." in render(summary)
     one["guarantee"] = {"dp": {"epsilon": 8.0}, "patients": rows}
     assert "1 record: 0.600 of at most" in render(summary)
 
@@ -508,7 +508,7 @@ def test_one_model_stands_beside_the_answer() -> None:
     assert opening(summary)[1:] == (said,)
     text = Page(render(summary)).text
     assert said in text
-    assert "By chance alone an attacker finds as large a share of the members" in text
+    assert "By chance alone, an attacker finds a share of the members equal to" in text
     assert said in officer_markdown(summary)
     summary["patients"]["one_model"]["at_fpr"] = {"0.01": absent}
     assert opening(summary)[1] == (

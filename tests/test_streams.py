@@ -16,7 +16,7 @@ from auscult import Access, Audit, Cohort, SklearnRecipe, Variant
 from auscult.attacks.record import RECORD_ATTACKS
 from auscult.base.randomness import Stage, generator, integer_seed, sequence
 from auscult.cohort.design import Membership
-from auscult.results import analysis
+from auscult.results import analysis, patient_figures
 from auscult.results.analysis import AnalysisSettings, Evidence, analyse
 from tests.cohorts import visits
 from tests.simulation import simulate
@@ -90,7 +90,8 @@ def test_more_thresholds_change_no_other_and_bands_have_names(
         return generator(seed, stage, *names)
 
     monkeypatch.setattr(analysis, "generator", noted)
-    monkeypatch.setattr(analysis, "THRESHOLDS", (0.55, *analysis.THRESHOLDS[::-1]))
+    monkeypatch.setattr(patient_figures, "generator", noted)
+    monkeypatch.setattr(patient_figures, "THRESHOLDS", (0.55, *patient_figures.THRESHOLDS[::-1]))
     found = again()
     exposed = found["patients"].pop("exposed")
     assert exposed.pop("0.55")

@@ -31,7 +31,7 @@ from auscult.attacks.views import (
     View,
 )
 from auscult.base.errors import AnalysisError, ConfigError
-from auscult.base.plugins import Origin, construct, guarded
+from auscult.base.plugins import Origin, guarded
 from auscult.cohort.queries import parse_queries, places
 from auscult.recipes.base import OutputKind
 from auscult.store import Outputs
@@ -279,7 +279,9 @@ def added_access(name: str, options: dict[str, Any], where: str) -> Access:
     ConfigError
         There is no such view, or it has no such options.
     """
-    return Access(view=construct(ACCESSES.get(name, f"{where}.name"), options, f"{where}.options"))
+    return Access(
+        view=ACCESSES.made(name, options, named=f"{where}.name", where=f"{where}.options")
+    )
 
 
 def answers_seen(access: Access, known: Sequence[int], queries: Sequence[str]) -> tuple[int, ...]:

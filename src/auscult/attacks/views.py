@@ -17,7 +17,7 @@ from scipy.special import expit, log_softmax, logsumexp
 
 from auscult.attacks.log_odds import log_odds_of_truth
 from auscult.base.errors import ConfigError
-from auscult.base.plugins import Described, Registry
+from auscult.base.plugins import Optioned, Registry
 from auscult.recipes.base import OutputKind
 
 DIGITS = 2
@@ -26,7 +26,7 @@ WHERE = "deployment.access"
 
 
 @dataclass(frozen=True, kw_only=True)
-class View(Described, unfinished=True):
+class View(Optioned, unfinished=True):
     """A way of handing out answers. Options are the fields of the dataclass; all have defaults.
 
     Attributes
@@ -78,13 +78,6 @@ class View(Described, unfinished=True):
         """
         return log_odds_of_truth(shown, labels, kind)
 
-    def words(self) -> str:
-        """Its name for people, with its options."""
-        return self.label
-
-    def check(self, where: str) -> None:
-        """Raise a ConfigError when its options cannot be."""
-
     @classmethod
     def from_text(cls, rest: str) -> Self:
         """Read what stands behind "name:" in ``deployment.access``; empty where nothing does.
@@ -121,21 +114,37 @@ class Logits(View):
         return z
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Softened(View, unfinished=True):
+    """Softened by a temperature, which the attacker knows and undoes."""
+
+    temperature: float | None = None
+
+    def softened(self, z: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Logits or log-odds at the temperature."""
+        return z if self.temperature is None else z / self.temperature
+
+    def read(
+        self, shown: NDArray[np.float64], labels: NDArray[np.integer], kind: OutputKind
+    ) -> NDArray[np.float64]:
+        """See :meth:`View.read`."""
+        if self.temperature is not None:
+            shown = shown * self.temperature
+        return super().read(shown, labels, kind)
+
+
 @ACCESSES.add
 @dataclass(frozen=True, kw_only=True)
-class Probabilities(View):
+class Probabilities(_Softened):
     """Probabilities of 32 bits, softened by a temperature, which the attacker undoes."""
 
     name = "probabilities"
     label = "probabilities"
     as_plain = _ALL
 
-    temperature: float | None = None
-
     def shown(self, z: NDArray[np.float64], kind: OutputKind) -> NDArray[np.float64]:
         """See :meth:`View.shown`."""
-        if self.temperature is not None:
-            z = z / self.temperature
+        z = self.softened(z)
         if kind == "softmax":
             return np.log(self.digits_of(np.exp(np.asarray(log_softmax(z, axis=-1)))))
         both = self.digits_of(expit(z)), self.digits_of(expit(-z))
@@ -144,14 +153,6 @@ class Probabilities(View):
     def digits_of(self, p: NDArray[np.float64]) -> NDArray[np.float64]:
         """Probabilities in the digits that are shown."""
         return np.maximum(p.astype(np.float32), np.finfo(np.float32).tiny).astype(np.float64)
-
-    def read(
-        self, shown: NDArray[np.float64], labels: NDArray[np.integer], kind: OutputKind
-    ) -> NDArray[np.float64]:
-        """See :meth:`View.read`."""
-        if self.temperature is not None:
-            shown = shown * self.temperature
-        return log_odds_of_truth(shown, labels, kind)
 
 
 @ACCESSES.add
@@ -201,19 +202,16 @@ class Rounded(Probabilities):
 
 @ACCESSES.add
 @dataclass(frozen=True, kw_only=True)
-class Top(View):
+class Top(_Softened):
     """The most probable class with its probability; of two classes one number says all."""
 
     name = "top"
     label = "top label with confidence"
     as_plain = frozenset({"sigmoid"})
 
-    temperature: float | None = None
-
     def shown(self, z: NDArray[np.float64], kind: OutputKind) -> NDArray[np.float64]:
         """See :meth:`View.shown`; classes below the top one share what it leaves."""
-        if self.temperature is not None:
-            z = z / self.temperature
+        z = self.softened(z)
         if kind == "sigmoid":
             return z
         if kind == "softmax":
@@ -227,13 +225,13 @@ class Top(View):
         self, shown: NDArray[np.float64], labels: NDArray[np.integer], kind: OutputKind
     ) -> NDArray[np.float64]:
         """See :meth:`View.read`."""
-        if self.temperature is not None:
-            shown = shown * self.temperature
         if kind == "multilabel":
+            if self.temperature is not None:
+                shown = shown * self.temperature
             top = shown.argmax(axis=-1)[..., None]
             signs = np.where(labels == 1, shown, -shown)
             return np.asarray(np.take_along_axis(signs, top, -1)[..., 0])
-        return log_odds_of_truth(shown, labels, kind)
+        return super().read(shown, labels, kind)
 
 
 @ACCESSES.add

@@ -103,6 +103,17 @@ class Described(ABC):
             check_words(cls, cls.__name__)
 
 
+class Optioned(Described, unfinished=True):
+    """Base of parts that are dataclasses whose fields are the user's options."""
+
+    def words(self) -> str:
+        """Its name for people, with its options."""
+        return self.label
+
+    def check(self, where: str) -> None:
+        """Raise a ConfigError when an option has a value that it cannot have."""
+
+
 def check_words(part: Any, where: str) -> None:  # noqa: ANN401
     """Raise a PluginError where a part has no usable name or label."""
     for key in ("name", "label"):
@@ -222,6 +233,40 @@ class Registry(Generic[Part]):
         if key not in _loaded:
             _loaded[key] = self._load(entries[0], where)
         return _loaded[key]  # type: ignore[no-any-return]
+
+    def made(
+        self,
+        name: str,
+        options: dict[str, Any],
+        *,
+        named: str,
+        where: str,
+        folder: Path | None = None,
+    ) -> Any:  # noqa: ANN401
+        """A part of a kind whose parts are classes, with the options that the user wrote.
+
+        Parameters
+        ----------
+        name : str
+        options : dict
+            Its constructor's keyword arguments.
+        named : str
+            The key of the configuration that names it, for messages.
+        where : str
+            The key of the configuration that holds the options.
+        folder : Path, optional
+            The configuration's; see :func:`construct`.
+
+        Raises
+        ------
+        ConfigError
+            There is no such part, or it has no such options.
+        PluginError
+            Its package cannot be loaded, or failed.
+        """
+        part: Any = self.get(name, named)
+        with guarded(self.kind, name, "being made", self.origin(name)):
+            return construct(part, options, where, folder)
 
     def origin(self, name: str) -> Origin | None:
         """The package that brings a part; None for Auscult's own and the program's."""

@@ -67,11 +67,8 @@ def generator(seed: int, stage: Stage, *names: int | str) -> np.random.Generator
 
     Parameters
     ----------
-    seed : int
-        The audit's seed, or that of a model.
-    stage : Stage
-    *names : int or str
-        Of the model, attack, group or replicate within the stage.
+    seed, stage, *names
+        As for :func:`sequence`.
     """
     return np.random.default_rng(sequence(seed, stage, *names))
 
@@ -81,11 +78,8 @@ def integer_seed(seed: int, stage: Stage, *names: int | str) -> int:
 
     Parameters
     ----------
-    seed : int
-        The audit's seed, or that of a model.
-    stage : Stage
-    *names : int or str
-        Of the model, attack, group or replicate within the stage.
+    seed, stage, *names
+        As for :func:`sequence`.
     """
     return int(sequence(seed, stage, *names).generate_state(1, np.uint32)[0] >> 1)
 

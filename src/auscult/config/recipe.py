@@ -11,7 +11,7 @@ from auscult.base.errors import ConfigError
 from auscult.config.part import Part
 from auscult.recipes import PythonRecipe, SklearnRecipe, TorchRecipe
 from auscult.recipes.base import Recipe
-from auscult.recipes.kinds import OWN, RECIPES, added_recipe
+from auscult.recipes.kinds import OWN, RECIPES
 from auscult.recipes.networks import KEYS, network
 from auscult.recipes.privacy import DpSettings
 
@@ -167,7 +167,14 @@ class AddedPart(Part):
 
     def recipe(self, folder: Path) -> Recipe:
         """The recipe; relative paths are meant from `folder` where it asks for one."""
-        return added_recipe(self.kind, dict(self.model_extra or {}), folder)
+        made: Recipe = RECIPES.made(
+            self.kind,
+            dict(self.model_extra or {}),
+            named="recipe.kind",
+            where="recipe",
+            folder=folder,
+        )
+        return made
 
 
 ADDED = "of another package"  # a step of pydantic's path, and no key

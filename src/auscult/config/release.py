@@ -22,7 +22,7 @@ from auscult.release import (
     Release,
     SavedDoor,
 )
-from auscult.release.kinds_of_doors import RELEASES, added_door
+from auscult.release.kinds_of_doors import RELEASES
 from auscult.release.saved import Framework
 
 _SIDE_BY_SIDE = ("torchscript", "torch-export", "keras")
@@ -170,7 +170,14 @@ class ReleasePart(Part):
 
     def _door(self, folder: Path, rows: Any) -> Door:  # noqa: ANN401
         if self.door not in _DOORS:
-            return added_door(self.door, self.options or {}, folder)
+            added: Door = RELEASES.made(
+                self.door,
+                self.options or {},
+                named="release.door",
+                where="release.options",
+                folder=folder,
+            )
+            return added
         given = {
             key: getattr(self, key) for key in _DOORS[self.door] if getattr(self, key) is not None
         }

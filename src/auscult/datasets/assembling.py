@@ -99,19 +99,8 @@ def cohort_of(
     chosen : Dataset
     root : path-like
         The owner's folder.
-    label : str, optional
-        One of the dataset's labels; its first when None.
-    image_size : int or sequence of int, optional
-        Height and width in pixels.
-    max_patients : int, optional
-        A random subset of so many patients.
-    seed : int
-        Of the subset.
-    cache : path-like, optional
-        Folder of decoded files.
-    workers : int, optional
-        Processes that decode.
-    progress : Progress
+    label, image_size, max_patients, seed, cache, workers, progress
+        As for :func:`read_cohort`.
     """
     wanted = _label(chosen, label)
     origin = DATASETS.origin(chosen.name)
@@ -129,12 +118,10 @@ def cohort_of(
     how: dict[str, Any] = {"cache": cache, "workers": workers, "progress": progress}
     if source.kind == "table":
         cohort = reading.table(source.table)
-    elif source.kind == "images":
-        cohort = _images(reading, source, (height, width), how)
     elif source.kind == "archives":
         cohort = _archives(reading, source, (height, width), how)
     else:
-        cohort = _signals(reading, source, how)
+        cohort = _files(reading, source, (height, width), how)
     return replace(
         cohort,
         record_rows=source.rows[cohort.record_rows],
@@ -176,16 +163,18 @@ def _size(size: int | Sequence[int]) -> tuple[int, int]:
     return pair
 
 
-def _images(reading: Reading, source: Source, size: tuple[int, int], how: dict[str, Any]) -> Cohort:
-    from auscult.readers.folders import read_images
+def _files(reading: Reading, source: Source, size: tuple[int, int], how: dict[str, Any]) -> Cohort:
+    from auscult.readers.folders import read_folder
     from auscult.readers.images import ImageSettings
+    from auscult.readers.signals import SignalSettings
 
-    return read_images(
+    images = source.kind == "images"
+    return read_folder(
         reading,
         source.root,
         source.table,
         path=source.files,
-        settings=ImageSettings(size=size),
+        settings=ImageSettings(size=size) if images else SignalSettings(**source.signals),
         **how,
     )
 
@@ -214,20 +203,6 @@ def _archives(
         record_rows=kept.rows[decoded.source],
         left_out=(*kept.left_out, *decoded.left_out),
         notes=[f"{source.key} of each file, resized to {size[0]} x {size[1]}"],
-    )
-
-
-def _signals(reading: Reading, source: Source, how: dict[str, Any]) -> Cohort:
-    from auscult.readers.folders import read_signals
-    from auscult.readers.signals import SignalSettings
-
-    return read_signals(
-        reading,
-        source.root,
-        source.table,
-        path=source.files,
-        settings=SignalSettings(**source.signals),
-        **how,
     )
 
 

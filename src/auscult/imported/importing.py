@@ -13,7 +13,8 @@ from auscult.imported.scores import Scores
 from auscult.recipes.base import BlockOutputs
 from auscult.results import Result
 from auscult.results.analysis import AnalysisSettings
-from auscult.results.result import Roster, write_results
+from auscult.results.roster import Roster
+from auscult.results.writing import write_results
 from auscult.store import RunStore, default_block_models, missing_blocks, plan_blocks
 
 

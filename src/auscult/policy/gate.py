@@ -18,7 +18,8 @@ from auscult.policy.judging import Decision, judge
 from auscult.policy.limits import Check
 from auscult.policy.rules import Policy
 from auscult.report.words import visible
-from auscult.results.result import EXACT, read_summary_file, write_summary
+from auscult.results.result import EXACT, read_summary_file
+from auscult.results.writing import write_summary
 from auscult.store import RunStore
 from auscult.store.seal import require_sealed
 

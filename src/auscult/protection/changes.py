@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from auscult.base.errors import ConfigError
-from auscult.base.plugins import Described, Origin, PluginError, Registry, construct, guarded
+from auscult.base.plugins import Optioned, Origin, PluginError, Registry, guarded
 from auscult.cohort import TrainingData
 from auscult.cohort.design import MINIMUM_PATIENTS
 from auscult.protection.assessment import Subject
@@ -54,7 +54,7 @@ class Choosing:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Protection(Described, unfinished=True):
+class Protection(Optioned, unfinished=True):
     """A choice of the records that are trained on. Options are the fields of the dataclass.
 
     Attributes
@@ -79,13 +79,6 @@ class Protection(Described, unfinished=True):
 
         The same again every time: a run is resumed with the same choice or not at all.
         """
-
-    def check(self, where: str) -> None:
-        """Raise a ConfigError when its options cannot be."""
-
-    def words(self) -> str:
-        """The change in words, with its options."""
-        return self.label
 
     def value(self) -> Any:  # noqa: ANN401
         """Its options for the summary; they make the identity of what is trained."""
@@ -264,15 +257,15 @@ def added_protection(name: str, options: dict[str, Any], where: str) -> Protecti
     ConfigError
         There is none of that name, or it has no such options.
     """
-    found = PROTECTIONS.get(name, f"{where}.name")
     if name in OWN:
         raise ConfigError(
             f'"{name}" is Auscult\'s own',
             where=f"{where}.name",
             next_step=f"Write it as a key of its own: {name} = ...",
         )
-    made = construct(found, options, f"{where}.options")
-    assert isinstance(made, Protection)  # noqa: S101 - the registry saw to it
+    made: Protection = PROTECTIONS.made(
+        name, options, named=f"{where}.name", where=f"{where}.options"
+    )
     return made
 
 

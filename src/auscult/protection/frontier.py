@@ -24,8 +24,8 @@ from auscult.protection.paired import (
     shared_noise,
 )
 from auscult.protection.promise import promise
-from auscult.risk.disparity import pool_small_cells
 from auscult.risk.exposed import benjamini_hochberg
+from auscult.risk.pooling import pool_small_cells
 from auscult.risk.utility import NO_METRIC, UtilityPerModel
 
 HEADLINE = 0.9

@@ -21,7 +21,7 @@ from auscult.cohort import Cohort, Task
 from auscult.readers.arrays import read_by
 from auscult.readers.columns import Dates
 from auscult.readers.events import MAX_CODES, EventSettings
-from auscult.readers.folders import read_images, read_signals
+from auscult.readers.folders import read_folder
 from auscult.readers.images import Colour, Fit, ImageSettings
 from auscult.readers.joining import Join
 from auscult.readers.meds import read_events
@@ -198,7 +198,7 @@ def from_images(
             fit=fit,
             header=tuple(header),
         )
-        return read_images(
+        return read_folder(
             _reading(from_images, how),
             root,
             table,
@@ -251,7 +251,7 @@ def from_signals(
         settings = SignalSettings(
             seconds=seconds, rate=rate, leads=tuple(leads), start=start, windows=windows
         )
-        return read_signals(
+        return read_folder(
             _reading(from_signals, how),
             root,
             table,

@@ -39,18 +39,20 @@ class Kind:
     what: Callable[[DecodedFiles], tuple[str, str]]
 
 
-def read_images(
+def read_folder(
     reading: Reading,
     root: str | os.PathLike[str],
     table: Any,  # noqa: ANN401
     *,
     path: str | None,
-    settings: ImageSettings,
+    settings: ImageSettings | SignalSettings,
     cache: str | os.PathLike[str] | None = None,
     workers: int | None = None,
     progress: Progress = SILENT,
 ) -> Cohort:
-    """Read a folder of images; see :meth:`auscult.Cohort.from_images`.
+    """Read a folder of images or of recordings, as the settings say.
+
+    See :meth:`auscult.Cohort.from_images` and :meth:`auscult.Cohort.from_signals`.
 
     Parameters
     ----------
@@ -60,7 +62,7 @@ def read_images(
     table : path-like, dataframe or None
     path : str or None
         Column of the files' paths below `root`.
-    settings : ImageSettings
+    settings : ImageSettings or SignalSettings
     cache : path-like, optional
         Where decoded arrays are kept; the user's cache folder when None.
     workers : int, optional
@@ -68,7 +70,12 @@ def read_images(
     progress : Progress
     """
     settings.check()
+    kind = _images(settings) if isinstance(settings, ImageSettings) else _recordings(settings)
+    keep = {"cache": cache, "workers": workers, "progress": progress}
+    return _read(reading, root, table, path, settings, kind, keep)
 
+
+def _images(settings: ImageSettings) -> Kind:
     def what(decoded: DecodedFiles) -> tuple[str, str]:
         settled = decoded.decoder
         channels = settled.channels() if isinstance(settled, ImageSettings) else "none"
@@ -76,57 +83,24 @@ def read_images(
         slices = f", slices {settings.slices}" if settings.slices is not None else ""
         return channels, f"images decoded to {size} bytes, {settings.fit}{slices}"
 
-    kind = Kind(
+    return Kind(
         key="images", suffixes=SHOWN, decode=decode_images, header=settings.header, what=what
     )
-    keep = {"cache": cache, "workers": workers, "progress": progress}
-    return _read(reading, root, table, path, settings, kind, keep)
 
 
-def read_signals(
-    reading: Reading,
-    root: str | os.PathLike[str],
-    table: Any,  # noqa: ANN401
-    *,
-    path: str | None,
-    settings: SignalSettings,
-    cache: str | os.PathLike[str] | None = None,
-    workers: int | None = None,
-    progress: Progress = SILENT,
-) -> Cohort:
-    """Read a folder of recordings; see :meth:`auscult.Cohort.from_signals`.
-
-    Parameters
-    ----------
-    reading : Reading
-    root : path-like
-        The folder.
-    table : path-like, dataframe or None
-    path : str or None
-        Column of the files' paths below `root`.
-    settings : SignalSettings
-    cache : path-like, optional
-        Where decoded arrays are kept; the user's cache folder when None.
-    workers : int, optional
-        Processes that decode; one per core when None.
-    progress : Progress
-    """
-    settings.check()
-
+def _recordings(settings: SignalSettings) -> Kind:
     def what(decoded: DecodedFiles) -> tuple[str, str]:
         _, leads, samples = decoded.array.shape
         said = f"{settings.seconds:g} s from {settings.start:g} s on, {settings.windows}"
         return "first", f"recordings read as {leads} leads of {samples} samples, {said}"
 
-    kind = Kind(
+    return Kind(
         key="signals",
         suffixes=(".hea", ".npz", ".npy"),
         decode=decode_signals,
         header=(),
         what=what,
     )
-    keep = {"cache": cache, "workers": workers, "progress": progress}
-    return _read(reading, root, table, path, settings, kind, keep)
 
 
 def _read(

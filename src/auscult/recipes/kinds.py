@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
-from auscult.base.plugins import Registry, construct, guarded
+from auscult.base.plugins import Registry
 from auscult.recipes.base import Recipe
 from auscult.recipes.identity import identify
 
@@ -25,30 +24,6 @@ def _load() -> None:
 
 
 RECIPES.when_needed(_load)
-
-
-def added_recipe(kind: str, options: dict[str, Any], folder: Path) -> Recipe:
-    """The recipe of another package, with its options.
-
-    Parameters
-    ----------
-    kind : str
-        Its name.
-    options : dict
-        Its arguments.
-    folder : Path
-        Of the configuration.
-
-    Raises
-    ------
-    ConfigError
-        There is none of that kind, or it has no such options.
-    """
-    found = RECIPES.get(kind, "recipe.kind")
-    with guarded("recipe", kind, "being made", RECIPES.origin(kind)):
-        made = construct(found, options, "recipe", folder)
-    assert isinstance(made, Recipe)  # noqa: S101 - the registry saw to it
-    return made
 
 
 def identity_of(recipe: Recipe) -> dict[str, Any]:

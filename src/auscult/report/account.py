@@ -179,12 +179,13 @@ def _repeated(repeated: Part) -> str:
         return ""
     if not repeated.number("models"):
         return (
-            f"Not tested whether training again gives the same numbers: {repeated.text('reason')}."
+            "Whether training again gives the same numbers was not tested: "
+            f"{repeated.text('reason')}."
         )
     if not repeated.number("different"):
         return (
             "The first model was trained again at the end and gave the same "
-            f"{whole(repeated.number('answers'))} answers, to the last bit."
+            f"{whole(repeated.number('answers'))} answers, bit for bit."
         )
     return f"{not_repeated_sentence(repeated)}."
 
@@ -199,8 +200,9 @@ def _steps(summary: Part) -> list[tuple[str, str]]:
         f"{count}, each trained on a random half of the patients with all of their records. Every "
         f"patient is a member of {each} of them."
         if recipe
-        else f"{count} were imported with the record of who trained which; the audit did not train "
-        f"them and takes this on trust. Every patient is a member of {each} of them."
+        else f"{count} were imported with a record of which patients trained which model. The "
+        "audit did not train them and relies on this record. Every patient is a member of "
+        f"{each} of them."
     )
     patients = summary.part("patients")
     steps = [
@@ -215,10 +217,10 @@ def _steps(summary: Part) -> list[tuple[str, str]]:
         ),
         (
             "Attack on the patient.",
-            f"A patient's records are weighed together ({counted(assessed(summary), 'patient')}"
-            "), learned on some models and evaluated on others. The AUC is the probability that "
-            "a model that trained on the patient scores higher than one that did not. "
-            + sentence(patients.text("method")),
+            f"A patient's records are combined ({counted(assessed(summary), 'patient')}) with "
+            "weights that are learned on some models and evaluated on others. The AUC is the "
+            "probability that a model that trained on the patient scores higher than one that did "
+            "not. " + sentence(patients.text("method")),
         ),
     ]
     attacks = []
@@ -236,7 +238,7 @@ def _steps(summary: Part) -> list[tuple[str, str]]:
             "Chance.",
             (
                 "Every patient's membership was shuffled over the models and the whole analysis "
-                "run again. What it still finds is what chance finds."
+                "was run again. What it still finds is due to chance."
             ),
         )
     )
@@ -259,27 +261,26 @@ def limits_section(summary: Part) -> Section:
     imported = not summary.part("recipe")
     items = [
         (
-            "Membership, nothing else.",
+            "Membership only.",
             (
-                "It says whether one can tell that a patient's data trained the model. It does not "
-                "say whether an image, a diagnosis or any other attribute can be read out of it. "
-                "But where the cohort is defined by a condition, membership itself reveals the "
-                "condition."
+                "It says whether an attacker can tell that a patient's data trained the model. It "
+                "does not say whether an image, a diagnosis or any other attribute can be "
+                "extracted from it. But where the cohort is defined by a condition, membership "
+                "itself reveals the condition."
             ),
         ),
         (
             "A recipe, not one released model.",
             (
-                f"The figures are averages over {models}. One given "
-                "model, trained on all patients or drawn once, can expose other patients than "
-                "these."
+                f"The figures are averages over {models}. A single model, trained on all patients "
+                "or on one random half, may expose different patients."
             ),
         ),
         (
             "This recipe, this cohort.",
             (
-                "With other data, another architecture, more epochs or another preprocessing, "
-                "the answer is another one."
+                "Other data, another architecture, more epochs or different preprocessing may "
+                "give a different answer."
             ),
         ),
         (
@@ -293,16 +294,16 @@ def limits_section(summary: Part) -> Section:
         (
             "These attacks, not every attack.",
             (
-                "A better attack may succeed where these fail. What was found is there; what was "
-                "not found is not proven absent."
+                "A better attack may succeed where these fail. A leak that was found exists; one "
+                "that was not found may still exist."
             ),
         ),
         (
-            "Groups differ in more than their name.",
+            "Groups may differ in other ways.",
             (
-                "The test of a difference allows for the number of records, and for nothing else: "
-                "a group may be exposed for its age, its diseases or its hospital. It is a "
-                "difference, not a cause."
+                "The test of a difference adjusts for the number of records and for nothing else: "
+                "a group may be exposed because of its age, its diseases or its hospital. A "
+                "difference is not a cause."
             ),
         ),
     ]
@@ -310,7 +311,7 @@ def limits_section(summary: Part) -> Section:
         items.append(
             (
                 "Imported outputs.",
-                "How these models were trained and who trained them was declared, not observed.",
+                "How these models were trained, and on which patients, was declared, not observed.",
             )
         )
     items += _pretrained(summary.part("recipe").part("facts").part("pretrained"))
@@ -328,13 +329,13 @@ def _pretrained(facts: Part) -> list[tuple[str, str]]:
     if said == "yes":
         return [
             (
-                "A backbone that knows every patient.",
+                "A backbone trained on every patient.",
                 (
                     "The weights that the models start from were trained on patients of this "
                     "cohort, as declared. Each of these patients is a member of that backbone in "
-                    "every model, so that models with and without a patient differ in what was "
-                    "trained here only: the figures are the leakage of this last training. What "
-                    "the backbone itself gives away is not in them and comes on top."
+                    "every model, so models with and without a patient differ only in what was "
+                    "trained here: the figures measure the leakage of this last training. What "
+                    "the backbone itself leaks is not included and adds to it."
                 ),
             )
         ]
@@ -344,8 +345,8 @@ def _pretrained(facts: Part) -> list[tuple[str, str]]:
                 "Frozen parameters of unknown origin.",
                 (
                     "Parts of the network were not trained here, and it was not declared whether "
-                    "they were trained on patients of this cohort. If they were, what they give "
-                    "away about these patients is not in the figures and comes on top."
+                    "they were trained on patients of this cohort. If they were, what they leak "
+                    "about these patients is not included in the figures and adds to them."
                 ),
             )
         ]

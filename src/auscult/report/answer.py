@@ -29,7 +29,7 @@ from auscult.report.words import (
 HEADLINE_THRESHOLD = "0.9"
 MOST_CLASSES = 2  # of the label that are spoken of beside the answer
 EXPOSED = (
-    "exposed: over many models, their membership is told from non-membership with an AUC above"
+    "exposed: over many models, their membership can be told from non-membership with an AUC above"
 )
 
 
@@ -76,7 +76,7 @@ def exposed_at(summary: Part) -> tuple[Exposed, ...]:
             raise StoreError(
                 f'patients.exposed has a threshold "{visible(name)}" that is not a number',
                 where=WHERE,
-                next_step="Write the results anew: run the audit's command again",
+                next_step="Run the audit's command again to rewrite the results",
             ) from None
         rows.append(
             Exposed(
@@ -180,7 +180,9 @@ def verdict(summary: Part) -> tuple[str, ...]:
         learned = summary.part("models").part("learned")
         counts = count_sentence(summary).sentence
         return (
-            sentence(learned.reason() or "Held-out patients are predicted no better than by rote"),
+            sentence(
+                learned.reason() or "Held-out patients are predicted no better than by chance"
+            ),
             (
                 "A better trained model of the same kind may well expose patients. "
                 "This is not evidence of safety."
@@ -193,11 +195,11 @@ def verdict(summary: Part) -> tuple[str, ...]:
             "Nothing below should be read as evidence of safety: it is an absence of evidence.",
         )
     meaning = (
-        "A member is a patient whose records trained the model. "
-        f"An AUC of {row.name} means: shown one model that was trained on a patient's records and "
-        f"one that was not, the attacker names the right one {round(10 * row.threshold)} times out "
-        "of 10. A coin flip would be right 5 times out of 10. It says how well membership can be "
-        "told over many models; it is no certainty about any one of them."
+        f"A member is a patient whose records trained the model. An AUC of {row.name} means: "
+        "shown one model that was trained on a patient's records and one that was not, the "
+        f"attacker names the right one {round(10 * row.threshold)} times out of 10. A coin flip "
+        "would be right 5 times out of 10. This is how well membership can be told over many "
+        "models; it is not a certainty about any single model."
     )
     return (
         *(f"{said}." for said in beside(summary)),
@@ -264,36 +266,37 @@ def not_repeated_sentence(repeated: Part, which: str = "The model") -> str:
     largest = repeated.number("largest")
     size = "" if largest is None else f", by up to {largest:.3g}"
     return (
-        f"{which} that was trained again from its seed gave other answers ({whole(different)} of "
-        f"{whole(repeated.number('answers'))} differ{size}): these results cannot be reproduced "
-        "exactly, not even with another number of workers. Probably "
-        f"{repeated.text('cause') or 'it draws from what no seed reaches'}{calls}"
+        f"{which} that was trained again from its seed gave different answers ({whole(different)} "
+        f"of {whole(repeated.number('answers'))} differ{size}): these results cannot be "
+        "reproduced exactly, and may change with the number of workers. Probably "
+        f"{repeated.text('cause') or 'it draws random numbers that no seed controls'}{calls}"
     )
 
 
 def _worth(summary: Part, row: Exposed) -> str:
     if row.clear is None:
         return (
-            "Whether this stands clear of chance cannot be said: "
+            "Whether this exceeds chance cannot be determined: "
             f"{row.reason or 'its interval or its null is missing'}."
         )
     models = counted(summary.part("models").number("count"), "model")
     if row.clear:
         return (
-            "This stands clear of chance: the same analysis with each patient's membership "
-            f"shuffled finds {_found(row.null)}."
+            "This exceeds chance: the same analysis with each patient's membership shuffled finds "
+            f"{_found(row.null)}."
         )
     milder = [other for other in exposed_at(summary) if other.clear]
     if milder:
         best = max(milder, key=lambda other: other.threshold)
         return (
-            f"Above {row.name} this does not stand clear of chance, so it is not a finding. Above "
+            f"Above {row.name} this does not exceed chance, so it is not a finding. Above "
             f"{best.name} it is one: {counted(best.estimate, 'patient')} (95% interval "
-            f"{count_interval(best.low, best.high)}) against {expected(best.null)} by chance alone."
+            f"{count_interval(best.low, best.high)}) against {expected(best.null)} by chance "
+            "alone."
         )
     return (
-        "This does not stand clear of chance, at this threshold or any other reported one: with "
-        f"{models}, this audit found no patient whom this attack gives away. That is evidence for "
+        "This does not exceed chance, at this threshold or any other reported one: with "
+        f"{models}, this audit found no patient whom this attack exposes. That is evidence for "
         "this recipe and this attack, not proof for every attack."
     )
 

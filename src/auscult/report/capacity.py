@@ -65,8 +65,8 @@ def sweep_section(summary: Part) -> Section | None:
     else:
         blocks.append(
             Paragraph(
-                text="No picture: the recipe does not tell its number of parameters, or all sizes "
-                "have the same.",
+                text="No figure: the recipe does not report its number of parameters, or all "
+                "sizes have the same number.",
                 style="note",
             )
         )

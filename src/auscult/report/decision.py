@@ -19,11 +19,11 @@ NOTHING = "\N{EN DASH}"
 MOST_REASONS = 12
 
 VERDICTS = {
-    "pass": "Pass: every limit is kept by its upper bound, on the evidence that the policy asks "
-    "for.",
-    "fail": "Fail: at least one limit is broken by its lower bound.",
-    "inconclusive": "Inconclusive: no limit is broken for sure, and not everything is kept for "
-    "sure. This is not a pass.",
+    "pass": "Pass: every upper bound lies within its limit, on the evidence that the policy "
+    "requires.",
+    "fail": "Fail: at least one lower bound lies beyond its limit.",
+    "inconclusive": "Inconclusive: no limit is certainly broken, and not every limit is certainly "
+    "kept. This is not a pass.",
 }
 _WORDS = {"pass": "kept", "fail": "broken", "inconclusive": "open"}
 _EVIDENCE = {"pass": "there", "fail": "broken", "inconclusive": "missing"}
@@ -73,8 +73,8 @@ def _table(checks: tuple[Part, ...], by: str) -> Table:
             (
                 f"{kept} of {counted(float(len(checks)), 'check')} passed. A limit is kept when "
                 "the upper bound lies within it, broken when the lower bound lies beyond it and "
-                "beyond what chance gives, open in between or where the figure is missing. "
-                "Estimates decide nothing."
+                "beyond what chance gives, open in between or where the figure is missing. Point "
+                "estimates decide nothing."
             ),
         ),
         text_columns=frozenset({0, 1}),
@@ -143,7 +143,9 @@ def _policy(decision: Part) -> list[Block]:
                 caption="What was judged, with what",
                 columns=("Of", "Fingerprint"),
                 rows=tuple((visible(name), visible(value)) for name, value in prints.items()),
-                notes=("SHA-256 unless said otherwise. Equal fingerprints, equal decision.",),
+                notes=(
+                    "SHA-256 unless stated otherwise. Equal fingerprints give equal decisions.",
+                ),
                 text_columns=frozenset({0, 1}),
                 key="fingerprints",
             )

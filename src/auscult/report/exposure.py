@@ -72,9 +72,10 @@ def _assumed(deployment: Part, mine: Part | None, label: str) -> list[Block]:
         return [
             *([Paragraph(text=label)] if label else []),
             Paragraph(
-                text="No deployment is declared, so this section shows what attackers reach with "
-                "every access and knowledge that was looked at, and what that would mean where the "
-                "cohort makes up 1% or 10% of the people whom an attacker has in mind."
+                text="No deployment is declared, so this section shows what attackers achieve "
+                "with each type of access and knowledge that was assessed, and what it would "
+                "mean if the cohort made up 1% or 10% of the people whom an attacker "
+                "considers."
             ),
         ]
     low, high = (usual_priors(deployment) * 2)[:2]
@@ -96,7 +97,7 @@ def _assumed(deployment: Part, mine: Part | None, label: str) -> list[Block]:
     if label:
         items.insert(1, ("Beyond what is declared:", label))
     return [
-        Paragraph(text="What is declared, and what the figures below take as given:"),
+        Paragraph(text="What is declared, and what the figures below assume:"),
         Items(items=tuple(items)),
     ]
 
@@ -126,9 +127,10 @@ def _answer(mine: Part, deployment: Part) -> list[Block]:
     if exposed.number("estimate") is not None:
         texts.append(
             f"{expected(exposed.number('estimate'))} of "
-            f"{counted(mine.number('patients'), 'patient')} can be told with an AUC above 0.9 "
-            f"(95% interval {count_interval(exposed.number('low'), exposed.number('high'))}; by "
-            f"chance alone: {expected(exposed.number('null'))})."
+            f"{counted(mine.number('patients'), 'patient')} can be recognised as members with an "
+            "AUC above 0.9 (95% interval "
+            f"{count_interval(exposed.number('low'), exposed.number('high'))}; by chance alone: "
+            f"{expected(exposed.number('null'))})."
         )
     for row in (rows[0], rows[-1]) if len(rows) > 1 else rows:
         ppv = row.part("ppv")

@@ -88,7 +88,7 @@ def cells_table(cells: tuple[Part, ...], priors: tuple[float, ...]) -> Table:
             )
         )
     return Table(
-        caption="What each access and each knowledge gives an attacker",
+        caption="What each type of access and knowledge gives an attacker",
         columns=(
             "Access",
             "Knowledge",
@@ -145,8 +145,8 @@ def _notes(cells: tuple[Part, ...]) -> list[str]:
     if errors:
         most = math.ceil(1000 * max(errors)) / 1000  # "at most" is never rounded down
         notes.append(
-            "Posteriors were checked on models that did not calibrate them: expected calibration "
-            f"error at most {decimal(most)}."
+            "Posteriors were checked on models that were not used to calibrate them: expected "
+            f"calibration error at most {decimal(most)}."
         )
     reasons = dict.fromkeys(
         f"{cell.text('access_label')}, {cell.text('knowledge_label')}: {cell.reason()}"
@@ -222,7 +222,8 @@ def prior_figure(cells: tuple[Part, ...], mine: Part | None, deployment: Part) -
         f"right in {share(first.y[0])} of the cases at a prior of {percent(grid[0])} and in "
         f"{share(first.y[-1])} at {percent(grid[-1])} ({first.name.lower()}).",
         small_print=f"n = {counted(own[0].number('patients'), 'patient')}. Band: 95% interval of "
-        "one access. Accesses whose lines are the same share one. Method: that of the table above.",
+        "one access. Types of access with the same line share one. Method: as in the "
+        "table above.",
         table=Table(
             caption="Share of accusations that are right",
             columns=("Prior", *(s.name for s in series)),
@@ -286,15 +287,15 @@ def priors_tables(mine: Part, deployment: Part) -> list[Table]:
         notes=(
             (
                 "Named: patients of a model trained on the whole cohort whose posterior of "
-                "membership exceeds the value; falsely: people of the population who are no "
-                "members and are named with them. 0 with an interval above it: none was counted "
-                "among the models at hand."
+                "membership exceeds the value; falsely: people of the population who are not "
+                "members and are named as well. 0 with an interval above it: none was counted "
+                "among the available models."
             ),
         ),
         key="exposure-priors",
     )
     what = Table(
-        caption="The declared attacker: what is believed of the accused",
+        caption="The declared attacker: what is believed about the accused",
         columns=(
             "Prior",
             "PPV (95% interval)",
@@ -305,9 +306,9 @@ def priors_tables(mine: Part, deployment: Part) -> list[Table]:
             *(
                 [
                     (
-                        "Belief: how sure one may be that a person has what membership reveals, "
-                        "before the attack and after an accusation. Members have it; others with "
-                        "the prevalence."
+                        "Belief: the probability that a person has what membership reveals, "
+                        "before the attack and after an accusation. Members have it; others have "
+                        "it with the declared prevalence."
                     )
                 ]
                 if with_belief

@@ -102,9 +102,9 @@ def _reading(parts: tuple[Part, ...]) -> list[Block]:
         (
             "Difference at equal records:",
             (
-                "the group's mean AUC minus that of other patients with equally many records; this "
-                "is what q belongs to. At any records: the same against all other patients, which "
-                "holds what more or fewer records do."
+                "the group's mean AUC minus that of other patients with equally many records; "
+                "this is what q belongs to. At any records: the same against all other patients, "
+                "which includes the effect of having more or fewer records."
             ),
         ),
         (
@@ -121,9 +121,9 @@ def _reading(parts: tuple[Part, ...]) -> list[Block]:
                 "Residual in top:",
                 (
                     "whether the group is among the most exposed patients more often than its "
-                    "size explains (Pearson residual); above about +2 it is, below about "
-                    "\N{MINUS SIGN}2 it is there less often. More records place a patient there "
-                    "more often; at equal records, that is taken out."
+                    "size explains (Pearson residual); above about +2 it is; below about "
+                    "\N{MINUS SIGN}2 it is there less often. Patients with more records are there "
+                    "more often; the column at equal records adjusts for that."
                 ),
             )
         )
@@ -135,9 +135,10 @@ def _reading(parts: tuple[Part, ...]) -> list[Block]:
             (
                 "Small groups:",
                 (
-                    f"a group of under {counted(cell, 'patient')} could point at persons, so its "
-                    "name and size are withheld. Such groups are pooled, together with a larger "
-                    "one where a small one would follow from the total by subtraction."
+                    f"a group of under {counted(cell, 'patient')} could identify individuals, so "
+                    "its name and size are withheld. Such groups are pooled, together with a "
+                    "larger one where a small one could be worked out from the total by "
+                    "subtraction."
                 ),
             )
         )
@@ -200,8 +201,8 @@ def _figure(place: int, name: str, part: Part, groups: Groups, mean: Number, hid
             Key(name="Not distinguishable", style="alike", shape="point"),
         ),
         sentence=_finding(groups),
-        small_print=f"n = {counted(patients, 'patient')}. Whiskers: 95% interval. Method: "
-        "as at the head of this section.",
+        small_print=f"n = {counted(patients, 'patient')}. Whiskers: 95% interval. Method: as "
+        "described at the start of this section.",
         table=_table(place, name, groups, part, hidden),
         table_open=" & " not in name,
     )
@@ -370,8 +371,8 @@ def _notes(groups: Groups, part: Part) -> tuple[str, ...]:
     if in_part:
         shares = listed([f"{quoted(label)} {words}" for label, words in in_part])
         notes.append(
-            "Nobody on the other side has as many records as some patients, who are left out of "
-            f"the comparison at equal records. Compared: {shares}."
+            "Some patients are left out of the comparison at equal records, because nobody on the "
+            f"other side has as many records. Compared: {shares}."
         )
     untested = dict.fromkeys(reason for _, group in groups if (reason := group.reason()))
     for reason in untested:

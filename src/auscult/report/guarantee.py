@@ -47,7 +47,7 @@ def guarantee_section(summary: Part) -> Section | None:
     blocks += [_bands(part), Paragraph(text=_empirical(part.part("empirical")))]
     return Section(
         key="guarantee",
-        heading="What the training promises, and what was found",
+        heading="What the training guarantees, and what was found",
         short="Guarantee",
         blocks=tuple(blocks),
     )
@@ -58,7 +58,7 @@ def _promise(dp: Part) -> str:
     if not dp.number("noise"):
         return (
             f"Batches were drawn {unit} by {unit} as in differentially private training, but no "
-            "noise was added: nothing is promised."
+            "noise was added: nothing is guaranteed."
         )
     whose = "one record" if unit == "record" else "all records of one patient"
     return (
@@ -67,8 +67,9 @@ def _promise(dp: Part) -> str:
         f"{whose} changes what a model says by no more than that. Noise multiplier "
         f"{dp.number('noise'):g}, gradients clipped to a norm of {dp.text('clip')}, Poisson "
         f"sampling at a rate of {dp.number('rate'):.3g}, {whole(dp.number('steps'))} steps. Each "
-        "model of this audit is a mechanism of its own; the guarantee is for whoever sees one. Not "
-        f"covered: the scaling ({dp.text('scaling')}); the choice of settings; this audit itself."
+        "model of this audit is a separate mechanism; the guarantee holds for anyone who sees one "
+        f"of them. Not covered: the scaling ({dp.text('scaling')}); the choice of settings; this "
+        "audit itself."
     )
 
 
@@ -76,7 +77,7 @@ def _figure(summary: Part, part: Part) -> Figure:
     curve = part.part("trade_off")
     fpr = tuple(value or 0.0 for value in curve.numbers("fpr"))
     bound = Series(
-        name="Most that the guarantee allows", style="first", x=fpr, y=curve.numbers("tpr")
+        name="Maximum that the guarantee allows", style="first", x=fpr, y=curve.numbers("tpr")
     )
     series = [bound]
     roc = summary.part("aggregate").part("lira").part("roc")
@@ -130,7 +131,7 @@ def _rates(part: Part) -> Table:
             )
         )
     return Table(
-        caption="Most that any attack can reach",
+        caption="Maximum that any attack can reach",
         columns=("Share", *(f"at {share(float(rate))} false alarms" for rate in rates)),
         rows=tuple(rows),
         text_columns=frozenset({0}),
@@ -160,8 +161,8 @@ def _bands(part: Part) -> Table:
         rows=tuple(rows),
         notes=(
             (
-                "AUC allowed: for as many records as the patients of the row have at most; a "
-                "guarantee at record level is translated to that many records that enter together."
+                "AUC allowed: for the largest number of records in the row; a guarantee at record "
+                "level is translated to a group of that many records."
             ),
         ),
         key="guarantee-patients",
@@ -178,10 +179,11 @@ def _empirical(part: Part) -> str:
         return f"Lower bound for epsilon from the attack: {NOT_ESTIMABLE}. {part.reason()}."
     worst = part.part("worst")
     return (
-        f"Lower bound for epsilon from the attack itself, with 95% confidence: "
+        "Lower bound for epsilon from the attack itself, with 95% confidence: "
         f"{decimal(part.number('epsilon'))} over {counted(part.number('patients'), 'patient')} "
-        f"({decimal(part.number('epsilon_if_gaussian'))} if the trade-off has a Gaussian's shape); "
-        f"{decimal(worst.number('epsilon'))} for the worst of {whole(worst.number('patients'))} "
-        f"patients each by itself, where {whole(worst.number('models'))} models could show "
+        f"({decimal(part.number('epsilon_if_gaussian'))} if the trade-off has a Gaussian's "
+        f"shape); {decimal(worst.number('epsilon'))} for the worst of "
+        f"{whole(worst.number('patients'))} patients, each taken separately, where "
+        f"{whole(worst.number('models'))} models could show "
         f"{decimal(worst.number('most_possible'))} at most. {part.text('method')}"
     )

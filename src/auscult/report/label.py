@@ -47,7 +47,7 @@ def label_reveals(summary: Part) -> str:
             f"{decimal(first.number('others_mean_auc'))})."
         )
     return (
-        "To be among the exposed says something of the label as well: of the patients with an AUC "
+        "Being among the exposed also says something about the label: of the patients with an AUC "
         f"above 0.9, {share(first.number('share_of_exposed'))} have {class_of}, and of all "
         f"patients compared {share(first.number('share_of_patients'))}."
     )

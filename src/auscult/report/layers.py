@@ -71,7 +71,7 @@ def layers(place: int, part: Part) -> list[Block]:
     change = stay.part("change")
     low, high = change.number("low"), change.number("high")
     if low is not None and low > 0:
-        meaning = "Others take the place of those who left: the next layer lies open."
+        meaning = "Others take the place of those who left: the next layer is exposed."
     elif high is not None and high < 0:
         meaning = "The others are less exposed without them."
     else:

@@ -46,9 +46,9 @@ def aggregate_section(summary: Part) -> Section:
     )
     blocks: list[Block] = [
         Paragraph(
-            text="The usual way to report such an audit is one curve over all records. It is shown "
-            "for comparison, on logarithmic axes, because an attacker who must not be wrong works "
-            "in its lower left corner."
+            text="The usual way to report such an audit is one curve over all records. It is "
+            "shown for comparison, on logarithmic axes, because an attacker who must rarely "
+            "be wrong works in its lower left corner."
         )
     ]
     known = sorted(
@@ -125,8 +125,8 @@ def _roc_sentence(best: tuple[str, Part]) -> str:
     found = part.part("tpr_at_fpr").number("0.01")
     if found is not None:
         text += (
-            "; where it is wrong about 1 in 100 non-members, "
-            f"it finds {share(found)} of the members"
+            f"; where it wrongly accuses 1 in 100 non-members, it finds {share(found)} of the "
+            "members"
         )
     if low is not None and low <= 0.5:
         text += ", and a coin flip (0.5) is within its interval"
@@ -188,7 +188,7 @@ def _aggregate_table(attacks: tuple[tuple[str, Part], ...], *, with_method: bool
     if unresolved:
         notes.append(
             f"Not estimable below a false positive rate of {rate(1 / resolution)}: a target has "
-            f"about {whole(resolution)} non-member records, and no rate finer than one of them."
+            f"about {whole(resolution)} non-member records, which cannot resolve a smaller rate."
         )
     notes += [
         f"{label}: {NOT_ESTIMABLE}. {sentence(part.reason())}"
@@ -232,8 +232,8 @@ def utility_section(summary: Part) -> Section:
         Paragraph(
             text={
                 True: "Yes, the models have learned.",
-                False: "No, the models have not learned. What has not learned leaks nothing "
-                "and proves nothing.",
+                False: "No, the models have not learned. A model that has not learned leaks "
+                "nothing and proves nothing.",
                 None: f"Whether the models have learned, and how well: {NOT_ESTIMABLE}.",
             }[verdict]
             + (f" {sentence(learned.reason())}" if learned.reason() else ""),
@@ -289,7 +289,7 @@ def _utility_figure(utility: Part) -> Figure:
         gap = (
             f", and {decimal(members.number('mean'))} on patients they were trained on: "
             f"a gap of {decimal(ahead)}"
-            + (", which is what membership inference feeds on" if ahead > 0.02 else "")
+            + (", which is what membership inference exploits" if ahead > 0.02 else "")
         )
     return Figure(
         key="utility",

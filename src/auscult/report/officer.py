@@ -31,8 +31,8 @@ from auscult.report.words import (
 )
 
 LEAD = (
-    "Written for a data protection impact assessment. It holds aggregates only: counts of "
-    "patients, never a patient. Intervals are of 95%."
+    "Written for a data protection impact assessment. It contains aggregates only: counts of "
+    "patients, never data of a single patient. Intervals are 95% intervals."
 )
 
 
@@ -73,7 +73,7 @@ def officer_section(summary: Part) -> Section:
         Items(items=tuple(_uncertainty(summary))),
         Heading(text="The decision"),
         Paragraph(text=_decision(summary)),
-        Heading(text="What this says to the texts that ask for it"),
+        Heading(text="How this relates to the legal texts"),
         _texts(summary),
         Heading(text="What this audit cannot certify"),
         Items(items=_limits()),
@@ -93,14 +93,14 @@ def _model(summary: Part) -> str:
     kind = {
         "torch": "a neural network (PyTorch)",
         "sklearn": "a scikit-learn model",
-        "python": "a model trained by a function of the developer's",
+        "python": "a model trained by the developer's own function",
     }
     if recipe:
         what = kind.get(recipe.text("kind"), f"a model of kind {recipe.text('kind')}")
         name = f" called {quoted(recipe.text('model'))}" if recipe.text("model") else ""
         parameters = recipe.part("facts").number("parameters")
         size = f" with {counted(parameters, 'parameter')}" if parameters else ""
-        text = f"The audited recipe makes {what}{name}{size}."
+        text = f"The audited recipe produces {what}{name}{size}."
     else:
         text = "The outputs of models that were trained elsewhere were audited; how they were "
         text += "trained was declared, not observed."
@@ -120,7 +120,7 @@ def _model(summary: Part) -> str:
         whose = "" if patients is None else f" of {counted(patients, 'patient')}"
         text += (
             f" {counted(withheld.number('records'), 'record')}{whose} were kept out of every "
-            "training, to attack with them; the other figures are of the remaining records."
+            "training and used by the attack; the other figures are for the remaining records."
         )
     utility = summary.part("models").part("utility")
     if utility.number("mean") is not None:
@@ -137,10 +137,10 @@ def _reveals(summary: Part) -> str:
     reveals = deployment.text("reveals")
     if not reveals:
         return (
-            "Not declared. Being in the training data says at least that the patient was treated "
-            "where the cohort was collected, in its years; where the cohort is defined by a "
-            "condition, it says that the patient has the condition. The assessment must state what "
-            "it says here: [deployment] reveals in audit.toml puts it on this page. "
+            "Not declared. Being in the training data reveals at least that the patient was "
+            "treated where and when the cohort was collected; where the cohort is defined by a "
+            "condition, it reveals that the patient has the condition. The assessment must state "
+            "what it reveals here: [deployment] reveals in audit.toml puts it on this page. "
             f"{label_reveals(summary)}"
         ).rstrip()
     text = f"Being in the training data reveals: {quoted(reveals.rstrip('.'))}."
@@ -150,7 +150,7 @@ def _reveals(summary: Part) -> str:
     if priors:
         shown = " to ".join(f"{100 * p:.3g}%" for p in dict.fromkeys(priors) if p is not None)
         text += (
-            " Before any attack a person of this population is a member with a probability of "
+            " Before any attack, a person of this population is a member with a probability of "
             f"{shown}."
         )
     if deployment.number("prevalence") is not None:
@@ -172,10 +172,11 @@ def _attackers(summary: Part) -> list[Block]:
     return [
         Paragraph(
             text="No deployment was declared, so the strongest attacker that the audit has was "
-            "measured: one who sees the model's full confidence, holds the very records trained "
-            "on, and trains as many similar models as the audit did, knowing who is in each. Who "
-            "can query the model in its deployment, and what they see, must be stated beside this: "
-            "a weaker attacker reaches less, a stronger one cannot be excluded."
+            "measured: one who sees the model's full confidence, holds the very records "
+            "trained on, and trains as many similar models as the audit did, knowing who is "
+            "in each. Who can query the model in its deployment, and what they see, must be "
+            "stated beside this: a weaker attacker achieves less, and a stronger one cannot "
+            "be excluded."
         )
     ]
 
@@ -212,8 +213,8 @@ def _release(summary: Part) -> str:
     release = summary.part("release")
     if not release:
         return (
-            "No particular model was asked: the figures are about the recipe. The model that goes "
-            "out is one draw of it, and may give away more or fewer patients."
+            "No particular model was audited: the figures are about the recipe. The released "
+            "model is one draw from it and may expose more or fewer patients."
         )
     if release.reason():
         return f"The release audit is not estimable: {release.reason()}."
@@ -239,7 +240,7 @@ def _protections(summary: Part) -> list[Block]:
         Paragraph(
             text=f"{counted(float(len(tried)), 'variant')} tried: {listed(names)}. "
             + _recommended(tried)
-            + " What each changes and costs stands in the report under Protection."
+            + " What each changes and costs is described in the report under Protection."
         )
     ]
 
@@ -247,7 +248,7 @@ def _protections(summary: Part) -> list[Block]:
 def _recommended(tried: tuple[Part, ...]) -> str:
     best = next((part for part in tried if part.truth("recommended")), None)
     if best is None:
-        return "None surely removes exposed patients at a small price."
+        return "None of them clearly removes exposed patients at a small cost."
     name = quoted(best.text("label") or best.text("name"))
     removed = share(best.number("removed_at_least"))
     return f"To try first: {name}, which removes at least {removed} of the exposed patients."
@@ -286,7 +287,7 @@ def _uncertainty(summary: Part) -> list[tuple[str, str]]:
     items += [
         (
             f"{counted(part.number('patients'), 'patient')} could not be assessed:",
-            f"{part.reason()}. Nothing is known of them.",
+            f"{part.reason()}. Nothing is known about them.",
         )
         for part in lost
         if part.number("patients")
@@ -295,8 +296,8 @@ def _uncertainty(summary: Part) -> list[tuple[str, str]]:
         (
             "An upper bound is not a worst case.",
             (
-                "Intervals cover the chance of which models and patients were drawn, not attacks "
-                "that were not tried."
+                "Intervals cover the randomness of which models and patients were drawn, not "
+                "attacks that were not tried."
             ),
         )
     )
@@ -307,15 +308,15 @@ def _decision(summary: Part) -> str:
     verdict = summary.part("decision").text("verdict")
     if not verdict:
         return (
-            "No policy was applied. `auscult gate RUN --policy policy.toml` judges the bounds by "
-            "limits that the institution sets, and writes the verdict here."
+            "No policy was applied. `auscult gate RUN --policy policy.toml` compares the bounds "
+            "with limits that the institution sets and writes the verdict here."
         )
     said = {
-        "pass": "Pass: the limits of the institution's policy are kept by the upper bounds.",
+        "pass": "Pass: the upper bounds lie within the limits of the institution's policy.",
         "fail": "Fail: at least one limit of the institution's policy is broken.",
-        "inconclusive": "Inconclusive: the evidence does not suffice to pass. It is not a pass.",
+        "inconclusive": "Inconclusive: the evidence is not sufficient to pass. This is not a pass.",
     }
-    return f"{said.get(verdict, verdict)} What was judged stands under Decision."
+    return f"{said.get(verdict, verdict)} What was judged is listed under Decision."
 
 
 def _texts(summary: Part) -> Items:
@@ -353,7 +354,8 @@ def _texts(summary: Part) -> Items:
                     "asks an expert to find the risk very small that an anticipated recipient "
                     "identifies an individual, and to document methods and results. This audit "
                     "contributes both for one kind of attack. It does not settle whether a model "
-                    "is de-identified information; what is very small is the expert's to say."
+                    "is de-identified information; what counts as very small is for the expert to "
+                    "decide."
                 ),
             ),
             (
@@ -378,8 +380,8 @@ def _limits() -> tuple[tuple[str, str], ...]:
         (
             "That no better attack exists.",
             (
-                "Every figure is a lower bound on what the best attacker reaches. Only a guarantee "
-                "such as differential privacy bounds attacks that nobody has thought of."
+                "Every figure is a lower bound on what the best attacker reaches. Only a "
+                "guarantee such as differential privacy bounds attacks that are not known yet."
             ),
         ),
         (
@@ -393,12 +395,12 @@ def _limits() -> tuple[tuple[str, str], ...]:
             "That declarations are true.",
             (
                 "What the interface shows, who may query it, what membership reveals and how "
-                "common the condition is were declared by people, and are taken as they are."
+                "common the condition is were declared and are taken as given."
             ),
         ),
         (
             "Compliance.",
-            "This page is evidence for an assessment. It is no legal advice and no approval.",
+            "This page is evidence for an assessment. It is neither legal advice nor an approval.",
         ),
     )
 
@@ -410,8 +412,8 @@ def _again() -> tuple[tuple[str, str], ...]:
         (
             "The deployment changes:",
             (
-                "more of the output is shown, more people may query it, the weights are handed on, "
-                "or another population is asked about."
+                "more of the output is shown, more people may query it, the weights are passed "
+                "on, or another population is asked about."
             ),
         ),
         (

@@ -47,11 +47,10 @@ def worst_table(summary: Part) -> Table | None:
         notes=(
             (
                 f"n = {counted(answer.assessed(summary), 'patient')}. An AUC of 0.5 is a coin "
-                "flip; at 0.9 a model that trained on the patient looks more like a member's than "
-                "one that did not in nine of ten comparisons. It says how well membership can be "
-                "told over many models, and is no certainty about any one of them. Confirmed: "
-                "single patients of whom "
-                "it is shown, with at most 5% false among them."
+                "flip; at 0.9, a model that trained on the patient scores higher than one that "
+                "did not in nine of ten comparisons. This is how well membership can be told over "
+                "many models; it is not a certainty about any single model. Confirmed: individual "
+                "patients for whom this is established, with at most 5% false among them."
             ),
         ),
         key="officer-worst",
@@ -101,7 +100,7 @@ def exposure_table(summary: Part) -> Table | None:
     together = same_together(rows)
     more = len(together) - MOST_ROWS
     return Table(
-        caption="Attackers, and what each reaches",
+        caption="Attackers, and what each achieves",
         columns=(
             "Sees",
             "Holds",
@@ -112,7 +111,7 @@ def exposure_table(summary: Part) -> Table | None:
         rows=together[:MOST_ROWS],
         notes=(
             f"The last column is at the least favourable prior {_prior_words(summary, declared)}.",
-            *((f"{more} more attackers stand under Deployment.",) if more > 0 else ()),
+            *((f"{more} more attackers are listed under Deployment.",) if more > 0 else ()),
         ),
         text_columns=frozenset({0, 1}),
         key="officer-exposure",
@@ -132,8 +131,8 @@ def group_items(summary: Part) -> list[Block]:
     if not attributes:
         return [
             Paragraph(
-                text="No groups were compared. Whether the risk falls on some groups more than on "
-                "others is not known from this run."
+                text="No groups were compared. This run does not show whether the risk is higher "
+                "in some groups than in others."
             ),
             *([Paragraph(text=absent)] if (absent := label_absence(summary)) else []),
         ]
@@ -181,7 +180,9 @@ def group_items(summary: Part) -> list[Block]:
         )
     if len(found) > MOST_GROUPS:
         blocks.append(
-            Paragraph(text=f"{len(found) - MOST_GROUPS} more stand under Groups.", style="note")
+            Paragraph(
+                text=f"{len(found) - MOST_GROUPS} more are listed under Groups.", style="note"
+            )
         )
     return blocks
 
@@ -196,8 +197,8 @@ def _apart(apart: int, in_part: int) -> str:
         )
     if in_part:
         text += (
-            f" Of {counted(float(in_part), 'group')} not all patients were compared, for want of "
-            "others with as many records; see Groups."
+            f" Of {counted(float(in_part), 'group')} not all patients were compared, because too "
+            "few others have as many records; see Groups."
         )
     return text
 
@@ -218,14 +219,14 @@ def named_sentence(release: Part) -> str:
         (r for r in rows if r.number("posterior") == 0.9 and r.number("prior") == 0.5), Part(None)
     )
     name = release.text("name")
-    name = f"The model {quoted(name)}" if name else "The model that goes out"
+    name = f"The model {quoted(name)}" if name else "The released model"
     if not row.number("patients"):
         return (
-            f"{name} would give an attacker nobody with a probability of membership of 90% or "
-            "more, if member and non-member are equally likely beforehand." + _doubt(release)
+            f"{name} would not let an attacker give any patient a probability of membership of "
+            "90% or more, if member and non-member are equally likely beforehand." + _doubt(release)
         )
     text = (
-        f"{name} would give an attacker {counted(row.number('patients'), 'patient')} with a "
+        f"{name} would let an attacker give {counted(row.number('patients'), 'patient')} a "
         "probability of membership of 90% or more, if member and non-member are equally likely "
         "beforehand."
     )
@@ -250,4 +251,4 @@ def _doubt(release: Part) -> str:
     likeness = release.part("likeness")
     if likeness.truth("verdict") is not False:
         return ""
-    return f" But it is not like the models it was judged by: {likeness.reason()}."
+    return f" But it is not like the models it was compared with: {likeness.reason()}."

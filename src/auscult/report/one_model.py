@@ -73,10 +73,10 @@ def one_model_table(summary: Part) -> Table | None:
             (
                 f"n = {counted(part.number('patients'), 'patient')}; a model has "
                 f"{whole(part.number('members_per_model'))} members{whose}, and "
-                f"{counted(part.number('others_per_model'), 'non-member')}. By chance alone an "
-                "attacker finds as large a share of the members as the false positive rate says. "
-                "An AUC says how well membership can be told over many models; whoever holds one "
-                "model finds fewer, and accuses others with them."
+                f"{counted(part.number('others_per_model'), 'non-member')}. By chance alone, an "
+                "attacker finds a share of the members equal to the false positive rate. An AUC "
+                "says how well membership can be told over many models; whoever holds one model "
+                "finds fewer, and accuses others along with them."
             ),
             *(f"{NOT_ESTIMABLE.capitalize()}: {reason}." for reason in reasons),
             *([sentence(part.text("method"))] if part.text("method") else []),

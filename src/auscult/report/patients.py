@@ -49,8 +49,8 @@ def survival_section(summary: Part) -> Section:
     blocks: list[Block] = [
         Paragraph(
             text="An average over all records can look like a coin flip while the membership of "
-            "some patients is told almost surely. So here is every patient: the curve shows which "
-            "share of them lies above each AUC."
+            "some patients can be told almost with certainty. The curve therefore covers "
+            "every patient: it shows the share that lies above each AUC."
         )
     ]
     survival = summary.part("patients").part("survival")
@@ -137,8 +137,8 @@ def _survival_sentence(summary: Part, common: Number, strongest: tuple[str, Part
         )
     if row is not None and row.clear is False:
         return (
-            f"Above {row.name} the curve of the patients does not rise clear of the curve that "
-            f"chance alone gives{average}."
+            f"Above {row.name} the curve of the patients does not rise above the curve expected "
+            f"by chance alone{average}."
         )
     found = f"{share(common)} of the" if common is not None else "Too few to be shown of the"
     if common is None and row is not None and isinstance(row.estimate, Fewer):
@@ -254,8 +254,8 @@ def _low_error_table(summary: Part) -> list[Block]:
             notes=(
                 (
                     "True positive rate: of the models that trained on a patient, the share that "
-                    "is recognised, averaged over patients, while on average the given share of "
-                    "the other models is wrongly accused."
+                    "is recognised, averaged over patients, at a threshold that wrongly accuses "
+                    "the given share of the other models on average."
                 ),
                 *(sentence(method) for method in methods),
             ),

@@ -25,8 +25,8 @@ def planted_section(summary: Part) -> Section | None:
         )
     blocks: list[Block] = [
         Paragraph(
-            text="This cohort is simulated, so the truth is known. Planted were "
-            f"{counted(total, 'patient')}: {part.text('what').rstrip('.') or 'not described'}."
+            text=f"This cohort is simulated, so the truth is known. {counted(total, 'patient')} "
+            f"were planted: {part.text('what').rstrip('.') or 'not described'}."
         ),
         Table(
             caption=f"Found: patients with an estimated AUC above {threshold}",
@@ -36,8 +36,8 @@ def planted_section(summary: Part) -> Section | None:
                 (
                     f"The attack was not told who was planted. It found {whole(found)} of "
                     f"{whole(total)}. Found: the patient's own estimate lies above {threshold}; "
-                    "the headline counts expected patients instead, so the two need not add up. "
-                    "The truth is the simulation's, so there is no interval."
+                    "the headline counts expected patients instead, so the two need not agree. "
+                    "The truth is known from the simulation, so it has no interval."
                 ),
             ),
             key="planted",

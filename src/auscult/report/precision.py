@@ -113,8 +113,8 @@ def _planning(planning: tuple[Part, ...], models: float | None) -> list[Block]:
             rows=tuple(rows),
             notes=(
                 (
-                    "For a patient of median risk. Read from this audit's noise: its own row "
-                    "is measured, the others are predicted."
+                    "For a patient of median risk. Derived from the noise of this audit: its own "
+                    "row is measured, the others are predicted."
                 ),
             ),
             key="planning",

@@ -49,7 +49,7 @@ SAME_MEMBERS = (
 )
 FINISHED = (
     "Each run is compared with {name}. Where both used the same draw of members, differences are "
-    "paired by patient and by model; where not, the run's own words below say so."
+    "paired by patient and by model; where they did not, it is noted below."
 )
 
 
@@ -193,13 +193,13 @@ def _promise(part: Part) -> str:
     if defects:
         return " ".join(sentence(defect) for defect in defects)
     if guarantee.part("dp").text("epsilon") == "inf":
-        return "It promises nothing: no noise is added."
+        return "It guarantees nothing: no noise is added."
     rows = [
         f"{row.text('records')} {'record' if row.text('records') == '1' else 'records'}: "
         f"{decimal(row.number('auc'))} of at most {decimal(row.number('bound'))}"
         for row in guarantee.parts("patients")
     ]
-    return f"Mean AUC within what is promised ({'; '.join(rows)})." if rows else ""
+    return f"Mean AUC within the guarantee ({'; '.join(rows)})." if rows else ""
 
 
 def _group_price(part: Part, metric: str) -> str:
@@ -211,7 +211,7 @@ def _group_price(part: Part, metric: str) -> str:
     who = f"{quoted(loses.text('group'))} ({quoted(loses.text('attribute'))})"
     if high < 0:
         return (
-            f"Of all groups {who} pays most: {decimal(-(loses.number('estimate') or 0.0))} "
+            f"Of all groups {who} loses most: {decimal(-(loses.number('estimate') or 0.0))} "
             f"{metric} ({interval(-high, -low)})."
         )
     return (
@@ -240,7 +240,7 @@ def _price(part: Part, metric: str) -> str:
     change = part.part("utility_change")
     low, high = change.number("low"), change.number("high")
     if low is None or high is None:
-        return f"at a price that is {NOT_ESTIMABLE}"
+        return f"at a cost that is {NOT_ESTIMABLE}"
     if high < 0:
         return (
             f"and costs {decimal(-(change.number('estimate') or 0.0))} {metric} "
@@ -259,8 +259,8 @@ def _recommendation(summary: Part, entries: tuple[Part, ...], metric: str) -> li
     if row is not None and row.clear is False:
         return [
             Paragraph(
-                text="Without protection, the number of exposed patients does not stand clear of "
-                "chance. There is nothing here that a protection could be seen to remove."
+                text="Without protection, the number of exposed patients does not exceed chance. "
+                "There is no exposure here that a protection could be shown to remove."
             )
         ]
     n = len(entries)
@@ -277,8 +277,8 @@ def _recommendation(summary: Part, entries: tuple[Part, ...], metric: str) -> li
     else:
         blocks = [
             Paragraph(
-                text="None of these surely removes exposed patients at a surely small price (at "
-                f"most 0.01 {metric}).",
+                text="None of these clearly removes exposed patients at a cost that is clearly "
+                f"small (at most 0.01 {metric}).",
                 style="verdict",
             )
         ]
@@ -287,7 +287,7 @@ def _recommendation(summary: Part, entries: tuple[Part, ...], metric: str) -> li
     if best is not None and _clearly_more(best, chosen):
         blocks.append(
             Paragraph(
-                text=f"Most is removed by {quoted(best.text('name'))}: at least "
+                text=f"The largest reduction comes from {quoted(best.text('name'))}: at least "
                 f"{_at_least(best.number('removed_at_least'))}, {_price(best, metric)}."
             )
         )

@@ -36,7 +36,7 @@ def records_section(summary: Part) -> Section | None:
     blocks: list[Block] = [
         Paragraph(
             text="The patient is the unit: the attacker uses all of a patient's records at once. "
-            "More records are more evidence, so the number of records is shown on its own."
+            "More records provide more evidence, so the risk is shown by number of records."
             + _withheld(summary)
         )
     ]

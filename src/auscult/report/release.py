@@ -58,7 +58,7 @@ def release_section(summary: Part) -> Section | None:
 def _section(blocks: list[Block]) -> Section:
     return Section(
         key="release",
-        heading="This release: whom would it give away?",
+        heading="This release: whom would it expose?",
         short="Release",
         blocks=tuple(blocks),
     )
@@ -66,7 +66,7 @@ def _section(blocks: list[Block]) -> Section:
 
 def _what(release: Part) -> str:
     name = release.text("name")
-    name = f"The model {quoted(name)}" if name else "The model that is to go out"
+    name = f"The model {quoted(name)}" if name else "The model to be released"
     version = f", version {release.text('version')}," if release.text("version") else ""
     doors = {
         "file": "a file of its outputs",
@@ -81,8 +81,8 @@ def _what(release: Part) -> str:
         rounded = ", which are labels only (every one is 0 or 1)"
     return (
         f"{name}{version} was asked about every record through {door}; it shows "
-        f"{release.text('output') or 'its outputs'}{rounded}. The shadow models, seen the same "
-        "way, say how likely each patient is to be among its members."
+        f"{release.text('output') or 'its outputs'}{rounded}. The shadow models, seen in the same "
+        "way, tell how likely each patient is to be among its members."
     )
 
 
@@ -90,8 +90,9 @@ def _who(release: Part) -> str:
     members = release.part("members")
     if members.truth("known") is not True:
         return (
-            "It is not known who trained it, so nobody can be counted as rightly or falsely named. "
-            "How many members are expected among the named follows from the probabilities."
+            "It is not known which patients trained it, so nobody can be counted as correctly or "
+            "falsely named. The expected number of members among the named follows from the "
+            "probabilities."
         )
     if members.reason():
         return f"Its members are known, but {members.reason()}."
@@ -100,14 +101,14 @@ def _who(release: Part) -> str:
         for key, what in (
             ("members", "trained it"),
             ("non_members", "did not"),
-            ("unknown", "may have or not: it is not known"),
+            ("unknown", "may or may not have (not known)"),
         )
         if members.number(key)
     ]
     unmatched = members.number("unmatched")
     more = (
-        f" {counted(unmatched, 'identifier')} of the list {'is' if unmatched == 1 else 'are'} of "
-        "nobody in the cohort."
+        f" {counted(unmatched, 'identifier')} of the list {'is' if unmatched == 1 else 'are'} not "
+        "in the cohort."
         if unmatched
         else ""
     )
@@ -126,7 +127,7 @@ def blind_sentence(release: Part) -> str:
     if blind.truth("above_chance"):
         return (
             "Without any model, the records alone tell its members from the others (AUC "
-            f"{figure}): that it separates them is not evidence that it remembers anybody."
+            f"{figure}): so separating them is not evidence that the model memorised anybody."
         )
     return (
         "Without any model, the records alone do not tell its members from the others (AUC "
@@ -139,9 +140,9 @@ def _likeness(likeness: Part) -> list[Block]:
     if likeness.truth("verdict") is False:
         blocks.append(
             Paragraph(
-                text="Not a model like the shadow models: "
-                f"{likeness.reason()}. What they say of it may not hold, and few patients named "
-                "are no reassurance: go by the number of exposed patients, which is about the "
+                text=f"This model is not like the shadow models: {likeness.reason()}. What they "
+                "say about it may not hold, and a small number of named patients is not "
+                "reassuring: rely on the number of exposed patients, which is about the "
                 "recipe.",
                 style="absent",
             )
@@ -228,7 +229,7 @@ def _at_rate(release: Part, rows: tuple[Part, ...]) -> Table:
         )
     models = counted(release.number("models"), "shadow model")
     return Table(
-        caption="Members named at a bar that names so many non-members",
+        caption="Members named at a threshold with a given false positive rate",
         columns=(
             "False positive rate aimed at",
             "Named",
@@ -240,8 +241,8 @@ def _at_rate(release: Part, rows: tuple[Part, ...]) -> Table:
         rows=tuple(cells),
         notes=(
             (
-                f"The bar is set on {models}, each judged by an attack that was fitted on others, "
-                "and not on the release."
+                f"The threshold is set on {models}, each judged by an attack that was fitted on "
+                "others, and not on the release."
             ),
             *notes,
             *_reasons(rows),
@@ -263,7 +264,7 @@ def _calibration(calibration: Part) -> list[Block]:
     )
     x = tuple(row.number("posterior") or 0.0 for row in bins)
     chart = LineChart(
-        x=share_axis("Probability of membership that was claimed"),
+        x=share_axis("Claimed probability of membership"),
         y=share_axis("Share that were members"),
         series=(
             Series(name="claimed", style="null", x=(0.0, 1.0), y=(0.0, 1.0)),
@@ -278,7 +279,9 @@ def _calibration(calibration: Part) -> list[Block]:
         ),
     )
     table = Table(
-        caption="Claimed and observed membership among shadow models that played the release",
+        caption=(
+            "Claimed and observed membership among shadow models that took the place of the release"
+        ),
         columns=("Claimed between", "Pairs", "Claimed, mean", "Members (95% interval)"),
         rows=tuple(
             (
@@ -295,7 +298,7 @@ def _calibration(calibration: Part) -> list[Block]:
         key="calibration",
     )
     return [
-        Heading(text="Can the probabilities be believed?"),
+        Heading(text="Can the probabilities be trusted?"),
         Figure(
             key="calibration",
             name="Reliability of the probabilities of membership",

@@ -92,7 +92,7 @@ def written(kind: ReportSection, summary: Part) -> Section | None:
         isinstance(block, get_args(Block)) for block in section.blocks
     ):
         raise PluginError(
-            f"it gives {type(section).__name__}",
+            f"it returned {type(section).__name__}",
             where=f'report section "{kind.name}"',
             expected="a Section of paragraphs, items, tables, figures and headings, or None",
         )

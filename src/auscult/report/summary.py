@@ -67,7 +67,7 @@ class Part:
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise self._wrong(key, "a number or null")
         if not math.isfinite(value):
-            raise self._wrong(key, "a finite number or null: strict JSON knows no NaN or infinity")
+            raise self._wrong(key, "a finite number or null: strict JSON has no NaN or infinity")
         return float(value)
 
     def numbers(self, key: str) -> tuple[float | None, ...]:
@@ -122,7 +122,7 @@ class Part:
             f"{self._at(key)} cannot be read",
             where=WHERE,
             expected=expected,
-            next_step="Write the results anew: run the audit's command again, it resumes",
+            next_step="Run the audit's command again to rewrite the results; it resumes",
         )
 
 

@@ -101,8 +101,8 @@ def thresholds_table(summary: Part, rows: tuple[Exposed, ...]) -> Table:
     ]
     if "Confirmed" in shown:
         notes.append(
-            "Confirmed: patients whose own measurements alone refute an AUC at or below the "
-            "threshold (false discovery rate 5%). A cautious count; it grows with more models."
+            "Confirmed: patients whose own measurements alone reject an AUC at or below the "
+            "threshold (false discovery rate 5%). A conservative count; it grows with more models."
         )
     if "Raw (by chance)" in shown:
         notes.append("Raw: the estimates as measured, before any shrinkage.")

@@ -80,6 +80,6 @@ def page(summary: Mapping[str, Any]) -> Page:
         facts=answer.facts(part),
         sections=tuple(section for section in sections if section is not None),
         colophon=f"Auscult {version or '(version not recorded)'}, summary of schema {SCHEMA}. "
-        "This file holds aggregates only: no patient identifier, no membership, no row of a "
-        "patient. It loads nothing from anywhere and runs no script.",
+        "This file holds aggregates only: no patient identifier, no membership, no row "
+        "of a patient. It loads no external resources and runs no script.",
     )

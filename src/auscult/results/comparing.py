@@ -22,7 +22,8 @@ from auscult.recipes.metrics import metric_of_facts, on
 from auscult.report.html import render_page
 from auscult.report.protection import comparison_page
 from auscult.report.summary import Part, read_summary
-from auscult.results.result import COHORT, Result, stratum_of
+from auscult.results.result import COHORT, Result
+from auscult.results.roster import stratum_of
 from auscult.store import RunStore
 
 NOT_GROUPS = ("patient", "records", "auc", "auc_low", "auc_high", "auc_raw", "study_max_auc")

@@ -7,7 +7,7 @@ patients than the smallest cell are not shown, nor is anything from which they c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -15,26 +15,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.special import betaincinv, chdtrc
 
 from auscult.attacks.layout import Layout
 from auscult.base.parallel import in_order
 from auscult.base.progress import SILENT, Progress
 from auscult.base.randomness import Stage, generator
 from auscult.cohort.cohort import SMALLEST_CELL
-from auscult.disclosure import (
-    rounded_count,
-    supported,
-)
-from auscult.risk.equal_counts import at_equal_counts, strata, without_count
+from auscult.disclosure import rounded_count, supported
+from auscult.risk.equal_counts import at_equal_counts, without_count
 from auscult.risk.exposed import adjusted
+from auscult.risk.group_intervals import difference_interval, mean_interval, share_interval
 from auscult.risk.patients import PatientRisk
-from auscult.risk.released import AND_SMALLER, POOL, ReleasedTable, released_tables
+from auscult.risk.released import ReleasedTable, released_tables
 
-REPLICATES = 2000
 PERMUTATIONS = 500
-MOST_RESAMPLED = 1000
-TOP_SHARE = 0.01
 _SAME = 1e-9
 
 METHOD = (
@@ -85,7 +79,8 @@ def disparities(
     utility : dict, optional
         Utility per attribute and group, put beside the risk.
     composition : dict, optional
-        Composition of the top 1% per attribute, from :func:`top_composition`.
+        Composition of the top 1% per attribute, from
+        :func:`auscult.risk.composition.top_composition`.
     progress : Progress
         Advanced by one per attribute and pair.
     tables : dict, optional
@@ -146,174 +141,6 @@ def _shown_alone(composition: dict[str, Any], table: ReleasedTable) -> dict[str,
     return composition | {"groups": rows}
 
 
-def top_composition(
-    groups: pd.DataFrame,
-    halves: tuple[NDArray[np.float64], NDArray[np.float64]],
-    *,
-    smallest_cell: int = SMALLEST_CELL,
-    count: NDArray[np.int64] | None = None,
-) -> dict[str, dict[str, Any]]:
-    """Who is among the most exposed 1%, chosen on one half of the models and counted on the other.
-
-    At least three smallest cells of patients make the top, and residuals are rounded to a half, so
-    that no small cell of it can be counted back.
-
-    Patients are ranked by their risk on one half; a patient counts where both halves, each blind to
-    the other, place it in the top share, so that luck on one half does not make anybody exposed.
-
-    Parameters
-    ----------
-    groups : DataFrame, shape (patients, attributes)
-    halves : pair of float64 arrays, shape (patients,)
-        Raw AUC on either half of the models; NaN where not estimable.
-    smallest_cell : int
-    count : int64 array, shape (patients,), optional
-        Records; without them nothing is said of equal record counts.
-
-    Returns
-    -------
-    dict
-        Per attribute: Pearson residuals of the groups shown, chi-squared and its p, as the study
-        has them. ``chi_squared`` is None where an expected count is under 1. More records place a
-        patient in the top more often: "residual_same_records" is against what the group's patients
-        of each record count would be there, each drawn from all of that count (Mantel-Haenszel);
-        None where under 1 is expected.
-    """
-    usable = np.isfinite(halves[0]) & np.isfinite(halves[1])
-    first, second = halves[0][usable], halves[1][usable]
-    wanted = max(3 * smallest_cell, int(np.ceil(TOP_SHARE * usable.sum())))
-    if 4 * wanted > usable.sum():
-        return {}
-    chosen = np.argsort(-first, kind="stable")[: 2 * wanted]
-    top = np.zeros(first.size, dtype=bool)
-    top[chosen[np.argsort(-second[chosen], kind="stable")[:wanted]]] = True
-    stratum = None if count is None else strata(count[usable])[0]
-    result = {}
-    for name in groups.columns:
-        labels = groups[name].astype(str).to_numpy()[usable]
-        labels, shown, _ = pool_small_cells(labels, smallest_cell)
-        rows, statistic = {}, 0.0
-        sparse = len(shown) < 2
-        for group in shown:
-            inside = labels == group
-            expected = top.sum() * inside.mean()
-            residual = float((top[inside].sum() - expected) / np.sqrt(expected))
-            rows[group] = {
-                "residual": round(2 * residual) / 2,
-                "residual_same_records": None
-                if stratum is None
-                else _residual_in_strata(inside, top, stratum),
-            }
-            statistic += residual**2
-            sparse |= expected < 1
-        freedom = max(len(shown) - 1, 1)
-        result[str(name)] = {
-            "top_share": float(top.mean()),
-            "patients": int(top.sum()),
-            "groups": rows,
-            "chi_squared": None if sparse else round(statistic, 1),
-            "p": None if sparse else float(chdtrc(freedom, statistic)),
-            "reason": "too few expected patients in a group" if sparse else "",
-        }
-    return result
-
-
-def _residual_in_strata(
-    inside: NDArray[np.bool_], top: NDArray[np.bool_], stratum: NDArray[np.int64]
-) -> float | None:
-    """Excess of a group in the top over its share of each stratum, in standard deviations."""
-    n = np.bincount(stratum).astype(np.float64)
-    mine, above = (np.bincount(stratum, which) for which in (inside, top))
-    expected = float((mine * above / n).sum())
-    several = np.maximum(n - 1, 1)
-    variance = float((mine * (n - mine) * above * (n - above) / (n**2 * several)).sum())
-    if expected < 1 or variance < 1:
-        return None
-    residual = (float(top[inside].sum()) - expected) / np.sqrt(variance)
-    return round(2 * float(residual)) / 2
-
-
-def pool_small_cells(
-    labels: NDArray[Any], smallest: int, margins: Sequence[NDArray[Any]] = ()
-) -> tuple[NDArray[Any], list[str], int]:
-    """Pool groups too small to be shown, so that nothing about one of them can be worked out.
-
-    Groups under `smallest` patients are pooled into "(other groups)". If that is a single group, or
-    all of them together are still too few, the smallest of the others joins them: otherwise the
-    pool's size would follow from the total (complementary suppression). A pool that one such group
-    dominates is named after it: "Male and smaller groups".
-
-    Parameters
-    ----------
-    labels : array of str, shape (patients,)
-    smallest : int
-    margins : sequence of arrays of str, shape (patients,)
-        Of crossed attributes, the groups of each as they are shown: what is left of one of them
-        beside the crossed groups shown is no small cell either.
-
-    Returns
-    -------
-    labels : array of str
-        With pooled groups renamed.
-    shown : list of str
-        Groups to show, largest first, the pool last.
-    pooled : int
-        How many groups the pool holds.
-    """
-    text = labels.astype(str)
-    names, sizes = np.unique(text, return_counts=True)
-    order = np.lexsort((names, -sizes))
-    ranked = [(str(names[i]), int(sizes[i])) for i in order]
-    hidden = [name for name, size in ranked if size < smallest]
-    shown = [name for name, size in ranked if size >= smallest]
-    held = sum(size for _, size in ranked if size < smallest)
-    sizes_of = dict(ranked)
-    while hidden and shown and (len(hidden) < 2 or held < smallest):
-        held += sizes_of[shown[-1]]
-        hidden.append(shown.pop())
-    lines = [sorted(sizes_of), *(line for margin in margins for line in _lines(text, margin))]
-    while shown and (line := _telling(lines, sizes_of, set(hidden), smallest)):
-        near = {name for other in lines if set(other) & set(line) for name in other}
-        for those in (set(line), near, set(shown)):
-            if inside := [name for name in shown if name in those]:
-                break
-        shown.remove(inside[-1])
-        hidden.append(inside[-1])
-        held += sizes_of[inside[-1]]
-    if not hidden:
-        return text, shown, 0
-    joined = [name for name in hidden if sizes_of[name] >= smallest]
-    pool = f"{joined[0]}{AND_SMALLER}" if len(joined) == 1 else POOL
-    pooled = np.where(np.isin(text, hidden), pool, text.astype(object))
-    return pooled, [*shown, pool] if held >= smallest else shown, len(hidden)
-
-
-def _lines(cells: NDArray[Any], margin: NDArray[Any]) -> list[list[str]]:
-    """The crossed groups of each group of one attribute."""
-    groups = margin.astype(str)
-    return [sorted(set(cells[groups == group].tolist())) for group in np.unique(groups)]
-
-
-def _telling(
-    lines: list[list[str]], sizes: dict[str, int], hidden: set[str], smallest: int
-) -> list[str] | None:
-    """A line whose total gives away a small cell among what it hides, or None.
-
-    What is the only one hidden of a line is known from its total, and then helps with the others.
-    """
-    unknown, found = set(hidden), True
-    while found:
-        found = False
-        for line in lines:
-            left = [name for name in line if name in unknown]
-            if left and sum(sizes[name] for name in left) < smallest:
-                return line
-            if len(left) == 1:
-                unknown.remove(left[0])
-                found = True
-    return None
-
-
 def _attribute(
     table: ReleasedTable,
     values: _Values,
@@ -360,7 +187,7 @@ def _group(
     inside: NDArray[np.bool_], values: _Values, rng: np.random.Generator, smallest_cell: int
 ) -> dict[str, Any]:
     mine = values.auc[inside]
-    low, high = _mean_interval(mine, rng)
+    low, high = mean_interval(mine, rng)
     tail_low, tail_high = share_interval(values.tail[inside])
     row: dict[str, Any] = {
         "patients": int(inside.sum()),
@@ -386,7 +213,7 @@ def _group(
     rest = values.auc[~inside]
     if rest.size < 2:
         return row | {"reason": "nobody else to compare with"}
-    low, high = _difference_interval(mine, rest, rng)
+    low, high = difference_interval(mine, rest, rng)
     row["difference_any_records"] = float(mine.mean() - rest.mean())
     row["difference_any_records_low"], row["difference_any_records_high"] = low, high
     found = at_equal_counts(values.auc, inside, values.count, fewest=smallest_cell)
@@ -441,60 +268,6 @@ def _spread(
         "p": float((1 + (null >= estimate).sum()) / (1 + repeats)),
         "permutations": repeats,
     }
-
-
-def _mean_interval(x: NDArray[np.float64], rng: np.random.Generator) -> tuple[float, float]:
-    """Studentised bootstrap interval of a mean."""
-    mean, error = float(x.mean()), float(x.std(ddof=1) / np.sqrt(x.size)) if x.size > 1 else np.nan
-    if not error > 0:
-        return mean, mean
-    means, errors = _resampled(x, rng)
-    t = np.quantile((means - mean) / errors, [0.975, 0.025])
-    return float(mean - t[0] * error), float(mean - t[1] * error)
-
-
-def _difference_interval(
-    x: NDArray[np.float64], y: NDArray[np.float64], rng: np.random.Generator
-) -> tuple[float, float]:
-    """Studentised bootstrap interval of a difference of means."""
-    difference = float(x.mean() - y.mean())
-    error = float(np.sqrt(x.var(ddof=1) / x.size + y.var(ddof=1) / y.size))
-    if not error > 0:
-        return difference, difference
-    (mx, ex), (my, ey) = _resampled(x, rng), _resampled(y, rng)
-    t = np.quantile((mx - my - difference) / np.sqrt(ex**2 + ey**2), [0.975, 0.025])
-    return float(difference - t[0] * error), float(difference - t[1] * error)
-
-
-def _resampled(
-    x: NDArray[np.float64], rng: np.random.Generator
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Means and standard errors of bootstrap samples of patients.
-
-    The mean of many patients is normal whatever their distribution: it is drawn as such.
-    """
-    if x.size > MOST_RESAMPLED:
-        error = float(x.std(ddof=1) / np.sqrt(x.size))
-        return rng.normal(x.mean(), error, REPLICATES), np.full(REPLICATES, error)
-    sample = x[rng.integers(0, x.size, (REPLICATES, x.size))]
-    mean, variance = sample.mean(axis=1), sample.var(axis=1)
-    floor = 1e-4 * x.var()
-    return mean, np.sqrt(np.maximum(variance, floor) / max(x.size - 1, 1))
-
-
-def share_interval(tail: NDArray[np.float64]) -> tuple[float, float]:
-    """Jeffreys interval of the share of patients above a threshold.
-
-    Parameters
-    ----------
-    tail : float64 array, shape (patients,)
-        Each patient's probability to lie above it; their sum is the number above. A bootstrap of
-        few patients, most of them at 0, would be degenerate.
-    """
-    above, n = float(tail.sum()), tail.size
-    low, high = (betaincinv(above + 0.5, n - above + 0.5, q) for q in (0.025, 0.975))
-    share = above / n
-    return min(float(low), share), max(float(high), share)
 
 
 def crossings(

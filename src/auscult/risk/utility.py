@@ -20,7 +20,7 @@ from auscult.cohort import Task
 from auscult.cohort.cohort import SMALLEST_CELL
 from auscult.cohort.design import Membership
 from auscult.recipes.metrics import Metric
-from auscult.risk.disparity import pool_small_cells
+from auscult.risk.pooling import pool_small_cells
 from auscult.store import Outputs
 
 FEWEST_OF_A_CLASS = 5

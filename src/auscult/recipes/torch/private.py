@@ -12,6 +12,7 @@ import copy
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,6 +34,7 @@ from auscult.recipes.torch.clipping import (
     general_gradient,
 )
 from auscult.recipes.torch.encoding import Encoded
+from auscult.recipes.torch.together import models_at_once
 from auscult.recipes.torch.training import Course, Plan, padded, shaped
 from auscult.recipes.torch.transforms import augmented_step
 
@@ -129,11 +131,9 @@ def train_privately(
     *,
     privacy: Privacy,
     stack: str,
-    together: Callable[[Callable[..., None]], int],
+    speed: dict[str, Any],
 ) -> str | None:
     """Train all modules in place; returns why they were not stacked, if they were not.
-
-    `together` says how many models to train at once, given what trains them.
 
     Parameters
     ----------
@@ -147,7 +147,8 @@ def train_privately(
         Told of each finished part of a model.
     privacy : Privacy
     stack : {"auto", "always", "never"}
-    together : callable
+    speed : dict
+        Filled in with how many were trained at once.
 
     Raises
     ------
@@ -171,23 +172,23 @@ def train_privately(
             where="recipe.stack",
             next_step='Use stack = "auto"',
         )
-    train = partial(train_stacked, privacy=privacy)
     at_once = 1
     if reason is None:
         with explained(first, "training"):
-            at_once = together(train)
+            at_once = speed["models_at_once"] = models_at_once(modules)
     for start in range(0, len(modules), at_once):
         group = slice(start, start + at_once)
         one = assignments[start]
         with explained(one.model, "training"), torch.random.fork_rng():
             torch.manual_seed(one.seed)
-            train(
+            train_stacked(
                 modules[group],
                 encoded,
                 labels,
                 assignments[group],
                 plan,
                 advance,
+                privacy=privacy,
                 first_place=start,
             )
     return reason
@@ -208,15 +209,8 @@ def train_stacked(
 
     Parameters
     ----------
-    modules : sequence of Module
-    encoded : Encoded
-    labels : Tensor, shape (records, ...)
-    assignments : sequence of Assignment
-        One per module.
-    plan : Plan
-    advance : callable
-        Told of each finished part of a model.
-    privacy : Privacy
+    modules, encoded, labels, assignments, plan, advance, privacy
+        As for :func:`train_privately`.
     first_place : int
         Place of the first module in its block.
     """

@@ -15,13 +15,11 @@ from auscult.cohort import TrainingData
 from auscult.cohort.cohort import CLASS_TASKS
 from auscult.cohort.inputs import ArrayInputs, Inputs, NamedInputs, TableInputs
 from auscult.recipes.base import Assignment, BlockOutputs, Recipe
-from auscult.recipes.failures import explained
 from auscult.recipes.networks import kind_of
 from auscult.recipes.outputs import output_columns, output_kind
 from auscult.recipes.privacy import DpSettings, Guarantee, guarantee, unkept
 from auscult.recipes.python import several
 from auscult.recipes.torch.augmentation import parse, unfit
-from auscult.recipes.torch.convolutions import guard_convolutions
 from auscult.recipes.torch.maker import Maker
 from auscult.recipes.torch.settings import check, used
 
@@ -31,7 +29,6 @@ if TYPE_CHECKING:
 
     from auscult.recipes.torch.backbone import Features
     from auscult.recipes.torch.encoding import Encoded
-    from auscult.recipes.torch.training import Plan
 
 SMALL_STEP = 2e7  # floating point operations of a model's step below which overhead rules
 
@@ -302,144 +299,10 @@ class TorchRecipe(Recipe):
         speed : dict, optional
         further : list of float64 array, optional
         """
-        torch = _torch()
-        from auscult.recipes.torch.adapting import adapted
-        from auscult.recipes.torch.backbone import prepared
-        from auscult.recipes.torch.training import Plan, check_shape, predict, steps_per_epoch
+        _torch()  # says what to install where it is missing
+        from auscult.recipes.torch.block import train_networks
 
-        guard_convolutions()
-        speed = {} if speed is None else speed
-        device = self._device()
-        kind, columns, records = output_kind(data), output_columns(data), len(data.inputs)
-        encoded = self._encoded(data.inputs, device)
-        everybody = np.arange(records)
-        encoded.fit([one.members if self.dp is None else everybody for one in assignments])
-        labels = torch.from_numpy(data.labels).to(device)
-        steps = steps_per_epoch(records, self.batch_size)
-        plan = Plan(
-            epochs=self.epochs,
-            steps=steps,
-            optimizer=self.optimizer,
-            learning_rate=self.learning_rate,
-            weight_decay=self.weight_decay,
-            momentum=self.momentum,
-            loss=kind,
-            label_smoothing=self.label_smoothing,
-            schedule=self.schedule,
-            warmup=round(self.warmup_epochs * steps),
-            ema=self.ema,
-            augment=parse(self.augment),
-            bfloat16=self.dtype == "bfloat16",
-        )
-        first, maker, dtype = assignments[0].model, self._maker(), self._number_format()
-        shape = encoded.shape
-        with explained(first, "making the networks"):
-            ready = prepared(
-                lambda one: maker.make(one, shape, columns, device, dtype),
-                assignments,
-                encoded,
-                records,
-                obstacle=self._features_vary(),
-                kept=self._features,
-            )
-        if data.queries and ready.encoded is not encoded:
-            raise RecipeError(
-                "the frozen part answers the records once, and queries ask something else",
-                where="recipe",
-                next_step="Leave audit.queries out, or train the whole network",
-            )
-        modules, encoded, self._features = ready.modules, ready.encoded, ready.features
-        with explained(first, "the first forward pass"):
-            modules = adapted(
-                modules, encoded, records, columns, kind, self.output, own=not maker.built_in
-            )
-            check_shape(modules[0], encoded, columns)
-        train = self._train_openly if self.dp is None else self._train_privately
-        reason = train(modules, encoded, labels, data, assignments, plan, advance, speed)
-
-        def answers(asked: Encoded) -> NDArray[np.float64]:
-            outputs = []
-            for place, one in enumerate(assignments):
-                with explained(one.model, "predicting"):
-                    outputs.append(predict(modules[place], place, asked, records).numpy())
-                if not np.isfinite(outputs[-1]).all():
-                    raise RecipeError(
-                        "training diverged: its outputs are not finite",
-                        where=f"model {one.model}",
-                        next_step="Lower recipe.learning_rate",
-                    )
-            return np.stack(outputs)
-
-        values = answers(encoded)
-        if further is not None:
-            further += [answers(encoded.like(view)) for view in data.views()]
-        facts: dict[str, Any] = {
-            "parameters": sum(p.numel() for p in modules[0].parameters() if p.requires_grad),
-            "trained": "stacked" if reason is None else "one after the other",
-            "device": device.type,
-        }
-        if reason is not None:
-            facts["not_stacked_because"] = reason
-        if ready.facts or self.backbone_trained_on_cohort is not None:
-            said = {None: "not declared", True: "yes", False: "no"}
-            facts["pretrained"] = {
-                "trained_on_cohort": said[self.backbone_trained_on_cohort],
-                **ready.facts,
-                **({} if maker.loaded is None else {"tensors": maker.loaded}),
-            }
-        if self.dp is not None:
-            facts["dp"] = self._guarantee(data).facts()
-        return values, facts
-
-    def _train_openly(
-        self,
-        modules: Sequence[nn.Module],
-        encoded: Encoded,
-        labels: torch.Tensor,
-        data: TrainingData,
-        assignments: Sequence[Assignment],
-        plan: Plan,
-        advance: Callable[[float], None],
-        speed: dict[str, Any],
-    ) -> str | None:
-        """Train in place; returns why the models were not stacked, if they were not."""
-        del data
-        from auscult.recipes.torch.together import train_openly
-
-        return train_openly(
-            modules, encoded, labels, assignments, plan, advance, stack=self.stack, speed=speed
-        )
-
-    def _train_privately(
-        self,
-        modules: Sequence[nn.Module],
-        encoded: Encoded,
-        labels: torch.Tensor,
-        data: TrainingData,
-        assignments: Sequence[Assignment],
-        plan: Plan,
-        advance: Callable[[float], None],
-        speed: dict[str, Any],
-    ) -> str | None:
-        """As :meth:`_train_openly`, with differential privacy."""
-        from auscult.recipes.torch.private import Privacy, train_privately
-        from auscult.recipes.torch.together import models_at_once
-
-        def together(_: Callable[..., None]) -> int:
-            speed["models_at_once"] = models_at_once(modules)
-            return int(speed["models_at_once"])
-
-        return train_privately(
-            modules,
-            encoded,
-            labels,
-            assignments,
-            plan,
-            advance,
-            privacy=Privacy.of(self._guarantee(data), data.patient_of_record, len(data.inputs)),
-            stack=self.stack,
-            together=together,
-        )
+        return train_networks(self, data, assignments, advance, speed, further)
 
     def _guarantee(self, data: TrainingData) -> Guarantee:
         from auscult.recipes.torch.training import steps_per_epoch

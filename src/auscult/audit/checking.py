@@ -1,0 +1,67 @@
+"""Whether an audit can be run as it is described, asked before anything is trained."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from auscult.audit import added
+from auscult.base.errors import ConfigError, RecipeError, one_of
+from auscult.cohort.queries import parse_queries
+
+if TYPE_CHECKING:
+    from auscult.audit.audit import Audit
+
+
+def check_audit(audit: Audit) -> None:
+    """Validate everything that can be validated without training.
+
+    Raises
+    ------
+    AuscultError
+        Says what does not fit.
+    """
+    audit._design().check()
+    if audit.seed < 0:
+        raise ConfigError(f"{audit.seed} is no seed", where="audit.seed", expected="0 or more")
+    if audit.smallest_cell < 1:
+        raise ConfigError(
+            f"{audit.smallest_cell} is no cell size",
+            where="audit.smallest_cell",
+            expected="1 or more (10 is usual)",
+        )
+    for pair in audit.intersections or ():
+        for name in pair:
+            if name not in audit.attributes().table.columns:
+                raise ConfigError(
+                    f'"{name}" is no group of the cohort',
+                    where="audit.intersections",
+                    expected=one_of(name, map(str, audit.attributes().table.columns)),
+                )
+    for query in parse_queries(audit.queries):
+        reason = query.supports(audit.cohort.inputs)
+        if reason is not None:
+            raise ConfigError(f'"{query.text}" cannot be asked: {reason}', where="audit.queries")
+    if not 0 <= audit.withhold < 1:
+        raise ConfigError(
+            f"{audit.withhold:g} is no share of records",
+            where="audit.withhold",
+            expected="a number from 0 to below 1, for example 0.2",
+        )
+    if audit.withhold > 0 and audit.cohort.records == audit.cohort.patients:
+        raise ConfigError(
+            "every patient has one record, so that no other record can be withheld",
+            where="audit.withhold",
+            expected="patients with several records",
+            next_step="Leave it out",
+        )
+    if audit.deployment is not None:
+        audit.deployment.check(audit.queries, audit.withhold, audit.models, scores=audit._scores())
+    added.check_attacks(audit.attacks)
+    added.check_sections(audit.sections)
+    reason = audit.recipe.supports(audit.cohort.training_data())
+    if reason is not None:
+        raise RecipeError(reason, where="recipe")
+    audit.recipe.metric()
+    if audit.release is not None:
+        audit.release.check(audit.cohort, audit.recipe)
+    audit.plans()

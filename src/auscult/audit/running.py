@@ -1,0 +1,199 @@
+"""A run: models are trained, variants beside them, and the results are written."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from auscult.audit import added
+from auscult.audit.protecting import Whole, train_variants
+from auscult.audit.subjects import roster_of, settings_of, subject_of
+from auscult.base.errors import StoreError
+from auscult.base.files import toml_text
+from auscult.base.parallel import cores
+from auscult.base.progress import Progress
+from auscult.cohort.queries import PLAIN
+from auscult.protection.comparison import audit_variants
+from auscult.protection.plans import digest, trained
+from auscult.protection.runs import lacking
+from auscult.recipes.kinds import identity_of
+from auscult.results import Planted, Result
+from auscult.results.analysis import AnalysisSettings
+from auscult.results.writing import write_results
+from auscult.store import RunStore, missing_blocks, plan_blocks
+from auscult.training.cost import refuse_what_does_not_fit
+from auscult.training.dispatch import REPEATED, train
+from auscult.training.engines import Engine
+
+if TYPE_CHECKING:
+    from auscult.audit.audit import Audit
+
+
+def run_audit(
+    audit: Audit,
+    out: str | os.PathLike[str],
+    *,
+    engine: Engine,
+    progress: Progress,
+    configuration: str | None,
+    planted: Planted | None,
+    trust_code: bool,
+) -> Result:
+    """Train what is missing, analyse, and write results and report; see :meth:`Audit.run`.
+
+    Parameters
+    ----------
+    audit : Audit
+        Validated.
+    out : path-like
+    engine : Engine
+    progress : Progress
+    configuration : str or None
+    planted : Planted or None
+    trust_code : bool
+    """
+    engine.check()
+    design = audit._design()
+    recipe = {"kind": audit.recipe.kind, "settings": audit.recipe.settings()}
+    with RunStore.create_or_resume(
+        out,
+        fingerprint={
+            "cohort": audit.cohort.fingerprint(),
+            "recipe": digest(identity_of(audit.recipe)),
+            "models": str(audit.models),
+            "seed": str(audit.seed),
+            **({"queries": "; ".join(audit.queries)} if audit.queries else {}),
+            **({"withhold": f"{audit.withhold:g}"} if audit.withhold else {}),
+        },
+        configuration=configuration or toml_text(settings_of(audit, recipe)),
+        blocks=plan_blocks(audit.models, audit._block_models()),
+        records=audit.cohort.records,
+    ) as store:
+        _refuse_what_cannot_be_seen(audit, store, trust_code=trust_code)
+        _refuse_what_does_not_fit(audit, store, engine)
+        membership = design.membership()
+        store.write_membership(membership)
+        timings = dict(store.manifest().get("timings", {}))
+        start = time.perf_counter()
+        inquiry = audit._inquiry()
+        if audit.queries:
+            store.update_manifest(queries=[PLAIN, *audit.queries])
+        variants = audit.plans()
+        sets = 1 + len(trained(variants, audit.recipe))
+        whole = Whole(progress, sets * audit.models)
+        train(
+            audit._training_data(),
+            audit.recipe,
+            membership,
+            audit.cohort.patient_of_record,
+            store,
+            seed=audit.seed,
+            engine=engine,
+            progress=whole,
+            withheld=None if inquiry is None else inquiry.withheld,
+        )
+        subject = subject_of(audit, membership)
+        skipped = train_variants(
+            store,
+            variants,
+            audit.cohort,
+            audit.recipe,
+            membership,
+            subject,
+            models=audit.models,
+            engine=engine,
+            progress=whole,
+        )
+        whole.end()
+        after_training = time.perf_counter()
+        parts: dict[str, Any] = {}
+        if variants:
+            entries, sizes = audit_variants(
+                store,
+                variants,
+                audit.cohort,
+                audit.recipe,
+                subject,
+                skipped,
+                models=audit.models,
+                progress=progress,
+            )
+            parts = {"protection": entries} | ({} if sizes is None else {"sweep": sizes})
+        plugins = added.plugins(
+            attacks=audit.attacks,
+            sections=audit.sections,
+            deployment=audit.deployment,
+            recipes=[audit.recipe, *(plan.recipe for plan in variants)],
+            door=None if audit.release is None else audit.release.door,
+            plans=variants,
+        )
+        if plugins or "plugins" in store.manifest():
+            store.update_manifest(plugins=plugins)
+        if plugins:
+            parts |= {"plugins": plugins}
+        if audit.sections:
+            parts |= {"sections": list(audit.sections)}
+        asked = None
+        if audit.release is not None:
+            cache = store.secret_path("release-answers")
+            asked = audit.release.ask(audit.cohort, cache, progress)
+        result = write_results(
+            store,
+            roster_of(audit, recipe | {REPEATED: store.manifest()[REPEATED]}, planted),
+            seed=audit.seed,
+            settings=AnalysisSettings(
+                smallest_cell=audit.smallest_cell,
+                intersections=audit.intersections,
+                label_group=audit.label_group,
+                attacks=audit.attacks,
+                ledger=None if audit.ledger is None else Path(audit.ledger),
+            ),
+            asked=asked,
+            inquiry=inquiry,
+            progress=progress,
+            parts=parts,
+        )
+        timings["training_seconds"] = round(
+            timings.get("training_seconds", 0.0) + after_training - start, 2
+        )
+        timings["analysis_seconds"] = round(time.perf_counter() - after_training, 2)
+        store.update_manifest(
+            timings=timings,
+            recipe=recipe | {"facts": result.summary["recipe"]["facts"]},
+            left_out=result.summary["cohort"]["left_out"],
+        )
+    return result
+
+
+def _refuse_what_does_not_fit(audit: Audit, store: RunStore, engine: Engine) -> None:
+    missing = sum(len(block.models) for block in missing_blocks(store.blocks, store))
+    missing += lacking(store, audit.plans(), audit.cohort, audit.recipe, audit.models)
+    data = audit.cohort.training_data()
+    columns = 1 if data.task == "binary" else len(data.classes) or 2
+    refuse_what_does_not_fit(
+        store.path,
+        output_bytes=4 * missing * audit.cohort.records * columns * audit.answers,
+        data_bytes=data.inputs.nbytes,
+        workers=0 if engine.kind != "local" else engine.workers or cores(),
+    )
+
+
+def _refuse_what_cannot_be_seen(audit: Audit, store: RunStore, *, trust_code: bool) -> None:
+    """Resume only where the code that trained what is there is surely the code of today."""
+    recipes = [audit.recipe, *(plan.recipe for plan in audit.plans())]
+    unseen = sorted({part for recipe in recipes for part in recipe.unseen()})
+    if not unseen or not store.status().blocks_done:
+        return
+    if trust_code:
+        store.update_manifest(trusted_code=unseen)
+        return
+    raise StoreError(
+        "models are there, and the training code may have changed since in what cannot be "
+        f"seen: {'; '.join(unseen)}",
+        where=str(store.path),
+        next_step="Use another run directory, or vouch for the code with --trust-code "
+        "(trust_code=True). From the start, recipe.version names what the code is, and "
+        "recipe.files the files that it reads",
+    )
