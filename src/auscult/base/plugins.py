@@ -419,11 +419,6 @@ def guarded(kind: str, name: str, doing: str, origin: Origin | None) -> Iterator
         ) from error
 
 
-def plugin_entries() -> Iterable[metadata.EntryPoint]:
-    """Entry points of all groups, for lists; nothing is loaded."""
-    return _all_entries()
-
-
 def forget() -> None:
     """Read entry points anew, after packages were installed."""
     _all_entries.cache_clear()

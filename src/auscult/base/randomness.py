@@ -25,7 +25,6 @@ class Stage(IntEnum):
     NULL = 4
     BOOTSTRAP_MODELS = 5
     BOOTSTRAP_PATIENTS = 6
-    GROUP_PERMUTATION = 7
     DEMO = 8
     SPLIT_HALF = 9
     QUERY = 20

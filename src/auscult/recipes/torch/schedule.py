@@ -8,8 +8,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-SCHEDULES = ("constant", "cosine")
-
 
 def learning_rate_at(
     step: int, *, rounds: int, highest: float, schedule: str, warmup: int
