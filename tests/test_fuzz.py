@@ -93,9 +93,9 @@ def test_pipes_are_not_waited_for(name: str, tmp_path: Path) -> None:
         ".npy": lambda: FileDoor(path=path)._read(),
         ".toml": lambda: load(path),
     }
-    with pytest.raises(AuscultError, match="no regular file"):
+    with pytest.raises(AuscultError, match="not a regular file"):
         doors[path.suffix]()
-    with pytest.raises(AuscultError, match="no regular file"):
+    with pytest.raises(AuscultError, match="not a regular file"):
         refuse_special(Path("/dev/zero"), "device", CohortError)
 
 
@@ -113,9 +113,9 @@ def test_archives_that_unpack_to_more_than_the_memory(
     np.savez_compressed(path, signals=np.zeros((1000, 1000)), other=np.zeros(3))
     assert path.stat().st_size < 50_000
     monkeypatch.setattr("auscult.base.opening.available_memory", lambda: 1 << 20)
-    with pytest.raises(AuscultError, match="unpacks to"):
+    with pytest.raises(AuscultError, match="would unpack to"):
         npz_arrays(path, "bomb", CohortError)
-    with pytest.raises(AuscultError, match="unpacks to"):
+    with pytest.raises(AuscultError, match="would unpack to"):
         FileDoor(path=path, array="signals")._read()
     assert npz_arrays(path, "bomb", CohortError, names=["other"])["other"].size == 3
 

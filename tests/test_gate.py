@@ -99,7 +99,7 @@ def test_exit_3_inconclusive(finished: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert "more models or patients narrow it" in shown
     for text, words in (
         ("[deployment]\nppv = 0.9\n", "no deployment is declared"),
-        ('[release.named]\n"0.9" = 5\n', "the run holds no release"),
+        ('[release.named]\n"0.9" = 5\n', "the run has no release"),
         ('[groups]\ndifference = 0.5\nattributes = ["race"]\n', 'no attribute "race"'),
         (PASSES + "[evidence]\ninterval_width = 0.001\n", "interval is"),
     ):

@@ -403,7 +403,7 @@ def test_links_and_odd_files_and_odd_names(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found.array[5], noise(0))
     assert {(x.reason, x.records) for x in found.left_out} == {
         (OUTSIDE, 2),
-        ("no regular file", 1),
+        ("not a regular file", 1),
         (ABSENT, 1),
         ("no path in the table", 1),
     }

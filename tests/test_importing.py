@@ -428,7 +428,7 @@ def test_as_many_models_as_records(tmp_path: Path) -> None:
 def test_a_pipe_and_a_bomb_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if hasattr(os, "mkfifo"):  # Windows has none
         os.mkfifo(tmp_path / "pipe.npz")
-        with pytest.raises(CohortError, match="no regular file"):
+        with pytest.raises(CohortError, match="not a regular file"):
             read_npz(tmp_path / "pipe.npz")
     path = save(tmp_path / "scores.npz", made_outputs())
     monkeypatch.setattr("auscult.base.opening.available_memory", lambda: 1000)

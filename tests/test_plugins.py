@@ -762,7 +762,7 @@ def test_a_configuration_of_parts_of_the_example(example: None, tmp_path: Path) 
         ("width = 2.0", "width = 0.0", r"protect\[0\].*not a valid width"),
         ("width = 2.0", "height = 2.0", r"protect\[0\].*options.height.*no such option"),
         ("share = 0.5", "share = 1.5", r"protect\[1\].*not a valid share"),
-        ('"record_share"', '"max_records"', "write it as a key of its own"),
+        ('"record_share"', '"max_records"', "write it as a separate key"),
         ('"steps"', '"label"', "is auscult's own"),
         ("scans.mat", "scans.h5", "cohort.image_size: is missing"),  # so it is no array
         ('"csv"', '"cvs"', 'release.door: input should be .* or "csv"'),

@@ -365,7 +365,7 @@ def test_several_inputs_come_by_name(tmp_path: Path) -> None:
         assert reason is not None
         assert 'kind = "python"' in reason
     asked = Audit(audit.cohort, audit.recipe, models=8, queries=["noise:0.1"])
-    with pytest.raises(AuscultError, match="one input"):
+    with pytest.raises(AuscultError, match="single input"):
         asked.check()
     one = Cohort.from_arrays(
         tmp_path / "two.npz", tmp_path / "table.csv", key="images", patient="patient",

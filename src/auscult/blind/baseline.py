@@ -72,7 +72,7 @@ class BlindBaseline:
         if self.above_chance:
             return (
                 f"{figures}: the two groups differ by more than membership, so an attack that "
-                "separates them is no evidence that the model remembers them."
+                "separates them is not evidence that the model memorised them."
             )
         return (
             f"{figures}: no difference between the groups was found, which does not prove that "

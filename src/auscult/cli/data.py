@@ -49,7 +49,7 @@ def list_() -> None:
         if dataset.labels:
             rows.append(("Label", "; ".join(f"{k}: {v}" for k, v in dataset.labels.items())))
         fetched = f"auscult datasets fetch {dataset.name} --root DIR --accept-licence"
-        rows.append(("Fetch", fetched if dataset.download else "not openly fetchable"))
+        rows.append(("Fetch", fetched if dataset.download else "not openly available"))
         for name, text in rows:
             indent = f"  {name:<9}"
             say(
@@ -94,7 +94,7 @@ def fetch(
     say(f"Fetched: {done.files:,} files in {root}, checksums compared")
     if done.believed:
         say(
-            f"Believed: {', '.join(done.believed)} has no published checksum; its own is recorded "
-            f"in {RECORD} and later downloads must equal it"
+            f"Unverified: {', '.join(done.believed)} has no published checksum. The checksum of "
+            f"this download is recorded in {RECORD}, and later downloads must match it"
         )
     say(f'Audit it: [cohort] dataset = "{name}", root = {json.dumps(str(root))}')

@@ -36,7 +36,9 @@ def compare(
 @app.command()
 def verify(
     run: Annotated[Path, typer.Argument(help="Run directory of a finished audit, or a bundle.")],
-    key: Annotated[Path | None, typer.Option(help="Public key that must have signed it.")] = None,
+    key: Annotated[
+        Path | None, typer.Option(help="Public key to check the signature with.")
+    ] = None,
 ) -> None:
     """Tell whether any file of a run or bundle was changed; needs no data, trains nothing."""
     from auscult.store.bundle import verify_bundle
@@ -44,13 +46,17 @@ def verify(
 
     if run.is_file():
         number, signed = verify_bundle(run, key)
-        said = "The signature is of this key." if key else "Its signature was not checked: --key."
-        say(f"{number} files are as they were bundled.{' ' + said if signed else ''}")
+        said = (
+            "The signature matches this key."
+            if key
+            else ("Its signature was not checked; use --key.")
+        )
+        say(f"{number} files are unchanged since they were bundled.{' ' + said if signed else ''}")
         return
     if key is not None:
-        raise ConfigError("a run carries no signature", where="--key", expected="a bundle")
+        raise ConfigError("a run is not signed", where="--key", expected="a bundle")
     files = require_sealed(run)
-    say(f"{files} files are as the run left them.")
+    say(f"{files} files are unchanged since the run.")
 
 
 @app.command()

@@ -87,21 +87,21 @@ class Deployment:
             text = getattr(self, name)
             if not text.strip() or len(text) > 500:
                 raise ConfigError(
-                    "it says nothing" if not text.strip() else "it is too long",
+                    "it is empty" if not text.strip() else "it is too long",
                     where=f"deployment.{name}",
                     expected="a few words, for the report",
                 )
         low, high = self.range
         if not LEAST_PRIOR <= low <= high <= 1 - LEAST_PRIOR:
             raise ConfigError(
-                f"{_shown(self.prior)} is no share of members",
+                f"{_shown(self.prior)} is not a valid share of members",
                 where="deployment.prior",
                 expected="a number between 0 and 1, or a range [low, high] of them; at least one "
                 f"in {1 / LEAST_PRIOR:,.0f}",
             )
         if self.prevalence is not None and not 0 <= self.prevalence < 1:
             raise ConfigError(
-                f"{self.prevalence:g} is no prevalence",
+                f"{self.prevalence:g} is not a valid prevalence",
                 where="deployment.prevalence",
                 expected="a number from 0 to 1 (people outside the cohort who have it)",
             )
@@ -122,10 +122,10 @@ class Deployment:
             needs = (
                 "Set audit.withhold, for example 0.2"
                 if self.knowledge == OTHER_RECORDS
-                else "Declare it in audit.queries: models answer it when they are trained"
+                else "Declare it in audit.queries: models answer queries when they are trained"
             )
             raise ConfigError(
-                f'the models are not asked with "{self.knowledge}"',
+                f'the models are not queried with "{self.knowledge}"',
                 where="deployment.knowledge",
                 expected=", ".join(known),
                 next_step=needs,
@@ -135,7 +135,7 @@ class Deployment:
         )
         if not fits:
             raise ConfigError(
-                f"{self.references!r} is no number of reference models",
+                f"{self.references!r} is not a valid number of reference models",
                 where="deployment.references",
                 expected=f'0 to {models // 2} (half of the models) or "all"',
             )

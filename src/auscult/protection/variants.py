@@ -117,7 +117,7 @@ class Variant:
             )
         if self.without_exposed is not None and self.without_top is not None:
             raise ConfigError(
-                "without_exposed and without_top do not go together", where=f"{where}.cohort"
+                "without_exposed and without_top cannot be combined", where=f"{where}.cohort"
             )
         for change in self.changes:
             change.check(f"{where}.cohort")

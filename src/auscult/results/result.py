@@ -95,7 +95,7 @@ class Result:
     def _secret(self, name: str) -> pd.DataFrame:
         path = self.path / "secret" / name
         refuse_special(path, str(path), StoreError)
-        wanted = "the file that `auscult run` wrote under secret/"
+        wanted = "the file written by `auscult run` under secret/"
         with reading(str(path), StoreError, expected=wanted):
             return pd.read_parquet(path)
 
@@ -119,7 +119,7 @@ def read_summary_file(path: Path) -> dict[str, Any]:
             expected=str(SUMMARY),
             next_step="Finish it with `auscult run`",
         )
-    again = "Run again: the results are made anew from the outputs"
+    again = "Run again: the results are recomputed from the outputs"
     text = read_text(file, str(file), StoreError, next_step=again)
     summary = parse_json(text, str(file), StoreError, next_step=again)
     check_sealed(path, SUMMARY.as_posix())
