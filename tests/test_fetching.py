@@ -177,13 +177,13 @@ def test_failures_are_told(server: Server, tmp_path: Path) -> None:
         fetch(chosen, tmp_path / "data", base_url=server.url)
     with pytest.raises(CohortError, match="cannot be fetched"):
         fetch(chosen, tmp_path / "data", base_url="http://127.0.0.1:9")
-    with pytest.raises(ConfigError, match="no address"):
+    with pytest.raises(ConfigError, match="not an address"):
         fetch(chosen, tmp_path / "data", base_url="file:///etc")
     with pytest.raises(ConfigError, match="not openly available"):
         fetch(dataset("chexpert"), tmp_path / "data")
     (tmp_path / "data").mkdir(exist_ok=True)
     (tmp_path / "data" / RECORD).write_text("[]")
-    with pytest.raises(CohortError, match="no list of checksums"):
+    with pytest.raises(CohortError, match="not a list of checksums"):
         fetch(chosen, tmp_path / "data", base_url=server.url)
     assert not list((tmp_path / "data").glob("*.csv"))
 

@@ -258,7 +258,7 @@ BROKEN_PACKAGES = {
     "another name": (
         "x = other_module:A",
         _RECORD_ATTACK.format(name="y", label="Y"),
-        'calls itself "y"',
+        'is named "y"',
     ),
     "no words": (
         "x = other_module:A",
@@ -384,7 +384,7 @@ class Drawn(Steps):
 @pytest.mark.parametrize(
     ("view", "said"),
     [
-        (Forgotten, "of sigmoid outputs it hands out plain probabilities"),
+        (Forgotten, "for sigmoid outputs it hands out plain probabilities"),
         (Together, "depends on the others"),
         (Infinite, "NaN or infinity"),
         (Backwards, "lower for members"),
@@ -402,7 +402,7 @@ def test_a_class_without_its_words_or_its_action_cannot_be_one() -> None:
     with pytest.raises(PluginError, match="it has no label"):
         type("Silent", (View,), {"name": "silent"})
     idle = type("Idle", (View,), {"name": "idle", "label": "Idle"})
-    with pytest.raises(PluginError, match="it lacks shown"):
+    with pytest.raises(PluginError, match="it does not define shown"):
         ACCESSES.add(idle)
     with pytest.raises(TypeError, match="shown"):
         idle()
@@ -472,7 +472,7 @@ class Lenient(Turned):
 @pytest.mark.parametrize(
     ("reader", "said"),
     [
-        (Turned, "it gives 5 records of 7"),
+        (Turned, "it returns 5 records of 7"),
         (Reversed, "not in the file's order"),
         (Keyless, "ignores which array"),
         (Squeezed, "records of 1|shape"),
@@ -508,7 +508,7 @@ def _shorter(source: Source) -> Source:
     [
         (_shorter, "what is dropped must be counted"),
         (lambda source: replace(source, rows=source.rows[1:]), "rows are named"),
-        (lambda source: replace(source, rows=source.rows * 0), "stands twice"),
+        (lambda source: replace(source, rows=source.rows * 0), "is listed twice"),
         (
             lambda source: replace(source, reading={**source.reading, "groups": []}),
             "it says that its groups are",
@@ -678,8 +678,8 @@ class Following(Nearest):
     ("recipe", "said"),
     [
         (Negated, "the outputs' sign"),
-        (Unseeded, "other models every time"),
-        (Memberless, "say the same"),
+        (Unseeded, "different models every time"),
+        (Memberless, "give the same answers"),
         (Members, "its outputs have shape"),
         (Spoiling, "it changes the data"),
         (Wordless, "it has no label"),
@@ -793,8 +793,8 @@ def test_our_sections_are_functions_of_the_summary(section: ReportSection) -> No
 @pytest.mark.parametrize(
     ("write", "said"),
     [
-        (lambda summary: summary.content()["cohort"]["records"], "KeyError|it gives int"),
-        (lambda summary: "<b>text</b>", "it gives str"),
+        (lambda summary: summary.content()["cohort"]["records"], "KeyError|it returned int"),
+        (lambda summary: "<b>text</b>", "it returned str"),
         (lambda summary: None, "writes nothing"),
     ],
 )
