@@ -101,7 +101,7 @@ def test_a_dicom_folder(tmp_path: Path, shared_data: Path, monkeypatch: pytest.M
     )
     assert cohort["records"] == 118
     assert {x["reason"]: x["records"] for x in cohort["left_out"]} == {
-        "damaged, or not as its format wants it": 1,
+        "damaged, or not valid in its format": 1,
         "no patient in the file's header": 1,
     }
     loaded = load(tmp_path / "audit.toml").cohort()
@@ -305,7 +305,7 @@ def test_a_table_that_climbs_leaves_nothing_behind(
     )
     code, out, error = run(monkeypatch, "run", tmp_path / "audit.toml", "--out", tmp_path / "run")
     assert (code, out) == (2, "")
-    assert "column f: 1 of 10 paths are absolute or lead out of the folder" in error
+    assert "column f: 1 of 10 paths are absolute or lead outside the folder" in error
     assert MARK not in error
     assert "etc" not in error
     assert "Traceback" not in error

@@ -360,7 +360,7 @@ def test_paths_cannot_lead_out(tmp_path: Path) -> None:
     raw = pd.read_csv(path)
     raw.loc[0, "filename_lr"] = "../../secret"
     raw.to_csv(path, index=False)
-    with pytest.raises(AuscultError, match="out of the folder"):
+    with pytest.raises(AuscultError, match="outside the folder"):
         read_cohort("ptb-xl", tmp_path)
 
 

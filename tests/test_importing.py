@@ -166,7 +166,7 @@ def test_folders_of_models_give_what_the_npz_gives(tmp_path: Path, queries: int 
 def test_folders_that_do_not_fit(tmp_path: Path) -> None:
     arrays = model_folders(tmp_path / "models")
     table = pd.DataFrame({"id": arrays["patient"]})
-    with pytest.raises(CohortError, match="Say whose records"):
+    with pytest.raises(CohortError, match="Give the patient of each record"):
         read_model_folders(tmp_path / "models")
     with pytest.raises(CohortError, match='no column "idd"'):
         read_model_folders(tmp_path / "models", table, "idd")
@@ -318,7 +318,7 @@ TWO_READINGS: dict[str, tuple[Callable[[Arrays], None], str]] = {
     "percentages": (put(logits=lambda a: 100 * shares(a)), "adds up to 100"),
     "percentages named": (
         as_signals(lambda a: 100 * shares(a), "probabilities"),
-        "divided by 100",
+        "by 100",
     ),
     "sigmoids": (put(logits=lambda a: 1 / (1 + np.exp(-a["logits"]))), "lie from 0 to 1"),
     "order of text": (put(logits=lambda a: a["logits"][:, :, by_text(a)]), "model.classes_"),
@@ -330,11 +330,11 @@ TWO_READINGS: dict[str, tuple[Callable[[Arrays], None], str]] = {
     ),
     "smoothed": (put(labels=lambda a: 0.9 * hot(a) + 0.1 / CLASSES), "smoothed"),
     "from one": (put(labels=lambda a: a["labels"] + 1), "count from 1"),
-    "huge float": (put(labels=lambda a: np.full(len(a["labels"]), 1e300)), "do not fit"),
-    "huge": (put(labels=lambda a: a["labels"] + 2**40), "do not fit"),
+    "huge float": (put(labels=lambda a: np.full(len(a["labels"]), 1e300)), "do not match"),
+    "huge": (put(labels=lambda a: a["labels"] + 2**40), "do not match"),
     "huge, with signals": (
         then(as_signals(lambda a: -truth(a)), put(labels=lambda a: a["labels"] + 2**40)),
-        "do not fit",
+        "do not match",
     ),
     "none": (put(labels=always([])), "0 labels"),
     "text": (put(labels=lambda a: a["labels"].astype(str)), "add an array classes"),

@@ -562,7 +562,7 @@ def test_label_smoothing_is_trained_stacked_and_alike_one_by_one() -> None:
 
     np.testing.assert_allclose(outputs("always", 0.3), outputs("never", 0.3), atol=1e-9)
     assert np.abs(outputs("never", 0.3)).mean() < np.abs(outputs("never", 0.0)).mean()
-    with pytest.raises(AuscultError, match="no share"):
+    with pytest.raises(AuscultError, match="not a valid share"):
         TorchRecipe("mlp", label_smoothing=1.0).settings()
 
 

@@ -135,7 +135,7 @@ def test_each_protocol_gives_the_model_s_own_numbers(
 ) -> None:
     with serving(server) as listening:
         asked = door(listening.url, **how)
-        assert "no patient" in asked.try_out(data)
+        assert "synthetic record" in asked.try_out(data)
         assert len(listening.bodies) == 1
         assert "Zxq" not in json.dumps(listening.bodies)
         found = asked.answers(data)

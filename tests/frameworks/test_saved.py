@@ -167,7 +167,7 @@ def test_xgboost(suffix: str, data: TrainingData, tmp_path: Path) -> None:
     same(SavedDoor(kind="xgboost", path=path), data, model.predict_proba(TABLE[NUMBERS])[:, 1])
     other = xgboost.XGBRegressor(n_estimators=2).fit(TABLE[NUMBERS], LABELS)
     other.save_model(path)
-    with pytest.raises(AuscultError, match="no classifier"):
+    with pytest.raises(AuscultError, match="not a classifier"):
         SavedDoor(kind="xgboost", path=path).check(data)
     nameless = xgboost.XGBClassifier(n_estimators=2).fit(TABLE[NUMBERS].to_numpy(), LABELS)
     nameless.save_model(path)

@@ -109,7 +109,7 @@ class PythonRecipe(Recipe):
         """See :meth:`Recipe.settings`; what the function does is part of it."""
         if self.output not in OUTPUTS:
             raise ConfigError(
-                f'"{self.output}" is no kind of output',
+                f'"{self.output}" is not a kind of output',
                 where="recipe.output",
                 expected=" or ".join(OUTPUTS),
             )
@@ -145,13 +145,13 @@ class PythonRecipe(Recipe):
         given = "utility" if self.utility is not None else "chance"
         if self.output not in FITS and (self.utility, self.chance) != (None, None):
             raise ConfigError(
-                f'it goes with output = "loss" or "score": {self.output} are measured by AUROC',
+                f'it requires output = "loss" or "score": {self.output} are measured by AUROC',
                 where=f"recipe.{given}",
                 next_step="Leave it out",
             )
         if self.utility is None:
             if self.chance is not None:
-                raise ConfigError("it goes with recipe.utility", where="recipe.chance")
+                raise ConfigError("it requires recipe.utility", where="recipe.chance")
             return None
         said = self.utility
         if isinstance(said, str) and ":" in said:
@@ -160,7 +160,7 @@ class PythonRecipe(Recipe):
             said = resolve(said, self.folder)
             if not callable(said):
                 raise ConfigError(
-                    f'"{self.utility}" is no function',
+                    f'"{self.utility}" is not a function',
                     where="recipe.utility",
                     expected="utility(labels, predictions) -> float",
                 )
@@ -174,14 +174,14 @@ class PythonRecipe(Recipe):
             return "the training function does not take inputs, labels and a seed"
         if self.output not in FITS and data.task not in CLASS_TASKS:
             return (
-                f'the outcome is "{data.task}", of which there are no {self.output}: return one '
-                'number per record, output = "loss" (or "score")'
+                f'the outcome is "{data.task}", which has no {self.output}: return one number per '
+                'record, output = "loss" (or "score")'
             )
         metric = self.metric()
         if metric is not None and metric.tasks and data.task not in metric.tasks:
             return (
                 f'the metric "{metric.name}" goes with {" or ".join(metric.tasks)}, and the '
-                f'outcome is "{data.task}": name another as recipe.utility'
+                f'outcome is "{data.task}": name another one as recipe.utility'
             )
         return None
 
@@ -302,8 +302,8 @@ def plain_inputs(inputs: Inputs) -> Any:  # noqa: ANN401
 def several(inputs: NamedInputs) -> str:
     """Why a recipe that reads one input cannot be used."""
     return (
-        f"there are several inputs ({', '.join(inputs.parts)}), and it reads one: train with a "
-        'function of yours, kind = "python", which gets a dictionary of them'
+        f"there are several inputs ({', '.join(inputs.parts)}), but it reads one: train with your "
+        'own function, kind = "python", which gets a dictionary of them'
     )
 
 

@@ -176,11 +176,11 @@ class SklearnRecipe(Recipe):
             return refused
         if not any(hasattr(estimator, name) for name in ("predict_proba", "decision_function")):
             return (
-                f"{type(estimator).__name__} gives neither probabilities nor a decision function "
+                f"{type(estimator).__name__} has neither probabilities nor a decision function "
                 "(scikit-learn's SVC needs probability=True only for the former)"
             )
         if data.task == "multilabel" and not hasattr(estimator, "predict_proba"):
-            return f"{type(estimator).__name__} gives no probabilities for several labels"
+            return f"{type(estimator).__name__} has no probabilities for several labels"
         self._options().check(estimator, data)
         return None
 
@@ -244,7 +244,7 @@ class SklearnRecipe(Recipe):
         """The estimator itself, made from its name where a name was given."""
         if self.preprocess not in PREPROCESSING:
             raise ConfigError(
-                f'"{self.preprocess}" is no way to preprocess',
+                f'"{self.preprocess}" is not a way to preprocess',
                 where="recipe.preprocess",
                 expected=", ".join(PREPROCESSING),
             )
@@ -272,13 +272,13 @@ class SklearnRecipe(Recipe):
                 estimator = make
         elif self.arguments:
             raise ConfigError(
-                "arguments go with an estimator's name, not with an estimator",
+                "arguments require an estimator's name, not an estimator",
                 where="recipe.arguments",
                 next_step="Set them on the estimator itself",
             )
         if isinstance(estimator, type) or not hasattr(estimator, "fit"):
             raise RecipeError(
-                f"{getattr(estimator, '__name__', type(estimator).__name__)} is no estimator",
+                f"{getattr(estimator, '__name__', type(estimator).__name__)} is not an estimator",
                 where="recipe.model",
                 expected="an instance with fit and predict_proba or decision_function",
             )
@@ -382,7 +382,7 @@ def _predict(
     if not hasattr(model, "predict_proba"):
         if decision is None:
             raise RecipeError(
-                "no member has one of the classes, and the model gives no probabilities",
+                "no member has one of the classes, and the model has no probabilities",
                 where=where,
             )
         return decision, 0, "decision function, taken as log-odds"

@@ -33,15 +33,15 @@ FEWEST_PAIRS_ABOVE = 10
 
 METHOD = (
     "The joint attack, fitted on all shadow models, scores the release once per patient; shadow "
-    "models that played the release turn scores into probabilities. Rates of members and "
+    "models in the place of the release turn scores into probabilities. Rates of members and "
     "non-members named: exact (Clopper-Pearson) 95% intervals over patients. The prior of the "
     "audit is one half: a patient is as likely a member as not before the model is asked."
 )
 NO_OUTSIDERS = (
     "no patient of the cohort is known to be a non-member, so false accusations by this model "
-    "cannot be counted; the shadow models' own rate stands beside it"
+    "cannot be counted; the shadow models' own rate is shown instead"
 )
-NO_MEMBERS = "it is not known who trained the model"
+NO_MEMBERS = "it is not known which patients trained the model"
 BLIND_PATIENTS = 1000  # of each side, for the blind baseline
 
 

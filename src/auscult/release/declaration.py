@@ -91,7 +91,7 @@ class Release:
         allowed = usual if recipe is None else recipe.releases(data)
         if self.output not in (get_args(Output) if recipe is None else allowed):
             raise ConfigError(
-                f'"{self.output}" is no kind of output'
+                f'"{self.output}" is not a kind of output'
                 + ("" if allowed == usual else " of what the shadow models give"),
                 where="release.output",
                 expected=" or ".join(f'"{one}"' for one in allowed),

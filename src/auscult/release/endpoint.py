@@ -118,7 +118,7 @@ class EndpointDoor(Door):
         parts = self._address()
         if self.protocol not in PLACES:
             raise ConfigError(
-                f'"{self.protocol}" is no protocol',
+                f'"{self.protocol}" is not a protocol',
                 where="release.protocol",
                 expected=", ".join(PLACES),
             )
@@ -130,7 +130,7 @@ class EndpointDoor(Door):
         ):
             if given and self.protocol not in with_it:
                 raise ConfigError(
-                    f"it does not go with protocol = {self.protocol} and would be ignored",
+                    f"it cannot be combined with protocol = {self.protocol} and would be ignored",
                     where=f"release.{name}",
                 )
         if self.batch < 1 or self.retries < 0:
@@ -139,7 +139,7 @@ class EndpointDoor(Door):
             value = getattr(self, name)
             if not least <= value <= most:
                 raise ConfigError(
-                    f"{value:g} cannot be",
+                    f"{value:g} is not a valid value",
                     where=f"release.{name}",
                     expected=f"{least:g} to {most:,.0f}",
                 )
@@ -202,9 +202,9 @@ class EndpointDoor(Door):
         nobody = plain_inputs(of_nobody(data.inputs))
         question = self._question(nobody, np.arange(1), prepare, data.classes)
         with Line(self) as line:
-            reply = line.ask(question.content, "the record of no patient", question.known)
+            reply = line.ask(question.content, "the synthetic record", question.known)
             reply.read(question.understand)
-        return f"{self._address().netloc} answered one record of no patient (medians)"
+        return f"{self._address().netloc} answered one synthetic record (medians)"
 
     @property
     def _records(self) -> str:
@@ -286,19 +286,19 @@ class EndpointDoor(Door):
         except ValueError:  # it is none
             port = 0
         if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
-            raise ConfigError("this is no address", where=WHERE, expected="https://host/path")
+            raise ConfigError("this is not an address", where=WHERE, expected="https://host/path")
         if parts.username or parts.password:
             raise ConfigError(
-                "the address holds a credential",
+                "the address contains a credential",
                 where=WHERE,
                 next_step="Put it into the environment and name it: release.headers_from",
             )
         if parts.scheme == "http" and not self.allow_plain_http and not _here(parts.hostname):
             raise ConfigError(
-                "records would travel unencrypted to another machine",
+                "records would be sent unencrypted to another machine",
                 where=WHERE,
                 expected="https",
-                next_step="If your network is trusted, say so: allow_plain_http = true",
+                next_step="If your network is trusted, set allow_plain_http = true",
             )
         return parts
 

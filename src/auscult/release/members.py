@@ -89,7 +89,7 @@ class MemberList:
         found = np.isin(ids, sorted(listed))
         if not found.any():
             raise CohortError(
-                f"none of its {len(listed)} identifiers is of a patient of the cohort",
+                f"none of its {len(listed)} identifiers belongs to a patient of the cohort",
                 where=self._where(),
                 expected="identifiers as in the column cohort.patient",
             )
@@ -191,7 +191,7 @@ class MemberColumn:
                 expected="one value for all records of a patient: the patient is the unit",
             )
         if not (low >= 0).any():
-            raise CohortError("it says nothing of anybody", where=f"column {self.column}")
+            raise CohortError("it is empty for every patient", where=f"column {self.column}")
         return Roll(low.astype(np.int8))
 
     def _state(self, value: str | None) -> int:

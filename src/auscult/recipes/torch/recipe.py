@@ -217,15 +217,15 @@ class TorchRecipe(Recipe):
         """See :meth:`Recipe.supports`."""
         if isinstance(data.inputs, TableInputs):
             if self.image_size is not None:
-                return "image_size goes with images, and this is a table"
+                return "image_size requires images, but this is a table"
             if self.scaling != "members":
-                return "scaling goes with images and signals, and this is a table"
+                return "scaling requires images or signals, but this is a table"
         if isinstance(data.inputs, NamedInputs):
             return several(data.inputs)
         if data.task not in CLASS_TASKS:
             return (
-                f'the outcome is "{data.task}", and these networks predict classes: train with a '
-                'function of yours, kind = "python" and output = "loss"'
+                f'the outcome is "{data.task}", but these networks predict classes: train with '
+                'your own function, kind = "python" and output = "loss"'
             )
         reads = kind_of(data.inputs)
         no = self._maker().why_not(data.inputs, self.image_size)
@@ -330,7 +330,7 @@ class TorchRecipe(Recipe):
     def _features_vary(self) -> str | None:
         """Why a frozen backbone would not make the same features in every model and epoch."""
         if self.augment:
-            return "augmented records are other records in every epoch"
+            return "augmented records are different in every epoch"
         if self.scaling != "fixed":
             return 'records are scaled on each model\'s members (scaling = "fixed" does not)'
         return None
