@@ -47,7 +47,7 @@ class Access:
     Attributes
     ----------
     digits : int, optional
-        Probabilities are rounded to so many decimals.
+        Probabilities are rounded to this number of decimals.
     temperature : float, optional
         Logits are divided by it before they become probabilities.
     label_only : bool
@@ -94,7 +94,7 @@ class Access:
 
     @property
     def continuous(self) -> bool:
-        """Whether signals are fine enough to be taken as normal."""
+        """Whether signals are fine enough to be treated as normal."""
         return self.seen.continuous
 
     @property
@@ -103,7 +103,7 @@ class Access:
         return None if self.view is None else ACCESSES.origin(self.view.name)
 
     def check(self, where: str) -> None:
-        """Raise a ConfigError when, as a protection, its parts cannot be or change nothing."""
+        """Raise a ConfigError when, as a protection, its parts are not valid or change nothing."""
         if self.view is not None:
             if self != Access(view=self.view):
                 raise ConfigError(
@@ -167,7 +167,7 @@ class Access:
         Raises
         ------
         AnalysisError
-            Ready signals are no predictions that could be rounded.
+            Ready signals are not predictions, so they cannot be rounded.
         """
         if kind == "signal" and self.name == SCORE:
             return np.asarray(values, dtype=np.float64)

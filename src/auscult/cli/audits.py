@@ -19,7 +19,7 @@ def demo(
     ] = "simulated",
     workers: Workers = None,
 ) -> None:
-    """Audit a simulated clinic whose truth is known: the whole way, in about a minute."""
+    """Run a complete audit of a simulated clinic with known truth, in about a minute."""
     from auscult.training.warm import warm_up
 
     if cohort not in ("simulated", "wisconsin"):
@@ -131,7 +131,7 @@ def run(
         ),
     ] = False,
 ) -> None:
-    """Train, analyse, report. Resumes where it was stopped."""
+    """Train, analyse and report. Resumes an interrupted run."""
     from auscult.training.warm import warm_up_for
 
     if engine == "local":
@@ -160,7 +160,7 @@ def run(
 
 @app.command()
 def status(run: Annotated[Path, typer.Argument(help="Run directory.")]) -> None:
-    """Show how far a run is."""
+    """Show the progress of a run."""
     from auscult.store import RunStore
 
     found = RunStore.open(run).status()

@@ -24,7 +24,7 @@ def blind(
     out: Annotated[Path | None, typer.Option(help="JSON file for the figures.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the folds and permutations.")] = 0,
 ) -> None:
-    """Tell members of a model from the other patients without asking it: is an attack evidence?"""
+    """Try to tell members of a model from other patients without querying the model."""
     import numpy as np
 
     from auscult.base.files import write_json

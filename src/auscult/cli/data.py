@@ -25,7 +25,7 @@ WIDTH = 100
 
 @datasets.command("list")
 def list_() -> None:
-    """Show what is known of each dataset: task, size, groups, licence, citation, access."""
+    """Show each dataset with task, size, groups, licence, citation and access."""
     from auscult.datasets.registry import DATASETS
 
     for known in sorted(DATASETS.names()):
@@ -76,7 +76,7 @@ def fetch(
         str | None, typer.Option(help="A mirror, instead of the owner's address.")
     ] = None,
 ) -> None:
-    """Fetch an open dataset, checksums compared; what is there already is kept."""
+    """Fetch an open dataset and compare its checksums; existing files are kept."""
     from auscult.cli.display import progress_for
     from auscult.datasets import dataset
     from auscult.datasets.fetching import RECORD, terms

@@ -16,7 +16,7 @@ def compare(
     runs: Annotated[list[Path], typer.Argument(help="Finished run directories of one cohort.")],
     html: Annotated[Path | None, typer.Option(help="Write the comparison to this file.")] = None,
 ) -> None:
-    """Put finished runs of one cohort side by side; trains nothing."""
+    """Compare finished runs of one cohort; trains nothing."""
     from auscult.cli.display import progress_for
     from auscult.report.protection import comparison_rows
     from auscult.report.summary import Part, read_summary
@@ -40,7 +40,7 @@ def verify(
         Path | None, typer.Option(help="Public key to check the signature with.")
     ] = None,
 ) -> None:
-    """Tell whether any file of a run or bundle was changed; needs no data, trains nothing."""
+    """Check whether any file of a run or bundle was changed; needs no data, trains nothing."""
     from auscult.store.bundle import verify_bundle
     from auscult.store.seal import require_sealed
 

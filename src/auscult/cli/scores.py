@@ -65,7 +65,7 @@ def import_(
         Path | None, typer.Option(help="Folder of the release ledger, instead of one beside OUT.")
     ] = None,
 ) -> None:
-    """Analyse and report scores that were made elsewhere; trains nothing."""
+    """Analyse and report scores computed elsewhere; trains nothing."""
     from auscult.cli.display import progress_for
     from auscult.imported.declared import Declared
     from auscult.imported.importing import import_scores

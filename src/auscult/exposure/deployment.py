@@ -21,21 +21,21 @@ USUAL_PRIORS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 0.5)
 
 @dataclass(frozen=True, kw_only=True)
 class Deployment:
-    """Where a model is to be used. Shapes results only; no model is trained anew for it.
+    """Where a model will be used. Affects only the analysis; no model is retrained for it.
 
     Attributes
     ----------
     reveals : str
-        What membership reveals of a person, for example "was treated for HIV at this clinic".
+        What membership reveals about a person, for example "was treated for HIV at this clinic".
     population : str
-        Whom the attacker draws from.
+        The population that the attacker considers.
     prior : float or pair of float
         The cohort's share of that population, between 0 and 1, or a range of it.
     prevalence : float, optional
         Share of the people outside the cohort who have what membership reveals.
     access : str, optional
         What the interface returns: "logits", "probabilities", "rounded" (or "rounded:3"), "top",
-        "label"; "score" of models that give one number per record. By default the probabilities,
+        "label"; "score" for models that give one number per record. By default the probabilities,
         or the score.
     knowledge : str
         What the attacker holds: "records" (the very records trained on), "one record" of them,
@@ -70,7 +70,7 @@ class Deployment:
     def check(
         self, queries: tuple[str, ...], withhold: float, models: int, *, scores: bool = False
     ) -> None:
-        """Raise a ConfigError when the audit cannot say anything of this deployment.
+        """Raise a ConfigError when the audit cannot say anything about this deployment.
 
         Parameters
         ----------

@@ -91,13 +91,13 @@ def read_npz(path: Path, declared: Declared | None = None) -> Scores:
         records, classes); ``membership``, ``patient``; ``labels``, ``classes``; ``signals_are``,
         ``outputs_are`` and ``labels_are`` as texts.
     declared : Declared, optional
-        Stands above what the file says.
+        Takes precedence over the file.
 
     Raises
     ------
     CohortError
-        It is missing, damaged, holds Python objects, its arrays do not fit together, or its values
-        leave two readings.
+        It is missing, damaged or contains Python objects, its arrays do not match, or its values
+        are ambiguous.
     """
     return from_arrays(load_npz(path), path.name, declared)
 
@@ -313,8 +313,8 @@ def read_model_folders(
     ----------
     path : Path
     table : DataFrame of str, optional
-        Row i describes record i. Without it every record is a patient of its own, which is refused
-        unless the masks have as many entries as there are records.
+        Row i describes record i. Without it every record counts as a separate patient, which is
+        refused unless the masks have as many entries as there are records.
     patient : str, optional
         Column of `table`.
     groups : sequence of str
@@ -328,7 +328,7 @@ def read_model_folders(
     Raises
     ------
     CohortError
-        A file is missing or does not fit the others.
+        A file is missing or does not match the others.
     """
     folders = sorted(f for f in path.iterdir() if f.is_dir() and (f / MODEL_FILES[0]).exists())
     if not folders:

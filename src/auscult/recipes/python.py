@@ -35,7 +35,7 @@ OUTPUTS = ("probabilities", "logits", *FITS)
 
 
 class PythonRecipe(Recipe):
-    """Train with a function of yours.
+    """Train with your own function.
 
     Parameters
     ----------
@@ -43,13 +43,12 @@ class PythonRecipe(Recipe):
         ``train(inputs, labels, seed)`` gets the inputs and labels of one model's members and
         returns ``predict``, which gets the inputs of all records. Inputs are a dataframe for
         tables, with the file's columns in its order and types, and an array for images and signals;
-        a dictionary of these where a cohort has several.
-        A string is ``"module:function"``, looked up beside the configuration first. Arguments
-        with these names are given besides: ``groups`` (patient of each record, as a number),
-        ``classes`` (their names), ``weights`` (of the records), ``validation`` (inputs and labels
-        of patients that are held back, a pair), ``device`` ("cpu" or "cuda") and ``scratch`` (a
-        folder that is removed when the model has predicted). With ``validation``, the other
-        arguments are about the records that are left.
+        a dictionary of these where a cohort has several. A string is ``"module:function"``, first
+        looked up next to the configuration. Arguments with these names are also given: ``groups``
+        (patient of each record, as a number), ``classes`` (their names), ``weights`` (of the
+        records), ``validation`` (inputs and labels of patients that are held back, a pair),
+        ``device`` ("cpu" or "cuda") and ``scratch`` (a folder that is removed when the model has
+        predicted). With ``validation``, the other arguments refer to the remaining records.
     output : {"probabilities", "logits", "loss", "score"}
         What ``predict`` returns: shape (records,) or (records, 2) for two classes, (records,
         classes) for more, (records, labels) for several labels. "loss" and "score" are for any
@@ -61,17 +60,18 @@ class PythonRecipe(Recipe):
         function then returns a dictionary: "loss" (or "score"), and "prediction", or the record's
         own "dice" or "accuracy".
     chance : float, optional
-        What a model that has learned nothing reaches in `utility`, where that is not known.
+        The value of `utility` for a model that has learned nothing, where it is not known.
     folder : path-like, optional
         Where to look for the module first.
     version : str, optional
-        A version of the code, of yours: it vouches for what a digest of the code cannot see.
+        Your own version of the code: it vouches for what a digest of the code cannot cover.
     files : sequence of path-like
         Files that the code reads; their content is part of the run's identity.
     validation : float, optional
-        Share of the members' patients that is held back for who asks for it, 0.2 by default.
+        Share of the members' patients that is held back if the function asks for it, 0.2 by
+        default.
     weights : {"balanced", "patients"}, optional
-        Whether every class (the default) or every patient counts as much.
+        Equal weight for every class (the default) or for every patient.
     device : {"auto", "cpu", "cuda"}, optional
         "auto" by default: "cuda" where PyTorch finds one.
     """
@@ -167,7 +167,7 @@ class PythonRecipe(Recipe):
         return metric_of(said, chance=self.chance)
 
     def supports(self, data: TrainingData) -> str | None:
-        """Why the output does not go with the cohort's outcome; the function may do as it likes."""
+        """Why the output does not fit the cohort's outcome; the function itself is not checked."""
         asking = self._asking()
         check_weights(self._options().settings(asking).get("weights"), data)
         if not asking.complete:

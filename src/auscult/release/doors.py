@@ -256,19 +256,19 @@ class FileDoor(Door):
 
 @dataclass(frozen=True, kw_only=True)
 class FunctionDoor(Door):
-    """A function of yours.
+    """Your own function.
 
     Attributes
     ----------
     function : callable or str
-        ``predict(inputs)``, or "module:function", looked up beside the configuration first. It
+        ``predict(inputs)``, or "module:function", first looked up next to the configuration. It
         gets the inputs of all records, as a recipe's ``predict`` does: a dataframe for tables, an
         array for images and signals.
     folder : Path, optional
         Where to look for the module first.
     of_labels : bool
-        Whether it is ``loss(inputs, labels)`` (or a score): what it says of a record is of what is
-        true of it.
+        Whether it is ``loss(inputs, labels)`` (or a score), whose value for a record depends on its
+        true label.
     """
 
     function: Callable[..., Any] | str

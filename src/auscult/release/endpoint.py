@@ -69,7 +69,7 @@ class EndpointDoor(Door):
     inputs : mapping of str to str or sequence of str
         For KServe: the columns that each tensor gets; see :func:`kserve_inputs`.
     datatypes : mapping of str to str
-        For KServe: of tensors, where the server wants another than the column has.
+        For KServe: types of tensors, where the server expects another than the column has.
     headers_from : mapping of str to str
         Header name to the environment variable that holds its value: credentials stay out of files.
     batch : int
@@ -79,13 +79,13 @@ class EndpointDoor(Door):
         For the connection and for each wait for bytes.
     retries : int
         Further attempts at a request that was answered with 408, 425, 429 or 5xx, timed out or lost
-        its connection; pauses double, and Retry-After is heeded up to a minute.
+        its connection; pauses double, and Retry-After is respected up to a minute.
     allow_plain_http : bool
-        Let records travel unencrypted to another machine.
+        Allow records to be sent unencrypted to another machine.
     certificates : Path, optional
         File of certificates to trust instead of the system's.
     version : str
-        Of the model behind the address: other answers, other cache.
+        Of the model behind the address: answers are cached per version.
     folder : Path, optional
         Where to look for the module of `prepare` first.
     """
@@ -196,7 +196,7 @@ class EndpointDoor(Door):
         return np.concatenate(found)
 
     def try_out(self, data: TrainingData) -> str:
-        """See :meth:`Door.try_out`. Sends one record of no patient."""
+        """See :meth:`Door.try_out`. Sends one synthetic record."""
         self.check(data)
         prepare = None if self.prepare is None else prepare_function(self.prepare, self.folder)
         nobody = plain_inputs(of_nobody(data.inputs))

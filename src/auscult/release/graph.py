@@ -52,7 +52,7 @@ class OnnxDoor(Door):
         Which output of the graph; its first floating-point output by default.
     prepare : callable or str, optional
         "module:function" that turns the inputs of some records (a dataframe or an array) into a
-        mapping of input names to arrays, where the graph wants something else.
+        mapping of input names to arrays, where the graph needs something else.
     folder : Path, optional
         Where to look for the module first.
     batch : int

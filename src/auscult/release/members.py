@@ -53,12 +53,12 @@ class Roll:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class MemberList:
-    """The list of true members.
+    """A list of the members.
 
     Attributes
     ----------
     source : path-like or sequence of str
-        Patient identifiers as the cohort has them, or a file of them: ``.csv``, ``.csv.gz``,
+        Patient identifiers as in the cohort, or a file with them: ``.csv``, ``.csv.gz``,
         ``.parquet`` (one column, or `column`), or any other name: text, one per line.
     column : str, optional
         Column of the file that holds them.

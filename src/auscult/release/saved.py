@@ -58,7 +58,7 @@ class SavedDoor(Door):
     folder : Path, optional
         Where to look for the module first.
     trusted : sequence of str
-        Types beyond those that skops trusts by itself and that its file may hold.
+        Types that its file may contain in addition to those that skops trusts.
     batch : int
         Records at once.
     """
@@ -72,7 +72,7 @@ class SavedDoor(Door):
     batch: int = 256
 
     def check(self, data: TrainingData) -> None:
-        """See :meth:`Door.check`. Asks it one record of no patient."""
+        """See :meth:`Door.check`. Queries one synthetic record."""
         predict = self._load(data)
         self._ask(predict, of_nobody(data.inputs), np.arange(1))
 

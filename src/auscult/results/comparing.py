@@ -80,7 +80,7 @@ def compare(paths: Sequence[Path], progress: Progress = SILENT) -> Comparison:
     ConfigError
         Fewer than two runs, or the same one twice.
     StoreError
-        A run is not finished or of another cohort.
+        A run is not finished or has a different cohort.
     """
     if len(paths) < 2:
         raise ConfigError("one run cannot be compared", where="compare", expected="two or more")

@@ -28,7 +28,7 @@ EXACT = "exact.json"
 class Result:
     """Results of a run. Its repr shows aggregates only; rows of patients are read when asked for.
 
-    ``summary`` holds released figures: counts of patients under the smallest cell are null there.
+    ``summary`` contains released figures: counts of patients under the smallest cell are null.
 
     Parameters
     ----------
@@ -52,17 +52,17 @@ class Result:
 
     @property
     def opening(self) -> tuple[str, ...]:
-        """The report's first sentence, what one model gives away, and who is exposed."""
+        """The report's first sentence, what one model reveals, and who is exposed."""
         return opening(self.summary)
 
     @property
     def patients(self) -> pd.DataFrame:
-        """One row per patient: identifier, records, AUCs, groups. A secret: yours to keep."""
+        """One row per patient: identifier, records, AUCs, groups. Secret: do not share."""
         return self._secret(PATIENTS)
 
     @property
     def records(self) -> pd.DataFrame:
-        """One row per record: row in the source, patient, AUC with interval. A secret."""
+        """One row per record: row in the source, patient, AUC with interval. Secret."""
         return self._secret(RECORDS)
 
     def disparity(self, attribute: str) -> pd.DataFrame:

@@ -57,7 +57,7 @@ class Engine:
     options: Mapping[str, str] = field(default_factory=dict)
 
     def check(self) -> None:
-        """Raise a ConfigError when the parts do not go together."""
+        """Raise a ConfigError when the parts cannot be combined."""
         if self.kind not in ENGINES:
             raise ConfigError(
                 f'there is no engine "{self.kind}"',
