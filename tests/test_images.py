@@ -572,7 +572,7 @@ def test_a_table_of_paths(tmp_path: Path) -> None:
         ({"window": (1.0, 0.0)}, "not a valid window"),
         ({"colour": "blue"}, "not known"),
         ({"fit": "tight"}, "not known"),
-        ({"header": ["PatientID"]}, "no file says|missing"),
+        ({"header": ["PatientID"]}, "no file names|missing"),
         ({"exclude": ["y"]}, "no inputs"),
         ({"workers": 0}, "too few"),
     ],

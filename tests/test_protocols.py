@@ -242,7 +242,7 @@ def test_keys_that_a_protocol_would_ignore(data: TrainingData) -> None:
         {"protocol": "kserve-v2", "answers_at": "a"},
         {"protocol": "soap"},
     ):
-        with pytest.raises(ConfigError, match=r"would be ignored|is no protocol"):
+        with pytest.raises(ConfigError, match=r"would be ignored|is not a protocol"):
             door("http://127.0.0.1:9/", **how).check(data)
     with pytest.raises(ValueError, match="batch would be ignored"):
         ReleasePart.model_validate(

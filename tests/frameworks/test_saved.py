@@ -217,7 +217,7 @@ def test_the_configuration_s_keys_go_with_their_doors() -> None:
         {"door": "lightgbm", "path": "m", "trusted": ["a"]},
         {"door": "skops"},
     ):
-        with pytest.raises(ValueError, match=r"goes with|inputs|needs path"):
+        with pytest.raises(ValueError, match=r"requires|inputs|needs path"):
             ReleasePart.model_validate(wrong)
 
 
