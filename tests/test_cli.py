@@ -176,7 +176,7 @@ BAD: dict[str, tuple[Break, list[str]]] = {
     ),
     "a key without images": (
         key('table = "visits.csv"', 'table = "visits.csv"\narray = "x"'),
-        ["array goes with images"],
+        ["array requires images"],
     ),
 }
 

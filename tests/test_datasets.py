@@ -421,7 +421,7 @@ def test_from_the_owners_folder_to_a_report(
         ('dataset = "chexpert"', "cohort.root: is missing"),
         ('dataset = "chexpert"\nroot = "."\npatient = "x"', "one of dataset, root, label"),
         ('dataset = "chexpert"\nroot = "nowhere"', "no such folder"),
-        ('dataset = "chexpert"\nroot = "."', "train.csv is not there"),
+        ('dataset = "chexpert"\nroot = "."', "train.csv is missing"),
         ('dataset = "chexpert"\nroot = "."\nimage_size = 4', "cohort.image_size"),
         ('patient = "x"\nlabel = "y"', "table"),
     ],

@@ -101,7 +101,7 @@ BAD: dict[str, tuple[Callable[[Arrays], object], str]] = {
     "empty patient": (changed("patient", lambda x: np.where(x == "Zxq003", "", x)), "no patient"),
     "NaN": (changed("signals", lambda x: np.where(x > 2, np.nan, x)), "NaN"),
     "wrong models": (changed("membership", lambda x: x[:-1]), "membership is bool"),
-    "wrong patients": (changed("membership", lambda x: x[:, :-1]), "membership speaks of 39"),
+    "wrong patients": (changed("membership", lambda x: x[:, :-1]), "membership refers to 39"),
     "split patient": (changed("membership", split_patient), "1 patients have records on both"),
     "numbers for membership": (changed("membership", lambda x: x + 0.5), "membership is float"),
     "one dimension": (changed("signals", lambda x: x[0]), "2 dimensions"),
@@ -363,7 +363,7 @@ def test_what_has_two_readings_is_refused(name: str, tmp_path: Path) -> None:
 def test_a_binary_model_whose_positive_class_is_the_other(tmp_path: Path) -> None:
     arrays = made_outputs(classes=2)
     arrays["logits"] = arrays["logits"][:, :, :1] - arrays["logits"][:, :, 1:]
-    with pytest.raises(CohortError, match=r"taken to be 1, 0"):
+    with pytest.raises(CohortError, match=r"taken as 1, 0"):
         read_npz(save(tmp_path / "scores.npz", arrays))
     arrays["classes"] = np.array([1, 0])  # the advice
     read_npz(save(tmp_path / "scores.npz", arrays))

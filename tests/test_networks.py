@@ -144,12 +144,12 @@ def test_a_patch_is_seen_where_it_is() -> None:
 @pytest.mark.parametrize(
     ("recipe", "data", "words"),
     [
-        (TorchRecipe("wrn-28-2"), table(), 'needs images, and this is a table: "mlp" or "tab'),
-        (TorchRecipe("wrn-28-2"), signals(), 'needs images, and this is signals: "resnet-1d"'),
-        (TorchRecipe("cnn"), signals(), "needs images, and this is signals"),
-        (TorchRecipe("resnet-1d"), images("last"), "needs signals, and this is images"),
+        (TorchRecipe("wrn-28-2"), table(), 'needs images, but this is a table: "mlp" or "tab'),
+        (TorchRecipe("wrn-28-2"), signals(), 'needs images, but this is signals: "resnet-1d"'),
+        (TorchRecipe("cnn"), signals(), "needs images, but this is signals"),
+        (TorchRecipe("resnet-1d"), images("last"), "needs signals, but this is images"),
         (TorchRecipe("resnet-1d"), images(), 'channels = "first"'),
-        (TorchRecipe("tabular-resnet"), images(), "needs a table, and this is images"),
+        (TorchRecipe("tabular-resnet"), images(), "needs a table, but this is images"),
         (TorchRecipe("vit-b-16", image_size=40), images(), "image_size = 48"),
         (TorchRecipe("mlp", augment=["shift"]), table(), "augment requires images"),
         (TorchRecipe("mlp", scaling="fixed"), table(), "scaling requires images"),
@@ -841,11 +841,11 @@ def folder_with(tmp_path: Path, recipe: str) -> Path:
 @pytest.mark.parametrize(
     ("recipe", "words"),
     [
-        ('model = "wrn-28-2"', "needs images, and this is signals"),
+        ('model = "wrn-28-2"', "needs images, but this is signals"),
         ('model = "wrn-28-3x"', "no built-in network"),
         ('model = "wrn-29-2"', "depth of 10"),
-        ('model = "wrn-28-2"\nwidth = 4', "width goes with"),
-        ('model = "mlp"\narguments = { blocks = 2 }', "arguments goes with"),
+        ('model = "wrn-28-2"\nwidth = 4', "width requires"),
+        ('model = "mlp"\narguments = { blocks = 2 }', "arguments requires"),
         ('model = "resnet-1d"\narguments = { blocks = 2 }', "no such setting"),
         ('model = "resnet-1d"\nschedule = "linear"', "constant"),
         ('model = "resnet-1d"\nema = 1.0', "less than 1"),

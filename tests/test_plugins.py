@@ -767,7 +767,7 @@ def test_a_configuration_of_parts_of_the_example(example: None, tmp_path: Path) 
         ("scans.mat", "scans.h5", "cohort.image_size: is missing"),  # so it is no array
         ('"csv"', '"cvs"', 'release.door: input should be .* or "csv"'),
         ("options = { path", "options = { pth", "no such option"),
-        ('options = { path = "', 'url = "http://x"\noptions = { path = "', "url goes with"),
+        ('options = { path = "', 'url = "http://x"\noptions = { path = "', "url requires"),
     ],
 )
 def test_what_is_wrong_with_a_part_is_said_where_it_stands(

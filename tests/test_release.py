@@ -480,7 +480,7 @@ def test_onnx_gets_categories_as_text_and_images_as_they_are(tmp_path: Path) -> 
     found = graph(tmp_path / "text.onnx", [encode], [text], "p").answers(data)
     np.testing.assert_allclose(found[:, 0], np.where(frame["sex"] == "f", 0.25, 0.75))
     # The same graph, given a number; and a graph of numbers, given a category.
-    with pytest.raises(AuscultError, match=r"wants tensor\(string\) and gets numbers"):
+    with pytest.raises(AuscultError, match=r"needs tensor\(string\), but gets numbers"):
         OnnxDoor(path=tmp_path / "text.onnx", inputs={"sex": "x0"}).answers(data)
     number = helper.make_tensor_value_info("sex", TensorProto.FLOAT, [None, 1])
     same = helper.make_node("Identity", ["sex"], ["p"])

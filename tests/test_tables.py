@@ -92,7 +92,7 @@ def test_numbers_are_what_they_say(name: str, door: str, tmp_path: Path) -> None
 def test_what_was_read_is_told() -> None:
     notes = cohort(visits(crp=WRITTEN["decimal commas"][0], hb=WRITTEN["a stray cell"][0])).notes
     assert any("crp: commas were read as decimal signs" in note for note in notes)
-    assert any("hb: 1 of its 60 values are no numbers" in note for note in notes)
+    assert any("hb: 1 of its 60 values are not numbers" in note for note in notes)
     notes = cohort(visits(crp=WRITTEN["limits"][0])).notes
     assert any("crp: 9 values are limits" in note for note in notes)
 

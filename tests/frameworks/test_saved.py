@@ -97,7 +97,7 @@ def test_torch(kind: Any, save: Any, suffix: str, data: TrainingData, tmp_path: 
     same(SavedDoor(kind=kind, path=path, inputs=NUMBERS, batch=7), data, expected)
     with pytest.raises(ConfigError, match='inputs = \\["age", "bmi"\\]'):
         SavedDoor(kind=kind, path=path).check(data)
-    with pytest.raises(ConfigError, match='"sex" holds no numbers'):
+    with pytest.raises(ConfigError, match='"sex" does not contain numbers'):
         SavedDoor(kind=kind, path=path, inputs=["age", "sex"]).check(data)
     with pytest.raises(ConfigError, match='no column "weight"'):
         SavedDoor(kind=kind, path=path, inputs=["weight"]).check(data)
