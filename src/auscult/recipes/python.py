@@ -78,7 +78,7 @@ class PythonRecipe(Recipe):
 
     kind = "python"
     independent = True
-    label = "a function of yours"
+    label = "your own function"
 
     def __init__(
         self,
@@ -180,7 +180,7 @@ class PythonRecipe(Recipe):
         metric = self.metric()
         if metric is not None and metric.tasks and data.task not in metric.tasks:
             return (
-                f'the metric "{metric.name}" goes with {" or ".join(metric.tasks)}, and the '
+                f'the metric "{metric.name}" requires {" or ".join(metric.tasks)}, but the '
                 f'outcome is "{data.task}": name another one as recipe.utility'
             )
         return None

@@ -278,9 +278,9 @@ def _sides(
     if not reason_outsiders and not reason_members and 0 < everybody - sum(sizes) < smallest_cell:
         reason_outsiders = f"not shown: {few} are neither, and could be worked out"
     if not reason_members and 0 < everybody - sizes[0] < smallest_cell:
-        reason_members = f"not shown: {few} are no members, and could be worked out"
+        reason_members = f"not shown: {few} are not members, and could be worked out"
     if not reason_outsiders and 0 < everybody - sizes[1] < smallest_cell:
-        reason_outsiders = f"not shown: {few} are no non-members, and could be worked out"
+        reason_outsiders = f"not shown: {few} are not non-members, and could be worked out"
     return _Sides(
         shadow_in=np.asarray(shadow[known & member], dtype=np.float64),
         shadow_out=np.asarray(shadow[known & ~member], dtype=np.float64),
