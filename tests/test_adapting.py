@@ -115,7 +115,7 @@ def test_probabilities_are_refused_and_the_cure_works(
 ) -> None:
     columns = 1 if classes == 2 else classes
     given = data(classes=classes)
-    with pytest.raises(AuscultError, match=f"Take the {named} out"):
+    with pytest.raises(AuscultError, match=f"Remove the {named} from"):
         outputs(lambda *_: flat(last, columns=columns), given)
     cured = outputs(lambda *_: flat(columns=columns), given)
     assert cured.shape == (2, RECORDS, columns)
@@ -167,7 +167,7 @@ def test_weights_that_nothing_draws_are_refused() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return x.flatten(1) @ self.weight
 
-    with pytest.raises(AuscultError, match="cannot be drawn anew"):
+    with pytest.raises(AuscultError, match="cannot be reinitialised"):
         outputs(Owned())
     assert outputs(lambda *_: Owned()).shape == (2, RECORDS, 1)
 

@@ -197,7 +197,7 @@ def test_another_configuration_is_refused_and_nothing_changes(
     before = {p: p.stat().st_mtime_ns for p in finished.rglob("*") if p.is_file()}
     done = auscult("run", other, "--out", finished)
     assert done.returncode == 2
-    assert "another configuration" in done.stderr
+    assert "a different configuration" in done.stderr
     assert "seed" in done.stderr
     assert "Traceback" not in done.stderr
     assert {p: p.stat().st_mtime_ns for p in finished.rglob("*") if p.is_file()} == before

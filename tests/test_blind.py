@@ -96,7 +96,7 @@ def test_confounded_groups_are_told_apart() -> None:
     assert found.auc > 0.93
     assert found.above_chance
     assert found.p == 1 / (1 + baseline.PERMUTATIONS)
-    assert "no evidence" in found.verdict()
+    assert "is not evidence" in found.verdict()
     json.dumps(found.summary(), allow_nan=False)
     again = blind_baseline(*sample(60, 3.0, 1))
     assert again == found
@@ -210,7 +210,7 @@ def test_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     code, out, error = run(monkeypatch, *how, "--out", tmp_path / "blind.json")
     assert (code, error) == (0, "")
     assert "tell 30 members from 30 non-members" in out
-    assert "1 listed members are no patients" in out
+    assert "1 listed members are not patients" in out
     assert "Zxq" not in out
     figures = json.loads((tmp_path / "blind.json").read_text())
     assert 0 <= figures["auc"]["low"] <= figures["auc"]["mean"] <= figures["auc"]["high"] <= 1

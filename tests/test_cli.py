@@ -153,7 +153,7 @@ BAD: dict[str, tuple[Break, list[str]]] = {
     "too large a feature": (cell("b", 3, "1e300"), ["column b", "infinite or beyond"]),
     "declared numeric": (
         key('label = "outcome"', 'label = "outcome"\nnumeric = ["sex"]'),
-        ["column sex", "no numbers"],
+        ["column sex", "not numbers"],
     ),
     "few patients": (lambda f: rewrite(f, lambda t: t.head(20)), ["patients", "at least 20"]),
     "odd models": (key("models = 8", "models = 9"), ["9 models", "even"]),
@@ -176,7 +176,7 @@ BAD: dict[str, tuple[Break, list[str]]] = {
     ),
     "a key without images": (
         key('table = "visits.csv"', 'table = "visits.csv"\narray = "x"'),
-        ["array goes with images"],
+        ["array requires images"],
     ),
 }
 

@@ -101,7 +101,7 @@ def test_a_dicom_folder(tmp_path: Path, shared_data: Path, monkeypatch: pytest.M
     )
     assert cohort["records"] == 118
     assert {x["reason"]: x["records"] for x in cohort["left_out"]} == {
-        "damaged, or not as its format wants it": 1,
+        "damaged, or not valid in its format": 1,
         "no patient in the file's header": 1,
     }
     loaded = load(tmp_path / "audit.toml").cohort()
@@ -236,14 +236,14 @@ BASE = {"patient": "p", "label": "y"}
     [
         ({}, "table is missing"),
         ({"images": "a.npz"}, "table is missing"),
-        ({"table": "t.csv", "image_size": 8}, "image_size goes with a folder of images"),
-        ({"table": "t.csv", "images": "a.npy", "path": "f"}, "path goes with a folder"),
-        ({"images": "folder", "channels": "first"}, "channels goes with"),
-        ({"images": "folder", "rate": 100.0}, "rate goes with a folder of signals"),
-        ({"signals": "folder", "slices": "each"}, "slices goes with a folder of images"),
-        ({"events": "m", "signals": "s"}, "signals and events cannot go together"),
-        ({"events": "m", "cache": "c"}, "cache goes with"),
-        ({"table": "t.csv", "hours": 2.0}, "hours goes with events"),
+        ({"table": "t.csv", "image_size": 8}, "image_size requires a folder of images"),
+        ({"table": "t.csv", "images": "a.npy", "path": "f"}, "path requires a folder"),
+        ({"images": "folder", "channels": "first"}, "channels requires"),
+        ({"images": "folder", "rate": 100.0}, "rate requires a folder of signals"),
+        ({"signals": "folder", "slices": "each"}, "slices requires a folder of images"),
+        ({"events": "m", "signals": "s"}, "signals and events cannot be combined"),
+        ({"events": "m", "cache": "c"}, "cache requires"),
+        ({"table": "t.csv", "hours": 2.0}, "hours requires events"),
         ({"images": "f", "slices": 1.5}, "cohort.slices"),
         ({"images": "f", "image_size": "big"}, "cohort.image_size"),
         ({"table": "t", "join": {"table": "u"}}, "cohort.join"),
@@ -305,7 +305,7 @@ def test_a_table_that_climbs_leaves_nothing_behind(
     )
     code, out, error = run(monkeypatch, "run", tmp_path / "audit.toml", "--out", tmp_path / "run")
     assert (code, out) == (2, "")
-    assert "column f: 1 of 10 paths are absolute or lead out of the folder" in error
+    assert "column f: 1 of 10 paths are absolute or lead outside the folder" in error
     assert MARK not in error
     assert "etc" not in error
     assert "Traceback" not in error

@@ -39,7 +39,7 @@ def added(folder: Path, text: str, models: int = 8) -> Path:
         ("[[protect]]\naccess.label_only = false", "label_only"),
         ("[[protect]]\naccess.digits = 1\naccess.label_only = true", "ignored"),
         ("[[protect]]\naccess.bits = 1", "protect.0.access.bits"),
-        ("[[protect]]\naccess.digits = 1\n[[protect]]\naccess.digits = 1", "stands twice"),
+        ("[[protect]]\naccess.digits = 1\n[[protect]]\naccess.digits = 1", "is listed twice"),
         ("[protect]\naccess.digits = 1", "protect"),
         ("[sweep]", "sweep.recipe"),
         ("[sweep]\nrecipe.model = 3", "sweep.recipe.model"),
@@ -132,8 +132,8 @@ def test_comparing_is_the_same_as_protecting(runs: dict[str, Path], tmp_path: Pa
     ("names", "message"),
     [
         (["one"], "one run cannot be compared"),
-        (["one", "one"], "stands twice"),
-        (["one", "other"], "another cohort"),
+        (["one", "one"], "is listed twice"),
+        (["one", "other"], "different cohort"),
         (["one", "nowhere"], "no such directory"),
     ],
 )

@@ -45,7 +45,7 @@ def test_workers_that_will_not_fit_are_told_before_training(
 ) -> None:
     monkeypatch.setattr(cost, "available_memory", lambda: 3 * 10**9)
     refuse_what_does_not_fit(tmp_path, output_bytes=1, data_bytes=10**8, workers=4)
-    with pytest.raises(AuscultError, match="8 workers will hold") as caught:
+    with pytest.raises(AuscultError, match="8 workers need") as caught:
         refuse_what_does_not_fit(tmp_path, output_bytes=1, data_bytes=10**9, workers=8)
     assert "--workers" in str(caught.value)
     monkeypatch.setattr(cost, "available_memory", lambda: None)

@@ -257,7 +257,7 @@ def test_fairvision_files_that_are_no_images(tmp_path: Path) -> None:
 
 def test_fitzpatrick17k(made: dict[str, Path]) -> None:
     found = source("fitzpatrick17k", made["fitzpatrick17k"])
-    assert left_out(found) == {"no photograph of skin, as in the study": 1}
+    assert left_out(found) == {"not a photograph of skin, as in the study": 1}
     assert set(found.table["skin type"]) == {"I-II", "III-IV", "V-VI", ""}
     cohort = read_cohort("fitzpatrick17k", made["fitzpatrick17k"])
     assert cohort.classes == ("benign", "malignant", "non-neoplastic")
@@ -267,7 +267,7 @@ def test_fitzpatrick17k(made: dict[str, Path]) -> None:
     assert cohort.inputs.array.shape[1:] == (64, 64, 3)
     nine = read_cohort("fitzpatrick17k", made["fitzpatrick17k"], label="nine_partition_label")
     assert len(nine.classes) == 4
-    with pytest.raises(ConfigError, match="no label"):
+    with pytest.raises(ConfigError, match="not a label"):
         read_cohort("fitzpatrick17k", made["fitzpatrick17k"], label="qc")
 
 
@@ -275,8 +275,8 @@ def test_ptb_xl(made: dict[str, Path]) -> None:
     found = source("ptb-xl", made["ptb-xl"])
     raw = pd.read_csv(made["ptb-xl"] / "ptbxl_database.csv")
     assert left_out(found) == {
-        "test fold (strat_fold 10), which the study kept apart": int((raw.strat_fold == 10).sum()),
-        "scp_codes is no dictionary of statements": 1,
+        "test fold (strat_fold 10), which the study held out": int((raw.strat_fold == 10).sum()),
+        "scp_codes is not a dictionary of statements": 1,
     }
     assert not Path("evaluated").exists()
     assert not (made["ptb-xl"] / "evaluated").exists()
@@ -341,7 +341,7 @@ def test_counts_that_differ_are_noted(made: dict[str, Path]) -> None:
 
 def test_what_is_not_the_owners_folder(made: dict[str, Path], tmp_path: Path) -> None:
     for one in datasets():
-        with pytest.raises(CohortError, match="is not there"):
+        with pytest.raises(CohortError, match="is missing"):
             one.read(tmp_path)
         with pytest.raises(CohortError, match="no such folder"):
             one.read(tmp_path / "nowhere")
@@ -360,7 +360,7 @@ def test_paths_cannot_lead_out(tmp_path: Path) -> None:
     raw = pd.read_csv(path)
     raw.loc[0, "filename_lr"] = "../../secret"
     raw.to_csv(path, index=False)
-    with pytest.raises(AuscultError, match="out of the folder"):
+    with pytest.raises(AuscultError, match="outside the folder"):
         read_cohort("ptb-xl", tmp_path)
 
 
@@ -421,7 +421,7 @@ def test_from_the_owners_folder_to_a_report(
         ('dataset = "chexpert"', "cohort.root: is missing"),
         ('dataset = "chexpert"\nroot = "."\npatient = "x"', "one of dataset, root, label"),
         ('dataset = "chexpert"\nroot = "nowhere"', "no such folder"),
-        ('dataset = "chexpert"\nroot = "."', "train.csv is not there"),
+        ('dataset = "chexpert"\nroot = "."', "train.csv is missing"),
         ('dataset = "chexpert"\nroot = "."\nimage_size = 4', "cohort.image_size"),
         ('patient = "x"\nlabel = "y"', "table"),
     ],

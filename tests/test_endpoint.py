@@ -25,7 +25,7 @@ from tests.cohorts import HOSTILE_COLUMN, visits
 from tests.released import Server, ok, serving
 
 IDENTIFIER = "Zxq"
-RESUMES = "it goes on from there"
+RESUMES = "run the same command again to continue"
 
 
 @pytest.fixture(scope="module")
@@ -88,8 +88,8 @@ def test_answers_are_found_where_they_stand() -> None:
         (b'{"answers": 5}', "no list of answers"),
         (b'{"answers": [0.5]}', "1 answers for 30 records"),
         (json.dumps({"answers": [float("nan")] * 30}).encode(), "30 of 30 answers hold NaN"),
-        (json.dumps({"answers": ["x"] * 30}).encode(), "is no number"),
-        (json.dumps({"answers": [True] * 30}).encode(), "is no number"),
+        (json.dumps({"answers": ["x"] * 30}).encode(), "neither a number"),
+        (json.dumps({"answers": [True] * 30}).encode(), "neither a number"),
         (json.dumps({"answers": [{"sick": 1.0}] * 30}).encode(), "not the classes"),
         (json.dumps({"answers": [[0.5]] * 29 + [[0.5, 0.5]]}).encode(), "differ in length"),
     ],
@@ -203,7 +203,7 @@ def test_no_redirect_is_followed(status: int, data: TrainingData) -> None:
     with serving(half) as elsewhere:
         target = {"Location": elsewhere.url}
         with serving(lambda *_: (status, b"", target)) as server:
-            with pytest.raises(AuscultError, match="points elsewhere"):
+            with pytest.raises(AuscultError, match="redirects elsewhere"):
                 door(server).answers(data)
             assert len(server.bodies) == 1
         assert not elsewhere.bodies
@@ -261,7 +261,7 @@ def test_a_certificate_that_does_not_hold(data: TrainingData, tmp_path: Path) ->
     with serving(half) as server:
         server.socket = context.wrap_socket(server.socket, server_side=True)
         url = server.url.replace("http:", "https:")
-        with pytest.raises(AuscultError, match="certificate does not hold") as caught:
+        with pytest.raises(AuscultError, match="certificate is not valid") as caught:
             EndpointDoor(url=url, retries=2, pause_seconds=0.01).answers(data)
         assert RESUMES in str(caught.value)
         assert not server.bodies
@@ -272,9 +272,9 @@ def test_a_certificate_that_does_not_hold(data: TrainingData, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"url": "ftp://host/x"}, "no address"),
-        ({"url": "predict"}, "no address"),
-        ({"url": "https://me:word@host/x"}, "holds a credential"),
+        ({"url": "ftp://host/x"}, "not an address"),
+        ({"url": "predict"}, "not an address"),
+        ({"url": "https://me:word@host/x"}, "contains a credential"),
         ({"url": "http://model.example/x"}, "unencrypted"),
         ({"url": "https://host/x", "headers_from": {"A": "NO_SUCH_NAME"}}, "NO_SUCH_NAME"),
         ({"url": "https://host/x", "records": "", "body": {"a": 1}}, "body would be ignored"),

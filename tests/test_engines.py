@@ -227,7 +227,7 @@ def test_an_interrupted_run_says_how_to_go_on(audit: Path, local: Path, tmp_path
     finally:
         end(first)
     assert first.returncode == 130
-    assert "Stopped. What is finished is kept: the same command resumes." in said
+    assert "Stopped. Finished work is kept; run the same command again to resume." in said
     assert "Traceback" not in said
     done = auscult("run", audit, "--out", run, "--workers", 2)
     assert done.returncode == 0, done.stderr
@@ -298,7 +298,7 @@ def train(inputs, labels, seed):
     [
         ("os.kill(os.getpid(), signal.SIGKILL)", "signal 9 (SIGKILL)", "out of memory"),
         ("os.kill(os.getpid(), signal.SIGSEGV)", "signal 11 (SIGSEGV)", "fault in compiled code"),
-        ("os.kill(os.getpid(), signal.SIGTERM)", "signal 15 (SIGTERM)", "told it to end"),
+        ("os.kill(os.getpid(), signal.SIGTERM)", "signal 15 (SIGTERM)", "terminated by somebody"),
         ("os._exit(3)", "exit code 3", "ended the process"),
     ],
 )
@@ -362,8 +362,8 @@ def test_two_attempts_at_a_block_leave_one(tmp_path: Path) -> None:
     ("engine", "word"),
     [
         (Engine(kind="cloud"), "local, dask, slurm"),
-        (Engine(kind="dask"), "go together"),
-        (Engine(scheduler="tcp://x:1"), "go together"),
+        (Engine(kind="dask"), "must be given together"),
+        (Engine(scheduler="tcp://x:1"), "must be given together"),
         (Engine(workers=0), "1 or more"),
         (Engine(options={"a": "b"}), "--engine slurm"),
     ],

@@ -491,8 +491,8 @@ def test_queries_withholding_and_deployment_leave_the_plain_audit_as_it_was(
 @pytest.mark.parametrize(
     ("lines", "said"),
     [
-        ('[audit]\nqueries = ["crop:0.5"]', "goes with images"),
-        ('[audit]\nqueries = ["without:nothing"]', "no input column"),
+        ('[audit]\nqueries = ["crop:0.5"]', "requires images"),
+        ('[audit]\nqueries = ["without:nothing"]', "not an input column"),
         ("[audit]\nwithhold = 1.0", "withhold"),
         ("[deployment]\nreveals = 'x'\npopulation = 'y'", "deployment.prior"),
         ("[deployment]\nreveals = 'x'\npopulation = 'y'\nprior = 2.0", "deployment.prior"),
@@ -521,7 +521,7 @@ def test_withholding_needs_patients_with_several_records(tmp_path: Path) -> None
     cohort = Cohort.from_table(
         pd.DataFrame(rows), patient="person", label="outcome", positive=["yes"]
     )
-    with pytest.raises(ConfigError, match="one record"):
+    with pytest.raises(ConfigError, match="single record"):
         Audit(cohort, SklearnRecipe("logistic_regression"), models=8, withhold=0.2).check()
 
 
@@ -535,5 +535,5 @@ def test_check_says_what_queries_cost(tmp_path: Path) -> None:
     done = auscult("check", path)
     assert done.returncode == 0, done.stderr
     assert "answers 5 times per record" in done.stdout
-    assert "records are in no training" in done.stdout
+    assert "records are left out of all training" in done.stdout
     assert "Exposure" in done.stdout

@@ -177,13 +177,13 @@ def test_failures_are_told(server: Server, tmp_path: Path) -> None:
         fetch(chosen, tmp_path / "data", base_url=server.url)
     with pytest.raises(CohortError, match="cannot be fetched"):
         fetch(chosen, tmp_path / "data", base_url="http://127.0.0.1:9")
-    with pytest.raises(ConfigError, match="no address"):
+    with pytest.raises(ConfigError, match="not an address"):
         fetch(chosen, tmp_path / "data", base_url="file:///etc")
-    with pytest.raises(ConfigError, match="not openly fetchable"):
+    with pytest.raises(ConfigError, match="not openly available"):
         fetch(dataset("chexpert"), tmp_path / "data")
     (tmp_path / "data").mkdir(exist_ok=True)
     (tmp_path / "data" / RECORD).write_text("[]")
-    with pytest.raises(CohortError, match="no list of checksums"):
+    with pytest.raises(CohortError, match="not a list of checksums"):
         fetch(chosen, tmp_path / "data", base_url=server.url)
     assert not list((tmp_path / "data").glob("*.csv"))
 
@@ -200,7 +200,7 @@ def test_commands(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     for words in (
         "CheXpert",
         "21,799 records of 18,869 patients",
-        "not openly fetchable",
+        "not openly available",
         "CC BY 4.0",
     ):
         assert words in out
@@ -219,7 +219,7 @@ def test_commands(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert "no published checksum" in out
     code, _, error = run(monkeypatch, "datasets", "fetch", "embed", "--root", root)
     assert code == 2
-    assert "not openly fetchable" in error
+    assert "not openly available" in error
     code, _, error = run(monkeypatch, "datasets", "fetch", "nothing", "--root", root)
     assert code == 2
     assert "no dataset" in error

@@ -93,9 +93,9 @@ def test_pipes_are_not_waited_for(name: str, tmp_path: Path) -> None:
         ".npy": lambda: FileDoor(path=path)._read(),
         ".toml": lambda: load(path),
     }
-    with pytest.raises(AuscultError, match="no regular file"):
+    with pytest.raises(AuscultError, match="not a regular file"):
         doors[path.suffix]()
-    with pytest.raises(AuscultError, match="no regular file"):
+    with pytest.raises(AuscultError, match="not a regular file"):
         refuse_special(Path("/dev/zero"), "device", CohortError)
 
 
@@ -113,9 +113,9 @@ def test_archives_that_unpack_to_more_than_the_memory(
     np.savez_compressed(path, signals=np.zeros((1000, 1000)), other=np.zeros(3))
     assert path.stat().st_size < 50_000
     monkeypatch.setattr("auscult.base.opening.available_memory", lambda: 1 << 20)
-    with pytest.raises(AuscultError, match="unpacks to"):
+    with pytest.raises(AuscultError, match="would unpack to"):
         npz_arrays(path, "bomb", CohortError)
-    with pytest.raises(AuscultError, match="unpacks to"):
+    with pytest.raises(AuscultError, match="would unpack to"):
         FileDoor(path=path, array="signals")._read()
     assert npz_arrays(path, "bomb", CohortError, names=["other"])["other"].size == 3
 
@@ -146,8 +146,8 @@ BOMB = gzip.compress(b" " * (1 << 22))
     ("reply", "headers", "told"),
     [
         (BOMB, {"Content-Encoding": "gzip"}, "does not end"),
-        (gzip.compress(BOMB), {"Content-Encoding": "gzip, gzip"}, "was not asked for"),
-        (zlib.compress(BOMB), {"Content-Encoding": "deflate"}, "was not asked for"),
+        (gzip.compress(BOMB), {"Content-Encoding": "gzip, gzip"}, "was not requested"),
+        (zlib.compress(BOMB), {"Content-Encoding": "deflate"}, "was not requested"),
         (b"no gzip", {"Content-Encoding": "gzip"}, "damaged"),
         (b"[" * 100_000, {}, "nested too deeply"),
         (b"[" * 150 + b"]" * 150, {}, "nested too deeply"),
@@ -206,5 +206,5 @@ def test_a_graph_that_loops_without_an_end(tmp_path: Path, monkeypatch: pytest.M
     onnx.save_model(model, tmp_path / "loop.onnx")
     monkeypatch.setattr("auscult.release.graph.MOST_SECONDS", 0.5)
     rows = Cohort.from_table(visits(), patient="id", label="died").training_data()
-    with pytest.raises(AuscultError, match="loop that never ends"):
+    with pytest.raises(AuscultError, match="endless loop"):
         OnnxDoor(path=tmp_path / "loop.onnx", inputs={"age": "age"}).check(rows)

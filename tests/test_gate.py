@@ -99,7 +99,7 @@ def test_exit_3_inconclusive(finished: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert "more models or patients narrow it" in shown
     for text, words in (
         ("[deployment]\nppv = 0.9\n", "no deployment is declared"),
-        ('[release.named]\n"0.9" = 5\n', "the run holds no release"),
+        ('[release.named]\n"0.9" = 5\n', "the run has no release"),
         ('[groups]\ndifference = 0.5\nattributes = ["race"]\n', 'no attribute "race"'),
         (PASSES + "[evidence]\ninterval_width = 0.001\n", "interval is"),
     ):
@@ -117,8 +117,8 @@ def test_exit_3_inconclusive(finished: Path, monkeypatch: pytest.MonkeyPatch) ->
         ('[exposed."0.85"]\npatients = 3\n', ["exposed.0.85", "0.9"]),
         ('[exposed."0.9"]\npatients = 3\nshare = 0.1\n', ["one of the two"]),
         ('[exposed."0.9"]\npatients = -3\n', ["exposed.0.9.patients"]),
-        ("smallest_cell = 5\n", ["limits nothing"]),
-        ("[groups]\n", ["groups", "limits nothing"]),
+        ("smallest_cell = 5\n", ["sets no limit"]),
+        ("[groups]\n", ["groups", "sets no limit"]),
         (PASSES + "[evidence]\nmodels = 8\n", ["evidence.models", "16"]),
         ("[exposed\n", ["not TOML"]),
     ],

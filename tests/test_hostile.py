@@ -200,7 +200,7 @@ def test_a_key_of_several_forms_gets_one_message(written: str, said: str) -> Non
 @pytest.mark.parametrize("prior", [1e-320, 1e-11, 1 - 1e-12, (1e-300, 0.5)])
 def test_priors_without_end_are_refused(prior: Any) -> None:  # noqa: ANN401
     deployment = Deployment(reveals="x", population="y", prior=prior)
-    with pytest.raises(AuscultError, match="no share of members"):
+    with pytest.raises(AuscultError, match="not a valid share of members"):
         deployment.check((), 0.0, 16)
 
 

@@ -62,7 +62,7 @@ def test_lossless_bytes_come_back_unchanged(ending: str, tmp_path: Path) -> None
     found = one(path, ImageSettings(size=(16, 16), colour="rgb"))[0]
     np.testing.assert_array_equal(found, noise(shape=(16, 16, 3)))
     assert one(path)[0].shape == (16, 16)
-    assert GREY.decode(path).notes == ("colour images turned grey",)
+    assert GREY.decode(path).notes == ("colour images converted to grey",)
 
 
 def test_jpeg_is_close_and_not_square_images_keep_their_axes(tmp_path: Path) -> None:
@@ -235,7 +235,7 @@ def test_frames_and_headers_of_dicom(tmp_path: Path) -> None:
     }
     assert "burned" in found.notes[0]
     assert "p 1" not in repr(found)
-    with pytest.raises(CohortError, match=r"no keyword of DICOM.*PatientID"):
+    with pytest.raises(CohortError, match=r"not a DICOM keyword.*PatientID"):
         ImageSettings(size=(16, 16), header=("PatientId",)).check()
 
 
@@ -403,7 +403,7 @@ def test_links_and_odd_files_and_odd_names(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found.array[5], noise(0))
     assert {(x.reason, x.records) for x in found.left_out} == {
         (OUTSIDE, 2),
-        ("no regular file", 1),
+        ("not a regular file", 1),
         (ABSENT, 1),
         ("no path in the table", 1),
     }
@@ -563,16 +563,16 @@ def test_a_table_of_paths(tmp_path: Path) -> None:
     [
         ({"path": None}, "which file a row describes"),
         ({"path": "fil"}, 'no column "fil"'),
-        ({"image_size": 0}, "no size"),
-        ({"image_size": (5, 5, 5)}, "no size"),
+        ({"image_size": 0}, "not a valid"),
+        ({"image_size": (5, 5, 5)}, "not a valid"),
         ({"slices": "some"}, "which slices"),
         ({"slices": 0}, "which slices"),
         ({"slices": "volume"}, "number of slices"),
         ({"depth": 3}, "number of slices"),
-        ({"window": (1.0, 0.0)}, "no window"),
+        ({"window": (1.0, 0.0)}, "not a valid window"),
         ({"colour": "blue"}, "not known"),
         ({"fit": "tight"}, "not known"),
-        ({"header": ["PatientID"]}, "no file says|missing"),
+        ({"header": ["PatientID"]}, "no file names|missing"),
         ({"exclude": ["y"]}, "no inputs"),
         ({"workers": 0}, "too few"),
     ],
@@ -593,7 +593,7 @@ def test_refusals(how: dict[str, Any], words: str, tmp_path: Path) -> None:
 
 def test_nothing_that_can_be_decoded(tmp_path: Path) -> None:
     (tmp_path / "r").mkdir()
-    with pytest.raises(CohortError, match="holds no file that is read"):
+    with pytest.raises(CohortError, match="holds no file of a supported kind"):
         scan(tmp_path / "r", "cohort.images")
     (tmp_path / "r" / f"{MARK}.png").write_bytes(b"broken")
     with pytest.raises(

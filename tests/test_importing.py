@@ -101,7 +101,7 @@ BAD: dict[str, tuple[Callable[[Arrays], object], str]] = {
     "empty patient": (changed("patient", lambda x: np.where(x == "Zxq003", "", x)), "no patient"),
     "NaN": (changed("signals", lambda x: np.where(x > 2, np.nan, x)), "NaN"),
     "wrong models": (changed("membership", lambda x: x[:-1]), "membership is bool"),
-    "wrong patients": (changed("membership", lambda x: x[:, :-1]), "membership speaks of 39"),
+    "wrong patients": (changed("membership", lambda x: x[:, :-1]), "membership refers to 39"),
     "split patient": (changed("membership", split_patient), "1 patients have records on both"),
     "numbers for membership": (changed("membership", lambda x: x + 0.5), "membership is float"),
     "one dimension": (changed("signals", lambda x: x[0]), "2 dimensions"),
@@ -166,7 +166,7 @@ def test_folders_of_models_give_what_the_npz_gives(tmp_path: Path, queries: int 
 def test_folders_that_do_not_fit(tmp_path: Path) -> None:
     arrays = model_folders(tmp_path / "models")
     table = pd.DataFrame({"id": arrays["patient"]})
-    with pytest.raises(CohortError, match="Say whose records"):
+    with pytest.raises(CohortError, match="Give the patient of each record"):
         read_model_folders(tmp_path / "models")
     with pytest.raises(CohortError, match='no column "idd"'):
         read_model_folders(tmp_path / "models", table, "idd")
@@ -318,7 +318,7 @@ TWO_READINGS: dict[str, tuple[Callable[[Arrays], None], str]] = {
     "percentages": (put(logits=lambda a: 100 * shares(a)), "adds up to 100"),
     "percentages named": (
         as_signals(lambda a: 100 * shares(a), "probabilities"),
-        "divided by 100",
+        "by 100",
     ),
     "sigmoids": (put(logits=lambda a: 1 / (1 + np.exp(-a["logits"]))), "lie from 0 to 1"),
     "order of text": (put(logits=lambda a: a["logits"][:, :, by_text(a)]), "model.classes_"),
@@ -330,11 +330,11 @@ TWO_READINGS: dict[str, tuple[Callable[[Arrays], None], str]] = {
     ),
     "smoothed": (put(labels=lambda a: 0.9 * hot(a) + 0.1 / CLASSES), "smoothed"),
     "from one": (put(labels=lambda a: a["labels"] + 1), "count from 1"),
-    "huge float": (put(labels=lambda a: np.full(len(a["labels"]), 1e300)), "do not fit"),
-    "huge": (put(labels=lambda a: a["labels"] + 2**40), "do not fit"),
+    "huge float": (put(labels=lambda a: np.full(len(a["labels"]), 1e300)), "do not match"),
+    "huge": (put(labels=lambda a: a["labels"] + 2**40), "do not match"),
     "huge, with signals": (
         then(as_signals(lambda a: -truth(a)), put(labels=lambda a: a["labels"] + 2**40)),
-        "do not fit",
+        "do not match",
     ),
     "none": (put(labels=always([])), "0 labels"),
     "text": (put(labels=lambda a: a["labels"].astype(str)), "add an array classes"),
@@ -363,7 +363,7 @@ def test_what_has_two_readings_is_refused(name: str, tmp_path: Path) -> None:
 def test_a_binary_model_whose_positive_class_is_the_other(tmp_path: Path) -> None:
     arrays = made_outputs(classes=2)
     arrays["logits"] = arrays["logits"][:, :, :1] - arrays["logits"][:, :, 1:]
-    with pytest.raises(CohortError, match=r"taken to be 1, 0"):
+    with pytest.raises(CohortError, match=r"taken as 1, 0"):
         read_npz(save(tmp_path / "scores.npz", arrays))
     arrays["classes"] = np.array([1, 0])  # the advice
     read_npz(save(tmp_path / "scores.npz", arrays))
@@ -428,7 +428,7 @@ def test_as_many_models_as_records(tmp_path: Path) -> None:
 def test_a_pipe_and_a_bomb_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if hasattr(os, "mkfifo"):  # Windows has none
         os.mkfifo(tmp_path / "pipe.npz")
-        with pytest.raises(CohortError, match="no regular file"):
+        with pytest.raises(CohortError, match="not a regular file"):
             read_npz(tmp_path / "pipe.npz")
     path = save(tmp_path / "scores.npz", made_outputs())
     monkeypatch.setattr("auscult.base.opening.available_memory", lambda: 1000)

@@ -162,7 +162,7 @@ def test_privacy_meter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert code == 0, error
     alone = read_scores(path)
     assert len(alone.patient_ids) == STUDY.records
-    assert any("patient of its own" in note for note in alone.notes)
+    assert any("counts as a separate patient" in note for note in alone.notes)
 
 
 @pytest.mark.parametrize(
@@ -275,12 +275,12 @@ def spoiled(frame: pd.DataFrame, how: str) -> pd.DataFrame:
 @pytest.mark.parametrize(
     ("how", "told"),
     [
-        ("twice", "2 pairs of model and record are there more than once"),
+        ("twice", "2 pairs of model and record occur more than once"),
         ("absent", "3 of .* pairs of model and record are missing"),
         ("patient", "more than one patient"),
         ("member", "neither yes nor no"),
         ("no record", "number them in a column record"),
-        ("words", "no numbers"),
+        ("words", "not numbers"),
         ("both", "signal and loss"),
         ("none", "no column of signals"),
         ("model", "no column model"),
@@ -397,16 +397,16 @@ def test_what_no_layout_is(tmp_path: Path) -> None:
         read_scores(tmp_path / "report.json")
     for name in ("absent.npz", "scores.xyz"):
         (tmp_path / "scores.xyz").write_text("")
-        with pytest.raises(AuscultError, match=r"no such file|no layout"):
+        with pytest.raises(AuscultError, match=r"no such file|layout of the scores is not"):
             read_scores(tmp_path / name)
-    with pytest.raises(AuscultError, match="no layout of scores"):
+    with pytest.raises(AuscultError, match="layout of the scores is not"):
         read_scores(tmp_path)
-    with pytest.raises(AuscultError, match="is no layout"):
+    with pytest.raises(AuscultError, match="is not a layout"):
         read_scores(tmp_path, layout="mine")
     np.savez(tmp_path / "s.npz", a=1)
-    with pytest.raises(AuscultError, match="--table and --patient go with"):
+    with pytest.raises(AuscultError, match="--table and --patient require"):
         read_scores(tmp_path / "s.npz", table=STUDY.table, patient="id")
-    with pytest.raises(AuscultError, match="--label goes with"):
+    with pytest.raises(AuscultError, match="--label requires"):
         read_scores(tmp_path / "s.npz", label="grade")
     with pytest.raises(AuscultError, match="--table metadata"):
         read_scores(privacy_meter(tmp_path / "pm", expit(STUDY.signals).T), label="grade")

@@ -294,7 +294,7 @@ def test_many_rows_of_a_key_are_counted_and_summarised_naive() -> None:
         ({"columns": ["x"]}, 'both tables have a column "x"'),
         ({"on": "visit"}, "no row of the table has a match"),
         ({"count": ["sex"], "columns": ["sex"]}, "Join the table twice"),
-        ({"mean": ["sex"]}, "no numbers"),
+        ({"mean": ["sex"]}, "not numbers"),
         ({"median": ["x"]}, "keywords of a join"),
     ],
 )

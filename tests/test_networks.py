@@ -144,15 +144,15 @@ def test_a_patch_is_seen_where_it_is() -> None:
 @pytest.mark.parametrize(
     ("recipe", "data", "words"),
     [
-        (TorchRecipe("wrn-28-2"), table(), 'needs images, and this is a table: "mlp" or "tab'),
-        (TorchRecipe("wrn-28-2"), signals(), 'needs images, and this is signals: "resnet-1d"'),
-        (TorchRecipe("cnn"), signals(), "needs images, and this is signals"),
-        (TorchRecipe("resnet-1d"), images("last"), "needs signals, and this is images"),
+        (TorchRecipe("wrn-28-2"), table(), 'needs images, but this is a table: "mlp" or "tab'),
+        (TorchRecipe("wrn-28-2"), signals(), 'needs images, but this is signals: "resnet-1d"'),
+        (TorchRecipe("cnn"), signals(), "needs images, but this is signals"),
+        (TorchRecipe("resnet-1d"), images("last"), "needs signals, but this is images"),
         (TorchRecipe("resnet-1d"), images(), 'channels = "first"'),
-        (TorchRecipe("tabular-resnet"), images(), "needs a table, and this is images"),
+        (TorchRecipe("tabular-resnet"), images(), "needs a table, but this is images"),
         (TorchRecipe("vit-b-16", image_size=40), images(), "image_size = 48"),
-        (TorchRecipe("mlp", augment=["shift"]), table(), "augment goes with images"),
-        (TorchRecipe("mlp", scaling="fixed"), table(), "scaling goes with images"),
+        (TorchRecipe("mlp", augment=["shift"]), table(), "augment requires images"),
+        (TorchRecipe("mlp", scaling="fixed"), table(), "scaling requires images"),
         (TorchRecipe("resnet-1d", augment=["flip"]), signals(), '"flip" is for images'),
     ],
 )
@@ -180,17 +180,17 @@ def test_the_right_kind_of_data_is_taken() -> None:
         (TorchRecipe("wrn-28-2", width=4), "no such setting"),
         (TorchRecipe("wrn-28-2", hidden=[4]), "no such setting"),
         (TorchRecipe("wrn-28-2", factory_arguments={"group": 4}), 'Did you mean "groups"'),
-        (TorchRecipe("cnn", factory_arguments={"width": 4}), "key of its own"),
+        (TorchRecipe("cnn", factory_arguments={"width": 4}), "has its own key"),
         (TorchRecipe("vit-b-16", width=100), "12 heads cannot share a width of 100"),
         (TorchRecipe("resnet-1d", factory_arguments={"kernels": [4]}), "odd"),
         (TorchRecipe("resnet-1d", factory_arguments={"kernels": []}), "odd"),
-        (TorchRecipe("resnet-1d", factory_arguments={"kernels": "7"}), "no list"),
+        (TorchRecipe("resnet-1d", factory_arguments={"kernels": "7"}), "not a list"),
         (TorchRecipe("resnet-1d", factory_arguments={"stride": 0}), "1 or more"),
         (TorchRecipe("tabular-resnet", factory_arguments={"blocks": True}), "1 or more"),
-        (TorchRecipe("tabular-resnet", dropout=1.0), "no share"),
+        (TorchRecipe("tabular-resnet", dropout=1.0), "not a valid share"),
         (TorchRecipe("cnn", width=0), "1 or more"),
         (TorchRecipe("mlp", schedule="linear"), "constant, cosine"),
-        (TorchRecipe("mlp", ema=1.0), "no decay"),
+        (TorchRecipe("mlp", ema=1.0), "not a valid decay"),
         (TorchRecipe("mlp", epochs=2, warmup_epochs=2), "fewer than recipe.epochs"),
         (TorchRecipe("mlp", scaling="none"), "members, fixed"),
         (TorchRecipe("mlp", dtype="float16"), "bfloat16"),
@@ -198,9 +198,9 @@ def test_the_right_kind_of_data_is_taken() -> None:
         (TorchRecipe("cnn", augment=["flop"]), 'Did you mean "flip"'),
         (TorchRecipe("cnn", augment=["flip", "flip"]), "named twice"),
         (TorchRecipe("cnn", augment=["flip:2"]), "has no amount"),
-        (TorchRecipe("cnn", augment=["rotate:-4"]), "no amount"),
-        (TorchRecipe("cnn", augment=["shift:x"]), "no amount"),
-        (TorchRecipe("cnn", augment=["shift:nan"]), "no amount"),
+        (TorchRecipe("cnn", augment=["rotate:-4"]), "not a valid amount"),
+        (TorchRecipe("cnn", augment=["shift:x"]), "not a valid amount"),
+        (TorchRecipe("cnn", augment=["shift:nan"]), "not a valid amount"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(recipe: TorchRecipe, words: str) -> None:
@@ -587,7 +587,7 @@ def test_features_of_a_frozen_backbone_are_kept_and_change_nothing() -> None:
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"augment": ["flip"], "scaling": "fixed"}, "other records in every epoch"),
+        ({"augment": ["flip"], "scaling": "fixed"}, "different in every epoch"),
         ({}, "scaled on each model's members"),
         ({"factory_arguments": {"drawn": True}, "scaling": "fixed"}, "differ from model to model"),
     ],
@@ -699,7 +699,7 @@ def framed(text: bytes, content: bytes = b"") -> bytes:
 def test_damaged_weights_are_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "w.safetensors"
     path.write_bytes(content)
-    with pytest.raises(RecipeError, match=r"damaged, cut off or no safetensors file"):
+    with pytest.raises(RecipeError, match=r"damaged, truncated or not a safetensors file"):
         read_safetensors(path)
 
 
@@ -748,7 +748,7 @@ def test_weights_start_the_training_and_are_part_of_the_identity(tmp_path: Path)
     ("changes", "words"),
     [
         ({"weights": "w.safetensors"}, "backbone_trained_on_cohort: it is missing"),
-        ({"weights": "w.h5", "backbone_trained_on_cohort": False}, "format that is not read"),
+        ({"weights": "w.h5", "backbone_trained_on_cohort": False}, "format that is not supported"),
         ({"weights": "w.safetensors", "backbone_trained_on_cohort": False}, "cannot be read"),
     ],
 )
@@ -841,11 +841,11 @@ def folder_with(tmp_path: Path, recipe: str) -> Path:
 @pytest.mark.parametrize(
     ("recipe", "words"),
     [
-        ('model = "wrn-28-2"', "needs images, and this is signals"),
+        ('model = "wrn-28-2"', "needs images, but this is signals"),
         ('model = "wrn-28-3x"', "no built-in network"),
         ('model = "wrn-29-2"', "depth of 10"),
-        ('model = "wrn-28-2"\nwidth = 4', "width goes with"),
-        ('model = "mlp"\narguments = { blocks = 2 }', "arguments goes with"),
+        ('model = "wrn-28-2"\nwidth = 4', "width requires"),
+        ('model = "mlp"\narguments = { blocks = 2 }', "arguments requires"),
         ('model = "resnet-1d"\narguments = { blocks = 2 }', "no such setting"),
         ('model = "resnet-1d"\nschedule = "linear"', "constant"),
         ('model = "resnet-1d"\nema = 1.0', "less than 1"),

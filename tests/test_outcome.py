@@ -276,7 +276,7 @@ def test_the_label_can_be_crossed_and_left_out() -> None:
     cohort = Cohort.from_table(table(), patient="id", label="died", groups=["sex"])
     Audit(cohort, SklearnRecipe(), intersections=(("died", "sex"),)).check()
     audit = Audit(cohort, SklearnRecipe(), intersections=(("died", "sex"),), label_group=False)
-    with pytest.raises(AuscultError, match='"died" is no group'):
+    with pytest.raises(AuscultError, match='"died" is not a group'):
         audit.check()
 
 

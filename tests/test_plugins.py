@@ -261,7 +261,7 @@ BROKEN_PACKAGES = {
     "another name": (
         "x = other_module:A",
         _RECORD_ATTACK.format(name="y", label="Y"),
-        'calls itself "y"',
+        'is named "y"',
     ),
     "no words": (
         "x = other_module:A",
@@ -387,7 +387,7 @@ class Drawn(Steps):
 @pytest.mark.parametrize(
     ("view", "said"),
     [
-        (Forgotten, "of sigmoid outputs it hands out plain probabilities"),
+        (Forgotten, "for sigmoid outputs it hands out plain probabilities"),
         (Together, "depends on the others"),
         (Infinite, "NaN or infinity"),
         (Backwards, "lower for members"),
@@ -405,7 +405,7 @@ def test_a_class_without_its_words_or_its_action_cannot_be_one() -> None:
     with pytest.raises(PluginError, match="it has no label"):
         type("Silent", (View,), {"name": "silent"})
     idle = type("Idle", (View,), {"name": "idle", "label": "Idle"})
-    with pytest.raises(PluginError, match="it lacks shown"):
+    with pytest.raises(PluginError, match="it does not define shown"):
         ACCESSES.add(idle)
     with pytest.raises(TypeError, match="shown"):
         idle()
@@ -475,7 +475,7 @@ class Lenient(Turned):
 @pytest.mark.parametrize(
     ("reader", "said"),
     [
-        (Turned, "it gives 5 records of 7"),
+        (Turned, "it returns 5 records of 7"),
         (Reversed, "not in the file's order"),
         (Keyless, "ignores which array"),
         (Squeezed, "records of 1|shape"),
@@ -616,7 +616,7 @@ def _shorter(source: Source) -> Source:
     [
         (_shorter, "what is dropped must be counted"),
         (lambda source: replace(source, rows=source.rows[1:]), "rows are named"),
-        (lambda source: replace(source, rows=source.rows * 0), "stands twice"),
+        (lambda source: replace(source, rows=source.rows * 0), "is listed twice"),
         (
             lambda source: replace(source, reading={**source.reading, "groups": []}),
             "it says that its groups are",
@@ -786,8 +786,8 @@ class Following(Nearest):
     ("recipe", "said"),
     [
         (Negated, "the outputs' sign"),
-        (Unseeded, "other models every time"),
-        (Memberless, "say the same"),
+        (Unseeded, "different models every time"),
+        (Memberless, "give the same answers"),
         (Members, "its outputs have shape"),
         (Spoiling, "it changes the data"),
         (Wordless, "it has no label"),
@@ -870,12 +870,12 @@ def test_a_configuration_of_parts_of_the_example(example: None, tmp_path: Path) 
         ("width = 2.0", "width = 0.0", r"protect\[0\].*not a valid width"),
         ("width = 2.0", "height = 2.0", r"protect\[0\].*options.height.*no such option"),
         ("share = 0.5", "share = 1.5", r"protect\[1\].*not a valid share"),
-        ('"record_share"', '"max_records"', "write it as a key of its own"),
+        ('"record_share"', '"max_records"', "write it as a separate key"),
         ('"steps"', '"label"', "is auscult's own"),
         ("scans.mat", "scans.h5", "cohort.image_size: is missing"),  # so it is no array
         ('"csv"', '"cvs"', 'release.door: input should be .* or "csv"'),
         ("options = { path", "options = { pth", "no such option"),
-        ('options = { path = "', 'url = "http://x"\noptions = { path = "', "url goes with"),
+        ('options = { path = "', 'url = "http://x"\noptions = { path = "', "url requires"),
     ],
 )
 def test_what_is_wrong_with_a_part_is_said_where_it_stands(
@@ -901,8 +901,8 @@ def test_our_sections_are_functions_of_the_summary(section: ReportSection) -> No
 @pytest.mark.parametrize(
     ("write", "said"),
     [
-        (lambda summary: summary.content()["cohort"]["records"], "KeyError|it gives int"),
-        (lambda summary: "<b>text</b>", "it gives str"),
+        (lambda summary: summary.content()["cohort"]["records"], "KeyError|it returned int"),
+        (lambda summary: "<b>text</b>", "it returned str"),
         (lambda summary: None, "writes nothing"),
     ],
 )

@@ -340,21 +340,21 @@ def test_no_member_sets_the_scaling_or_the_number_of_steps() -> None:
     ("dp", "words"),
     [
         ({}, "unit is missing"),
-        ({"unit": "person", "epsilon": 1.0, "clip": 1.0}, "no unit"),
+        ({"unit": "person", "epsilon": 1.0, "clip": 1.0}, "not a valid unit"),
         ({"unit": "record"}, "one of epsilon and noise"),
         ({"unit": "record", "epsilon": 1.0, "noise": 1.0}, "one of epsilon and noise"),
         ({"unit": "record", "epsilon": 1.0}, "not clipped"),
-        ({"unit": "record", "epsilon": -1.0, "clip": 1.0}, "does not fit"),
-        ({"unit": "record", "epsilon": "many", "clip": 1.0}, "does not fit"),
-        ({"unit": "record", "epsilon": True, "clip": 1.0}, "does not fit"),
-        ({"unit": "record", "epsilon": math.nan, "clip": 1.0}, "does not fit"),
-        ({"unit": "record", "epsilon": 1.0, "clip": 0.0}, "does not fit"),
-        ({"unit": "record", "epsilon": 1.0, "clip": 1.0, "delta": 2.0}, "no delta"),
+        ({"unit": "record", "epsilon": -1.0, "clip": 1.0}, "not a valid value"),
+        ({"unit": "record", "epsilon": "many", "clip": 1.0}, "not a valid value"),
+        ({"unit": "record", "epsilon": True, "clip": 1.0}, "not a valid value"),
+        ({"unit": "record", "epsilon": math.nan, "clip": 1.0}, "not a valid value"),
+        ({"unit": "record", "epsilon": 1.0, "clip": 0.0}, "not a valid value"),
+        ({"unit": "record", "epsilon": 1.0, "clip": 1.0, "delta": 2.0}, "not a valid delta"),
         ({"unit": "record", "epsilon": 1.0, "clip": 1.0, "sigma": 2.0}, "no key"),
         ({"unit": "record", "noise": 0.01, "clip": 1.0}, "protects nobody"),
         ({"unit": "record", "epsilon": 1e6, "clip": 1.0}, "protects nobody"),
         ({"unit": "record", "epsilon": 1e-7, "clip": 1.0}, "no noise multiplier"),
-        ({"unit": "record", "epsilon": 1.0, "clip": 1.0, "delta": 0.1}, "giving somebody away"),
+        ({"unit": "record", "epsilon": 1.0, "clip": 1.0, "delta": 0.1}, "revealing somebody"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(dp: dict[str, Any], words: str) -> None:
@@ -368,7 +368,7 @@ def test_patient_level_needs_to_know_whose_records_are() -> None:
         inputs=data.inputs, labels=data.labels, task=data.task, classes=data.classes
     )
     recipe = TorchRecipe(dp={"unit": "patient", "epsilon": 4.0, "clip": 1.0})
-    assert "whose each record" in str(recipe.supports(nobody))
+    assert "needs the patient of each record" in str(recipe.supports(nobody))
     assert TorchRecipe(dp={"unit": "record", "epsilon": "inf"}).supports(nobody) is None
     short = TorchRecipe(dtype="bfloat16", dp={"unit": "record", "epsilon": 4.0, "clip": 1.0})
     assert "16 bits" in str(short.supports(data))

@@ -223,7 +223,7 @@ def test_too_many_records_to_compare_are_refused_before_training(
 ) -> None:
     monkeypatch.setattr("auscult.protection.selection.MOST_COMPARED", 10)
     audit = Audit(cohort_of(), memorising(), models=8, protect=[Variant(deduplicate=0.1)])
-    with pytest.raises(ConfigError, match="every two of"):
+    with pytest.raises(ConfigError, match="every pair of"):
         audit.check()
 
 
@@ -482,8 +482,8 @@ def test_a_folder_is_named_by_what_is_trained() -> None:
         ([Variant(deduplicate=-1.0)], "tolerance"),
         ([Variant(without_exposed=0.3)], "threshold"),
         ([Variant(without_top=1.0)], "share"),
-        ([Variant(without_exposed=0.9, without_top=0.1)], "together"),
-        ([Variant(max_records=1), Variant(max_records=1)], "stands twice"),
+        ([Variant(without_exposed=0.9, without_top=0.1)], "cannot be combined"),
+        ([Variant(max_records=1), Variant(max_records=1)], "is listed twice"),
         ([Variant(recipe=TorchRecipe("cnn"))], "images"),
     ],
 )
@@ -562,7 +562,7 @@ def test_label_smoothing_is_trained_stacked_and_alike_one_by_one() -> None:
 
     np.testing.assert_allclose(outputs("always", 0.3), outputs("never", 0.3), atol=1e-9)
     assert np.abs(outputs("never", 0.3)).mean() < np.abs(outputs("never", 0.0)).mean()
-    with pytest.raises(AuscultError, match="no share"):
+    with pytest.raises(AuscultError, match="not a valid share"):
         TorchRecipe("mlp", label_smoothing=1.0).settings()
 
 

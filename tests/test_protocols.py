@@ -135,7 +135,7 @@ def test_each_protocol_gives_the_model_s_own_numbers(
 ) -> None:
     with serving(server) as listening:
         asked = door(listening.url, **how)
-        assert "no patient" in asked.try_out(data)
+        assert "synthetic record" in asked.try_out(data)
         assert len(listening.bodies) == 1
         assert "Zxq" not in json.dumps(listening.bodies)
         found = asked.answers(data)
@@ -242,7 +242,7 @@ def test_keys_that_a_protocol_would_ignore(data: TrainingData) -> None:
         {"protocol": "kserve-v2", "answers_at": "a"},
         {"protocol": "soap"},
     ):
-        with pytest.raises(ConfigError, match=r"would be ignored|is no protocol"):
+        with pytest.raises(ConfigError, match=r"would be ignored|is not a protocol"):
             door("http://127.0.0.1:9/", **how).check(data)
     with pytest.raises(ValueError, match="batch would be ignored"):
         ReleasePart.model_validate(

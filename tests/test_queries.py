@@ -158,10 +158,10 @@ def test_jpeg_of_low_quality_is_coarse(channels: str) -> None:
 @pytest.mark.parametrize(
     ("text", "data", "why"),
     [
-        ("crop:0.5", table(), "goes with images"),
-        ("without:zz", table(), "no input column"),
-        ("without:a,b,c,d,e", table(), "leaves no column"),
-        ("without:a", images(), "goes with tables"),
+        ("crop:0.5", table(), "requires images"),
+        ("without:zz", table(), "not an input column"),
+        ("without:a,b,c,d,e", table(), "would leave no column"),
+        ("without:a", images(), "requires a table"),
         ("downsample:16", images(), "side of 16"),
     ],
 )

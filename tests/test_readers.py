@@ -129,7 +129,7 @@ def test_numeric_groups_need_bins_and_keep_order() -> None:
     cohort = read(frame, groups=["age"], bins={"age": [45, 60]})
     counts = cohort.groups["age"].value_counts().to_dict()
     assert counts == {"< 45": 5, "45 to < 60": 15, ">= 60": 10}
-    with pytest.raises(CohortError, match="no group"):
+    with pytest.raises(CohortError, match="not a group"):
         read(frame, bins={"age": [45]})
     with pytest.raises(CohortError, match="ascend"):
         read(frame, groups=["age"], bins={"age": [45, 45]})
@@ -191,7 +191,7 @@ def test_subsets_are_of_patients_seeded_and_counted() -> None:
         ({}, {"numeric": ["kind"]}, "column kind"),
         ({}, {"numeric": ["x"], "categorical": ["x"]}, "both numeric and categorical"),
         ({}, {"label": ["y", "kind"]}, "neither 0 nor 1"),
-        ({}, {"label_bins": [3]}, "no numbers"),
+        ({}, {"label_bins": [3]}, "not numbers"),
         ({}, {"exclude": ["x", "kind"]}, "no input column"),
         ({}, {"max_patients": 0}, "max_patients"),
         ({"y": "yes"}, {}, "same label"),
@@ -339,16 +339,16 @@ def test_records_without_label_leave_their_images_out(tmp_path: Path) -> None:
         (np.full((60, 6, 6), np.nan), {}, "60 records hold NaN"),
         (np.zeros((60, 9, 9, 9)), {}, "which axis"),
         (np.zeros((60, 6, 6), dtype=object), {}, "never read"),
-        (np.zeros((60, 6, 6)), {"channels": "last"}, "no channels at that place"),
-        (np.zeros((60, 6, 6)), {"channels": "middle"}, "no place"),
+        (np.zeros((60, 6, 6)), {"channels": "last"}, "no channels at that position"),
+        (np.zeros((60, 6, 6)), {"channels": "middle"}, "not a position"),
         (np.zeros((60, 6, 6)), {"numeric": ["x"]}, "no inputs"),
         (np.zeros((60, 6, 6)), {"key": "a"}, "npz"),
         (np.zeros((60, 3, 6, 3)), {}, "which axis"),
         (np.zeros((60, 0, 6)), {}, "length 0"),
         (np.zeros((60, 6, 6), dtype=complex), {}, "complex"),
         (np.zeros((60, 6), dtype="U3"), {}, "plain numbers"),
-        ([1, 2], {}, "list is no array"),
-        ("images.tif", {}, "not read"),
+        ([1, 2], {}, "list is not an array"),
+        ("images.tif", {}, "not supported"),
     ],
 )
 def test_arrays_that_do_not_fit(array: Any, how: dict[str, Any], words: str) -> None:  # noqa: ANN401

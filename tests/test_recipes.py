@@ -349,7 +349,7 @@ def raising(inputs: int, outputs: int) -> torch.nn.Module:
         (TorchRecipe("mlp", learning_rate=1e30, epochs=3), "learning_rate"),
         (TorchRecipe("mlp", hidden=[4], device="cuda"), "GPU"),
         (SklearnRecipe("nothing"), "built-in estimator"),
-        (SklearnRecipe(LogisticRegression), "no estimator"),
+        (SklearnRecipe(LogisticRegression), "not an estimator"),
         (PythonRecipe("nowhere:train"), "no module nowhere"),
         (PythonRecipe("auscult.cohort:nothing"), "nothing"),
     ],
@@ -418,7 +418,7 @@ def test_zeros_among_probabilities_are_replaced_and_counted() -> None:
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        (np.full(RECORDS, 1.5), "no probabilities"),
+        (np.full(RECORDS, 1.5), "not probabilities"),
         (np.full((RECORDS, 2), 0.4), "adding up to 1"),
         (np.full(RECORDS - 1, 0.5), "shape"),
         (np.full(RECORDS, np.nan), "not finite"),

@@ -146,7 +146,7 @@ def test_a_saved_model_is_not_opened_and_its_lines_work(
     given = data()
     model = DummyClassifier().fit(np.zeros((N, 1)), given.labels)
     joblib.dump(model, tmp_path / "mine.joblib")
-    with pytest.raises(ReleaseError, match="Auscult opens none") as caught:
+    with pytest.raises(ReleaseError, match="Auscult never opens such files") as caught:
         FileDoor(path=tmp_path / "mine.joblib").check(given)
     lines = caught.value.next_step.split("beside the configuration: ")[1]
     (tmp_path / "release_of_mine.py").write_text(lines.replace("; ", "\n"), encoding="utf-8")
@@ -158,7 +158,7 @@ def test_a_saved_model_is_not_opened_and_its_lines_work(
 def test_names_that_are_no_classes() -> None:
     given = data(2)
     door = FunctionDoor(function=lambda _: np.array(["yes"] * N))
-    with pytest.raises(ReleaseError, match="names no class"):
+    with pytest.raises(ReleaseError, match="does not name a class"):
         door.answers(given)
 
 
@@ -170,7 +170,7 @@ def test_roundings_below_zero_and_probabilities_called_logits() -> None:
     assert zeros == 1
     assert np.isfinite(values).all()
     p[0] = [-0.2, 0.6, 0.6]
-    with pytest.raises(ReleaseError, match="no probabilities"):
+    with pytest.raises(ReleaseError, match="not probabilities"):
         shown(p, "probabilities", given)
     p[0] = [0.0, 0.4, 0.6]
     with pytest.raises(ReleaseError, match='output = "probabilities"'):

@@ -99,7 +99,7 @@ def test_an_edited_summary_is_not_read_and_running_again_mends_it(run: Path, cop
 def test_a_block_of_another_run_is_refused(run: Path, copy: Path) -> None:
     for path in (run / "run2" / "outputs").glob("block-0000.*"):
         shutil.copy(path, copy / "outputs")
-    with pytest.raises(AuscultError, match="of another run"):
+    with pytest.raises(AuscultError, match="belongs to another run"):
         import_scores(read_npz(run / "scores1.npz"), copy, seed=1)
 
 

@@ -92,7 +92,7 @@ def test_numbers_are_what_they_say(name: str, door: str, tmp_path: Path) -> None
 def test_what_was_read_is_told() -> None:
     notes = cohort(visits(crp=WRITTEN["decimal commas"][0], hb=WRITTEN["a stray cell"][0])).notes
     assert any("crp: commas were read as decimal signs" in note for note in notes)
-    assert any("hb: 1 of its 60 values are no numbers" in note for note in notes)
+    assert any("hb: 1 of its 60 values are not numbers" in note for note in notes)
     notes = cohort(visits(crp=WRITTEN["limits"][0])).notes
     assert any("crp: 9 values are limits" in note for note in notes)
 
@@ -144,7 +144,7 @@ def test_numbers_that_are_no_numbers_are_a_decision() -> None:
     assert np.isnan(found).sum() == 9
     cohort(visits(crp=words), categorical=["crp"])
     cohort(visits(crp=words), exclude=["crp"])
-    with pytest.raises(CohortError, match="unit behind each"):
+    with pytest.raises(CohortError, match="followed by a unit"):
         cohort(visits(crp=[f"{v} mg/l" for v in CRP]))
 
 
@@ -337,7 +337,7 @@ def test_a_column_that_tells_the_label_is_told_and_proposed_for_exclusion(tmp_pa
     )
     frame.to_csv(tmp_path / "visits.csv", index=False)
     notes = cohort(tmp_path / "visits.csv", dates="exclude").notes
-    told_of = {note.split(":")[0] for note in notes if "tells the label by itself" in note}
+    told_of = {note.split(":")[0] for note in notes if "predicts the label by itself" in note}
     assert told_of == {"cost", "death_day", "destination"}
     text = starting_configuration(str(tmp_path / "visits.csv"), "id", "died", [], None)
     part = tomllib.loads(text)["cohort"]

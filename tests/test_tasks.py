@@ -124,13 +124,13 @@ def test_a_time_and_an_event_are_a_structured_label() -> None:
 @pytest.mark.parametrize(
     ("how", "said"),
     [
-        ({"label": "sex", "exclude": []}, "no finite numbers"),
-        ({"label": "days", "outcome": "time and event"}, "no time and event"),
+        ({"label": "sex", "exclude": []}, "not finite numbers"),
+        ({"label": "days", "outcome": "time and event"}, "not a time and an event"),
         ({"label": ["died", "days"], "outcome": "time and event"}, "neither 0 nor 1"),
-        ({"outcome": "none"}, "no outcome"),
-        ({"outcome": "ordinal"}, "no kind of outcome"),
-        ({"positive": ["1"]}, "goes with classes"),
-        ({"task": "binary"}, "goes with classes"),
+        ({"outcome": "none"}, 'outcome is "none"'),
+        ({"outcome": "ordinal"}, "not a kind of outcome"),
+        ({"positive": ["1"]}, "requires classes"),
+        ({"task": "binary"}, "requires classes"),
         ({"label": ["score", "other"], "label_bins": [1]}, "would be ignored"),
     ],
 )
@@ -365,7 +365,7 @@ def test_several_inputs_come_by_name(tmp_path: Path) -> None:
         assert reason is not None
         assert 'kind = "python"' in reason
     asked = Audit(audit.cohort, audit.recipe, models=8, queries=["noise:0.1"])
-    with pytest.raises(AuscultError, match="one input"):
+    with pytest.raises(AuscultError, match="single input"):
         asked.check()
     one = Cohort.from_arrays(
         tmp_path / "two.npz", tmp_path / "table.csv", key="images", patient="patient",

@@ -18,7 +18,7 @@ MODELS = 48
 SEED = 7
 WHAT_WAS_PLANTED = (
     "patients whose laboratory values are extreme in a way that nobody shares and whose outcome "
-    "goes against them, so that a model can only learn them by heart"
+    "contradicts them, so that a model can only memorise them"
 )
 ETHNICITIES = ("majority", "second", "third", "fourth")
 ETHNICITY_SHARES = (0.72, 0.16, 0.08, 0.04)

@@ -47,7 +47,7 @@ class Access:
     Attributes
     ----------
     digits : int, optional
-        Probabilities are rounded to so many decimals.
+        Probabilities are rounded to this number of decimals.
     temperature : float, optional
         Logits are divided by it before they become probabilities.
     label_only : bool
@@ -94,7 +94,7 @@ class Access:
 
     @property
     def continuous(self) -> bool:
-        """Whether signals are fine enough to be taken as normal."""
+        """Whether signals are fine enough to be treated as normal."""
         return self.seen.continuous
 
     @property
@@ -103,13 +103,15 @@ class Access:
         return None if self.view is None else ACCESSES.origin(self.view.name)
 
     def check(self, where: str) -> None:
-        """Raise a ConfigError when, as a protection, its parts cannot be or change nothing."""
+        """Raise a ConfigError when, as a protection, its parts are not valid or change nothing."""
         if self.view is not None:
             if self != Access(view=self.view):
-                raise ConfigError("a view goes with no other key of an access", where=where)
+                raise ConfigError(
+                    "a view cannot be combined with another key of an access", where=where
+                )
             self.view.check(where)
             if self.view.as_plain:
-                raise ConfigError(f'"{self.view.name}" is no protection', where=where)
+                raise ConfigError(f'"{self.view.name}" is not a protection', where=where)
             return
         if self.digits is not None and not 1 <= self.digits <= MOST_DIGITS:
             raise ConfigError(
@@ -117,7 +119,7 @@ class Access:
             )
         if self.temperature is not None and not 0 < self.temperature < float("inf"):
             raise ConfigError(
-                f"{self.temperature:g} is no temperature",
+                f"{self.temperature:g} is not a valid temperature",
                 where=f"{where}.temperature",
                 expected="more than 0",
             )
@@ -128,7 +130,7 @@ class Access:
         changes = self.label_only or self.digits is not None or self.temperature is not None
         if not changes or self.shows != "probabilities":
             raise ConfigError(
-                "it changes nothing" if not changes else f'"{self.shows}" is no protection',
+                "it changes nothing" if not changes else f'"{self.shows}" is not a protection',
                 where=where,
                 expected="digits, temperature or label_only",
             )
@@ -165,7 +167,7 @@ class Access:
         Raises
         ------
         AnalysisError
-            Ready signals are no predictions that could be rounded.
+            Ready signals are not predictions, so they cannot be rounded.
         """
         if kind == "signal" and self.name == SCORE:
             return np.asarray(values, dtype=np.float64)
@@ -211,13 +213,14 @@ class Access:
         """What a view of another package gave: a finite number for each answer."""
         if not isinstance(found, np.ndarray) or found.shape != shape:
             raise AnalysisError(
-                f"it gives shape {getattr(found, 'shape', None)}",
+                f"it returned shape {getattr(found, 'shape', None)}",
                 where=f'access "{self.name}"',
                 expected=f"a float array of shape {shape}",
             )
         if found.dtype.kind not in "fiub" or not np.isfinite(found).all():
             raise AnalysisError(
-                "it gives NaN, infinity or no numbers", where=f'access "{self.name}"'
+                "it returned NaN, infinity or values that are not numbers",
+                where=f'access "{self.name}"',
             )
         return found.astype(np.float64)
 

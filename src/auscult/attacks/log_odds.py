@@ -47,7 +47,7 @@ def log_odds_of_truth(
     """
     if kind not in get_args(OutputKind):
         raise AnalysisError(
-            f'"{kind}" is no kind of output', expected=", ".join(get_args(OutputKind))
+            f'"{kind}" is not a kind of output', expected=", ".join(get_args(OutputKind))
         )
     z = np.asarray(values, dtype=np.float64)
     records = z.shape[-2]

@@ -90,7 +90,9 @@ class RecordAttack:
         where = f"record attack {self.name!r}"
         check_words(self, where)
         if not self.what.strip():
-            raise PluginError("it does not say what it does", where=where, expected='what = "..."')
+            raise PluginError(
+                "it does not describe what it does", where=where, expected='what = "..."'
+            )
         for key in ("begin", "finish"):
             value = getattr(self, key)
             if not callable(value) and not (key == "finish" and value is None):
@@ -140,7 +142,10 @@ class RecordAttack:
         shape = (part.records, part.models)
         if not isinstance(scores, np.ndarray) or scores.shape != shape or scores.dtype.kind != "f":
             raise AnalysisError(
-                f"it gives {_form(scores)} for {part.records} records under {part.models} models",
+                (
+                    f"it returned {_form(scores)} for {part.records} records under {part.models} "
+                    "models"
+                ),
                 where=f'attack "{self.name}"',
                 expected=f"a float array of shape {shape}",
             )
@@ -148,7 +153,7 @@ class RecordAttack:
         broken = int(np.isnan(known).any(axis=1).sum()) if part.used is None else 0
         if broken:
             raise AnalysisError(
-                f"it gives NaN for {broken} of {len(known)} records that can be estimated",
+                f"it returned NaN for {broken} of {len(known)} records that can be estimated",
                 where=f'attack "{self.name}"',
                 expected="a number for each",
             )

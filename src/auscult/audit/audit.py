@@ -44,7 +44,7 @@ class Audit:
     recipe : Recipe
         What is audited: SklearnRecipe, TorchRecipe, PythonRecipe or your own.
     models : int
-        Shadow models to train: even, at least 8. More models, narrower intervals.
+        Shadow models to train: even, at least 8. More models give narrower intervals.
     seed : int
         All randomness derives from it.
     smallest_cell : int
@@ -55,13 +55,13 @@ class Audit:
     title : str, optional
         Of the report; the cohort's source by default.
     queries : sequence of str
-        What models are asked besides the records, for example "without:insulin" or "augmented:8".
+        Further queries that models answer, for example "without:insulin" or "augmented:8".
     withhold : float
-        Share of each patient's records that no model trains on, of patients with several.
+        Share of each patient's records that no model trains on, for patients with several.
     deployment : Deployment, optional
-        What membership would reveal, to whom, and who could attack with what.
+        What membership would reveal, to whom, and what an attacker could use.
     release : Release, optional
-        The model that is to go out, judged by the shadow models. Not part of the run's identity.
+        The model to be released, judged by the shadow models. Not part of the run's identity.
     protect : sequence of Variant
         Protections to try on the same membership; see :mod:`auscult.protection`.
     sweep : sequence of Variant
@@ -155,7 +155,7 @@ class Audit:
         Raises
         ------
         AuscultError
-            Says what does not fit.
+            Says what is wrong.
         """
         self._validate()
         if not train:
@@ -168,7 +168,7 @@ class Audit:
             check_audit(self)
 
     def attributes(self) -> Attributes:
-        """What risks are compared by: the cohort's groups and, by default, the label."""
+        """Attributes by which risks are compared: the cohort's groups and, by default, label."""
         cohort = self.cohort
         return with_label(
             cohort.groups,
@@ -202,7 +202,7 @@ class Audit:
             return try_one_block(self, self.recipe, progress)
 
     def structure(self) -> list[Finding] | None:
-        """What one model carries of its training data; None where the recipe shows no model.
+        """What one model contains of its training data; None where the recipe gives no model.
 
         One model is fitted in this process; see :func:`auscult.recipes.structural_findings`.
         """
@@ -223,7 +223,7 @@ class Audit:
         Parameters
         ----------
         trial : Trial
-            Of the audit's recipe: a variant that changes the cohort only costs as much.
+            Of the audit's recipe: a variant that changes only the cohort costs the same.
         progress : Progress
         """
         found = self.plans()
@@ -258,18 +258,18 @@ class Audit:
         Parameters
         ----------
         out : path-like
-            The run directory: new, or of this very audit, which is then resumed.
+            The run directory: new, or of the same audit, which is then resumed.
         workers : int, optional
-            Worker processes; one per core by default. Changes nothing but the speed.
+            Worker processes; one per core by default. Affects only the speed.
         engine : Engine, optional
             Where models are trained, instead of `workers` processes of this machine.
         progress : Progress
         configuration : str, optional
             Text for ``audit.toml``; made from the settings by default.
         planted : Planted, optional
-            What a simulated cohort planted: shown beside what was found.
+            What was planted in a simulated cohort: shown next to the findings.
         trust_code : bool
-            Resume although the training code reads what cannot be seen: you vouch that it is
+            Resume although parts of the training code cannot be checked: you vouch that they are
             unchanged.
 
         Returns
@@ -279,7 +279,7 @@ class Audit:
         Raises
         ------
         AuscultError
-            Says what to mend; what was finished before is kept.
+            Says what to correct; finished work is kept.
         """
         self._validate()
         engine = engine or Engine(workers=workers)

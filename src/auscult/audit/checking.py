@@ -22,10 +22,12 @@ def check_audit(audit: Audit) -> None:
     """
     audit._design().check()
     if audit.seed < 0:
-        raise ConfigError(f"{audit.seed} is no seed", where="audit.seed", expected="0 or more")
+        raise ConfigError(
+            f"{audit.seed} is not a valid seed", where="audit.seed", expected="0 or more"
+        )
     if audit.smallest_cell < 1:
         raise ConfigError(
-            f"{audit.smallest_cell} is no cell size",
+            f"{audit.smallest_cell} is not a valid cell size",
             where="audit.smallest_cell",
             expected="1 or more (10 is usual)",
         )
@@ -33,7 +35,7 @@ def check_audit(audit: Audit) -> None:
         for name in pair:
             if name not in audit.attributes().table.columns:
                 raise ConfigError(
-                    f'"{name}" is no group of the cohort',
+                    f'"{name}" is not a group of the cohort',
                     where="audit.intersections",
                     expected=one_of(name, map(str, audit.attributes().table.columns)),
                 )
@@ -43,13 +45,13 @@ def check_audit(audit: Audit) -> None:
             raise ConfigError(f'"{query.text}" cannot be asked: {reason}', where="audit.queries")
     if not 0 <= audit.withhold < 1:
         raise ConfigError(
-            f"{audit.withhold:g} is no share of records",
+            f"{audit.withhold:g} is not a valid share of records",
             where="audit.withhold",
             expected="a number from 0 to below 1, for example 0.2",
         )
     if audit.withhold > 0 and audit.cohort.records == audit.cohort.patients:
         raise ConfigError(
-            "every patient has one record, so that no other record can be withheld",
+            "every patient has a single record, so no other record can be withheld",
             where="audit.withhold",
             expected="patients with several records",
             next_step="Leave it out",

@@ -190,10 +190,10 @@ def _refuse_what_cannot_be_seen(audit: Audit, store: RunStore, *, trust_code: bo
         store.update_manifest(trusted_code=unseen)
         return
     raise StoreError(
-        "models are there, and the training code may have changed since in what cannot be "
-        f"seen: {'; '.join(unseen)}",
+        "models exist already, and parts of the training code that cannot be checked may have "
+        f"changed since: {'; '.join(unseen)}",
         where=str(store.path),
         next_step="Use another run directory, or vouch for the code with --trust-code "
-        "(trust_code=True). From the start, recipe.version names what the code is, and "
-        "recipe.files the files that it reads",
+        "(trust_code=True). To avoid this in a new run, set recipe.version to a version "
+        "of the code and recipe.files to the files that it reads",
     )

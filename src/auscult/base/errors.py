@@ -14,7 +14,9 @@ from auscult.base.showing import cleaned
 
 
 class AuscultError(Exception):
-    """Something the user can mend. The command line prints it without a traceback and exits with 2.
+    """An error that the user can correct.
+
+    The command line prints it without a traceback and exits with 2.
 
     Parameters
     ----------
@@ -23,7 +25,7 @@ class AuscultError(Exception):
     where : str, optional
         The file, key, column, block or model it concerns. Never a patient.
     expected : str, optional
-        What would have been right.
+        What would have been valid.
     next_step : str, optional
         What to do now.
     """
@@ -60,11 +62,11 @@ class RecipeError(AuscultError):
 
 
 class StoreError(AuscultError):
-    """A run directory is damaged, held by another process, or of another configuration."""
+    """A run directory is damaged, in use by another process, or has another configuration."""
 
 
 class AnalysisError(AuscultError):
-    """The stored outputs cannot carry the analysis asked for."""
+    """The stored outputs are not sufficient for the requested analysis."""
 
 
 def one_of(name: str, names: Iterable[str], *, shown: int = 8) -> str:

@@ -40,7 +40,7 @@ def cause_of(caught: BaseException) -> str:
     if isinstance(caught, IsADirectoryError):
         return "it is a folder"
     if isinstance(caught, MemoryError):
-        return "it is larger than the memory, or says that it is"
+        return "it is larger than the available memory, or its header says so"
     if isinstance(caught, RecursionError):
         return "it is nested too deeply"
     if isinstance(caught, UnicodeError):
@@ -98,7 +98,7 @@ def refuse_special(
     with reading(where, error, next_step="Check the path and its folder"):
         size = path.stat().st_size
     if not path.is_file():
-        what = "it is a folder" if path.is_dir() else "it is no regular file"
+        what = "it is a folder" if path.is_dir() else "it is not a regular file"
         raise error(what, where=where, expected="a file", next_step="Check the path")
     if most_bytes is not None and size > most_bytes:
         raise error(
@@ -183,7 +183,7 @@ def npz_arrays(
     error: type[AuscultError],
     *,
     names: Collection[str] | None = None,
-    expected: str = "a whole npz of plain arrays; Python objects are never read",
+    expected: str = "a complete npz file of plain arrays; Python objects are never read",
     next_step: str = "",
 ) -> dict[str, NDArray[Any]]:
     """Arrays of an npz, or those that are named; nothing is unpacked before its size is known.
@@ -250,7 +250,7 @@ def npy_array(
     where: str,
     error: type[AuscultError],
     *,
-    expected: str = "a whole npy of a plain array; Python objects are never read",
+    expected: str = "a complete npy file of a plain array; Python objects are never read",
 ) -> NDArray[Any]:
     """The array of an npy, mapped into memory.
 
@@ -275,7 +275,7 @@ def npy_array(
         if isinstance(array, np.ndarray):
             return array
         array.close()
-    raise error("it is no npy", where=where, expected=expected)
+    raise error("it is not an npy file", where=where, expected=expected)
 
 
 def refuse_too_large(size: int, where: str, error: type[AuscultError]) -> None:
@@ -297,8 +297,8 @@ def refuse_too_large(size: int, where: str, error: type[AuscultError]) -> None:
     available = available_memory()
     if available is not None and size > available:
         raise error(
-            f"it says that it unpacks to {size / 1e9:.1f} GB, and {available / 1e9:.1f} GB of "
-            "memory are available",
+            f"it would unpack to {size / 1e9:.1f} GB, but only {available / 1e9:.1f} GB of memory "
+            "are available",
             where=where,
             next_step="Save 32-bit floats, or use a machine with more memory",
         )

@@ -216,7 +216,7 @@ class Registry(Generic[Part]):
         if len(entries) + (name in own) > 1:
             owners = [*(["Auscult itself"] if name in own else []), *map(_owner, entries)]
             raise PluginError(
-                f'the {self.kind} "{name}" is claimed by {" and by ".join(owners)}',
+                f'the {self.kind} "{name}" is provided by {" and by ".join(owners)}',
                 where=where,
                 expected="one package for each name; no package may take a name of Auscult's",
                 next_step="Uninstall the other one, or ask its authors for another name",
@@ -307,7 +307,7 @@ class Registry(Generic[Part]):
             raise _of(error, whose, where) from error
         if part.name != entry.name:
             raise PluginError(
-                f'the {whose} calls itself "{part.name}"',
+                f'the {whose} is named "{part.name}"',
                 where=where,
                 expected="one name for the entry point and its part",
             )
@@ -329,7 +329,7 @@ class Registry(Generic[Part]):
             getattr(part if self._of_classes else type(part), "__abstractmethods__", ())
         )
         if missing:
-            raise PluginError(f"it lacks {', '.join(missing)}", where=where)
+            raise PluginError(f"it does not define {', '.join(missing)}", where=where)
         check_words(part, where)
 
 
@@ -446,7 +446,7 @@ def _owner(entry: metadata.EntryPoint) -> str:
 
 def _of(error: PluginError, whose: str, where: str) -> PluginError:
     return PluginError(
-        f"the {whose} is not whole: {error.what}",
+        f"the {whose} is incomplete: {error.what}",
         where=where,
         expected=error.expected,
         next_step=error.next_step,

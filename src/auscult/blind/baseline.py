@@ -72,7 +72,7 @@ class BlindBaseline:
         if self.above_chance:
             return (
                 f"{figures}: the two groups differ by more than membership, so an attack that "
-                "separates them is no evidence that the model remembers them."
+                "separates them is not evidence that the model memorised them."
             )
         return (
             f"{figures}: no difference between the groups was found, which does not prove that "
@@ -115,19 +115,19 @@ def blind_baseline(
     inputs : TableInputs, ArrayInputs or array of shape (records, ...)
         What the model reads.
     patient : array, shape (records,)
-        Whose record it is.
+        Patient of each record.
     member : bool array, shape (records,)
         Whether the record's patient trained the model.
     labels : int64 array, shape (records,) or (records, labels), optional
-        What an attacker who knows the label knows as well.
+        Labels, if the attacker knows them.
     folds : int
-        Patients of each side are dealt to so many.
+        Number of folds to which the patients of each side are assigned.
     seed : int
     max_patients : int
-        Of each side; more are drawn at random, which costs precision and not correctness.
+        Maximum for each side; a random subset is used beyond it, which reduces only the precision.
     records : int64 array, optional
-        Which of the inputs are looked at, in place of all; whoever is neither known to be a member
-        nor not is left out so. The other arguments are still of all records.
+        Which of the inputs are used instead of all, to leave out patients of unknown membership.
+        The other arguments still refer to all records.
     progress : Progress
         Advanced once for what the classifier sees, and once per fold.
 

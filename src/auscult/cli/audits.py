@@ -15,11 +15,11 @@ from auscult.cli.common import Out, Workers, app, finish, pairs, refuse_target, 
 def demo(
     out: Annotated[Path, typer.Option(help="Run directory.")] = Path("auscult-demo"),
     cohort: Annotated[
-        str, typer.Option(help="simulated, or wisconsin (real; scikit-learn ships it).")
+        str, typer.Option(help="simulated, or wisconsin (real data that comes with scikit-learn).")
     ] = "simulated",
     workers: Workers = None,
 ) -> None:
-    """Audit a simulated clinic whose truth is known: the whole way, in about a minute."""
+    """Run a complete audit of a simulated clinic with known truth, in about a minute."""
     from auscult.training.warm import warm_up
 
     if cohort not in ("simulated", "wisconsin"):
@@ -41,11 +41,14 @@ def demo(
 @app.command()
 def init(
     table: Annotated[str, typer.Argument(help="CSV, CSV.gz or Parquet: one row per record.")],
-    patient: Annotated[str, typer.Option(help="Column that says whose record it is.")],
+    patient: Annotated[str, typer.Option(help="Column with the patient identifiers.")],
     label: Annotated[str, typer.Option(help="Column that the model predicts.")],
     group: Annotated[list[str] | None, typer.Option(help="Column to compare risks by.")] = None,
     images: Annotated[
-        str | None, typer.Option(help="npy or npz; row i is row i. Or a folder.")
+        str | None,
+        typer.Option(
+            help=("npy or npz whose row i belongs to row i of the table; or a folder of files.")
+        ),
     ] = None,
 ) -> None:
     """Write a commented configuration to standard output."""
@@ -65,7 +68,10 @@ def check(
         Path | None, typer.Option(help="Finished run with fewer models, to plan from.")
     ] = None,
     offline: Annotated[
-        bool, typer.Option("--offline", help="Ask no endpoint, not even about no patient.")
+        bool,
+        typer.Option(
+            "--offline", help=("Do not contact the release's endpoint, not even to test it.")
+        ),
     ] = False,
 ) -> None:
     """Validate everything, show the cohort, train one model, estimate time, disk and precision."""
@@ -109,9 +115,7 @@ def run(
     out: Out = None,
     workers: Workers = None,
     engine: Annotated[str, typer.Option(help="local, dask or slurm.")] = "local",
-    scheduler: Annotated[
-        str | None, typer.Option(help="Of Dask: address of the scheduler.")
-    ] = None,
+    scheduler: Annotated[str | None, typer.Option(help="Address of the Dask scheduler.")] = None,
     slurm: Annotated[
         list[str] | None,
         typer.Option(help="name=value for submitit: timeout_min, mem_gb, slurm_partition, ..."),
@@ -120,11 +124,14 @@ def run(
         bool,
         typer.Option(
             "--trust-code",
-            help="Resume although the training code reads what cannot be seen: it is unchanged.",
+            help=(
+                "Resume although parts of the training code cannot be checked: you vouch that "
+                "they are unchanged."
+            ),
         ),
     ] = False,
 ) -> None:
-    """Train, analyse, report. Resumes where it was stopped."""
+    """Train, analyse and report. Resumes an interrupted run."""
     from auscult.training.warm import warm_up_for
 
     if engine == "local":
@@ -153,7 +160,7 @@ def run(
 
 @app.command()
 def status(run: Annotated[Path, typer.Argument(help="Run directory.")]) -> None:
-    """Show how far a run is."""
+    """Show the progress of a run."""
     from auscult.store import RunStore
 
     found = RunStore.open(run).status()

@@ -18,12 +18,13 @@ def blind(
         Path, typer.Option(help="CSV or Parquet: the patients who trained a model.")
     ],
     column: Annotated[
-        str | None, typer.Option(help="Their identifiers' column, if there are several.")
+        str | None,
+        typer.Option(help=("Column of their identifiers, if the file has several columns.")),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="JSON file for the figures.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of folds and permutations.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the folds and permutations.")] = 0,
 ) -> None:
-    """Tell members of a model from the other patients without asking it: is an attack evidence?"""
+    """Try to tell members of a model from other patients without querying the model."""
     import numpy as np
 
     from auscult.base.files import write_json
@@ -38,8 +39,8 @@ def blind(
         raise ConfigError(
             f"it has {table.shape[1]} columns",
             where=str(members),
-            expected="one, of patients",
-            next_step="Name the one: --column",
+            expected="one column, of patients",
+            next_step="Name it with --column",
         )
     name = column or str(table.columns[0])
     require_columns(table, [("--column", name)], members.name)
@@ -59,7 +60,7 @@ def blind(
     for note in found.notes:
         say(f"Note     {note}")
     if absent:
-        say(f"Note     {absent:,} listed members are no patients of the cohort")
+        say(f"Note     {absent:,} listed members are not patients of the cohort")
     if out is not None:
         write_json(out, {**found.summary(), "members_outside_cohort": absent})
         say(f"Figures: {out}")

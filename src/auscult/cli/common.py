@@ -13,7 +13,7 @@ from auscult.base.showing import cleaned
 
 app = typer.Typer(
     name="auscult",
-    help="Which patients does a medical AI model give away?",
+    help="Which patients does a medical AI model expose?",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,  # its tracebacks show local variables: secrets
@@ -34,7 +34,8 @@ RUN_ITSELF = (
 
 Out = Annotated[Path | None, typer.Option(help="Run directory; a run in it is resumed.")]
 Workers = Annotated[
-    int | None, typer.Option(help="Worker processes, one per core by default; only the speed.")
+    int | None,
+    typer.Option(help=("Worker processes, one per core by default. Affects only the speed.")),
 ]
 
 
@@ -44,7 +45,9 @@ def pairs(texts: list[str], where: str) -> dict[str, str]:
     for text in texts:
         name, equals, value = text.partition("=")
         if not (name and equals):
-            raise ConfigError(f'"{text}" is no setting', where=where, expected="name=value")
+            raise ConfigError(
+                f'"{text}" is not a valid setting', where=where, expected="name=value"
+            )
         found[name] = value
     return found
 
@@ -79,7 +82,7 @@ def refuse_target(
     inside = run is not None and place.is_relative_to(run.resolve())
     if run is not None and inside and place.relative_to(run.resolve()).parts[0] in RUN_ITSELF:
         raise ConfigError(
-            "the run keeps this place for itself",
+            "the run reserves this path for its own files",
             where=f"{option} {target}",
             expected="a file elsewhere",
         )

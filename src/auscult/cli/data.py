@@ -25,7 +25,7 @@ WIDTH = 100
 
 @datasets.command("list")
 def list_() -> None:
-    """Show what is known of each dataset: task, size, groups, licence, citation, access."""
+    """Show each dataset with task, size, groups, licence, citation and access."""
     from auscult.datasets.registry import DATASETS
 
     for known in sorted(DATASETS.names()):
@@ -49,7 +49,7 @@ def list_() -> None:
         if dataset.labels:
             rows.append(("Label", "; ".join(f"{k}: {v}" for k, v in dataset.labels.items())))
         fetched = f"auscult datasets fetch {dataset.name} --root DIR --accept-licence"
-        rows.append(("Fetch", fetched if dataset.download else "not openly fetchable"))
+        rows.append(("Fetch", fetched if dataset.download else "not openly available"))
         for name, text in rows:
             indent = f"  {name:<9}"
             say(
@@ -76,7 +76,7 @@ def fetch(
         str | None, typer.Option(help="A mirror, instead of the owner's address.")
     ] = None,
 ) -> None:
-    """Fetch an open dataset, checksums compared; what is there already is kept."""
+    """Fetch an open dataset and compare its checksums; existing files are kept."""
     from auscult.cli.display import progress_for
     from auscult.datasets import dataset
     from auscult.datasets.fetching import RECORD, terms
@@ -94,7 +94,7 @@ def fetch(
     say(f"Fetched: {done.files:,} files in {root}, checksums compared")
     if done.believed:
         say(
-            f"Believed: {', '.join(done.believed)} has no published checksum; its own is recorded "
-            f"in {RECORD} and later downloads must equal it"
+            f"Unverified: {', '.join(done.believed)} has no published checksum. The checksum of "
+            f"this download is recorded in {RECORD}, and later downloads must match it"
         )
     say(f'Audit it: [cohort] dataset = "{name}", root = {json.dumps(str(root))}')

@@ -109,13 +109,13 @@ def describe_trial(audit: Audit, trial: Trial, workers: int | None) -> str:
     if audit.queries:
         lines.append(
             f"Queries  {'; '.join(audit.queries)}: every model answers {audit.answers} times per "
-            "record instead of once, declared now because no model is asked again later "
+            "record instead of once, declared now because models are not asked again later "
             f"({in_bytes(trial.output_bytes * (1 - 1 / audit.answers))} of the disk)"
         )
     if audit.withhold:
         lines.append(
-            f"Withheld {audit.withheld_count:,} records are in no training: the attack on the rest "
-            "is what a patient with fewer records meets"
+            f"Withheld {audit.withheld_count:,} records are left out of all training: the attack "
+            "on the rest is the one that a patient with fewer records faces"
         )
     if audit.exposure_cells:
         lines.append(f"Exposure {audit.exposure_cells} cells: accesses, knowledges, means")
@@ -136,7 +136,7 @@ def repeat_lines(repeat: Repeat | None, of: str = "") -> list[str]:
         return []
     models = f"{repeat.models} model{'s' if repeat.models > 1 else ''}"
     if not repeat.different:
-        return [] if of else [f"Repeat   {models} trained again: the same answers, to the last bit"]
+        return [] if of else [f"Repeat   {models} trained again: the same answers, bit for bit"]
     return [f"Warning  {of}{models} {repeat.words}. The report will say so"]
 
 
@@ -203,7 +203,7 @@ def describe_planning(models: int, width: float, pilot: dict[str, Any] | None) -
     """
     if pilot is None:
         rows = planning_without_pilot(PLANNED_AUC, models)
-        basis = f"unshrunk, at an AUC of {PLANNED_AUC}; --pilot RUN knows your patients"
+        basis = f"unshrunk, at an AUC of {PLANNED_AUC}; --pilot RUN uses your patients"
     else:
         rows = pilot["patients"]["planning"]
         basis = f"from the pilot's {pilot['models']['count']} models"

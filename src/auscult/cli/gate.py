@@ -51,7 +51,7 @@ def gate(
     for option, target in (("--json", json), ("--junit", junit)):
         refuse_target(target, option, read=[policy], run=run)
     if json is not None and junit is not None and json.resolve() == junit.resolve():
-        raise ConfigError("it is the file of --json too", where="--junit")
+        raise ConfigError("this is also the file of --json", where="--junit")
     decision = judge_run(run, limits)
     if json is not None:
         write_decision_json(read_summary_file(run)["decision"], json)

@@ -27,7 +27,7 @@ from auscult.cli.common import app, say
 MENDABLE = 2
 INTERNAL = 1
 STOPPED = 130
-WORDS_OF_STOPPING = "\nStopped. What is finished is kept: the same command resumes."
+WORDS_OF_STOPPING = "\nStopped. Finished work is kept; run the same command again to resume."
 
 
 def main() -> None:
@@ -72,8 +72,8 @@ def _internal(error: Exception) -> None:
     own = [frame for frame in frames if "auscult" in frame.filename] or list(frames)
     place = f"{Path(own[-1].filename).name} line {own[-1].lineno}" if own else "?"
     _say(
-        f"internal error: {type(error).__name__} in {place}. This is a fault of Auscult. "
-        "AUSCULT_TRACEBACK=1 shows the whole of it, which may hold data of the cohort."
+        f"internal error: {type(error).__name__} in {place}. This is a bug in Auscult. Set "
+        "AUSCULT_TRACEBACK=1 to see the full traceback, which may contain data of the cohort."
     )
     if os.environ.get("AUSCULT_TRACEBACK"):
         traceback.print_exception(error)

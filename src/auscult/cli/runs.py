@@ -16,7 +16,7 @@ def compare(
     runs: Annotated[list[Path], typer.Argument(help="Finished run directories of one cohort.")],
     html: Annotated[Path | None, typer.Option(help="Write the comparison to this file.")] = None,
 ) -> None:
-    """Put finished runs of one cohort side by side; trains nothing."""
+    """Compare finished runs of one cohort; trains nothing."""
     from auscult.cli.display import progress_for
     from auscult.report.protection import comparison_rows
     from auscult.report.summary import Part, read_summary
@@ -36,21 +36,27 @@ def compare(
 @app.command()
 def verify(
     run: Annotated[Path, typer.Argument(help="Run directory of a finished audit, or a bundle.")],
-    key: Annotated[Path | None, typer.Option(help="Public key that must have signed it.")] = None,
+    key: Annotated[
+        Path | None, typer.Option(help="Public key to check the signature with.")
+    ] = None,
 ) -> None:
-    """Tell whether any file of a run or bundle was changed; needs no data, trains nothing."""
+    """Check whether any file of a run or bundle was changed; needs no data, trains nothing."""
     from auscult.store.bundle import verify_bundle
     from auscult.store.seal import require_sealed
 
     if run.is_file():
         number, signed = verify_bundle(run, key)
-        said = "The signature is of this key." if key else "Its signature was not checked: --key."
-        say(f"{number} files are as they were bundled.{' ' + said if signed else ''}")
+        said = (
+            "The signature matches this key."
+            if key
+            else ("Its signature was not checked; use --key.")
+        )
+        say(f"{number} files are unchanged since they were bundled.{' ' + said if signed else ''}")
         return
     if key is not None:
-        raise ConfigError("a run carries no signature", where="--key", expected="a bundle")
+        raise ConfigError("a run is not signed", where="--key", expected="a bundle")
     files = require_sealed(run)
-    say(f"{files} files are as the run left them.")
+    say(f"{files} files are unchanged since the run.")
 
 
 @app.command()

@@ -21,15 +21,20 @@ def import_(
         ),
     ],
     out: Out = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of null, folds and bootstraps.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Seed of the null, the folds and the bootstraps.")
+    ] = 0,
     layout: Annotated[
         str | None,
         typer.Option(
-            help="npz, table, folders, leakoscope or privacy-meter; told by the files otherwise."
+            help=(
+                "npz, table, folders, leakoscope or privacy-meter; detected from the files by "
+                "default."
+            )
         ),
     ] = None,
     table: Annotated[
-        Path | None, typer.Option(help="For folders: row i describes record i.")
+        Path | None, typer.Option(help="For folders: a table whose row i describes record i.")
     ] = None,
     patient: Annotated[str | None, typer.Option(help="Column of the table.")] = None,
     label: Annotated[
@@ -60,7 +65,7 @@ def import_(
         Path | None, typer.Option(help="Folder of the release ledger, instead of one beside OUT.")
     ] = None,
 ) -> None:
-    """Analyse and report scores that were made elsewhere; trains nothing."""
+    """Analyse and report scores computed elsewhere; trains nothing."""
     from auscult.cli.display import progress_for
     from auscult.imported.declared import Declared
     from auscult.imported.importing import import_scores
@@ -69,7 +74,7 @@ def import_(
     from auscult.results.analysis import AnalysisSettings
 
     if (table is None) != (patient is None):
-        raise ConfigError("--table and --patient go together", where="import")
+        raise ConfigError("--table and --patient must be given together", where="import")
     declared = Declared(
         signals=cast("Any", signals_are),
         outputs=cast("Any", outputs_are),

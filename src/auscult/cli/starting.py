@@ -86,10 +86,13 @@ def starting_configuration(
             f"images = {_quoted(images)}",
             f"path = {_quoted(_column_of_paths(frame, images))}     # of the table: files in it",
             "image_size = 64                # what your model sees, or [height, width]",
-            '# slices = "each"              # of files of several: or "middle", "volume", a number',
+            (
+                '# slices = "each"              # of files with several: or "middle", "volume", a '
+                "number"
+            ),
         ]
     lines += [
-        f"patient = {_quoted(patient)}     # whose record it is: the unit of everything",
+        f"patient = {_quoted(patient)}     # patient identifier: the unit of the audit",
         f"label = {_quoted(label)}",
     ]
     array, unparsable = numbers(frame[label], words)
@@ -112,8 +115,8 @@ def starting_configuration(
         lines += _inputs_of(frame, patient, label, groups, words)
     lines += [
         f"missing = [{', '.join(map(_quoted, words))}]   "
-        + ("# of the label: " if of_label else "# ")
-        + ("take out what is a class" if of_label else "take out what is a value of its own")
+        + ("# for the label: " if of_label else "# ")
+        + ("remove values that are a class" if of_label else "remove values that are not missing")
         if words
         else '# missing = ["?"]              # values that mean missing, besides empty, NA, null',
         "# max_patients = 5000          # a random subset, to try things out",
@@ -129,12 +132,12 @@ def starting_configuration(
     lines += ["", "[recipe]                       # how your model is trained, from start to end"]
     if images is None:
         lines += [
-            'kind = "sklearn"               # or "torch", or "python" for a function of yours',
+            'kind = "sklearn"               # or "torch", or "python" for your own function',
             'model = "gradient_boosting"    # built-in name, or "module:name" beside this file',
         ]
     else:
         lines += [
-            'kind = "torch"                 # or "python" for a function of yours',
+            'kind = "torch"                 # or "python" for your own function',
             'model = "cnn"                  # built-in name, or "module:factory" beside this file',
         ]
     lines += [
@@ -159,7 +162,7 @@ def _arrays_of(images: str, rows: int) -> list[str]:
             fitting = [n for n in names if _entries(archive, n) == rows]
     except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise CohortError(
-            "it cannot be read", where=f"--images {images}", expected="a whole npz"
+            "it cannot be read", where=f"--images {images}", expected="a complete npz file"
         ) from error
     if len(names) < 2:
         return []
@@ -215,9 +218,9 @@ def _inputs_of(
     reasons = dict.fromkeys(_likely_identifiers(frame, known), "an identifier")
     inputs = [str(name) for name in frame.columns if name not in {patient, label}]
     reasons = {**leaking(frame[[n for n in inputs if n not in reasons]], frame[label]), **reasons}
-    lines = [f"exclude = [{', '.join(map(_quoted, reasons))}]   # no inputs"]
+    lines = [f"exclude = [{', '.join(map(_quoted, reasons))}]   # not used as inputs"]
     lines += [f"#   {name}: {reason}" for name, reason in reasons.items()]
-    lines += ["#   (identifiers and what is known after the outcome belong there)"]
+    lines += ["#   (list identifiers and whatever is known only after the outcome)"]
     # What the reader asks about a column is answered here, and said to be a decision.
     dated: Dates | None = None
     codes: list[str] = []
@@ -252,7 +255,8 @@ def _inputs_of(
         )
     if codes:
         lines.append(
-            f"categorical = [{', '.join(map(_quoted, codes))}]   # numbers and other values: codes?"
+            f"categorical = [{', '.join(map(_quoted, codes))}]   # numbers mixed with other "
+            "values: codes?"
         )
     return lines
 

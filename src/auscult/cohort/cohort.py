@@ -129,21 +129,21 @@ class Cohort:
     patient_ids : PatientIds
         Secret.
     record_rows : int64 array, shape (records,)
-        Row of each record in the source (0-based): the only name a record has. Where a file holds
-        several records, their number among all that were decoded.
+        Row of each record in the source (0-based): the only identifier of a record. Where a file
+        holds several records, their number among all that were decoded.
     groups : DataFrame, shape (patients, attributes)
         One string per patient and attribute; "unknown" where missing, "several values" where the
         patient's records disagree.
     left_out : tuple of LeftOut
     notes : tuple of str
-        What the reader did that a reader of the report should know (pooled levels, binned groups).
+        What was done while reading that the report should mention (pooled levels, binned groups).
     source : str
         Short public description, for example the file's name.
     label_name : str
         The label's own name, for example its column; empty where it has none.
     strata : int64 array, shape (records,), optional
-        What records are compared within where labels are no classes: the declared bin of a number,
-        or whether the event happened.
+        Classes within which records are compared where labels are not classes: the declared bin of
+        a number, or whether the event happened.
     stratum_names : tuple of str
         Names of these.
     """
@@ -197,13 +197,13 @@ class Cohort:
 
     @property
     def compared(self) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:
-        """Classes that records are compared within and by, and their names; None without any."""
+        """Classes within and by which records are compared, and their names; None without any."""
         if self.task in CLASS_TASKS:
             return self.labels, self.classes
         return self.strata, self.stratum_names
 
     def training_data(self, queries: tuple[Query, ...] = (), seed: int = 0) -> TrainingData:
-        """The part that recipes may see, with what their models are asked besides."""
+        """The part that recipes may see, with the further queries that models answer."""
         return TrainingData(
             inputs=self.inputs,
             labels=self.labels,
@@ -215,7 +215,7 @@ class Cohort:
         )
 
     def fingerprint(self) -> str:
-        """SHA-256 of everything that results depend on; no value can be read from it."""
+        """SHA-256 of everything that results depend on; it reveals no value."""
         digest = hashlib.sha256(self.inputs.fingerprint().encode())
         digest.update(repr((self.task, self.classes, list(self.groups.columns))).encode())
         for array in (self.labels, self.patient_of_record):

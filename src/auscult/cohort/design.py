@@ -103,7 +103,7 @@ class Design:
                 f"the cohort has {self.patients} patients",
                 where="cohort",
                 expected=f"at least {MINIMUM_PATIENTS}",
-                next_step="Fewer patients cannot be told from chance; read more data",
+                next_step="With fewer patients, results cannot be told from chance; use more data",
             )
 
     def membership(self) -> Membership:

@@ -88,21 +88,21 @@ class Query:
     def supports(self, inputs: Inputs) -> str | None:
         """Why the query cannot be applied to these inputs, or None."""
         if isinstance(inputs, NamedInputs):
-            return f"it goes with one input, and there are {', '.join(inputs.parts)}"
+            return f"it requires a single input, but there are {', '.join(inputs.parts)}"
         if isinstance(inputs, TableInputs):
             if self.kind not in ("augmented", "without", "noise"):
-                return "it goes with images or signals, and this is a table"
+                return "it requires images or signals, but this is a table"
             known = [*inputs.numeric_names, *inputs.categorical_names]
             known += [name for name in _varying(inputs.own) if name not in known]
             strange = [name for name in self.columns if name not in known]
             if strange:
                 shown = ", ".join(known[:8]) + (", ..." if len(known) > 8 else "")
-                return f'"{strange[0]}" is no input column (there are {shown})'
+                return f'"{strange[0]}" is not an input column (there are {shown})'
             if self.kind == "without" and len(set(self.columns)) == len(known):
-                return "it leaves no column"
+                return "it would leave no column"
             return None
         if self.kind == "without":
-            return "it goes with tables, and these are images or signals"
+            return "it requires a table, but these are images or signals"
         if self.kind == "jpeg":
             return _no_jpeg(inputs)
         side = min(_sides(inputs))
@@ -123,7 +123,7 @@ class Query:
         for view in range(self.views):
             rng = generator(seed, Stage.QUERY, name, view)
             if isinstance(inputs, NamedInputs):
-                raise TypeError("queries go with one input")
+                raise TypeError("queries require a single input")
             if isinstance(inputs, TableInputs):
                 yield self._table(inputs, view, rng)
             else:
@@ -165,7 +165,9 @@ def parse_query(text: str) -> Query:
     kind, colon, rest = text.partition(":")
     if kind not in KINDS or not colon or not rest or text != text.strip():
         raise ConfigError(
-            f'"{text}" is no query', where=WHERE, expected="one of " + ", ".join(KINDS.values())
+            f'"{text}" is not a valid query',
+            where=WHERE,
+            expected="one of " + ", ".join(KINDS.values()),
         )
     if kind == "without":
         columns = tuple(name.strip() for name in rest.split(","))
@@ -205,7 +207,7 @@ def parse_queries(texts: Sequence[str]) -> tuple[Query, ...]:
     for query in queries:
         key = (query.kind, query.amount, tuple(sorted(query.columns)))
         if key in seen:
-            raise ConfigError(f'"{query.text}" stands twice', where=WHERE)
+            raise ConfigError(f'"{query.text}" is listed twice', where=WHERE)
         seen.add(key)
     if sum(query.kind == "augmented" for query in queries) > 1:
         raise ConfigError('there is more than one "augmented"', where=WHERE, expected="one")
@@ -415,7 +417,7 @@ def _no_jpeg(inputs: ArrayInputs) -> str | None:
     shape, channels = inputs.array.shape, inputs.channels
     depth = {"none": 1, "last": shape[-1], "first": shape[1]}[channels]
     if inputs.array.dtype != np.uint8 or len(_axes(inputs)) != 2 or depth not in (1, 3):
-        return "JPEG goes with images of bytes that have one or three channels"
+        return "JPEG requires images of bytes with one or three channels"
     try:
         import PIL  # noqa: F401
     except ImportError:

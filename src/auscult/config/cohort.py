@@ -122,15 +122,19 @@ class CohortPart(Part):
     def _keys_that_go_together(self) -> CohortPart:
         given = [key for key in ("images", "signals", "events") if getattr(self, key) is not None]
         if len(given) > 1:
-            raise ValueError(f"{' and '.join(given)} cannot go together: one is the model's input")
+            raise ValueError(
+                f"{' and '.join(given)} cannot be combined: only one is the model's input"
+            )
         kind = self.kind()
         own, _ = KINDS[kind]
         for keys, name in KINDS.values():
             for key in keys:
                 if getattr(self, key) is not None and key not in own:
-                    raise ValueError(f"{key} goes with {name}, which is not given")
+                    raise ValueError(f"{key} requires {name}, which is not given")
         if self.label is None and self.outcome != "none":
-            raise ValueError('label is missing (a model that predicts none: outcome = "none")')
+            raise ValueError(
+                'label is missing (for a model that predicts none, set outcome = "none")'
+            )
         if self.table is None and kind in ("table", "array"):
             raise ValueError("table is missing")
         return self

@@ -52,7 +52,7 @@ class GroupsPart(Part):
     @model_validator(mode="after")
     def _some(self) -> GroupsPart:
         if self.difference is None and self.exposed_share is None:
-            raise ValueError("it limits nothing: give difference or exposed_share")
+            raise ValueError("it sets no limit: give difference or exposed_share")
         return self
 
 
@@ -66,7 +66,7 @@ class DeploymentPart(Part):
     @model_validator(mode="after")
     def _some(self) -> DeploymentPart:
         if self.ppv is None and not self.named and self.belief is None:
-            raise ValueError("it limits nothing: give ppv, named or belief")
+            raise ValueError("it sets no limit: give ppv, named or belief")
         return self
 
 
@@ -80,7 +80,7 @@ class ReleasePolicyPart(Part):
     @model_validator(mode="after")
     def _some(self) -> ReleasePolicyPart:
         if not self.named and not self.tpr:
-            raise ValueError("it limits nothing: give named or tpr")
+            raise ValueError("it sets no limit: give named or tpr")
         return self
 
 
@@ -108,8 +108,8 @@ class PolicyFile(Part):
     def _some(self) -> PolicyFile:
         if not self.exposed and not any((self.groups, self.deployment, self.release)):
             raise ValueError(
-                "it limits nothing, so everything would pass: give exposed, groups, deployment "
-                "or release"
+                "it sets no limit, so everything would pass: give exposed, groups, deployment or "
+                "release"
             )
         return self
 

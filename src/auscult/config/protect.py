@@ -32,7 +32,7 @@ class CohortChange(Part):
     @model_validator(mode="after")
     def _one_choice(self) -> CohortChange:
         if self.options is not None and self.name is None:
-            raise ValueError("options goes with name, which is not given")
+            raise ValueError("options requires name, which is not given")
         return self
 
 
@@ -48,9 +48,9 @@ class AccessChange(Part):
     @model_validator(mode="after")
     def _one_view(self) -> AccessChange:
         if self.options is not None and self.name is None:
-            raise ValueError("options goes with name, which is not given")
+            raise ValueError("options requires name, which is not given")
         if self.name is not None and self.given().keys() - {"name", "options"}:
-            raise ValueError("name and options go with no other key of an access")
+            raise ValueError("name and options cannot be combined with another key of an access")
         return self
 
     def access(self, where: str) -> Access:
@@ -111,7 +111,7 @@ class SweepPart(Part):
     def _as_long(self) -> SweepPart:
         lengths = {len(values) for values in self.recipe.values()}
         if len(lengths) > 1:
-            raise ValueError("its lists differ in length: they are taken together, place by place")
+            raise ValueError("its lists differ in length: they are combined place by place")
         if min(lengths) < 2:
             raise ValueError("give at least two values")
         return self

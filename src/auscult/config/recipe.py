@@ -82,7 +82,7 @@ class TorchPart(Part):
             ("momentum", self.optimizer == "sgd", 'optimizer = "sgd"'),
         ):
             if getattr(self, key) is not None and not used:
-                raise ValueError(f"{key} goes with {needs} and would be ignored")
+                raise ValueError(f"{key} requires {needs} and would be ignored")
         return self
 
     def recipe(self, folder: Path) -> Recipe:

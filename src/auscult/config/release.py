@@ -104,9 +104,9 @@ class ReleasePart(Part):
             if getattr(self, key) is not None and key not in _DOORS.get(self.door, ()):
                 doors = [door for door, keys in _DOORS.items() if key in keys]
                 named = " or ".join(f'"{door}"' for door in doors)
-                raise ValueError(f"{key} goes with door = {named} and would be ignored")
+                raise ValueError(f"{key} requires door = {named} and would be ignored")
         if self.door in _DOORS and self.options is not None:
-            raise ValueError("options goes with a door of another package and would be ignored")
+            raise ValueError("options requires a door of another package and would be ignored")
         if self.door in _DOORS and getattr(self, _NEEDED[self.door]) is None:
             raise ValueError(f'door = "{self.door}" needs {_NEEDED[self.door]}')
         if self.inputs is not None and isinstance(self.inputs, dict) != (
@@ -118,12 +118,12 @@ class ReleasePart(Part):
                 else "inputs is a list of columns"
             )
         if self.protocol == "record" and self.batch is not None:
-            raise ValueError("one record goes in each request, so batch would be ignored")
+            raise ValueError("each request carries one record, so batch would be ignored")
         if self.members is not None and self.members_flag is not None:
-            raise ValueError("members and members_flag say the same: one of the two")
+            raise ValueError("give members or members_flag, not both")
         for key in ("members_column", "others"):
             if getattr(self, key) is not None and self.members is None:
-                raise ValueError(f"{key} goes with members, which is not given")
+                raise ValueError(f"{key} requires members, which is not given")
         return self
 
     def release(self, folder: Path, cohort: CohortPart | DatasetPart, rows: Any) -> Release:  # noqa: ANN401

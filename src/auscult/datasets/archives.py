@@ -20,7 +20,7 @@ from auscult.readers.decoding import (
 )
 
 NO_ARRAY = "it has no array of the name that is read"
-NO_IMAGE = "the array is no grey image of values from 0 to 255"
+NO_IMAGE = "the array is not a grey image of values from 0 to 255"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -147,7 +147,7 @@ def _label(chosen: Dataset, label: str | None) -> dict[str, str]:
         )
     if label not in chosen.labels:
         raise ConfigError(
-            f'"{label}" is no label of {chosen.title}',
+            f'"{label}" is not a label of {chosen.title}',
             where="cohort.label",
             expected=one_of(label, chosen.labels),
         )
@@ -158,7 +158,9 @@ def _size(size: int | Sequence[int]) -> tuple[int, int]:
     pair = (size, size) if isinstance(size, int) else tuple(size)
     if len(pair) != 2:
         raise ConfigError(
-            f"{len(pair)} numbers are no size", where="cohort.image_size", expected="one or two"
+            f"{len(pair)} numbers are not a valid size",
+            where="cohort.image_size",
+            expected="one or two",
         )
     return pair
 

@@ -135,7 +135,7 @@ register(
         published=Counts(records=480_323, patients=23_253),
         studied=Counts(records=360_159, patients=19_429),
         groups=("race", "BI-RADS (worst)", "image type", "view"),
-        licence="EMBED data use agreement: non-commercial research, no passing on",
+        licence="EMBED data use agreement: non-commercial research, no redistribution",
         citation="Jeong J. et al., The EMory BrEast imaging Dataset (EMBED), Radiology: Artificial "
         "Intelligence 5(1), 2023, e220047, doi 10.1148/ryai.220047",
         access="after a request to Emory HITI, from the AWS Open Data registry",

@@ -175,10 +175,12 @@ register(
         published=Counts(records=223_414, patients=64_540),
         studied=Counts(records=223_413, patients=64_539),
         groups=("sex", "view", "race"),
-        licence="Stanford University dataset research use agreement: research only, no passing on",
+        licence=(
+            "Stanford University dataset research use agreement: research only, no redistribution"
+        ),
         citation="Irvin J. et al., CheXpert: a large chest radiograph dataset with uncertainty "
         "labels and expert comparison, AAAI 2019, arXiv 1901.07031",
-        access="after registration at the owner's, Stanford AIMI; the demographic file is apart",
+        access="after registration with the owner, Stanford AIMI; the demographic file is separate",
         layout="train.csv, CHEXPERT_DEMO.csv (for race), train/patientNNNNN/studyN/viewN_*.jpg",
         read=_read_chexpert,
     )

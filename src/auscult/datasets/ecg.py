@@ -61,8 +61,10 @@ def _read(root: Path) -> Source:
     codes = frame["scp_codes"].map(statements)
     sieve = Sieve(frame)
     fold = whole_numbers(frame["strat_fold"])
-    sieve.drop(fold == TEST_FOLD, "test fold (strat_fold 10), which the study kept apart")
-    sieve.drop(codes.isna().reindex(sieve.frame.index), "scp_codes is no dictionary of statements")
+    sieve.drop(fold == TEST_FOLD, "test fold (strat_fold 10), which the study held out")
+    sieve.drop(
+        codes.isna().reindex(sieve.frame.index), ("scp_codes is not a dictionary of statements")
+    )
     kept = sieve.frame
     held = [{classes.get(code, "") for code in codes[row]} for row in kept.index]
     table = pd.DataFrame(

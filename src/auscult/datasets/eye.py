@@ -23,7 +23,7 @@ CONDITIONS = {
     ("DR", "vision threatening dr"): "DR, vision threatened",
 }
 NUMBERS = (
-    "numbers of patients begin anew with each disease: a person photographed for two of them would "
+    "patient numbers start again for each disease: a person photographed for two of them would "
     "count as two"
 )
 _FOLDERS = {"training": "Training", "validation": "Validation", "test": "Test"}

@@ -61,7 +61,7 @@ def terms(dataset: Dataset) -> str:
         lines.append(
             "Note     no checksum is published for "
             + ", ".join(_unpublished(download))
-            + f": the first download is believed and recorded in {RECORD}"
+            + f": the first download is trusted and recorded in {RECORD}"
         )
     return "\n".join(lines)
 
@@ -76,7 +76,7 @@ def openly(dataset: Dataset) -> Download:
     """
     if dataset.download is None:
         raise ConfigError(
-            f"this dataset is not openly fetchable: {dataset.access}",
+            f"this dataset is not openly available: {dataset.access}",
             where=f"datasets fetch {dataset.name}",
             next_step="Get it from its owner; cohort.root then names its folder",
         )
@@ -112,7 +112,7 @@ def fetch(
     base = (base_url or download.base_url).rstrip("/")
     if not base.startswith(("http://", "https://")):
         raise ConfigError(
-            "this is no address that files are fetched from",
+            "this is not an address that files can be fetched from",
             where="--base-url",
             expected="http:// or https://",
         )
@@ -162,7 +162,7 @@ def _one(file: RemoteFile, base: str, root: Path, recorded: dict[str, str]) -> P
             f"its checksum is not the {source} one; it is not kept",
             where=f"{base}/{file.name}",
             expected=f"SHA-256 {wanted}",
-            next_step="Try again; if it stays so, the owner has changed the file"
+            next_step="Try again; if this persists, the owner has changed the file"
             + ("" if file.sha256 else f": look at it, then remove its line from {RECORD}"),
         )
     if file.sha256 is None:
@@ -199,7 +199,7 @@ def _retrieve(url: str, target: Path) -> None:
         raise CohortError(
             f"it cannot be fetched ({type(error).__name__})",
             where=url,
-            next_step="Try again: what is finished is kept. A mirror is named with --base-url",
+            next_step="Try again: finished files are kept. To use a mirror, give --base-url",
         ) from error
     except OSError as error:
         raise CohortError(
@@ -228,10 +228,10 @@ def _recorded(root: Path) -> dict[str, str]:
         raise CohortError(
             f"it cannot be read ({type(error).__name__})",
             where=str(path),
-            next_step="Remove it to record the checksums anew",
+            next_step="Remove it to record the checksums again",
         ) from error
     if not isinstance(content, dict) or not all(isinstance(v, str) for v in content.values()):
-        raise CohortError("it is no list of checksums", where=str(path))
+        raise CohortError("it is not a list of checksums", where=str(path))
     return dict(content)
 
 
@@ -254,7 +254,7 @@ def _listed(path: Path, beginnings: Sequence[str]) -> list[RemoteFile]:
             )
         files.append(RemoteFile(name=name, sha256=found[1].lower()))
     if not files:
-        raise CohortError("it lists none of the files that are wanted", where=path.name)
+        raise CohortError("it lists none of the wanted files", where=path.name)
     return files
 
 

@@ -42,7 +42,7 @@ def find(root: Path, names: Sequence[str], what: str) -> Path:
     found = look_for(root, names)
     if found is None:
         raise CohortError(
-            f"{what} is not there",
+            f"{what} is missing",
             where=str(root),
             expected=" or ".join(names),
             next_step="cohort.root is the folder that the owner's download made",
@@ -78,7 +78,7 @@ def columns(path: Path, names: Sequence[str]) -> pd.DataFrame:
             f'there is no column "{absent[0]}"',
             where=path.name,
             expected=f"the owner's columns: {', '.join(names)}",
-            next_step="Take the file as the owner ships it",
+            next_step="Use the file as distributed by the owner",
         )
     return pd.DataFrame(
         {name: ["" if v is None else str(v) for v in texts(frame[name])] for name in names}

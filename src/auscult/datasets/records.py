@@ -56,7 +56,7 @@ VARIABLES = (
     *(f"eci_{name}" for name in _ELIXHAUSER),
 )
 ADULT = 18
-INSURANCE = "insurance is known of stays that ended in an admission; without one it is unknown"
+INSURANCE = "insurance is known only for stays that ended in an admission, and unknown otherwise"
 _OUTCOME = "outcome_hospitalization"
 _TRUE, _FALSE = ("true", "1", "1.0"), ("false", "0", "0.0")
 
@@ -129,7 +129,7 @@ def _inputs(kept: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
         else:
             result[name] = flags(kept[name], _TRUE, _FALSE)
     notes = [
-        f"triage values outside the benchmark's ranges or no number, set missing: {missing:,}",
+        f"triage values outside the benchmark's ranges or not numeric, set missing: {missing:,}",
         f"triage values set to the nearest valid one: {moved:,}",
     ]
     return pd.DataFrame(result, index=kept.index), notes

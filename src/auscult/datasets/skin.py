@@ -18,8 +18,8 @@ NOT_SKIN = (
     "e69165b3455bb3a5a8b33a0f6fd8a1d3",
 )
 UNNAMED = (
-    "the owner names no patients: each image counts as a patient, and a person with several images "
-    "counts as several"
+    "the owner gives no patient identifiers: each image counts as a patient, and a person with "
+    "several images counts as several"
 )
 LABELS = {
     "three_partition_label": "benign, malignant, non-neoplastic",
@@ -33,7 +33,7 @@ def _read(root: Path) -> Source:
         ["md5hash", "fitzpatrick_scale", *LABELS],
     )
     sieve = Sieve(frame)
-    sieve.drop(frame["md5hash"].isin(NOT_SKIN), "no photograph of skin, as in the study")
+    sieve.drop(frame["md5hash"].isin(NOT_SKIN), "not a photograph of skin, as in the study")
     sieve.drop(~sieve.frame["md5hash"].str.fullmatch(r"[0-9a-f]{32}"), "md5hash is none")
     sieve.drop(sieve.frame.duplicated("md5hash"), "image listed twice")
     kept = sieve.frame

@@ -239,5 +239,7 @@ def _read(path: Path) -> Entry:
             "an entry of the release ledger cannot be read, so what was published before is "
             "not known",
             where=str(path),
-            next_step="Restore it from a copy, or delete it if that report was never handed out",
+            next_step=(
+                "Restore it from a copy, or delete it if that report was never given to anyone"
+            ),
         ) from error

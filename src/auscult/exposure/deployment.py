@@ -21,21 +21,21 @@ USUAL_PRIORS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 0.5)
 
 @dataclass(frozen=True, kw_only=True)
 class Deployment:
-    """Where a model is to be used. Shapes results only; no model is trained anew for it.
+    """Where a model will be used. Affects only the analysis; no model is retrained for it.
 
     Attributes
     ----------
     reveals : str
-        What membership reveals of a person, for example "was treated for HIV at this clinic".
+        What membership reveals about a person, for example "was treated for HIV at this clinic".
     population : str
-        Whom the attacker draws from.
+        The population that the attacker considers.
     prior : float or pair of float
         The cohort's share of that population, between 0 and 1, or a range of it.
     prevalence : float, optional
         Share of the people outside the cohort who have what membership reveals.
     access : str, optional
         What the interface returns: "logits", "probabilities", "rounded" (or "rounded:3"), "top",
-        "label"; "score" of models that give one number per record. By default the probabilities,
+        "label"; "score" for models that give one number per record. By default the probabilities,
         or the score.
     knowledge : str
         What the attacker holds: "records" (the very records trained on), "one record" of them,
@@ -70,7 +70,7 @@ class Deployment:
     def check(
         self, queries: tuple[str, ...], withhold: float, models: int, *, scores: bool = False
     ) -> None:
-        """Raise a ConfigError when the audit cannot say anything of this deployment.
+        """Raise a ConfigError when the audit cannot say anything about this deployment.
 
         Parameters
         ----------
@@ -87,21 +87,21 @@ class Deployment:
             text = getattr(self, name)
             if not text.strip() or len(text) > 500:
                 raise ConfigError(
-                    "it says nothing" if not text.strip() else "it is too long",
+                    "it is empty" if not text.strip() else "it is too long",
                     where=f"deployment.{name}",
                     expected="a few words, for the report",
                 )
         low, high = self.range
         if not LEAST_PRIOR <= low <= high <= 1 - LEAST_PRIOR:
             raise ConfigError(
-                f"{_shown(self.prior)} is no share of members",
+                f"{_shown(self.prior)} is not a valid share of members",
                 where="deployment.prior",
                 expected="a number between 0 and 1, or a range [low, high] of them; at least one "
                 f"in {1 / LEAST_PRIOR:,.0f}",
             )
         if self.prevalence is not None and not 0 <= self.prevalence < 1:
             raise ConfigError(
-                f"{self.prevalence:g} is no prevalence",
+                f"{self.prevalence:g} is not a valid prevalence",
                 where="deployment.prevalence",
                 expected="a number from 0 to 1 (people outside the cohort who have it)",
             )
@@ -122,10 +122,10 @@ class Deployment:
             needs = (
                 "Set audit.withhold, for example 0.2"
                 if self.knowledge == OTHER_RECORDS
-                else "Declare it in audit.queries: models answer it when they are trained"
+                else "Declare it in audit.queries: models answer queries when they are trained"
             )
             raise ConfigError(
-                f'the models are not asked with "{self.knowledge}"',
+                f'the models are not queried with "{self.knowledge}"',
                 where="deployment.knowledge",
                 expected=", ".join(known),
                 next_step=needs,
@@ -135,7 +135,7 @@ class Deployment:
         )
         if not fits:
             raise ConfigError(
-                f"{self.references!r} is no number of reference models",
+                f"{self.references!r} is not a valid number of reference models",
                 where="deployment.references",
                 expected=f'0 to {models // 2} (half of the models) or "all"',
             )

@@ -29,11 +29,11 @@ MOST_LEARNED = 50_000
 STREAM = "one model"  # of the bootstraps, beside those that attacks on records have by name
 
 METHOD = (
-    "Every model in turn is the one that is attacked. Joint attack: a patient's weights are "
-    "learned on models of other folds, the scale that makes patients comparable on the other half "
-    "of the models. One threshold for all patients of a model, where the given share of its "
-    "non-members lies above. Mean over models; 95% interval by bootstrap over models and groups "
-    "of patients."
+    "Each model in turn is attacked. Joint attack: a patient's weights are learned on models of "
+    "other folds, the scale that makes patients comparable on the other half of the models. One "
+    "threshold for all patients of a model, chosen so that the given share of its non-members "
+    "lies above it. Mean over models; 95% interval by bootstrap over models and groups of "
+    "patients."
 )
 EXPOSED_METHOD = (
     "Exposed: each member counts with the posterior probability of an AUC above "
@@ -86,7 +86,7 @@ def one_model(
         above = np.where(inside & np.isfinite(above), above, 0.0)
         number = float(above.sum() / found.targets)
         reason = (
-            f"told by models other than it, fewer than {smallest_cell} of a model's members are "
+            f"according to the other models, fewer than {smallest_cell} of a model's members are "
             f"above {HALVED_AUC}"
         )
         if number >= smallest_cell:

@@ -35,8 +35,8 @@ FEW_REFERENCES_METHOD = (
 
 
 DOES_NOT_APPLY = (
-    "it does not apply: the models give one number per record (a loss or a score), of which no "
-    "probabilities and no label can be made"
+    "it does not apply: the models give one number per record (a loss or a score), from which "
+    "neither probabilities nor a label can be derived"
 )
 MOST_POINTS = 4_000_000  # patients times models of a cell: beyond, an even sample of patients
 
@@ -142,7 +142,7 @@ def exposure_of(
             cell.known.records[patient_of_record[cell.known.records] % every == 0],
         )
         if every > 1:
-            entry["method"] += f" Patients: one of every {every}, evenly; counts are of these."
+            entry["method"] += f" Patients: one of every {every}, evenly; counts refer to these."
 
         usable = int(layout.estimable().sum())
         without = membership.patients - patients.size if every == 1 else 0
@@ -150,8 +150,8 @@ def exposure_of(
             entry["reason"] = _too_few(usable, smallest_cell)
         elif 0 < without < smallest_cell:
             entry["reason"] = (
-                f"fewer than {smallest_cell} patients have no such records, and what is shown of "
-                "the others would tell of them"
+                f"fewer than {smallest_cell} patients have no such records, and figures for the "
+                "others would reveal something about them"
             )
         else:
             entry["patients"] = usable

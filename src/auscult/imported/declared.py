@@ -69,7 +69,7 @@ class Declared:
             value = getattr(self, name)
             if value is not None and value not in words:
                 raise CohortError(
-                    f'"{value}" is no meaning of {name}',
+                    f'"{value}" is not a valid meaning of {name}',
                     where=f"{name}_are",
                     expected=", ".join(words),
                 )
@@ -78,7 +78,7 @@ class Declared:
 def say(name: str, *words: str) -> str:
     """How to declare a meaning: the option, or the array in the npz."""
     options = " or ".join(f"--{name}-are {word}" for word in words)
-    return f'Say which: {options} (or {name}_are = "..." as an array of the npz)'
+    return f'Declare it: {options} (or {name}_are = "..." as an array of the npz)'
 
 
 def read_labels(
@@ -125,16 +125,16 @@ def read_labels(
         return found, [*more, *notes]
     if declared.no_finding is not None:
         raise CohortError(
-            "labels are one number per record, and a column for rows without any 1 is named",
+            "labels are one number per record, but a column for rows without any 1 is given",
             where=f"{where}, --no-finding",
         )
     if declared.labels in ("one-hot", "multi-label", "multi-hot"):
         raise CohortError(
-            f"they are one number per record, and declared {declared.labels}", where=where
+            f"they are one number per record, but declared as {declared.labels}", where=where
         )
     if not np.isfinite(whole).all() or (whole != np.round(whole)).any() or whole.min() < 0:
         raise CohortError(
-            "labels that are no class indices",
+            "labels that are not class indices",
             where=where,
             expected="0, 1, 2, ...",
             next_step="Labels of -1 and 1 become (labels > 0)"
@@ -145,7 +145,7 @@ def read_labels(
     if whole.max() >= most:
         counted = columns is not None and whole.min() >= 1 and whole.max() == most
         raise CohortError(
-            f"labels up to {whole.max():.6g} do not fit "
+            f"labels up to {whole.max():.6g} do not match "
             + (f"{columns} columns of outputs" if columns is not None else "class indices"),
             where=where,
             expected=f"class indices from 0 to {most - 1}",
@@ -171,7 +171,7 @@ def _named(
         raise CohortError(
             f"{unknown} labels are not among the classes",
             where=where,
-            expected="labels that the array classes names",
+            expected="labels that occur in the array classes",
         )
     return found
 
@@ -221,21 +221,22 @@ def _rows(
             where=where,
             expected="class indices (records,) or 0 and 1 (records, labels)",
             next_step="Labels of -1 and 1 become (labels > 0); smoothed ones become "
-            "labels.argmax(axis=1), where labels is what is true and not what a model said",
+            "labels.argmax(axis=1), where labels are the true labels, not a model's "
+            "outputs",
         )
     labels = whole.astype(np.int64)
     single = one_in_each_row(labels)
     if declared.labels == "classes":
-        raise CohortError("they are rows, and declared classes", where=where)
+        raise CohortError("they are rows, but declared as classes", where=where)
     if declared.labels == "one-hot" and not single:
         raise CohortError(
-            f"{int((labels.sum(axis=1) != 1).sum())} rows have not exactly one 1, and they are "
-            "declared one-hot",
+            f"{int((labels.sum(axis=1) != 1).sum())} rows do not have exactly one 1, but they are "
+            "declared as one-hot",
             where=where,
         )
     if columns is not None and labels.shape[1] not in (columns, 2 if columns == 1 else columns):
         raise CohortError(
-            f"labels of {labels.shape[1]} columns do not fit {columns} columns of outputs",
+            f"labels of {labels.shape[1]} columns do not match {columns} columns of outputs",
             where=where,
             expected="one column per class or label in both, in the same order",
         )
@@ -243,10 +244,11 @@ def _rows(
         empty = int((~labels.any(axis=1)).sum())
         if empty:
             raise CohortError(
-                f"{empty:,} rows of labels have no 1, and a softmax has one answer at least",
+                f"{empty:,} rows of labels have no 1, but a softmax has at least one answer",
                 where=where,
-                next_step="Say which column they belong to, counted from 0: --no-finding N (the "
-                "study counts them as No Finding, column 0, in CheXpert and MIMIC-CXR)",
+                next_step="Give the column that they belong to, counted from 0: --no-finding N "
+                "(the study counts them as No Finding, column 0, in CheXpert and "
+                "MIMIC-CXR)",
             )
         return labels, []
     if not single:
@@ -256,8 +258,9 @@ def _rows(
                 "1: classes that exclude each other",
                 where=where,
                 expected="sigmoid outputs for a multi-label task",
-                next_step="Where they are one softmax over labels of which several may hold, "
-                "say so: --labels-are multi-hot; else save one label per record as class indices",
+                next_step="If they are one softmax over labels of which several may apply, "
+                "declare it: --labels-are multi-hot; otherwise save one label per "
+                "record as class indices",
             )
         return labels, []
     if declared.labels == "multi-label":
@@ -309,11 +312,10 @@ def read_outputs(
         return (logs - log1mexp(logs)).astype(np.float32), kind, _repaired(zeros, logs.size)
     if values.min() < -SLIGHT or values.max() > 1 + SLIGHT:
         raise CohortError(
-            "numbers that are no probabilities",
+            "numbers that are not probabilities",
             where=where,
             expected="numbers from 0 to 1",
-            next_step="Percentages are divided by 100; logits are declared with --outputs-are "
-            "logits",
+            next_step="Divide percentages by 100; declare logits with --outputs-are logits",
         )
     if kind == "softmax" and total_of_rows(np.maximum(values, 0)) is None:
         raise CohortError(
@@ -344,7 +346,12 @@ def _logs(p: NDArray[np.float64]) -> tuple[NDArray[np.float64], int]:
 def _repaired(count: int, of: int) -> list[str]:
     if not count:
         return []
-    return [f"{count:,} of {of:,} probabilities are exactly 0 or 1, where logits would tell more"]
+    return [
+        (
+            f"{count:,} of {of:,} probabilities are exactly 0 or 1, where logits would be more "
+            "informative"
+        )
+    ]
 
 
 def meaning_of_outputs(
@@ -373,7 +380,7 @@ def meaning_of_outputs(
         return "probabilities", [note]
     if total is not None:
         raise CohortError(
-            f"no number is negative and each row adds up to {total:.6g}: these are no logits",
+            f"no number is negative and each row adds up to {total:.6g}: these are not logits",
             where=where,
             expected="logits, or probabilities that add up to 1",
             next_step=f"Divide them by {total:.6g}, or declare --outputs-are logits",
@@ -480,17 +487,18 @@ def check_direction(
         f"{-distance:.0f} standard errors below 0.5)"
     )
     if declared:
-        return [f"{what}, as declared: the sign looks reversed, and the findings below with it"]
+        return [f"{what}, as declared: the sign looks reversed, and so do the findings below"]
     raise CohortError(
-        f"{what}: losses, or a membership that marks the records left out, or columns of another "
+        f"{what}: losses, or a membership that marks the records left out, or columns in another "
         "order",
         where=where,
         expected="higher for members",
         next_step=f"{say('signals', 'losses', 'cross-entropy', 'scores')}; where membership marks "
         "who was left out, save its opposite"
         if said in ("signals", "losses")
-        else "Check the order of records, labels and columns; where membership marks who was left "
-        "out, save its opposite; if all are right, declare what the outputs are (--outputs-are)",
+        else "Check the order of records, labels and columns; if membership marks who was left "
+        "out, save its opposite; if all are right, declare what the outputs are "
+        "(--outputs-are)",
     )
 
 
@@ -514,8 +522,8 @@ def check_order(
     if found is None:
         return []
     what = (
-        "the outputs fit the labels clearly better when the columns of classes 0, 1, 2, ... are "
-        f"taken to be {listed_order(found)}"
+        "the outputs fit the labels clearly better if the columns of classes 0, 1, 2, ... are "
+        f"taken as {listed_order(found)}"
     )
     if declared:
         return [f"{what}; the declared order was kept"]

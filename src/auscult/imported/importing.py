@@ -35,7 +35,7 @@ def import_scores(
     out : path-like
         The run directory, new or of the same scores.
     seed : int
-        Null, folds and bootstraps derive from it.
+        The null, the folds and the bootstraps derive from it.
     settings : AnalysisSettings, optional
     title : str, optional
     progress : Progress
@@ -43,7 +43,8 @@ def import_scores(
     Raises
     ------
     AuscultError
-        The run directory holds something else, or the scores cannot carry the analysis.
+        The run directory contains something else, or the scores are not sufficient for the
+        analysis.
     """
     import hashlib
 

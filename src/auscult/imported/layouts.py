@@ -52,7 +52,9 @@ def recognise(path: Path) -> Layout:
             return "sacro-ml"
         if any(path.glob(f"*/{MODEL_FILES[0]}")):
             return "folders"
-        raise CohortError("no layout of scores is recognised", where=path.name, expected=EXPECTED)
+        raise CohortError(
+            "the layout of the scores is not recognised", where=path.name, expected=EXPECTED
+        )
     if name.endswith(".npz"):
         return "npz"
     if name.removesuffix(".gz").endswith(TABLES):
@@ -61,12 +63,14 @@ def recognise(path: Path) -> Layout:
         return "sacro-ml"
     if name.endswith(R_FILES):
         raise CohortError(
-            "files of R's own format are not read",
+            "files in R's own format are not supported",
             where=path.name,
             expected=EXPECTED,
             next_step='In R: write.csv(scores, "scores.csv", row.names = FALSE), then import that',
         )
-    raise CohortError("no layout of scores is recognised", where=path.name, expected=EXPECTED)
+    raise CohortError(
+        "the layout of the scores is not recognised", where=path.name, expected=EXPECTED
+    )
 
 
 def read_scores(
@@ -105,7 +109,7 @@ def read_scores(
     declared = declared or Declared()
     if layout is not None and layout not in get_args(Layout):
         raise ConfigError(
-            f'"{layout}" is no layout', where="--layout", expected=", ".join(get_args(Layout))
+            f'"{layout}" is not a layout', where="--layout", expected=", ".join(get_args(Layout))
         )
     found = layout or recognise(path)
     if found == "leakpro":
@@ -115,19 +119,19 @@ def read_scores(
     outside = found in ("folders", "leakoscope", "privacy-meter")
     if table is not None and not outside:
         raise ConfigError(
-            "--table and --patient go with a folder of model folders and with Privacy Meter",
+            "--table and --patient require a folder of model folders, or Privacy Meter",
             where="import",
-            next_step="An npz or a table holds patients and groups of its own",
+            next_step="An npz or a table contains its own patients and groups",
         )
     if label is not None and found != "privacy-meter":
         raise ConfigError(
-            "--label goes with Privacy Meter: the scores hold labels of their own",
+            "--label requires Privacy Meter: these scores contain their own labels",
             where="import --label",
         )
     if found in ("folders", "leakoscope"):
         if declared.signals is not None:
             raise ConfigError(
-                "model folders hold outputs and no signals", where="import --signals-are"
+                "model folders contain outputs, not signals", where="import --signals-are"
             )
         return read_model_folders(
             path, table, patient, groups, declared, study=found == "leakoscope"
@@ -151,7 +155,7 @@ def _columns(
         for option, given in (("--label", label), ("--group", groups)):
             if given:
                 raise ConfigError(
-                    "it names a column and there is no table",
+                    "it names a column, but there is no table",
                     where=f"import {option}",
                     next_step="Add --table metadata.csv --patient COLUMN",
                 )
@@ -176,8 +180,8 @@ def _columns(
 
 def _leakpro(path: Path) -> CohortError:
     return CohortError(
-        "it is an output folder of LeakPro, which keeps who trained each model in pickles: Auscult "
-        "opens none",
+        "it is an output folder of LeakPro, which stores the members of each model in pickles: "
+        "Auscult never opens them",
         where=path.name,
         expected="scores.npz",
         next_step="Where LeakPro is installed, run examples/exporters/leakpro.py on it, then "
@@ -187,8 +191,8 @@ def _leakpro(path: Path) -> CohortError:
 
 def _sacro(path: Path) -> CohortError:
     return CohortError(
-        "it is of SACRO-ML, whose report is about one model and whose shadow models are pickles: "
-        "Auscult opens none",
+        "it is output of SACRO-ML, whose report is about one model and whose shadow models are "
+        "pickles: Auscult never opens them",
         where=path.name,
         expected="scores.npz, with the outputs of all shadow models",
         next_step="Where SACRO-ML is installed, run examples/exporters/sacro_ml.py on its folder "

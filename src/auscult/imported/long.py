@@ -66,7 +66,7 @@ def read_long(path: Path, declared: Declared | None = None) -> Scores:
     twice, absent = int((seen > 1).sum()), int((seen == 0).sum())
     if twice:
         raise CohortError(
-            f"{twice:,} pairs of model and {key} are there more than once",
+            f"{twice:,} pairs of model and {key} occur more than once",
             where=where,
             expected="one row for each model and record",
             next_step=""
@@ -78,7 +78,9 @@ def read_long(path: Path, declared: Declared | None = None) -> Scores:
             f"{absent:,} of {count * width:,} pairs of model and {key} are missing",
             where=where,
             expected="a row for every record in every model, members and others",
-            next_step="Let each model answer on all records, also on those it was not trained on",
+            next_step=(
+                "Let each model answer on all records, including those that it was not trained on"
+            ),
         )
     order = np.argsort(cell)
 
@@ -108,7 +110,7 @@ def read_long(path: Path, declared: Declared | None = None) -> Scores:
     for name in names:
         if name not in KEYS and name not in columns:
             if name in ("signals", "losses", "probabilities", "logits", "labels", "classes"):
-                raise CohortError(f"a column is called {name}", where=where, expected=EXPECTED)
+                raise CohortError(f"a column is named {name}", where=where, expected=EXPECTED)
             arrays[name] = of_record(name)
     return from_arrays(arrays, where, declared)
 
@@ -145,7 +147,7 @@ def _numbers(column: pd.Series[Any], name: str, where: str) -> NDArray[np.float6
     values, unparsable = numbers(column)
     if unparsable:
         raise CohortError(
-            f"{unparsable:,} values of {name} are no numbers", where=where, expected="numbers"
+            f"{unparsable:,} values of {name} are not numbers", where=where, expected="numbers"
         )
     return values
 
@@ -155,7 +157,7 @@ def _yes(column: pd.Series[Any], where: str) -> NDArray[np.bool_]:
     unknown = sum(one not in YES and one not in NO for one in words)
     if unknown:
         raise CohortError(
-            f"{unknown:,} values of member say neither yes nor no",
+            f"{unknown:,} values of member are neither yes nor no",
             where=where,
             expected="1 and 0, or TRUE and FALSE",
         )
@@ -181,7 +183,7 @@ def _labels(
         raise CohortError(
             f"labels are {len(found)} values, and {said} does not say of which it is",
             where=where,
-            expected="labels 0 and 1, where it is of 1",
-            next_step=f"Name the class in the column: {said}.CLASS",
+            expected="labels 0 and 1, where it is the probability of 1",
+            next_step=f"Name the class in the column name: {said}.CLASS",
         )
     return words.astype(np.int64), declared

@@ -39,7 +39,7 @@ def softmax_of_several(
     """
     if logits.shape[2] < 2:
         raise CohortError(
-            "one column of outputs is no softmax", where=where, expected="one column per label"
+            "one column of outputs is not a softmax", where=where, expected="one column per label"
         )
     true = labels.astype(bool)
     whole = true.all(axis=1)
@@ -51,5 +51,7 @@ def softmax_of_several(
         found[model] = np.where(whole, 0.0, inside - np.where(whole, inside, outside))
     count = int(whole.sum())
     return found, (
-        [f"{count:,} records have every label: one softmax tells nothing of them"] if count else []
+        [f"{count:,} records have every label: one softmax says nothing about them"]
+        if count
+        else []
     )

@@ -95,7 +95,7 @@ def check_records(values: NDArray[np.float32], records: int, where: str) -> None
     """
     if values.shape[2] != records:
         raise CohortError(
-            f"outputs for {values.shape[2]} records and patients of {records}", where=where
+            f"outputs for {values.shape[2]} records, but patients for {records}", where=where
         )
     if values.shape[0] < FEWEST_MODELS:
         raise CohortError(
@@ -140,7 +140,7 @@ def read_membership(
         return Membership(np.ascontiguousarray(matrix))
     if matrix.shape[1] != records:
         raise CohortError(
-            f"membership speaks of {matrix.shape[1]}",
+            f"membership refers to {matrix.shape[1]}",
             where=where,
             expected=f"{patients} patients or {records} records",
         )

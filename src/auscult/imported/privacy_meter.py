@@ -57,7 +57,7 @@ def read_privacy_meter(
     memberships = memberships_of(path)
     if memberships is None:
         raise CohortError(
-            "it is no log folder of Privacy Meter",
+            "it is not a log folder of Privacy Meter",
             where=path.name,
             expected="models/memberships.npy and signals/rmia_signals.npy",
         )
@@ -88,7 +88,7 @@ def read_privacy_meter(
     arrays = {"signals": signals.T, "membership": member, **(columns or {})}
     if "patient" not in arrays:
         arrays["patient"] = np.arange(len(signals)).astype(str)
-        notes.append("no patient was given for the records: each counts as a patient of its own")
+        notes.append("no patient was given for the records: each counts as a separate patient")
     found = from_arrays(arrays, where, declared)
     return replace(found, source=f"Privacy Meter, {where}", notes=(*notes, *found.notes))
 
@@ -108,7 +108,7 @@ def _signals_file(path: Path) -> tuple[Path, list[str]]:
                 expected=one_of("", [one.name for one in found])
                 if found
                 else "a file such as rmia_signals.npy; those of ranges and of the population are "
-                "not of the records",
+                "not signals of records",
                 next_step="Name the file itself" if found else "",
             )
         chosen = found[0]

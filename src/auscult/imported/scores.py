@@ -91,13 +91,13 @@ def read_npz(path: Path, declared: Declared | None = None) -> Scores:
         records, classes); ``membership``, ``patient``; ``labels``, ``classes``; ``signals_are``,
         ``outputs_are`` and ``labels_are`` as texts.
     declared : Declared, optional
-        Stands above what the file says.
+        Takes precedence over the file.
 
     Raises
     ------
     CohortError
-        It is missing, damaged, holds Python objects, its arrays do not fit together, or its values
-        leave two readings.
+        It is missing, damaged or contains Python objects, its arrays do not match, or its values
+        are ambiguous.
     """
     return from_arrays(load_npz(path), path.name, declared)
 
@@ -191,7 +191,7 @@ def _declared(
         if key in arrays:
             array = arrays[key]
             if array.size != 1 or array.dtype.kind != "U":
-                raise CohortError("it is no text", where=f"{where}, {key}", expected="one word")
+                raise CohortError("it is not a text", where=f"{where}, {key}", expected="one word")
             found[key.removesuffix("_are")] = str(array.item())
     if "classes" in arrays:
         found["classes"] = words(arrays["classes"])
@@ -201,10 +201,10 @@ def _declared(
     for name, kinds in (("signals", SIGNALS), ("outputs", OUTPUTS)):
         if getattr(declared, name) is not None and said not in kinds:
             raise CohortError(
-                f"{name} are declared and there are none", where=f"{where}, {name}_are"
+                f"{name} are declared, but there are none", where=f"{where}, {name}_are"
             )
     if declared.labels is not None and "labels" not in arrays:
-        raise CohortError("labels are declared and there are none", where=f"{where}, labels_are")
+        raise CohortError("labels are declared, but there are none", where=f"{where}, labels_are")
     return declared
 
 
@@ -271,7 +271,7 @@ def _group_columns(
     for name in chosen:
         if name not in fits:
             raise CohortError(
-                f'"{name}" is no array of one value per record',
+                f'"{name}" is not an array of one value per record',
                 where=f"{where}, --group",
                 expected=one_of(name, fits),
             )
@@ -283,7 +283,7 @@ def _group_columns(
                 "each of either",
                 where=where,
                 expected="a declaration of which arrays are groups of patients",
-                next_step="Name those that are: --group NAME; take the others out of the file",
+                next_step="Name those that are: --group NAME; remove the others from the file",
             )
     notes = [
         f"array {name} was not used: "
@@ -313,8 +313,8 @@ def read_model_folders(
     ----------
     path : Path
     table : DataFrame of str, optional
-        Row i describes record i. Without it every record is a patient of its own, which is refused
-        unless the masks have as many entries as there are records.
+        Row i describes record i. Without it every record counts as a separate patient, which is
+        refused unless the masks have as many entries as there are records.
     patient : str, optional
         Column of `table`.
     groups : sequence of str
@@ -328,7 +328,7 @@ def read_model_folders(
     Raises
     ------
     CohortError
-        A file is missing or does not fit the others.
+        A file is missing or does not match the others.
     """
     folders = sorted(f for f in path.iterdir() if f.is_dir() and (f / MODEL_FILES[0]).exists())
     if not folders:
@@ -393,17 +393,17 @@ def read_model_folders(
     if table is None:
         if np.asarray(masks[0]).size != records:
             raise CohortError(
-                f"the masks speak of {np.asarray(masks[0]).size} patients and there are {records} "
-                "records",
+                f"the masks refer to {np.asarray(masks[0]).size} patients, but there are "
+                f"{records} records",
                 where=path.name,
-                next_step="Say whose records they are: --table metadata.csv --patient COLUMN",
+                next_step="Give the patient of each record: --table metadata.csv --patient COLUMN",
             )
         of_record, ids = np.arange(records), np.arange(records).astype(str)
-        notes = ("no patient was given for the records: each counts as a patient of its own",)
+        notes = ("no patient was given for the records: each counts as a separate patient",)
     else:
         if len(table) != records:
             raise CohortError(
-                f"the table has {len(table)} rows and there are {records} records",
+                f"the table has {len(table)} rows, but there are {records} records",
                 where="table",
                 expected="row i describes record i",
             )

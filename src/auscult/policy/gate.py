@@ -68,7 +68,7 @@ def _exact(store: RunStore, summary: dict[str, Any]) -> dict[str, Any]:
         raise StoreError(
             "the exact figures cannot be read",
             where=str(path),
-            next_step="Run again: the results are made anew from the outputs",
+            next_step="Run again: the results are recomputed from the outputs",
         ) from error
     return dict(found)
 

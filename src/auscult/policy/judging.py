@@ -122,7 +122,11 @@ def _width(evidence: EvidenceLimits, summary: Mapping[str, Any]) -> Check:
         (row["models"] for row in rows if row["interval_width"] <= (evidence.interval_width or 0)),
         None,
     )
-    more = f"; about {narrow} models would do" if narrow is not None else "; more models narrow it"
+    more = (
+        f"; about {narrow} models would be enough"
+        if narrow is not None
+        else "; more models narrow it"
+    )
     return _needs(
         "evidence.interval_width",
         "Width of a patient's 95% interval, in AUC",
@@ -142,7 +146,7 @@ def _null(summary: Mapping[str, Any], limits: list[Limit]) -> Check:
     if mean is None:
         reason = "there is no null to compare with"
     elif beyond:
-        reason = f"chance alone goes beyond the limit ({beyond[0]}): it cannot be judged here"
+        reason = f"chance alone exceeds the limit ({beyond[0]}), so it cannot be judged here"
     else:
         reason = f"with shuffled membership the mean AUC is {mean:.3f} instead of 0.5"
     return _needs(

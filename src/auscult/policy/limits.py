@@ -82,7 +82,7 @@ class Limit:
             )
 
         if low is None or high is None:
-            because = self.figure.get("reason") or "the run does not hold this figure"
+            because = self.figure.get("reason") or "the run does not contain this figure"
             return check("inconclusive", f"{self.what}: not estimable, {because}")
         bounds = f"{_shown(low)} to {_shown(high)}"
         beyond_chance = self.null is None or low > self.null
@@ -93,12 +93,12 @@ class Limit:
         if high <= self.most:
             return check("pass")
         if low > self.most:
-            because = self.unbroken_because or "the interval does not stand clear of its null"
+            because = self.unbroken_because or "the interval does not exceed its null"
             return check("inconclusive", f"{self.what}: {bounds}, but {because}")
         return check(
             "inconclusive",
-            f"{self.what}: the interval {bounds} does not lie within the limit of "
-            f"{_shown(self.most)}, nor beyond it; more models or patients narrow it",
+            f"{self.what}: the interval {bounds} lies neither within the limit of "
+            f"{_shown(self.most)} nor beyond it; more models or patients narrow it",
         )
 
 
@@ -225,12 +225,12 @@ def _worst(
 ) -> Mapping[str, Any]:
     """The figure with the highest upper bound over declared cells and priors."""
     if not cells:
-        return {"reason": "no deployment is declared: [deployment] in audit.toml"}
+        return {"reason": "no deployment is declared: add [deployment] to audit.toml"}
     figures: list[Mapping[str, Any]] = []
     for cell in cells:
         rows = [row for row in cell.get("by_prior") or [] if _within(row["prior"], declared)]
         if not rows:
-            return {"reason": cell.get("reason") or "the declared cell holds no declared prior"}
+            return {"reason": cell.get("reason") or "the declared cell has no declared prior"}
         for row in rows:
             figure = _figure(row, key)
             if figure.get("high") is None or figure.get("low") is None:
@@ -251,7 +251,7 @@ def _figure(row: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     if key == "belief":
         belief = row.get("belief")
         if not belief:
-            return {"reason": "no prevalence is declared: deployment.prevalence"}
+            return {"reason": "no prevalence is declared: set deployment.prevalence"}
         return belief.get("to") or {}
     if key == "ppv":
         return row.get("ppv") or {}
@@ -265,7 +265,7 @@ def release_limits(policy: Policy, summary: Mapping[str, Any]) -> Iterator[Limit
     if limits is None:
         return
     release = summary.get("release") or {}
-    absent = "" if release else "the run holds no release: [release] in audit.toml"
+    absent = "" if release else "the run has no release: declare [release] in audit.toml"
     absent = absent or release.get("reason", "")
     doubt = _unlike(release)
     error = (release.get("calibration") or {}).get("ece") or {"reason": absent}
@@ -274,7 +274,7 @@ def release_limits(policy: Policy, summary: Mapping[str, Any]) -> Iterator[Limit
         what="Calibration error of the posteriors",
         most=limits.calibration_error,
         figure=error,
-        unbroken_because="posteriors that are not calibrated decide nothing",
+        unbroken_because="posteriors that are not calibrated cannot be judged",
     )
     yield calibration
     if calibration.judged().verdict != "pass":
@@ -324,7 +324,7 @@ def _unlike(release: Mapping[str, Any]) -> str:
 
 
 def _no_level(level: str) -> str:
-    return f"the run holds no figure at {level}"
+    return f"the run has no figure at {level}"
 
 
 def _shown(value: float) -> str:

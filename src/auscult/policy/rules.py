@@ -18,9 +18,9 @@ class ExposedLimit:
     auc : str
         Threshold as the summary names it, for example "0.9".
     patients : float, optional
-        Most patients.
+        Maximum number of patients.
     share : float, optional
-        Largest share of the patients assessed. One of the two is given.
+        Maximum share of the patients assessed. Give one of the two.
     """
 
     auc: str
@@ -30,12 +30,12 @@ class ExposedLimit:
 
 @dataclass(frozen=True, kw_only=True)
 class GroupLimits:
-    """How far a group may lie above everybody else with equally many records.
+    """How far a group may lie above all others with equally many records.
 
     Attributes
     ----------
     difference : float, optional
-        Of the mean AUC to everybody else's.
+        Of the mean AUC from that of all others.
     exposed_share : float, optional
         Of a group's patients above an AUC of 0.9.
     attributes : tuple of str
@@ -52,7 +52,7 @@ class GroupLimits:
 
 @dataclass(frozen=True, kw_only=True)
 class DeploymentLimits:
-    """What an attacker may reach in the declared deployment, over the whole range of its prior.
+    """What an attacker may achieve in the declared deployment, over the whole range of its prior.
 
     Attributes
     ----------
@@ -80,7 +80,7 @@ class ReleaseLimits:
     tpr : mapping of str to float
         False positive rate ("0.001", "0.01", "0.1") to the largest share of members named.
     calibration_error : float
-        Largest expected calibration error with which posteriors are believed.
+        Largest expected calibration error with which posteriors are trusted.
     """
 
     named: Mapping[str, float] = field(default_factory=dict)
@@ -90,7 +90,7 @@ class ReleaseLimits:
 
 @dataclass(frozen=True, kw_only=True)
 class EvidenceLimits:
-    """The least evidence on which anything may pass.
+    """The minimum evidence for a pass.
 
     Attributes
     ----------
@@ -126,7 +126,7 @@ class Policy:
     smallest_cell : int
         The report must show no smaller group.
     text : str
-        The policy's own text, which stands in the decision.
+        The policy's own text, which is part of the decision.
     """
 
     title: str = ""

@@ -138,7 +138,7 @@ class NoDuplicates(Protection):
         """See :meth:`Protection.check`."""
         if not 0 <= self.tolerance < float("inf"):
             raise ConfigError(
-                f"{self.tolerance:g} is no tolerance",
+                f"{self.tolerance:g} is not a valid tolerance",
                 where=f"{where}.{self.name}",
                 expected='"exact" or a number above 0',
             )
@@ -201,7 +201,7 @@ class WithoutExposed(_WithoutMostExposed):
         """See :meth:`Protection.check`."""
         if not 0.5 < self.bound < 1:
             raise ConfigError(
-                f"{self.bound:g} is no threshold",
+                f"{self.bound:g} is not a valid threshold",
                 where=f"{where}.{self.name}",
                 expected="an AUC above 0.5 and below 1",
             )
@@ -227,7 +227,7 @@ class WithoutTop(_WithoutMostExposed):
         """See :meth:`Protection.check`."""
         if not 0 < self.bound < 1:
             raise ConfigError(
-                f"{self.bound:g} is no share",
+                f"{self.bound:g} is not a valid share",
                 where=f"{where}.{self.name}",
                 expected="more than 0 and less than 1",
             )
@@ -261,7 +261,7 @@ def added_protection(name: str, options: dict[str, Any], where: str) -> Protecti
         raise ConfigError(
             f'"{name}" is Auscult\'s own',
             where=f"{where}.name",
-            next_step=f"Write it as a key of its own: {name} = ...",
+            next_step=f"Write it as a separate key: {name} = ...",
         )
     made: Protection = PROTECTIONS.made(
         name, options, named=f"{where}.name", where=f"{where}.options"
@@ -294,7 +294,7 @@ def chosen(protection: Protection, asked: Choosing) -> NDArray[np.bool_] | str:
         or found.shape != (records,)
     ):
         raise PluginError(
-            f"it chooses {getattr(found, 'dtype', type(found).__name__)} of shape "
+            f"it returned {getattr(found, 'dtype', type(found).__name__)} of shape "
             f"{getattr(found, 'shape', None)}",
             where=f'protection "{protection.name}"',
             expected=f"a bool array of shape ({records},), or a text that says why not",

@@ -143,8 +143,8 @@ def _notes(plan: Plan, outputs: Outputs, subject: Subject) -> list[str]:
         notes.append(
             f"the attacker asks about {views} augmented views of each record as well"
             if views
-            else "only the queries of the recipe itself are asked: an attacker who may ask for "
-            "perturbed copies of a record learns more than this"
+            else "only the recipe's own queries are asked: an attacker who may query perturbed "
+            "copies of a record learns more than this"
         )
     if access is not None and access.temperature is not None and access.digits is None:
         notes.append("a known temperature is undone by the attacker")

@@ -41,10 +41,10 @@ WORST = 20
 LARGEST = 40.0
 PAIR_EPSILONS = tuple(float(e) for e in np.geomspace(0.05, 30.0, 48))
 METHOD = (
-    "Pairs of models, one with the patient and one without; half of the pairs tell how far the "
-    "patient's signals move, the others are guessed, the surest first. Right guesses are no more "
-    "than binomial, whatever the models share (Steinke, Nasr & Jagielski 2023); Clopper-Pearson, "
-    "corrected for {thresholds} thresholds."
+    "Pairs of models, one with the patient and one without; half of the pairs show how far the "
+    "patient's signals move, the others are guessed, the most certain first. The number of right "
+    "guesses is at most binomial, whatever the models share (Steinke, Nasr & Jagielski 2023); "
+    "Clopper-Pearson, corrected for {thresholds} thresholds."
 )
 
 

@@ -35,9 +35,9 @@ from auscult.risk.stability import both_halves
 from auscult.risk.utility import UtilityPerModel
 
 HALVES = (
-    "Who is left out is chosen on one half of each patient's models. What is said of before and of "
-    "afterwards comes from the models of the other half and their twins that were trained without "
-    "them, with priors learned within each of the two kinds of patients."
+    "Who is left out is chosen on one half of each patient's models. The figures before and after "
+    "come from the models of the other half and their twins that were trained without these "
+    "patients, with priors learned separately for the two kinds of patients."
 )
 
 
@@ -157,8 +157,8 @@ def layers(
                 "after": {"0.9": 0},
                 "mean_auc_before": mean_auc(gone[0]),
                 "mean_auc": mean_auc(gone[1]),
-                "reason": "they are never members; a mean AUC of 0.5 says that nothing tells apart "
-                "models that would have held them from the others",
+                "reason": "they are never members; a mean AUC of 0.5 means that nothing "
+                "distinguishes models that would have included them from the others",
             },
             "remaining": {
                 "patients": int((~removed).sum()),

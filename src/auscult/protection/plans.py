@@ -77,7 +77,7 @@ def plans(
         refuse_too_many_to_compare(cohort, variant.deduplicate, f"{where}.cohort")
         if variant.removes and models < MODELS_FOR_HALVES:
             raise ConfigError(
-                f"{models} models are too few to choose on one half and tell on the other",
+                f"{models} models are too few to choose on one half and measure on the other",
                 where=f"{where}.cohort",
                 expected=f"at least {MODELS_FOR_HALVES}",
             )
@@ -99,7 +99,7 @@ def plans(
         )
         for other in found:
             if other.sweep == is_sweep and other.name == plan.name:
-                raise ConfigError(f'"{plan.name}" stands twice', where=where)
+                raise ConfigError(f'"{plan.name}" is listed twice', where=where)
         found.append(plan)
     return found
 
@@ -126,4 +126,4 @@ def digest(value: Any) -> str:  # noqa: ANN401
 def _plain(value: Any) -> Any:  # noqa: ANN401
     if isinstance(value, np.generic):
         return value.item()
-    raise TypeError(f"{type(value).__name__} is no setting")
+    raise TypeError(f"{type(value).__name__} is not a valid setting")

@@ -34,10 +34,11 @@ CURVE = tuple(float(x) for x in np.geomspace(1e-4, 1.0, 61))
 DEFECT_ERROR = 1e-3
 DRAWN_AGAIN = 0.001
 METHOD = (
-    "Bounds from the trade-off curve of the mechanism's privacy loss distribution, at the "
-    "finding's own unit. A mean AUC above its bound by more than its sampling error at "
-    f"{DEFECT_ERROR:g}, one patient's by as much after Bonferroni, or more right guesses than the "
-    "promise allows, is a defect of the software and no property of the cohort."
+    "Bounds from the trade-off curve of the mechanism's privacy loss distribution, at the unit of "
+    "the finding. A mean AUC above its bound by more than its sampling error at "
+    f"{DEFECT_ERROR:g}, one patient's by as much after Bonferroni correction, or more right "
+    "guesses than the guarantee allows, is a defect of the software and not a property of the "
+    "cohort."
 )
 
 
@@ -133,8 +134,8 @@ def exceeds_bound(part: Mapping[str, Any], dp: Mapping[str, Any]) -> str | None:
     unit = _unit(dp)
     return (
         f"DEFECT: the attack reaches an AUC of {float(mean):.3f} where the guarantee ({unit} "
-        f"level, epsilon {_shown(dp['epsilon'])}) allows {bound:.3f}. The training does not keep "
-        "what it promises: do not rely on this guarantee"
+        f"level, epsilon {_shown(dp['epsilon'])}) allows {bound:.3f}. The training does not "
+        "satisfy its guarantee: do not rely on it"
     )
 
 
@@ -175,7 +176,7 @@ def _defects(found: Mapping[str, Any]) -> list[str]:
     if empirical.get("defect"):
         said.append(
             f"DEFECT: {empirical['right']} of {empirical['guesses']} guesses are right, which has "
-            f"probability {empirical['p']:.1g} at most if epsilon {_shown(dp['epsilon'])} is kept "
+            f"probability {empirical['p']:.1g} at most if epsilon {_shown(dp['epsilon'])} holds "
             f"(epsilon is at least {empirical['epsilon']:.2f})"
         )
     return said

@@ -130,7 +130,7 @@ def allowed_records(
         if change is variant.choice and not _of_everybody(allowed, cohort, subject):
             return (
                 "some patients would have no record left to train on: they would look protected "
-                "because no model knows them"
+                "because no model was trained on them"
             )
     return allowed
 
@@ -159,9 +159,9 @@ def keep_selection(own: RunStore, allowed: NDArray[np.bool_]) -> None:
         same = "allowed" in found and np.array_equal(found["allowed"], allowed)
         if not same:
             raise StoreError(
-                "the variant was trained on other records than would be chosen now",
+                "the variant was trained on different records from those that would be chosen now",
                 where=str(own.path),
-                next_step="Delete this folder and run again: it is trained anew",
+                next_step="Delete this folder and run again: it is then retrained",
             )
         return
     content_bytes = io.BytesIO()

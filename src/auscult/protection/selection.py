@@ -187,7 +187,7 @@ def refuse_too_many_to_compare(cohort: Cohort, tolerance: float | None, where: s
     """
     if tolerance and cohort.records > MOST_COMPARED:
         raise ConfigError(
-            f"near duplicates compare every two of {cohort.records:,} records",
+            f"near duplicates require a comparison of every pair of {cohort.records:,} records",
             where=f"{where}.deduplicate",
             expected=f'at most {MOST_COMPARED:,} records, or "exact"',
         )
@@ -198,7 +198,7 @@ def _one(cohort: Cohort) -> TableInputs | ArrayInputs:
         raise ConfigError(
             f"there are several inputs ({', '.join(cohort.inputs.parts)})",
             where="protect.cohort.deduplicate",
-            expected="a cohort of one input",
+            expected="a cohort with a single input",
         )
     return cohort.inputs
 

@@ -32,7 +32,7 @@ class Variant:
     Attributes
     ----------
     name : str, optional
-        Made from the change when empty.
+        Derived from the change when empty.
     recipe : Recipe, optional
         Instead of the audit's.
     recipe_change : mapping, optional
@@ -49,7 +49,7 @@ class Variant:
     access : Access, optional
         What the interface returns.
     choice : Protection, optional
-        Another choice of the records that are trained on, as another package adds it.
+        Another choice of the records that are trained on, added by another package.
     """
 
     name: str = ""
@@ -90,7 +90,7 @@ class Variant:
 
     @property
     def trains(self) -> bool:
-        """Whether models of its own are trained."""
+        """Whether it trains its own models."""
         return self.recipe is not None or self.selects
 
     @property
@@ -104,7 +104,7 @@ class Variant:
         return " and ".join(name for name, there in parts if there)
 
     def check(self, where: str) -> None:
-        """Raise a ConfigError when its parts cannot be."""
+        """Raise a ConfigError when its parts are not valid."""
         if len(self.name) > LONGEST_NAME:
             raise ConfigError(
                 f"it has {len(self.name):,} characters",
@@ -117,7 +117,7 @@ class Variant:
             )
         if self.without_exposed is not None and self.without_top is not None:
             raise ConfigError(
-                "without_exposed and without_top do not go together", where=f"{where}.cohort"
+                "without_exposed and without_top cannot be combined", where=f"{where}.cohort"
             )
         for change in self.changes:
             change.check(f"{where}.cohort")

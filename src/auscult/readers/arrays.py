@@ -38,11 +38,11 @@ def read_array(data: Any, key: str | None) -> tuple[NDArray[Any], str]:  # noqa:
     """
     if isinstance(data, np.ndarray):
         if key is not None:
-            raise CohortError("a key goes with an npz file", where="array")
+            raise CohortError("a key requires an npz file", where="array")
         array, where = data, "array"
     elif not isinstance(data, str | os.PathLike):
         raise CohortError(
-            f"{type(data).__name__} is no array",
+            f"{type(data).__name__} is not an array",
             where="array",
             expected="a path to .npy or .npz, or a numpy array",
         )
@@ -51,14 +51,14 @@ def read_array(data: Any, key: str | None) -> tuple[NDArray[Any], str]:  # noqa:
         where = str(path)
         if not is_array_file(where):
             raise CohortError(
-                "this kind of file is not read",
+                "this kind of file is not supported",
                 where=where,
                 expected=" or ".join(f".{name}" for name in READERS.names()),
             )
         reader = reader_of(where)
         origin = READERS.origin(reader.name)
         refuse_special(path, where, CohortError)
-        with reading(where, CohortError, expected=f"a whole file that holds {OBJECTS}"):
+        with reading(where, CohortError, expected=f"a complete file that holds {OBJECTS}"):
             try:
                 array = reader.read(path, key)
             except (AuscultError, OSError):
@@ -69,12 +69,12 @@ def read_array(data: Any, key: str | None) -> tuple[NDArray[Any], str]:  # noqa:
                 raise CohortError(
                     f"it cannot be read ({type(error).__name__})",
                     where=where,
-                    expected=f"a whole file that holds {OBJECTS}",
+                    expected=f"a complete file that holds {OBJECTS}",
                     next_step=f"It is read by {origin}",
                 ) from error
         if not isinstance(array, np.ndarray):
             raise PluginError(
-                f"it gives {type(array).__name__}",
+                f"it returned {type(array).__name__}",
                 where=f'array reader "{reader.name}" of {origin}',
                 expected="a numpy array",
             )
@@ -175,20 +175,20 @@ def channel_axis(shape: tuple[int, ...], said: str, where: str) -> str:
         if first != last:
             return "first" if first else "last"
         raise CohortError(
-            f"the shape {shape} does not tell which axis holds the channels",
+            f"the shape {shape} does not determine which axis holds the channels",
             where=where,
-            next_step='Say it: channels = "first" or "last" under [cohort]; the slices of a volume '
-            "(records, slices, height, width) are its channels, first",
+            next_step='Declare it: channels = "first" or "last" under [cohort]; the slices of a '
+            "volume (records, slices, height, width) are its channels, first",
         )
     if said not in ("none", "first", "last"):
         raise CohortError(
-            f'"{said}" is no place for channels',
+            f'"{said}" is not a position of channels',
             where="cohort.channels",
             expected="auto, none, first or last",
         )
     if (said == "none") != (len(shape) < 4) and not (len(shape) == 3 and said == "first"):
         raise CohortError(
-            f"the shape {shape} has no channels at that place", where=f"cohort.channels = {said}"
+            f"the shape {shape} has no channels at that position", where=f"cohort.channels = {said}"
         )
     return said
 
@@ -267,10 +267,10 @@ READERS.add(_Npz())
 
 def _npy(path: Path, key: str | None) -> NDArray[Any]:
     if key is not None:
-        raise CohortError("a key goes with an npz file", where=str(path))
+        raise CohortError("a key requires an npz file", where=str(path))
     array = np.load(path, mmap_mode="r", allow_pickle=False)
     if not isinstance(array, np.ndarray):
-        raise CohortError("it is no npy", where=str(path), expected=OBJECTS)
+        raise CohortError("it is not an npy file", where=str(path), expected=OBJECTS)
     return array
 
 
@@ -284,7 +284,7 @@ def _npz(path: Path, key: str | None) -> NDArray[Any]:
                 "which array is meant?" if key is None else f'there is no array "{key}"',
                 where=str(path),
                 expected=one_of(key or "", names),
-                next_step='Say array = "..." under [cohort]',
+                next_step='Set array = "..." under [cohort]',
             )
         info = archive.getinfo(f"{key}.npy")
         size = declared_size(archive, info)
@@ -294,8 +294,8 @@ def _npz(path: Path, key: str | None) -> NDArray[Any]:
     available = available_memory()
     if available is not None and size > available:
         raise CohortError(
-            f"the array says that it unpacks to {size / 1e9:.1f} GB, and {available / 1e9:.1f} GB "
-            "of memory are available",
+            f"the array would unpack to {size / 1e9:.1f} GB, but only {available / 1e9:.1f} GB of "
+            "memory are available",
             where=str(path),
             next_step="Save it uncompressed (numpy.savez or numpy.save): it is then mapped",
         )

@@ -117,7 +117,7 @@ def from_arrays(
         Which array of an npz; several make several inputs, by name.
     channels : {"auto", "none", "first", "last"}
     nan : float, optional
-        What NaN is read as; refused where not said.
+        The number that replaces NaN; NaN is refused when None.
     **how
         As in :func:`from_table`.
 
@@ -166,7 +166,7 @@ def from_images(
     cache : path-like, optional
         Folder for decoded images; AUSCULT_CACHE or the user's cache folder by default.
     workers : int, optional
-        Processes that decode; only the speed.
+        Processes that decode. Affects only the speed.
     progress : Progress
     **how
         As in :func:`from_table`.
@@ -174,7 +174,7 @@ def from_images(
     Raises
     ------
     CohortError
-        As :func:`from_table`; a path leads out of the folder; no file can be decoded.
+        As :func:`from_table`; a path leads outside the folder; no file can be decoded.
 
     Examples
     --------
@@ -284,8 +284,8 @@ def from_events(
     root : path-like
         The dataset's folder.
     table : path-like or dataframe, optional
-        One row per record: subject, prediction time and label. Without it a record is an
-        admission, and `label` is the code whose coming after the window is predicted.
+        One row per record: subject, prediction time and label. Without it a record is an admission,
+        and `label` is the code whose occurrence after the window is predicted.
     patient : str
         The table's column of subjects; the name of the column without a table.
     admission, discharge, hours, within_hours, time, max_codes

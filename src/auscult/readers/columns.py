@@ -97,7 +97,9 @@ def table_inputs(
             if _one_value(array):
                 constant.append(name)
             elif _one_value(narrow):
-                notes.append(f"{name}: left out, 32-bit floats cannot tell its values apart")
+                notes.append(
+                    f"{name}: left out, because 32-bit floats cannot distinguish its values"
+                )
             else:
                 values[name] = narrow
             if _looks_like_identifier(array):
@@ -178,7 +180,7 @@ def _dates(
             expected="numbers or categories",
             next_step="Turn it into a number, or exclude it: cohort.exclude"
             if durations
-            else 'Say what becomes of dates under [cohort]: dates = "days" (since the first date '
+            else 'Declare how dates are used under [cohort]: dates = "days" (since the first date '
             'of each patient) or dates = "exclude"; or exclude the column',
         )
     if how == "exclude":
@@ -201,7 +203,7 @@ def _in_days(
     if dated == "exclude":
         for name in moments:
             del values[name], own[name]
-        return f"{named}: dates, which are no inputs (cohort.dates)"
+        return f"{named}: dates, which are not inputs (cohort.dates)"
     first = np.full(int(patient_of_record.max()) + 1, np.inf)
     for days in moments.values():
         there = ~np.isnan(days)
@@ -236,10 +238,10 @@ def _is_numeric(
     parsed = int((~np.isnan(array)).sum())
     if declared and unparsable:
         raise CohortError(
-            f"{unparsable} values are no numbers",
+            f"{unparsable} values are not numbers",
             where=f"column {name}",
-            expected="numbers, since it is declared numeric",
-            next_step="List what stands for missing under cohort.missing, or declare it "
+            expected="numbers, because it is declared numeric",
+            next_step="List the values that mean missing under cohort.missing, or declare it "
             "categorical",
         )
     if column.dtype.kind in "biuf" and not unparsable:
@@ -250,10 +252,10 @@ def _is_numeric(
         unit = unit_of(found.tolist())
         if unit is not None:
             raise CohortError(
-                "its values are numbers with a unit behind each",
+                "its values are numbers followed by a unit",
                 where=f"column {name}",
-                expected="numbers alone",
-                next_step="Take the unit out of the values, or name the column in "
+                expected="numbers only",
+                next_step="Remove the unit from the values, or name the column in "
                 "cohort.categorical",
             )
         wrong = np.isnan(seen)
@@ -263,7 +265,7 @@ def _is_numeric(
         count = int(limits[place[place >= 0]].sum())
         note(
             f"{name}: {count} values are limits (such as below or above what can be measured) and "
-            "were read as the numbers that they name"
+            "were read as the numbers that they give"
         )
     return parsed > 0
 
@@ -282,7 +284,7 @@ def _narrow(array: NDArray[np.float64], name: str) -> NDArray[np.float32]:
             f"{infinite} values are infinite or beyond 32-bit floats",
             where=f"column {name}",
             expected="finite numbers, or missing",
-            next_step="Mend them, or exclude the column",
+            next_step="Correct them, or exclude the column",
         )
     return narrow
 

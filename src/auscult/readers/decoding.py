@@ -43,8 +43,8 @@ MOST_VALUES = 1 << 28  # of one file: 16384 x 16384 pixels, or 268 million sampl
 CRASHED = "its decoder crashed"
 TOO_LARGE = f"larger than {MOST_VALUES:,} values"
 TOO_MUCH = "it needs more memory than a decoder may have"
-DAMAGED = "damaged, or not as its format wants it"
-OTHER_KIND = "a kind of file that is not read"
+DAMAGED = "damaged, or not valid in its format"
+OTHER_KIND = "a kind of file that is not supported"
 
 
 class NotDecodedError(Exception):
@@ -398,7 +398,7 @@ def _opened(folder: Path, decoder: Decoder, files: Located, where: str) -> Decod
         raise CohortError(
             f"the cache is damaged ({type(error).__name__})",
             where=str(folder),
-            next_step="Remove this folder: the files are then decoded again",
+            next_step="Delete this folder: the files are then decoded again",
         ) from error
     header: dict[str, list[str | None]] = {}
     for place, values in index["header"]:

@@ -87,10 +87,10 @@ def dialect_of(path: Path, zipped: bool, delimiter: str | None = None) -> Dialec
     body = head[skipped:]
     chosen = delimiter or _delimiter(body, path)
     if delimiter is None and chosen != ",":
-        notes.append(f"fields are parted by {DELIMITERS[chosen]}")
+        notes.append(f"fields are separated by {DELIMITERS[chosen]}")
     titles, header, lines = _header(body, chosen, path)
     if titles:
-        notes.append(f"{titles} lines before the header were passed over")
+        notes.append(f"{titles} lines before the header were skipped")
     return Dialect(
         encoding=encoding,
         delimiter=chosen,
@@ -141,10 +141,10 @@ def _delimiter(body: list[str], path: Path) -> str:
     if len(whole) == 1:
         return whole[0]
     raise CohortError(
-        f"its lines can be parted by {' or by '.join(DELIMITERS[one] for one in fitting)}",
+        f"its lines can be separated by {' or by '.join(DELIMITERS[one] for one in fitting)}",
         where=str(path),
         expected="one delimiter",
-        next_step='Say which: delimiter = ";" under [cohort]',
+        next_step='Declare it: delimiter = ";" under [cohort]',
     )
 
 
@@ -192,7 +192,7 @@ def without_units(frame: pd.DataFrame, missing: Collection[str]) -> tuple[pd.Dat
         return frame, []
     if words >= 2:
         return frame.iloc[1:].reset_index(drop=True), [
-            "the line of units below the header is no record and was passed over"
+            "the line of units below the header is not a record and was skipped"
         ]
     return frame, []
 

@@ -18,8 +18,8 @@ from auscult.readers.pixels import NOT_FINITE, Frames, Values
 
 DEFLATED = "1.2.840.10008.1.2.1.99"
 NO_PIXELS = "a DICOM file without pixels"
-NO_SYNTAX = "compressed in a way that is not read"
-BURNED_IN = "files that say that names or dates may be burned into their pixels"
+NO_SYNTAX = "compressed in a way that is not supported"
+BURNED_IN = "files that declare that names or dates may be burned into their pixels"
 YEARS = {"D": 1 / 365.25, "W": 7 / 365.25, "M": 1 / 12, "Y": 1.0}
 GREY = ("MONOCHROME1", "MONOCHROME2")
 
@@ -32,7 +32,7 @@ def check_keywords(names: Sequence[str]) -> None:
         if tag_for_keyword(name) is None:
             keywords = [entry[4] for entry in DicomDictionary.values() if entry[4]]
             raise CohortError(
-                f'"{name}" is no keyword of DICOM',
+                f'"{name}" is not a DICOM keyword',
                 where="cohort.header",
                 expected=one_of(name, keywords, shown=0).replace("it has: , ... ", ""),
             )

@@ -75,7 +75,10 @@ class EventSettings:
                     where=f"cohort.{key}",
                     expected="the column of prediction times"
                     if with_table
-                    else "a code that begins an admission, and the hours after it that are used",
+                    else (
+                        "the code that starts an admission, and the number of hours after it that "
+                        "are used"
+                    ),
                 )
         for key in barred:
             if getattr(self, key) is not None:
@@ -109,7 +112,7 @@ def event_files(root: str | os.PathLike[str]) -> list[Path]:
             if refused
             else "it holds no events",
             where=f"cohort.events = {found.root}",
-            expected="data/**/*.parquet, as MEDS lays them out",
+            expected="data/**/*.parquet, as in MEDS",
         )
     return [path for path in found.paths if path is not None]
 
@@ -159,15 +162,15 @@ def _typed(content: Any, number: int, count: int) -> pd.DataFrame:  # noqa: ANN4
     where = f"cohort.events, file {number + 1} of {count}"
     subject, time, code = (content.column(name) for name in COLUMNS[:3])
     if not pa.types.is_integer(subject.type) or subject.null_count:
-        raise CohortError("subject_id is no whole number in every row", where=where)
+        raise CohortError("subject_id is not a whole number in every row", where=where)
     if not (pa.types.is_timestamp(time.type) or pa.types.is_null(time.type)):
-        raise CohortError("time is no timestamp", where=where)
+        raise CohortError("time is not a timestamp", where=where)
     if code.null_count:
         raise CohortError(f"{code.null_count} events have no code", where=where)
     if pa.types.is_dictionary(code.type):
         code = compute.cast(code, code.type.value_type)
     if not (pa.types.is_string(code.type) or pa.types.is_large_string(code.type)):
-        raise CohortError("code is no text", where=where)
+        raise CohortError("code is not text", where=where)
     value = np.full(len(subject), np.nan)
     if COLUMNS[3] in content.column_names:
         value = np.asarray(content.column(COLUMNS[3]).cast(pa.float64()).to_numpy())
@@ -310,9 +313,9 @@ def predictions(
     empty = int(np.isnan(subject).sum())
     if wrong or empty or (subject != np.round(subject)).any():
         raise CohortError(
-            f"{max(wrong, empty, 1)} values are no whole numbers",
+            f"{max(wrong, empty, 1)} values are not whole numbers",
             where=f"column {patient}",
-            expected="subject_id as MEDS has it",
+            expected="subject_id as in MEDS",
         )
     column: Any = frame[name]
     if not pd.api.types.is_datetime64_any_dtype(column):

@@ -115,17 +115,19 @@ def _read(
     reading.refuse_input_columns()
     if table is None:
         if path is not None:
-            raise CohortError("path is a column of a table, and there is none", where="cohort.path")
+            raise CohortError(
+                "path is a column of a table, but there is no table", where="cohort.path"
+            )
         names, others = scan(root, f"cohort.{kind.key}", kind.suffixes)
         decoded = kind.decode(names, root, settings, where=f"cohort.{kind.key}", **keep)
         folders = [PurePath(name).parts[0] if "/" in name else None for name in names]
         frame = pd.DataFrame({FILE: names, FOLDER: folders})
-        notes = [f"files of other kinds, and links to folders, passed over: {others:,}"]
+        notes = [f"files of other kinds, and links to folders, skipped: {others:,}"]
         return _cohort(reading, frame, decoded, kind, notes if others else [], first=())
     frame = reading.read(table)
     if path is None:
         raise CohortError(
-            f"{kind.key} is a folder, and no column says which file a row describes",
+            f"{kind.key} is a folder, but no column says which file a row describes",
             where="cohort.path",
             next_step='Name the column of paths relative to the folder: path = "file"',
         )
@@ -172,7 +174,7 @@ def _cohort(
         array_rows = np.arange(len(source))
     if not len(array_rows):
         raise CohortError(
-            "no file says whose it is", where="cohort.patient", expected="a value in the header"
+            "no file names its patient", where="cohort.patient", expected="a value in the header"
         )
     described = frame.iloc[source[array_rows]].reset_index(drop=True)
     described, more = reading.joined(described)

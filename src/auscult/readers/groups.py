@@ -62,9 +62,9 @@ def read_groups(
         if name in bins:
             if unparsable:
                 raise CohortError(
-                    f"{unparsable} values are no numbers",
+                    f"{unparsable} values are not numbers",
                     where=f"column {name}",
-                    expected="numbers, since cohort.bins names it",
+                    expected="numbers, because cohort.bins names it",
                 )
             values = bin_numbers(array, bins[name], f"cohort.bins.{name}")
             notes.append(f"{name}: binned at {', '.join(map(number_text, bins[name]))}")

@@ -22,7 +22,7 @@ from auscult.readers.paths import locate
 
 Colour = Literal["auto", "grey", "rgb"]
 Fit = Literal["stretch", "crop", "pad"]
-SEVERAL = "it has several frames or slices, and cohort.slices does not say which to take"
+SEVERAL = "it has several frames or slices, but cohort.slices does not say which to use"
 LARGEST_SIDE = 4096
 MOST_DEPTH = 1024
 
@@ -63,7 +63,7 @@ class ImageSettings:
         """Raise a CohortError for settings that cannot be."""
         if len(self.size) != 2 or not all(1 <= side <= LARGEST_SIDE for side in self.size):
             raise CohortError(
-                "no size of an image",
+                "not a valid image size",
                 where="cohort.image_size",
                 expected=f"a number, or [height, width], from 1 to {LARGEST_SIDE}",
             )
@@ -86,7 +86,7 @@ class ImageSettings:
             )
         if (self.depth is not None) != (self.slices == "volume"):
             raise CohortError(
-                "a volume needs a number of slices, and only a volume has one",
+                "a volume needs a number of slices, and only a volume may have one",
                 where="cohort.depth",
                 expected='depth = 32 or another number together with slices = "volume"',
             )
@@ -98,7 +98,9 @@ class ImageSettings:
             )
         if self.window is not None and (len(self.window) != 2 or self.window[1] <= 0):
             raise CohortError(
-                "no window", where="cohort.window", expected="[centre, width], width above 0"
+                "not a valid window",
+                where="cohort.window",
+                expected="[centre, width], width above 0",
             )
         if self.header:
             from auscult.readers.dicom import check_keywords

@@ -145,7 +145,7 @@ def join_table(
     require_columns(other, wanted, name)
     if summarised and how.columns is not None:
         raise CohortError(
-            "columns are of one row per key, and count and the like of many",
+            "columns requires one row per key, and count and the like many",
             where="cohort.join",
             next_step="Join the table twice",
         )
@@ -173,7 +173,7 @@ def join_table(
             f'both tables have a column "{double[0]}"',
             where=f"cohort.join, {name}",
             expected="names that differ",
-            next_step="Say which columns to bring: columns = [...]",
+            next_step="Name the columns to add: columns = [...]",
         )
     brought.index = frame.index
     unmatched = int((~matched).sum())
@@ -205,7 +205,7 @@ def _match(
         raise CohortError(
             "no row of the table has a match",
             where=f"cohort.join, {name}",
-            expected="keys that are written in the same way in both tables",
+            expected="keys written in the same way in both tables",
         )
     return codes.astype(np.int64), matched, used.astype(np.int64)
 
@@ -279,7 +279,7 @@ def _summaries(
             numeric, wrong = numbers(other[column], missing)
             if wrong:
                 raise CohortError(
-                    f"{wrong} values are no numbers",
+                    f"{wrong} values are not numbers",
                     where=f"cohort.join.{statistic}, column {column}",
                     expected="numbers, or missing",
                 )

@@ -135,11 +135,13 @@ def read_labels(
     if len(names) > 1 or task == "multilabel":
         if not (positive is None and groups is None and bins is None):
             raise CohortError(
-                "positive, label_groups and label_bins go with one label column",
+                "positive, label_groups and label_bins require a single label column",
                 where="cohort.label",
             )
         if task not in (None, "multilabel"):
-            raise CohortError(f"{len(names)} label columns are no {task} task", where="cohort.task")
+            raise CohortError(
+                f"{len(names)} label columns are not a {task} task", where="cohort.task"
+            )
         return _several(frame, names, missing)
     name = names[0]
     order: list[str] = []
@@ -184,8 +186,8 @@ def read_labels(
         raise CohortError(
             f"there are {len(classes)} classes",
             where=f"column {name}",
-            expected="two, since the task is binary",
-            next_step="Say which values are positive: cohort.positive = [...]",
+            expected="two, because the task is binary",
+            next_step="Declare the positive values: cohort.positive = [...]",
         )
     codes = np.array([index[v] if v is not None else 0 for v in values.tolist()], dtype=np.int64)
     found_task: Task = "binary" if len(classes) == 2 and task != "multiclass" else "multiclass"
@@ -239,9 +241,9 @@ def _binned(
     array, unparsable = numbers(column, missing)
     if unparsable:
         raise CohortError(
-            f"{unparsable} values are no numbers",
+            f"{unparsable} values are not numbers",
             where=f"column {name}",
-            expected="numbers, since cohort.label_bins is given",
+            expected="numbers, because cohort.label_bins is given",
         )
     values = bin_numbers(array, bins, "cohort.label_bins")
     empty = [one for one in bin_names(bins) if not (values == one).any()]
@@ -288,9 +290,9 @@ def _grouped(
     for new in groups:
         if new in found and new not in place:
             raise CohortError(
-                f'"{new}" is the name of a group and a label outside it',
+                f'"{new}" is both the name of a group and a label outside it',
                 where=f"cohort.label_groups, column {name}",
-                next_step=f'Add "{new}" to its group, or name the group otherwise',
+                next_step=f'Add "{new}" to its group, or rename the group',
             )
     return np.array([None if v is None else place.get(v, v) for v in values.tolist()], dtype=object)
 
@@ -303,11 +305,14 @@ def _refuse_many(values: NDArray[np.object_], name: str) -> None:
     fractional = bool((seen != np.round(seen)).any())
     if not unparsable and (distinct > MOST_CLASSES or (fractional and distinct > MOST_FRACTIONAL)):
         raise CohortError(
-            f"the label has {distinct} different numbers: this is a regression, which is declared",
+            (
+                f"the label has {distinct} different numbers: this is a regression, which must be "
+                "declared"
+            ),
             where=f"column {name}",
             expected="classes",
-            next_step='For a regression: cohort.outcome = "number". For classes, name cut points '
-            "that mean something: cohort.label_bins = "
+            next_step='For a regression: cohort.outcome = "number". For classes, choose '
+            "meaningful cut points: cohort.label_bins = "
             f"[{', '.join(f'{q:.3g}' for q in np.unique(np.quantile(seen, [1 / 3, 2 / 3])))}]",
         )
     if distinct > MOST_CLASSES:

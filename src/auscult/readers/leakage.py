@@ -61,9 +61,9 @@ def leaking(frame: pd.DataFrame, label: pd.Series[Any]) -> dict[str, str]:
         auc = _alone(frame[name].iloc[rows], target)
         named = HINTS.search(name) is not None
         if auc >= (WITH_A_NAME if named else NEARLY):
-            hint = " Its name says that it follows the outcome" if named else ""
+            hint = " Its name suggests that it follows the outcome" if named else ""
             found[name] = (
-                f"tells the label by itself (AUC {auc:.3f}): is it known only afterwards?{hint}"
+                f"predicts the label by itself (AUC {auc:.3f}): is it known only afterwards?{hint}"
             )
     return found
 

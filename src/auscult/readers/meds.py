@@ -72,7 +72,7 @@ def read_events(
     double = [str(name) for name in features.columns if name in frame.columns]
     if double:
         raise CohortError(
-            f'the column "{double[0]}" would be there twice',
+            f'the column "{double[0]}" would exist twice',
             where="cohort.events",
             next_step="Rename it in the table",
         )

@@ -49,16 +49,17 @@ def read_outcome(
     """
     if outcome not in OUTCOMES:
         raise CohortError(
-            f'"{outcome}" is no kind of outcome', where=WHERE, expected=", ".join(OUTCOMES)
+            f'"{outcome}" is not a kind of outcome', where=WHERE, expected=", ".join(OUTCOMES)
         )
     if bins is not None and (outcome != "number" or len(names) != 1):
         raise CohortError(
-            "label_bins cut one number, and it would be ignored", where="cohort.label_bins"
+            "label_bins apply to a single number, so they would be ignored",
+            where="cohort.label_bins",
         )
     if outcome == "none":
         if names:
             raise CohortError(
-                f'there is a label, "{names[0]}", and no outcome',
+                f'there is a label, "{names[0]}", but outcome is "none"',
                 where=WHERE,
                 expected='"class", "number" or "time and event", or no label',
             )
@@ -107,7 +108,7 @@ def _numbers(
 def _timed(frame: pd.DataFrame, names: Sequence[str], missing: Sequence[str]) -> Labels:
     if len(names) != 2:
         raise CohortError(
-            f"{len(names)} columns are no time and event",
+            f"{len(names)} columns are not a time and an event",
             where="cohort.label",
             expected='two columns: label = ["time", "event"]',
         )
@@ -153,9 +154,9 @@ def _number(frame: pd.DataFrame, name: str, missing: Sequence[str]) -> NDArray[n
     broken = unparsable + int(np.isinf(values).sum())
     if broken:
         raise CohortError(
-            f"{broken} values are no finite numbers",
+            f"{broken} values are not finite numbers",
             where=f"column {name}",
             expected="numbers, as the outcome is declared",
-            next_step="Values that mean missing are named in cohort.missing",
+            next_step="Name the values that mean missing in cohort.missing",
         )
     return values

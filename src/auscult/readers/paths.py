@@ -17,7 +17,7 @@ from auscult.base.errors import CohortError
 OUTSIDE = "a link that leads outside the folder"
 ABSENT = "no such file"
 UNNAMED = "no path in the table"
-NO_FILE = "no regular file"
+NO_FILE = "not a regular file"
 SHOWN = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".dcm", ".dicom", ".nii", ".nii.gz")
 
 
@@ -58,7 +58,7 @@ def folder_of(root: str | os.PathLike[str], where: str) -> Path:
     path = Path(root)
     if not path.is_dir():
         raise CohortError(
-            "there is no such folder" if not path.exists() else "it is no folder",
+            "there is no such folder" if not path.exists() else "it is not a folder",
             where=f"{where} = {path}",
             next_step="Check the path",
         )
@@ -93,10 +93,10 @@ def locate(
     climbing = sum(name is not None and _climbs(name) for name in names)
     if climbing:
         raise CohortError(
-            f"{climbing} of {len(names)} paths are absolute or lead out of the folder",
+            f"{climbing} of {len(names)} paths are absolute or lead outside the folder",
             where=where,
             expected='paths relative to the folder, without ".."',
-            next_step="Mend the column, or name the folder that holds all files",
+            next_step="Correct the column, or name the folder that holds all files",
         )
     inside = f"{folder}{os.sep}" if str(folder) != os.sep else os.sep
     found = [_find(folder, inside, name, suffixes) for name in names]
@@ -144,7 +144,7 @@ def scan(
                 others += 1
     if not names:
         raise CohortError(
-            "the folder holds no file that is read",
+            "the folder holds no file of a supported kind",
             where=f"{where} = {folder}",
             expected=", ".join(suffixes),
         )

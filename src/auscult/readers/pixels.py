@@ -16,9 +16,9 @@ from auscult.readers.decoding import DAMAGED, MOST_VALUES, OTHER_KIND, TOO_LARGE
 RASTERS = ("PNG", "JPEG", "TIFF")
 LOW_HIGH = (0.5, 99.5)  # percentiles that become 0 and 255 where no window is known
 NOT_FINITE = "it holds NaN or infinity"
-AXES = "a NIfTI file whose data are no volume of three axes"
+AXES = "a NIfTI file whose data are not a volume with three axes"
 MOST_FRAMES = 10_000
-TURNED_GREY = "colour images turned grey"
+TURNED_GREY = "colour images converted to grey"
 NO_ALPHA = "images whose transparency was ignored"
 
 

@@ -129,8 +129,8 @@ def canonical(
     notes = []
     for kind, words in (
         (",", "commas were read as decimal signs"),
-        (".", "commas were read as signs between thousands"),
-        ("", "spaces or apostrophes were read as signs between thousands"),
+        (".", "commas were read as thousands separators"),
+        ("", "spaces or apostrophes were read as thousands separators"),
     ):
         names = [str(frame.columns[j]) for j, one in changed.items() if one == kind]
         if names:
@@ -180,7 +180,9 @@ def _decide(
     key = 'decimal = "," or decimal = "." under [cohort]'
     expected = "one way of writing numbers"
     if one.comma and (one.thousands or one.several_dots > one.dots):
-        raise CohortError("commas part decimals here and thousands there", where=where)
+        raise CohortError(
+            "commas separate decimals in some values and thousands in others", where=where
+        )
     if (one.comma and decimal == ".") or (one.thousands and decimal == ","):
         raise CohortError(
             f'{one.comma + one.thousands} different numbers do not fit decimal = "{decimal}"',
@@ -190,7 +192,7 @@ def _decide(
     if one.comma or one.several_dots:
         if one.comma and one.dots and one.points:
             raise CohortError(
-                "points and commas both part decimals, and points may part thousands too",
+                "points and commas both separate decimals, and points may separate thousands too",
                 where=where,
                 expected=expected,
                 next_step="Write the column in one way",
@@ -201,11 +203,11 @@ def _decide(
     if one.either:
         if table is None:
             raise CohortError(
-                'commas stand before three digits only: "1,234" may be a little more than one, or '
+                'commas occur only before three digits: "1,234" may be a little more than one, or '
                 "a thousand",
                 where=where,
                 expected="a declaration",
-                next_step=f"Say what parts decimals: {key}",
+                next_step=f"Declare the decimal sign: {key}",
             )
         return table
     if one.parted:
@@ -215,11 +217,11 @@ def _decide(
             return None
         if decimal is None and points:
             raise CohortError(
-                "points stand before three digits only, and the table has decimal commas and "
+                "points occur only before three digits, and the table has decimal commas and "
                 'decimal points: "1.234" may be a little more than one, or a thousand',
                 where=where,
                 expected="a declaration",
-                next_step=f"Say what parts decimals: {key}",
+                next_step=f"Declare the decimal sign: {key}",
             )
         return ","
     return None
@@ -304,7 +306,7 @@ def dates(values: Sequence[Any], where: str) -> NDArray[np.float64]:
         day, month = (max(int(m.group(i)) for m in parted) > 12 for i in (1, 2))
         if day == month:
             raise CohortError(
-                "day and month cannot be told apart",
+                "day and month cannot be distinguished",
                 where=where,
                 expected="dates as 2024-05-31, or a day above 12 in one of them",
                 next_step="Write them as year-month-day, or exclude the column",
@@ -321,7 +323,7 @@ def dates(values: Sequence[Any], where: str) -> NDArray[np.float64]:
     missing = np.array([v is None for v in texts])
     wrong = int((parsed.isna().to_numpy() & ~missing).sum())
     if wrong > max(FEW_STRAYS, STRAYS * len(texts)):
-        raise CohortError(f"{wrong} values are no dates", where=where, expected="dates")
+        raise CohortError(f"{wrong} values are not dates", where=where, expected="dates")
     days = (parsed - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(days=1)
     return np.asarray(days.to_numpy(dtype=np.float64, na_value=np.nan))
 
@@ -361,7 +363,7 @@ def strays(
         return False
     if count <= STRAYS * len(present) and (count <= FEW_STRAYS or kinds <= FEW_WORDS):
         note(
-            f"{name}: {count} of its {len(present)} values are no numbers and count as missing; "
+            f"{name}: {count} of its {len(present)} values are not numbers and count as missing; "
             "if they are codes, name the column in cohort.categorical"
         )
         return True
@@ -372,9 +374,9 @@ def strays(
         )
         return False
     raise CohortError(
-        f"{count} of its {len(present)} values are no numbers ({kinds} different ones)",
+        f"{count} of its {len(present)} values are not numbers ({kinds} different ones)",
         where=f"column {name}",
-        expected="numbers, or codes, and it holds many different numbers",
+        expected="numbers, or codes; the column holds many different numbers",
         next_step="If it holds codes, name it in cohort.categorical; if it holds numbers, list "
         "what stands for missing in cohort.missing; or exclude it",
     )

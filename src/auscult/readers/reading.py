@@ -224,8 +224,8 @@ class Reading:
                     f"{broken} records hold NaN or infinity",
                     where=where,
                     expected="finite numbers",
-                    next_step="Where NaN is a background, say what your code puts there: nan = "
-                    "0.0 under [cohort]"
+                    next_step="If NaN is a background, declare what your code replaces it with: "
+                    "nan = 0.0 under [cohort]"
                     if nan is None
                     else "Infinity is never read",
                 )
@@ -344,7 +344,9 @@ class Reading:
                     f"{value} is too few", where=f"cohort.{key}", expected="1 or more"
                 )
         if self.seed < 0:
-            raise CohortError(f"{self.seed} is no seed", where="seed", expected="0 or more")
+            raise CohortError(
+                f"{self.seed} is not a valid seed", where="seed", expected="0 or more"
+            )
         if not self._labels() and self.outcome != "none":
             raise CohortError("there is no label", where="cohort.label", expected="a column")
         require_columns(
@@ -378,7 +380,7 @@ class Reading:
         for name in bins:
             if name not in self.groups:
                 raise CohortError(
-                    f'"{name}" is no group, so its bins would not be used',
+                    f'"{name}" is not a group, so its bins would not be used',
                     where="cohort.bins",
                     expected="columns that cohort.groups names",
                 )
@@ -391,8 +393,8 @@ class Reading:
             raise CohortError(
                 f"{empty} of {len(frame)} rows have no patient",
                 where=f"column {self.patient}",
-                expected="a value in every row: the patient is the unit of everything",
-                next_step="Remove these rows or find out whose they are",
+                expected="a value in every row: the patient is the unit of the audit",
+                next_step="Remove these rows or complete them",
             )
         labels = self._read_labels(frame)
         left_out = []
@@ -426,8 +428,8 @@ class Reading:
             raise CohortError(
                 "a table's columns are inputs already",
                 where="cohort.inputs",
-                expected="an array, images or signals beside the table",
-                next_step="Leave it out; cohort.exclude takes columns away",
+                expected="an array, images or signals in addition to the table",
+                next_step="Leave it out; cohort.exclude removes columns",
             )
         table, more = table_inputs(
             frame.iloc[kept.rows][list(self.inputs)],
@@ -461,7 +463,7 @@ class Reading:
         for key in ("positive", "label_groups", "task"):
             if getattr(self, key) is not None:
                 raise CohortError(
-                    f'it goes with classes, and the outcome is "{self.outcome}"',
+                    f'it requires classes, but the outcome is "{self.outcome}"',
                     where=f"cohort.{key}",
                     next_step="Leave it out",
                 )

@@ -32,13 +32,13 @@ from auscult.readers.paths import locate
 ENDINGS = (".hea", "", ".npz", ".npy")  # tried in turn: WFDB records are named without theirs
 NO_LEAD = "a lead is missing"
 GAPS = "samples are missing"
-NO_RATE = "the file does not tell its sampling rate, and cohort.rate does not either"
-UNKNOWN_LENGTH = "its header tells no length, and its format is one that does not show it"
+NO_RATE = "the file does not give its sampling rate, and neither does cohort.rate"
+UNKNOWN_LENGTH = "its header gives no length, and its format does not determine it"
 LEADS_TWICE = "two of its leads have the same name"
 TRANSPOSED = "it has more leads than samples: its array must be (samples, leads)"
 NO_SAMPLES = "the file with its samples is missing or empty"
 TOO_SHORT = "it ends before cohort.start"
-LEADS_DIFFER = "it has another number of leads, and does not name them"
+LEADS_DIFFER = "it has a different number of leads, and does not name them"
 PADDED = "recordings shorter than cohort.seconds, padded with zeros"
 ELSEWHERE = "a WFDB header that names files outside its folder"
 MARGIN_SECONDS = 1.0  # read around a window, so that the resampling filter sees no edge
@@ -98,7 +98,7 @@ class SignalSettings:
                 math.isfinite(value) and (value > 0 if low else value >= 0)
             ):
                 raise CohortError(
-                    f"{value} cannot be",
+                    f"{value} is not a valid value",
                     where=f"cohort.{key}",
                     expected="a number above 0" if low else "0 or more",
                 )

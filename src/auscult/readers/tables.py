@@ -49,8 +49,8 @@ OTHERS = {
     ".json": "read_json",
 }
 CSV_EXPECTED = (
-    "a whole file that you may read: UTF-8 or UTF-16, a header line, quotes closed, as many fields "
-    "in each line"
+    "a complete, readable file: UTF-8 or UTF-16, a header line, closed quotes, the same number of "
+    "fields in each line"
 )
 
 
@@ -294,7 +294,7 @@ def _read_path(
             )
         frames.append(frame if not frames else frame[frames[0].columns])
         notes += [note for note in own if note not in notes]
-    notes.append(f"{len(parts)} part files were read one below the other, in the order of names")
+    notes.append(f"{len(parts)} part files were concatenated in the order of their names")
     return pd.concat(frames, ignore_index=True)
 
 
@@ -305,7 +305,7 @@ def _read_file(
     if not name.endswith(SUFFIXES):
         reader = OTHERS.get(path.suffix.lower())
         raise CohortError(
-            "this kind of file is not read",
+            "this kind of file is not supported",
             where=str(path),
             expected=" or ".join(SUFFIXES),
             next_step=f'Convert it in Python: pandas.{reader}("{path.name}")'
@@ -332,7 +332,7 @@ def _read_file(
     except PermissionError:
         what, next_step = "you may not read it", "Ask for the right to read it"
     except MemoryError:
-        what, next_step = "it is larger than the memory", "Use a machine with more memory"
+        what, next_step = "it is larger than the available memory", "Use a machine with more memory"
     except Exception as error:  # whatever the file holds
         what, next_step = "it cannot be read: damaged, or another kind of file", ""
         if "UTF8" in str(error) or "UTF-8" in str(error) or "UTF-16" in str(error):
@@ -436,7 +436,7 @@ def _from_dataframe(data: Any) -> pd.DataFrame:  # noqa: ANN401
         native = nw.from_native(data, eager_only=True)
     except TypeError as error:
         raise CohortError(
-            f"{type(data).__name__} is no table",
+            f"{type(data).__name__} is not a table",
             where="table",
             expected="a path or a dataframe in memory (pandas, polars, pyarrow)",
             next_step="Collect a lazy one first",

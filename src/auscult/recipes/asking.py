@@ -32,7 +32,7 @@ ASKED: dict[str, str] = {
     "groups": "patient of each record",
     "classes": "names of the classes",
     "weights": "weight of each record",
-    "validation": "inputs and labels of patients that are held back",
+    "validation": "inputs and labels of the patients held back",
     "device": '"cpu" or "cuda"',
     "scratch": "a folder that is removed afterwards",
 }
@@ -157,7 +157,7 @@ def read_signature(function: Callable[..., Any], where: str = "recipe.train") ->
         elif one.default is one.empty or (one.default is None and _near(one.name)):
             near = _near(one.name)
             raise RecipeError(
-                f'the training function asks for "{one.name}", which nobody gives',
+                f'the training function asks for "{one.name}", which is not available',
                 where=where,
                 expected="inputs, labels, seed and any of "
                 + ", ".join(f"{name} ({what})" for name, what in ASKED.items()),

@@ -76,7 +76,7 @@ class Recipe(ABC):
     kind : str
         Its name in configurations.
     label : str
-        Its name for people; needed of recipes that other packages add.
+        Its name for people; required for recipes that other packages add.
     """
 
     kind: str
@@ -96,19 +96,19 @@ class Recipe(ABC):
 
     @abstractmethod
     def settings(self) -> dict[str, Any]:
-        """JSON-able settings that change results; they make the run's fingerprint."""
+        """JSON-serialisable settings that affect results; part of the run's fingerprint."""
 
     def unseen(self) -> tuple[str, ...]:
         """What may change the training code's behaviour and is not in the settings' digest.
 
-        Empty where all is seen, or where the user vouches for it by a version.
+        Empty where everything is known, or where the user vouches for it by a version.
         """
         return ()
 
     def draws(self) -> tuple[str, ...]:
         """Calls in the training code that draw without a seed or read what differs by process.
 
-        Named where training again gives other numbers; most of them are harmless.
+        Reported where training again gives different numbers; most of them are harmless.
         """
         return ()
 
@@ -117,7 +117,7 @@ class Recipe(ABC):
         return data.task not in CLASS_TASKS
 
     def releases(self, data: TrainingData) -> tuple[str, ...]:
-        """Outputs of a model that is to go out which can be compared with its models' outputs."""
+        """Outputs of a release that can be compared with the outputs of its models."""
         return ("prediction",) if self.scores(data) else ("probabilities", "logits")
 
     def metric(self) -> Metric | None:
@@ -129,10 +129,9 @@ class Recipe(ABC):
         """Why this recipe cannot be used on this data, or None. Trains nothing."""
 
     def block_models(self, data: TrainingData, models: int) -> int:  # noqa: ARG002
-        """Models to train, write and lose together; part of the run's identity.
+        """Number of models trained and written together; part of the run's identity.
 
-        An eighth of the models, at most 8, unless a recipe knows that company makes its models
-        cheap.
+        An eighth of the models, at most 8, unless training more models together is cheaper.
         """
         return max(1, min(8, models // 8))
 
@@ -143,7 +142,7 @@ class Recipe(ABC):
         assignments: Sequence[Assignment],
         advance: Callable[[float], None],
     ) -> BlockOutputs:
-        """Train the models of one block and return what they say on every record.
+        """Train the models of one block and return their outputs on every record.
 
         Parameters
         ----------

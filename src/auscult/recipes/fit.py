@@ -49,7 +49,7 @@ def check_measure(measure: Callable[..., Any], output: str, where: str) -> None:
             f"what the training function returned cannot be called with two arguments ({error})",
             where=where,
             expected=f'a function {output}(inputs, labels), since output = "{output}": the '
-            f"{output} of a record is of what is true of it",
+            f"{output} of a record depends on its true label",
         ) from error
 
 
@@ -124,7 +124,7 @@ def _column(
             where=where,
             expected=f"shape ({records},): one number per record"
             + ("" if one else f", or ({records}, numbers)"),
-            next_step='Losses of a batch are kept apart by reduction="none" in PyTorch'
+            next_step='In PyTorch, reduction="none" gives one loss per record'
             if shape == ()
             else "",
         )
@@ -132,7 +132,7 @@ def _column(
         raise RecipeError(
             f'"{name}" is not finite for {int((~np.isfinite(array)).any(axis=1).sum())} records',
             where=where,
-            expected="finite numbers: a record without one needs a number that means so",
+            expected="finite numbers: use a special number for a record without one",
         )
     return array
 

@@ -77,7 +77,7 @@ class FitOptions:
             )
         if self.validation is not None and _validating(last, None, None) is None:
             raise ConfigError(
-                f"{name}.fit takes nothing to validate on",
+                f"{name}.fit takes no validation data",
                 where="recipe.validation",
                 expected=", ".join([*SETS, *(" and ".join(pair) for pair in PAIRS)]),
                 next_step="Use a training function: it gets `validation` if it asks for it",
@@ -143,7 +143,7 @@ class ByPatient:
         if rows != len(self.patients):
             raise ValueError(
                 f"{type(self.splitter).__name__} splits {rows} rows, and the members have "
-                f"{len(self.patients)}: their patients are known only where all of them are split, "
+                f"{len(self.patients)}: their patients are known only if all of them are split, "
                 "not inside another split and not after resampling"
             )
         found: Iterator[Any] = self.splitter.split(inputs, labels, self.patients)
@@ -239,7 +239,7 @@ def _fit(
         head, (name, last) = model[:-1], model.steps[-1]
         if any(hasattr(step, "fit_resample") for _, step in head.steps):
             raise ConfigError(
-                "what is held back cannot go through a step that resamples",
+                "the records held back cannot go through a step that resamples",
                 where="recipe.validation",
                 next_step="Use a training function: it gets `validation` if it asks for it",
             )

@@ -146,11 +146,11 @@ METRICS = {
     one.name: one
     for one in (
         Metric(
-            name="negative_mae", what="mean absolute error with a minus, so that higher is better",
+            name="negative_mae", what="negative mean absolute error, so that higher is better",
             tasks=("number",), measure=negative_mae, high=0.0, comparable=False,
         ),
         Metric(
-            name="r2", what="share of the outcome's variance that is explained", tasks=("number",),
+            name="r2", what="explained share of the outcome's variance", tasks=("number",),
             measure=r2, chance=0.0, high=1.0,
         ),
         Metric(
@@ -162,7 +162,7 @@ METRICS = {
             measure=auroc, chance=0.5, low=0.0, high=1.0,
         ),
         Metric(name="dice", what="overlap (Dice), mean over records", low=0.0, high=1.0),
-        Metric(name="accuracy", what="share of records that are right", low=0.0, high=1.0),
+        Metric(name="accuracy", what="share of records predicted correctly", low=0.0, high=1.0),
     )
 }  # fmt: skip
 

@@ -76,10 +76,10 @@ def from_probabilities(
         raise RecipeError("predictions that are not finite", where=where)
     if p.min() < 0 or p.max() > 1 + ROUNDING or (wide and abs(p.sum(axis=1) - 1).max() > 1e-3):
         raise RecipeError(
-            "predictions that are no probabilities",
+            "predictions that are not probabilities",
             where=where,
             expected="numbers from 0 to 1" + (", each row adding up to 1" if wide else ""),
-            next_step='If they are logits, say so: output = "logits"',
+            next_step='If they are logits, declare it: output = "logits"',
         )
     p = np.minimum(p, 1.0)
     if data.task == "multiclass":

@@ -68,7 +68,7 @@ class DpSettings:
         where = "recipe.dp"
         if not isinstance(given, Mapping):
             raise ConfigError(
-                "it is no table", where=where, expected='for example { unit = "record", ... }'
+                "it is not a table", where=where, expected='for example { unit = "record", ... }'
             )
         for name in given:
             if name not in KEYS:
@@ -78,9 +78,9 @@ class DpSettings:
         unit = given.get("unit")
         if unit not in UNITS:
             raise ConfigError(
-                f"{unit!r} is no unit" if "unit" in given else "the unit is missing",
+                f"{unit!r} is not a valid unit" if "unit" in given else "the unit is missing",
                 where=f"{where}.unit",
-                expected='"record" or "patient": whose gradient is clipped and hidden',
+                expected='"record" or "patient": whose gradient is clipped and protected',
             )
         if ("epsilon" in given) == ("noise" in given):
             raise ConfigError(
@@ -92,7 +92,9 @@ class DpSettings:
         noise = _positive(given, "noise", zero=True)
         delta = _positive(given, "delta")
         if delta is not None and delta >= 1:
-            raise ConfigError(f"{delta:g} is no delta", where=f"{where}.delta", expected="under 1")
+            raise ConfigError(
+                f"{delta:g} is not a valid delta", where=f"{where}.delta", expected="under 1"
+            )
         clip = _positive(given, "clip", infinite=True)
         found = cls(
             unit=str(unit),
@@ -160,8 +162,8 @@ class Guarantee:
             "expected_batch": self.expected,
             "relation": RELATION,
             "accountant": ACCOUNTANT,
-            "mechanisms": "every model of the audit is an independent mechanism; the guarantee is "
-            "for whoever sees one of them",
+            "mechanisms": "every model of the audit is an independent mechanism; the guarantee "
+            "holds for anyone who sees one of them",
             "scaling": SCALING,
         }
 
@@ -195,7 +197,7 @@ def guarantee(
         units = int(np.unique(data.patient_of_record).size)
     if settings.delta >= 1 / units and not settings.noiseless:
         raise ConfigError(
-            f"delta {settings.delta:g} allows giving somebody away entirely",
+            f"delta {settings.delta:g} allows revealing somebody completely",
             where="recipe.dp.delta",
             expected=f"well under 1 / {settings.unit}s = {1 / units:.2g}",
         )
@@ -228,9 +230,12 @@ def unkept(given: Mapping[str, Any], data: TrainingData, dtype: str) -> str | No
     dtype : str
     """
     if DpSettings.read(given).unit == "patient" and data.patient_of_record is None:
-        return "private training at patient level needs to know whose each record is"
+        return "private training at patient level needs the patient of each record"
     if dtype == "bfloat16":
-        return 'norms of gradients need more than 16 bits: dp does not go with dtype = "bfloat16"'
+        return (
+            "norms of gradients need more than 16 bits: dp cannot be combined with dtype = "
+            '"bfloat16"'
+        )
     return None
 
 
@@ -245,7 +250,7 @@ def _positive(
     fits = isinstance(value, int | float) and not isinstance(value, bool) and not math.isnan(value)
     if not fits or value < 0 or (value == 0 and not zero) or (math.isinf(value) and not infinite):
         raise ConfigError(
-            f"{value!r} does not fit",
+            f"{value!r} is not a valid value",
             where=f"recipe.dp.{name}",
             expected=f"a number {'from 0 on' if zero else 'above 0'}"
             + (', or "inf"' if infinite else ""),

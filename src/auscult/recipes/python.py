@@ -35,7 +35,7 @@ OUTPUTS = ("probabilities", "logits", *FITS)
 
 
 class PythonRecipe(Recipe):
-    """Train with a function of yours.
+    """Train with your own function.
 
     Parameters
     ----------
@@ -43,13 +43,12 @@ class PythonRecipe(Recipe):
         ``train(inputs, labels, seed)`` gets the inputs and labels of one model's members and
         returns ``predict``, which gets the inputs of all records. Inputs are a dataframe for
         tables, with the file's columns in its order and types, and an array for images and signals;
-        a dictionary of these where a cohort has several.
-        A string is ``"module:function"``, looked up beside the configuration first. Arguments
-        with these names are given besides: ``groups`` (patient of each record, as a number),
-        ``classes`` (their names), ``weights`` (of the records), ``validation`` (inputs and labels
-        of patients that are held back, a pair), ``device`` ("cpu" or "cuda") and ``scratch`` (a
-        folder that is removed when the model has predicted). With ``validation``, the other
-        arguments are about the records that are left.
+        a dictionary of these where a cohort has several. A string is ``"module:function"``, first
+        looked up next to the configuration. Arguments with these names are also given: ``groups``
+        (patient of each record, as a number), ``classes`` (their names), ``weights`` (of the
+        records), ``validation`` (inputs and labels of patients that are held back, a pair),
+        ``device`` ("cpu" or "cuda") and ``scratch`` (a folder that is removed when the model has
+        predicted). With ``validation``, the other arguments refer to the remaining records.
     output : {"probabilities", "logits", "loss", "score"}
         What ``predict`` returns: shape (records,) or (records, 2) for two classes, (records,
         classes) for more, (records, labels) for several labels. "loss" and "score" are for any
@@ -61,24 +60,25 @@ class PythonRecipe(Recipe):
         function then returns a dictionary: "loss" (or "score"), and "prediction", or the record's
         own "dice" or "accuracy".
     chance : float, optional
-        What a model that has learned nothing reaches in `utility`, where that is not known.
+        The value of `utility` for a model that has learned nothing, where it is not known.
     folder : path-like, optional
         Where to look for the module first.
     version : str, optional
-        A version of the code, of yours: it vouches for what a digest of the code cannot see.
+        Your own version of the code: it vouches for what a digest of the code cannot cover.
     files : sequence of path-like
         Files that the code reads; their content is part of the run's identity.
     validation : float, optional
-        Share of the members' patients that is held back for who asks for it, 0.2 by default.
+        Share of the members' patients that is held back if the function asks for it, 0.2 by
+        default.
     weights : {"balanced", "patients"}, optional
-        Whether every class (the default) or every patient counts as much.
+        Equal weight for every class (the default) or for every patient.
     device : {"auto", "cpu", "cuda"}, optional
         "auto" by default: "cuda" where PyTorch finds one.
     """
 
     kind = "python"
     independent = True
-    label = "a function of yours"
+    label = "your own function"
 
     def __init__(
         self,
@@ -109,7 +109,7 @@ class PythonRecipe(Recipe):
         """See :meth:`Recipe.settings`; what the function does is part of it."""
         if self.output not in OUTPUTS:
             raise ConfigError(
-                f'"{self.output}" is no kind of output',
+                f'"{self.output}" is not a kind of output',
                 where="recipe.output",
                 expected=" or ".join(OUTPUTS),
             )
@@ -145,13 +145,13 @@ class PythonRecipe(Recipe):
         given = "utility" if self.utility is not None else "chance"
         if self.output not in FITS and (self.utility, self.chance) != (None, None):
             raise ConfigError(
-                f'it goes with output = "loss" or "score": {self.output} are measured by AUROC',
+                f'it requires output = "loss" or "score": {self.output} are measured by AUROC',
                 where=f"recipe.{given}",
                 next_step="Leave it out",
             )
         if self.utility is None:
             if self.chance is not None:
-                raise ConfigError("it goes with recipe.utility", where="recipe.chance")
+                raise ConfigError("it requires recipe.utility", where="recipe.chance")
             return None
         said = self.utility
         if isinstance(said, str) and ":" in said:
@@ -160,28 +160,28 @@ class PythonRecipe(Recipe):
             said = resolve(said, self.folder)
             if not callable(said):
                 raise ConfigError(
-                    f'"{self.utility}" is no function',
+                    f'"{self.utility}" is not a function',
                     where="recipe.utility",
                     expected="utility(labels, predictions) -> float",
                 )
         return metric_of(said, chance=self.chance)
 
     def supports(self, data: TrainingData) -> str | None:
-        """Why the output does not go with the cohort's outcome; the function may do as it likes."""
+        """Why the output does not fit the cohort's outcome; the function itself is not checked."""
         asking = self._asking()
         check_weights(self._options().settings(asking).get("weights"), data)
         if not asking.complete:
             return "the training function does not take inputs, labels and a seed"
         if self.output not in FITS and data.task not in CLASS_TASKS:
             return (
-                f'the outcome is "{data.task}", of which there are no {self.output}: return one '
-                'number per record, output = "loss" (or "score")'
+                f'the outcome is "{data.task}", which has no {self.output}: return one number per '
+                'record, output = "loss" (or "score")'
             )
         metric = self.metric()
         if metric is not None and metric.tasks and data.task not in metric.tasks:
             return (
-                f'the metric "{metric.name}" goes with {" or ".join(metric.tasks)}, and the '
-                f'outcome is "{data.task}": name another as recipe.utility'
+                f'the metric "{metric.name}" requires {" or ".join(metric.tasks)}, but the '
+                f'outcome is "{data.task}": name another one as recipe.utility'
             )
         return None
 
@@ -302,8 +302,8 @@ def plain_inputs(inputs: Inputs) -> Any:  # noqa: ANN401
 def several(inputs: NamedInputs) -> str:
     """Why a recipe that reads one input cannot be used."""
     return (
-        f"there are several inputs ({', '.join(inputs.parts)}), and it reads one: train with a "
-        'function of yours, kind = "python", which gets a dictionary of them'
+        f"there are several inputs ({', '.join(inputs.parts)}), but it reads one: train with your "
+        'own function, kind = "python", which gets a dictionary of them'
     )
 
 

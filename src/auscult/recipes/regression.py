@@ -25,16 +25,16 @@ def no_regressor(estimator: Any, data: TrainingData) -> str | None:  # noqa: ANN
     name = type(estimator).__name__
     if data.task != "number":
         return (
-            f'the outcome is "{data.task}": train with a function of yours, kind = "python" and '
+            f'the outcome is "{data.task}": train with your own function, kind = "python" and '
             'output = "loss"'
         )
     if predicts_classes(estimator):
         return (
-            f"the outcome is a number, and {name} predicts classes: name a regressor, such as "
+            f"the outcome is a number, but {name} predicts classes: name a regressor, such as "
             '"gradient_boosting_regressor"'
         )
     if not hasattr(estimator, "predict"):
-        return f"the outcome is a number, and {name} has no predict"
+        return f"the outcome is a number, but {name} has no predict"
     return None
 
 

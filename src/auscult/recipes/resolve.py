@@ -42,7 +42,11 @@ def resolve(reference: str, folder: Path | None = None) -> Any:  # noqa: ANN401
     """
     module_name, colon, name = reference.partition(":")
     if not (colon and module_name and name):
-        raise RecipeError(f'"{reference}" names nothing', where="recipe", expected='"module:name"')
+        raise RecipeError(
+            f'"{reference}" is not a reference to anything',
+            where="recipe",
+            expected='"module:name"',
+        )
     try:
         with beside(folder):
             module = importlib.import_module(module_name)

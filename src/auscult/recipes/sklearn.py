@@ -59,36 +59,35 @@ class SklearnRecipe(Recipe):
         Anything with `fit` and `predict_proba` or `decision_function`; a regressor where the
         outcome is a number. A string is a built-in name ("gradient_boosting",
         "logistic_regression", "random_forest", "mlp", "k_neighbours"; "ridge", "mlp_regressor",
-        "random_forest_regressor", "gradient_boosting_regressor") or
-        "module:class" (or a function that returns an estimator), looked up beside the
-        configuration first.
+        "random_forest_regressor", "gradient_boosting_regressor") or "module:class" (or a function
+        that returns an estimator), first looked up next to the configuration.
     preprocess : {"auto", "encode", "none"}
         "encode" puts imputation (median), scaling and one-hot encoding in front of the estimator,
-        fitted on each model's own members. "none" hands over the dataframe as it
-        is: the file's columns in its order, with its types, missing values as NaN. "auto" encodes
-        unless the estimator holds a ColumnTransformer. Images are flattened in all cases.
+        fitted on each model's own members. "none" passes the dataframe as it is: the file's columns
+        in its order, with its types, missing values as NaN. "auto" encodes unless the estimator
+        holds a ColumnTransformer. Images are flattened in all cases.
     arguments : mapping, optional
         Keyword arguments of the built-in or of the class or function that a string names.
     fit : mapping, optional
         Keyword arguments of the estimator's `fit`, copied for each model.
     weights : {"balanced", "patients"}, optional
-        Give `fit` a `sample_weight`: every class counts as much, or every patient does.
+        Give `fit` a `sample_weight`: equal weight for every class, or for every patient.
     validation : float, optional
-        Share of each model's patients that is held back and given to `fit` as what to validate on
-        (`eval_set`, or `X_val` and `y_val`), behind the preprocessing that the others fitted: for
-        early stopping. They are members all the same.
+        Share of each model's patients that is held back and given to `fit` as validation data
+        (`eval_set`, or `X_val` and `y_val`), after the preprocessing fitted on the others: for
+        early stopping. They still count as members.
     folder : path-like, optional
         Where to look for the module first.
     version : str, optional
-        A version of the code, of yours: it vouches for what a digest of the code cannot see.
+        Your own version of the code: it vouches for what a digest of the code cannot cover.
     files : sequence of path-like
         Files that the code reads; their content is part of the run's identity.
 
     Notes
     -----
     Python's, numpy's and torch's global generators and every parameter that is a seed are set from
-    the model's own seed, and every `n_jobs` to one process: models are trained side by side in
-    processes of one thread each. Splitters by groups (GroupKFold and the like, also inside
+    the model's own seed, and every `n_jobs` to one process: models are trained in parallel, in
+    processes with one thread each. Splitters by groups (GroupKFold and the like, also inside
     searches) get the patients.
     """
 
@@ -176,11 +175,11 @@ class SklearnRecipe(Recipe):
             return refused
         if not any(hasattr(estimator, name) for name in ("predict_proba", "decision_function")):
             return (
-                f"{type(estimator).__name__} gives neither probabilities nor a decision function "
+                f"{type(estimator).__name__} has neither probabilities nor a decision function "
                 "(scikit-learn's SVC needs probability=True only for the former)"
             )
         if data.task == "multilabel" and not hasattr(estimator, "predict_proba"):
-            return f"{type(estimator).__name__} gives no probabilities for several labels"
+            return f"{type(estimator).__name__} has no probabilities for several labels"
         self._options().check(estimator, data)
         return None
 
@@ -244,7 +243,7 @@ class SklearnRecipe(Recipe):
         """The estimator itself, made from its name where a name was given."""
         if self.preprocess not in PREPROCESSING:
             raise ConfigError(
-                f'"{self.preprocess}" is no way to preprocess',
+                f'"{self.preprocess}" is not a way to preprocess',
                 where="recipe.preprocess",
                 expected=", ".join(PREPROCESSING),
             )
@@ -272,13 +271,13 @@ class SklearnRecipe(Recipe):
                 estimator = make
         elif self.arguments:
             raise ConfigError(
-                "arguments go with an estimator's name, not with an estimator",
+                "arguments require an estimator's name, not an estimator",
                 where="recipe.arguments",
                 next_step="Set them on the estimator itself",
             )
         if isinstance(estimator, type) or not hasattr(estimator, "fit"):
             raise RecipeError(
-                f"{getattr(estimator, '__name__', type(estimator).__name__)} is no estimator",
+                f"{getattr(estimator, '__name__', type(estimator).__name__)} is not an estimator",
                 where="recipe.model",
                 expected="an instance with fit and predict_proba or decision_function",
             )
@@ -382,7 +381,7 @@ def _predict(
     if not hasattr(model, "predict_proba"):
         if decision is None:
             raise RecipeError(
-                "no member has one of the classes, and the model gives no probabilities",
+                "no member has one of the classes, and the model has no probabilities",
                 where=where,
             )
         return decision, 0, "decision function, taken as log-odds"

@@ -21,7 +21,7 @@ def check_share(share: float | None, where: str = "recipe.validation") -> None:
     """Raise a ConfigError when no patients can be held back at this share."""
     if share is not None and not 0 < share < 1:
         raise ConfigError(
-            f"{share:g} is no share of the members' patients",
+            f"{share:g} is not a valid share of the members' patients",
             where=where,
             expected="a number above 0 and below 1, for example 0.2",
         )
@@ -33,7 +33,7 @@ def check_weights(weights: str | None, data: TrainingData | None = None) -> None
         raise ConfigError(
             f'there are no weights "{weights}"',
             where="recipe.weights",
-            expected='"balanced" (every class counts as much) or "patients" (every patient does)',
+            expected='"balanced" (equal weight for every class) or "patients" (for every patient)',
         )
     if data is not None and weights == "balanced" and data.task not in CLASS_TASKS:
         raise ConfigError(
@@ -52,7 +52,9 @@ def check_weights(weights: str | None, data: TrainingData | None = None) -> None
 def patients_of(data: TrainingData) -> NDArray[np.int64]:
     """Patient of each record, as a number without meaning."""
     if data.patient_of_record is None:
-        raise RecipeError("the data do not say which records belong together", where="recipe")
+        raise RecipeError(
+            "the data do not say which records belong to the same patient", where="recipe"
+        )
     return data.patient_of_record
 
 

@@ -112,8 +112,8 @@ def _words(key: str, counts: list[int], smallest: int, kept: Mapping[str, str], 
     return {
         "records": f"{part} {kept.get(part, 'keeps training records')}: {number:,}",
         "leaves": f"{number:,} leaves{trees} of {part} hold fewer than {smallest} records",
-        "pure_leaves": f"{number:,} leaves{trees} of {part} answer with one class only: who is "
-        "known to be in one has its class disclosed",
+        "pure_leaves": f"{number:,} leaves{trees} of {part} answer with one class only: if a "
+        "patient is known to be in one, the class is disclosed",
         "vocabulary": f"{part} holds {number:,} words, and takes those of fewer than {smallest} "
         "records too (min_df)",
         "parameters": f"about {number:,} parameters per training record: enough to hold them",

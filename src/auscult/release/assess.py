@@ -33,15 +33,15 @@ FEWEST_PAIRS_ABOVE = 10
 
 METHOD = (
     "The joint attack, fitted on all shadow models, scores the release once per patient; shadow "
-    "models that played the release turn scores into probabilities. Rates of members and "
+    "models in the place of the release turn scores into probabilities. Rates of members and "
     "non-members named: exact (Clopper-Pearson) 95% intervals over patients. The prior of the "
     "audit is one half: a patient is as likely a member as not before the model is asked."
 )
 NO_OUTSIDERS = (
     "no patient of the cohort is known to be a non-member, so false accusations by this model "
-    "cannot be counted; the shadow models' own rate stands beside it"
+    "cannot be counted; the shadow models' own rate is shown instead"
 )
-NO_MEMBERS = "it is not known who trained the model"
+NO_MEMBERS = "it is not known which patients trained the model"
 BLIND_PATIENTS = 1000  # of each side, for the blind baseline
 
 
@@ -278,9 +278,9 @@ def _sides(
     if not reason_outsiders and not reason_members and 0 < everybody - sum(sizes) < smallest_cell:
         reason_outsiders = f"not shown: {few} are neither, and could be worked out"
     if not reason_members and 0 < everybody - sizes[0] < smallest_cell:
-        reason_members = f"not shown: {few} are no members, and could be worked out"
+        reason_members = f"not shown: {few} are not members, and could be worked out"
     if not reason_outsiders and 0 < everybody - sizes[1] < smallest_cell:
-        reason_outsiders = f"not shown: {few} are no non-members, and could be worked out"
+        reason_outsiders = f"not shown: {few} are not non-members, and could be worked out"
     return _Sides(
         shadow_in=np.asarray(shadow[known & member], dtype=np.float64),
         shadow_out=np.asarray(shadow[known & ~member], dtype=np.float64),

@@ -23,10 +23,10 @@ REPLICATES = 200
 MOST_UNITS = 2000
 
 METHOD = (
-    "Each shadow model in turn plays the release, scored by an attack fitted on the models of "
-    "other folds; ratio to probability by monotone regression, fitted on three folds of models and "
-    "evaluated on the fourth. Expected calibration error over ten bins of equal width; 95% "
-    "intervals by bootstrap over patients."
+    "Each shadow model in turn takes the place of the release, scored by an attack fitted on the "
+    "models of other folds; ratio to probability by monotone regression, fitted on three folds of "
+    "models and evaluated on the fourth. Expected calibration error over ten bins of equal width; "
+    "95% intervals by bootstrap over patients."
 )
 
 

@@ -30,7 +30,7 @@ PASSING = (408, 425, 429, 500, 502, 503, 504)
 LONGEST_PAUSE_SECONDS = 60.0
 MOST_REPLY_BYTES = 1 << 28
 LONGEST_REPLY = 4  # times timeout_seconds, however steadily bytes come
-RESUMES = "What was answered is kept: mend it and run the same command, it goes on from there"
+RESUMES = "Answers so far are kept: fix the problem and run the same command again to continue"
 
 
 @dataclass(frozen=True)
@@ -167,24 +167,24 @@ class Line:
         except httpx.TransportError as error:
             if _is_certificate(error):
                 raise ReleaseError(
-                    "the certificate does not hold, so nothing was sent",
+                    "the certificate is not valid, so nothing was sent",
                     where=WHERE,
-                    expected="a certificate for this host from an authority that is trusted",
-                    next_step=f"Name your authority: release.certificates. {RESUMES}",
+                    expected="a certificate for this host from a trusted authority",
+                    next_step=f"Name your certificate authority: release.certificates.  {RESUMES}",
                 ) from None
             return 0.0, f"the connection failed ({type(error).__name__})"
         if status in PASSING:
             return float(asked) if asked.isdigit() else 0.0, f"status {status}"
         if 300 <= status < 400:
             raise ReleaseError(
-                f"the endpoint points elsewhere (status {status}) and nothing was sent there",
+                f"the endpoint redirects elsewhere (status {status}), and nothing was sent there",
                 where=WHERE,
                 next_step=f"Name the address that answers. {RESUMES}",
             )
         hint = "Check release.headers_from. " if status in (401, 403) else ""
         about = field_of(refusal, known)
         if about:
-            hint = "Bring the records into its form: release.prepare. "
+            hint = "Convert the records to its format: release.prepare. "
         raise ReleaseError(
             f"the endpoint refused {where} (status {status}{f': {about}' if about else ''})",
             where=WHERE,
@@ -207,7 +207,7 @@ class Line:
         coding = response.headers.get("Content-Encoding", "identity").strip().lower()
         if coding not in ("identity", "", "gzip", "x-gzip"):
             raise ReleaseError(
-                f"the reply to {where} is encoded in a way that was not asked for",
+                f"the reply to {where} is encoded in a way that was not requested",
                 where=WHERE,
                 expected="plain JSON, or JSON packed by gzip once",
             )

@@ -48,20 +48,21 @@ class Asked:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Release:
-    """The model that is to go out.
+    """The model to be released.
 
-    It is asked about the cohort's records after the shadow models were trained and changes nothing
-    about them: a finished run is only analysed anew.
+    It is queried with the cohort's records after the shadow models were trained and does not affect
+    them: of a finished run, only the analysis is repeated.
 
     Attributes
     ----------
     door : Door
         FileDoor, FunctionDoor, OnnxDoor or EndpointDoor.
     output : {"probabilities", "logits", "loss", "score", "prediction"}
-        "loss" and "score" are one number per record, of a recipe that gives these; "prediction"
-        is of an outcome that is a number, and goes with a regressor as recipe.
+        "loss" and "score" are one number per record, of a recipe that gives these; "prediction" is
+        for an outcome that is a number, and requires a regressor as recipe.
     members : MemberList or MemberColumn, optional
-        Who truly trained it. Without it nobody can be counted as rightly or falsely named.
+        The patients that it was trained on. Without it, nobody can be counted as correctly or
+        falsely named.
     name, version : str
         For the report.
     """
@@ -73,7 +74,7 @@ class Release:
     version: str = ""
 
     def check(self, cohort: Cohort, recipe: Recipe | None = None) -> None:
-        """Say what can be seen to be wrong without asking the model.
+        """Raise an error for whatever is wrong and can be detected without querying the model.
 
         Raises
         ------
@@ -91,7 +92,7 @@ class Release:
         allowed = usual if recipe is None else recipe.releases(data)
         if self.output not in (get_args(Output) if recipe is None else allowed):
             raise ConfigError(
-                f'"{self.output}" is no kind of output'
+                f'"{self.output}" is not a kind of output'
                 + ("" if allowed == usual else " of what the shadow models give"),
                 where="release.output",
                 expected=" or ".join(f'"{one}"' for one in allowed),
@@ -137,11 +138,11 @@ class Release:
         )
 
     def try_out(self, data: TrainingData) -> str:
-        """Ask one record of no patient; for `auscult check`, unless it is offline."""
+        """Query one synthetic record; for `auscult check`, unless it is offline."""
         return self.door.try_out(data)
 
     def plan(self, data: TrainingData) -> str:
-        """What asking will do, for `auscult check`."""
+        """What querying will do, for `auscult check`."""
         return self.door.plan(data)
 
     def _roll(self, cohort: Cohort) -> Roll:

@@ -147,7 +147,7 @@ def named_classes(said: NDArray[Any], classes: Sequence[str], where: str) -> NDA
     unknown = sum(word not in place for word in words)
     if flat.ndim != 1 or unknown:
         raise ReleaseError(
-            f"{unknown} answers are text that names no class of the cohort"
+            f"{unknown} answers are text that does not name a class of the cohort"
             if flat.ndim == 1
             else f"it answers text of shape {said.shape}",
             where=where,
@@ -213,12 +213,12 @@ class FileDoor(Door):
         path = Path(self.path)
         if path.suffix.lower() in MODELS:
             raise ReleaseError(
-                "it is a saved model, not its outputs, and a file of Python objects runs code when "
-                "it is opened: Auscult opens none",
+                "it is a saved model, not its outputs, and a file of Python objects runs code "
+                "when it is opened: Auscult never opens such files",
                 where=self._where(),
                 expected=".npy or .npz of numbers",
-                next_step='Load it in a function of yours and name that: door = "function", '
-                'function = "release:predict", with release.py beside the configuration: '
+                next_step='Load it in your own function and name it: door = "function", function '
+                '= "release:predict", with release.py beside the configuration: '
                 f"{MODELS[path.suffix.lower()].format(name=path.name)}",
             )
         if path.suffix.lower() in FORMATS:
@@ -256,19 +256,19 @@ class FileDoor(Door):
 
 @dataclass(frozen=True, kw_only=True)
 class FunctionDoor(Door):
-    """A function of yours.
+    """Your own function.
 
     Attributes
     ----------
     function : callable or str
-        ``predict(inputs)``, or "module:function", looked up beside the configuration first. It
+        ``predict(inputs)``, or "module:function", first looked up next to the configuration. It
         gets the inputs of all records, as a recipe's ``predict`` does: a dataframe for tables, an
         array for images and signals.
     folder : Path, optional
         Where to look for the module first.
     of_labels : bool
-        Whether it is ``loss(inputs, labels)`` (or a score): what it says of a record is of what is
-        true of it.
+        Whether it is ``loss(inputs, labels)`` (or a score), whose value for a record depends on its
+        true label.
     """
 
     function: Callable[..., Any] | str

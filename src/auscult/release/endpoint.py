@@ -69,7 +69,7 @@ class EndpointDoor(Door):
     inputs : mapping of str to str or sequence of str
         For KServe: the columns that each tensor gets; see :func:`kserve_inputs`.
     datatypes : mapping of str to str
-        For KServe: of tensors, where the server wants another than the column has.
+        For KServe: types of tensors, where the server expects another than the column has.
     headers_from : mapping of str to str
         Header name to the environment variable that holds its value: credentials stay out of files.
     batch : int
@@ -79,13 +79,13 @@ class EndpointDoor(Door):
         For the connection and for each wait for bytes.
     retries : int
         Further attempts at a request that was answered with 408, 425, 429 or 5xx, timed out or lost
-        its connection; pauses double, and Retry-After is heeded up to a minute.
+        its connection; pauses double, and Retry-After is respected up to a minute.
     allow_plain_http : bool
-        Let records travel unencrypted to another machine.
+        Allow records to be sent unencrypted to another machine.
     certificates : Path, optional
         File of certificates to trust instead of the system's.
     version : str
-        Of the model behind the address: other answers, other cache.
+        Of the model behind the address: answers are cached per version.
     folder : Path, optional
         Where to look for the module of `prepare` first.
     """
@@ -118,7 +118,7 @@ class EndpointDoor(Door):
         parts = self._address()
         if self.protocol not in PLACES:
             raise ConfigError(
-                f'"{self.protocol}" is no protocol',
+                f'"{self.protocol}" is not a protocol',
                 where="release.protocol",
                 expected=", ".join(PLACES),
             )
@@ -130,7 +130,7 @@ class EndpointDoor(Door):
         ):
             if given and self.protocol not in with_it:
                 raise ConfigError(
-                    f"it does not go with protocol = {self.protocol} and would be ignored",
+                    f"it cannot be combined with protocol = {self.protocol} and would be ignored",
                     where=f"release.{name}",
                 )
         if self.batch < 1 or self.retries < 0:
@@ -139,7 +139,7 @@ class EndpointDoor(Door):
             value = getattr(self, name)
             if not least <= value <= most:
                 raise ConfigError(
-                    f"{value:g} cannot be",
+                    f"{value:g} is not a valid value",
                     where=f"release.{name}",
                     expected=f"{least:g} to {most:,.0f}",
                 )
@@ -196,15 +196,15 @@ class EndpointDoor(Door):
         return np.concatenate(found)
 
     def try_out(self, data: TrainingData) -> str:
-        """See :meth:`Door.try_out`. Sends one record of no patient."""
+        """See :meth:`Door.try_out`. Sends one synthetic record."""
         self.check(data)
         prepare = None if self.prepare is None else prepare_function(self.prepare, self.folder)
         nobody = plain_inputs(of_nobody(data.inputs))
         question = self._question(nobody, np.arange(1), prepare, data.classes)
         with Line(self) as line:
-            reply = line.ask(question.content, "the record of no patient", question.known)
+            reply = line.ask(question.content, "the synthetic record", question.known)
             reply.read(question.understand)
-        return f"{self._address().netloc} answered one record of no patient (medians)"
+        return f"{self._address().netloc} answered one synthetic record (medians)"
 
     @property
     def _records(self) -> str:
@@ -286,19 +286,19 @@ class EndpointDoor(Door):
         except ValueError:  # it is none
             port = 0
         if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
-            raise ConfigError("this is no address", where=WHERE, expected="https://host/path")
+            raise ConfigError("this is not an address", where=WHERE, expected="https://host/path")
         if parts.username or parts.password:
             raise ConfigError(
-                "the address holds a credential",
+                "the address contains a credential",
                 where=WHERE,
                 next_step="Put it into the environment and name it: release.headers_from",
             )
         if parts.scheme == "http" and not self.allow_plain_http and not _here(parts.hostname):
             raise ConfigError(
-                "records would travel unencrypted to another machine",
+                "records would be sent unencrypted to another machine",
                 where=WHERE,
                 expected="https",
-                next_step="If your network is trusted, say so: allow_plain_http = true",
+                next_step="If your network is trusted, set allow_plain_http = true",
             )
         return parts
 

@@ -79,8 +79,8 @@ def in_order(
         f"the model has {len(names)} classes that are not named as the cohort's {len(classes)}",
         where=where,
         expected="the cohort's classes, or 0, 1, 2, ... in their order",
-        next_step="Name them alike with cohort.label_groups, or ask the model through a function "
-        'of yours: door = "function"',
+        next_step="Name them alike with cohort.label_groups, or query the model through your own "
+        'function: door = "function"',
     )
 
 
@@ -105,17 +105,17 @@ def columns_of(part: Any, names: Sequence[str], where: str) -> pd.DataFrame:  # 
     """
     if not isinstance(part, pd.DataFrame):
         raise ReleaseError(
-            "the model wants a table and the records are arrays",
+            "the model needs a table, but the records are arrays",
             where=where,
-            next_step="Make a dataframe of them: release.prepare",
+            next_step="Convert them to a dataframe: release.prepare",
         )
     for name in names:
         if name not in part.columns:
             raise ConfigError(
-                f'the model was trained on a column "{name}", which is no input here',
+                f'the model was trained on a column "{name}", which is not an input here',
                 where=where,
                 expected=one_of(name, map(str, part.columns)),
-                next_step="Make it: release.prepare",
+                next_step="Create it in release.prepare",
             )
     return part[list(names)]
 
@@ -130,7 +130,7 @@ def _skops(given: File) -> Predict:
             f"it holds {len(unknown)} types that skops does not trust: {listed}",
             where=given.where,
             expected="types of scikit-learn and numpy",
-            next_step="Where you know them and trust the file, name them all: release.trusted = "
+            next_step="If you know them and trust the file, name them all: release.trusted = "
             f"[{listed}]",
         )
     model = io.load(given.path, trusted=list(given.trusted))
@@ -194,7 +194,7 @@ def _xgboost(given: File) -> Predict:
         raise ReleaseError(
             "it was trained on categories, whose numbers the file may not hold",
             where=given.where,
-            next_step="Ask it through a function of yours, which encodes them as in training: "
+            next_step="Query it through your own function, which encodes them as in training: "
             'door = "function"',
         )
     best = booster.attributes().get("best_iteration")
@@ -233,7 +233,7 @@ def _lightgbm(given: File) -> Predict:
                 f"the model was trained on {len(kept)} columns of categories, and {len(words)} "
                 "hold text here",
                 where=given.where,
-                next_step="Bring them into the form of the training data: release.prepare",
+                next_step="Convert them to the format of the training data: release.prepare",
             )
         return booster.predict(rows.astype(dict.fromkeys(words, "category")))
 
@@ -270,7 +270,7 @@ def _keras(given: File) -> Predict:
             "only Keras' own format is opened safely; the older ones may hold code",
             where=given.where,
             expected="a file that ends with .keras",
-            next_step='Load it where it was made and save it anew: model.save("model.keras")',
+            next_step='Load it where it was created and save it again: model.save("model.keras")',
         )
     if importlib.util.find_spec("tensorflow") is None:
         os.environ.setdefault("KERAS_BACKEND", "torch")
@@ -286,10 +286,10 @@ def _keras(given: File) -> Predict:
 
 def _no_classifier(objective: str, where: str) -> ReleaseError:
     return ReleaseError(
-        f"it is no classifier: its objective is {objective}",
+        f"it is not a classifier: its objective is {objective}",
         where=where,
         expected="probabilities of classes",
-        next_step='Where it is one, ask it through a function of yours: door = "function"',
+        next_step='If it is one, query it through your own function: door = "function"',
     )
 
 
@@ -298,7 +298,7 @@ def _nameless(where: str) -> ReleaseError:
         "the file does not name the columns that the model was trained on",
         where=where,
         expected="a model that was trained on a dataframe",
-        next_step='Ask it through a function of yours, which orders them: door = "function"',
+        next_step='Query it through your own function, which orders them: door = "function"',
     )
 
 

@@ -52,7 +52,7 @@ class OnnxDoor(Door):
         Which output of the graph; its first floating-point output by default.
     prepare : callable or str, optional
         "module:function" that turns the inputs of some records (a dataframe or an array) into a
-        mapping of input names to arrays, where the graph wants something else.
+        mapping of input names to arrays, where the graph needs something else.
     folder : Path, optional
         Where to look for the module first.
     batch : int
@@ -131,7 +131,7 @@ class OnnxDoor(Door):
                 expected=f"inputs {_shapes(session)}",
                 next_step="The records were given as "
                 + ", ".join(f"{key} {list(np.shape(v))[1:]}" for key, v in given.items())
-                + " for each record: bring them into that form with release.prepare",
+                + " for each record: convert them to that form with release.prepare",
             ) from error
         if isinstance(values, list) and values and isinstance(values[0], Mapping):
             values = _of_zipmap(values, classes, self._where())
@@ -187,7 +187,7 @@ class OnnxDoor(Door):
         if "xternal data" in said or ".data" in said:
             name = Path(outside.group(1)).name if outside else f"{Path(self.path).name}.data"
             return ReleaseError(
-                f'the file with its weights is missing beside it, or is not whole: "{name}"',
+                f'the file with its weights is missing next to it, or is incomplete: "{name}"',
                 where=self._where(),
                 expected="the model and the external data that its export wrote, in one folder",
                 next_step=f"Copy {name} there too",
@@ -203,10 +203,10 @@ class OnnxDoor(Door):
                 "it uses operators that onnxruntime does not have",
                 where=self._where(),
                 expected="standard ONNX operators",
-                next_step='Ask the model through a function of yours: door = "function"',
+                next_step='Query the model through your own function: door = "function"',
             )
         return ReleaseError(
-            "it cannot be read as ONNX: another kind of file, or not a whole one",
+            "it cannot be read as ONNX: another kind of file, or an incomplete one",
             where=self._where(),
             expected="an ONNX graph",
         )
@@ -243,7 +243,7 @@ class OnnxDoor(Door):
             raise ConfigError(
                 f"the cohort has several inputs ({', '.join(inputs.parts)})",
                 where="release.prepare",
-                expected='"module:function", which makes what the graph reads of a dictionary',
+                expected='"module:function", which makes the graph\'s inputs from a dictionary',
             )
         if isinstance(inputs, ArrayInputs):
             if self.inputs:
@@ -274,7 +274,7 @@ class OnnxDoor(Door):
         if values.dtype.kind in "OU":
             if kind != TEXT:
                 raise ReleaseError(
-                    f'the input "{name}" wants {kind} and its column holds categories',
+                    f'the input "{name}" needs {kind}, but its column holds categories',
                     where=self._where(),
                     expected=TEXT,
                     next_step="Encode it: release.prepare",
@@ -282,14 +282,17 @@ class OnnxDoor(Door):
             return values
         if kind not in NUMBERS:
             raise ReleaseError(
-                f'the input "{name}" wants {kind} and gets numbers', where=self._where()
+                f'the input "{name}" needs {kind}, but gets numbers', where=self._where()
             )
         target = np.dtype(NUMBERS[kind])
         if target.kind in "iu" and not np.array_equal(values, np.trunc(values)):
             raise ReleaseError(
-                f'the input "{name}" wants whole numbers and its column has others or gaps',
+                (
+                    f'the input "{name}" needs whole numbers, but its column has others or '
+                    "missing values"
+                ),
                 where=self._where(),
-                next_step="Turn them: release.prepare",
+                next_step="Convert them: release.prepare",
             )
         return values.astype(target)
 
@@ -338,7 +341,7 @@ def _run(session: Any, name: str, given: Feed, records: int, where: str) -> Any:
             raise ReleaseError(
                 f"the graph had not answered {records} records after {most:.0f} seconds",
                 where=where,
-                expected="a graph without a loop that never ends",
+                expected="a graph without an endless loop",
                 next_step="Ask for fewer records at once: release.batch",
             ) from None
         raise

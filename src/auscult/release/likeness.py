@@ -75,7 +75,7 @@ def likeness(
     level, levels = figures["level"]
     deviation = max(float(levels.std(ddof=1)), 1e-9)
     if abs(level - levels.mean()) > FARTHEST * deviation:
-        which = "surer" if level > levels.mean() else "less sure"
+        which = "surer" if level > levels.mean() else "less certain"
         problems.append(f"it is {which} of the truth, over all records, than any shadow model")
     size, sizes = figures["residual"]
     if size > FARTHEST_RATIO * sizes.max():
@@ -88,7 +88,7 @@ def likeness(
     known = (state == MEMBER).any() and not (state == UNKNOWN).any()
     share = float((state == MEMBER).mean())
     if known and not about_half(share):
-        problems.append("it trained on another share of the patients than half, as they did")
+        problems.append("unlike them, it was not trained on half of the patients")
     return {
         "verdict": not problems,
         "reason": "; ".join(problems),

@@ -53,12 +53,12 @@ class Roll:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class MemberList:
-    """The list of true members.
+    """A list of the members.
 
     Attributes
     ----------
     source : path-like or sequence of str
-        Patient identifiers as the cohort has them, or a file of them: ``.csv``, ``.csv.gz``,
+        Patient identifiers as in the cohort, or a file with them: ``.csv``, ``.csv.gz``,
         ``.parquet`` (one column, or `column`), or any other name: text, one per line.
     column : str, optional
         Column of the file that holds them.
@@ -89,7 +89,7 @@ class MemberList:
         found = np.isin(ids, sorted(listed))
         if not found.any():
             raise CohortError(
-                f"none of its {len(listed)} identifiers is of a patient of the cohort",
+                f"none of its {len(listed)} identifiers belongs to a patient of the cohort",
                 where=self._where(),
                 expected="identifiers as in the column cohort.patient",
             )
@@ -191,7 +191,7 @@ class MemberColumn:
                 expected="one value for all records of a patient: the patient is the unit",
             )
         if not (low >= 0).any():
-            raise CohortError("it says nothing of anybody", where=f"column {self.column}")
+            raise CohortError("it is empty for every patient", where=f"column {self.column}")
         return Roll(low.astype(np.int8))
 
     def _state(self, value: str | None) -> int:

@@ -137,7 +137,7 @@ def answers_of(
         raise ReleaseError(
             f"the reply has no list of answers{f' at {place}' if place else ''}",
             where=WHERE,
-            next_step="Say where it stands: release.answers",
+            next_step="Say where it is: release.answers",
         )
     if len(found) != records:
         raise ReleaseError(
@@ -182,7 +182,7 @@ def _at(value: Any, place: str, what: str) -> Any:  # noqa: ANN401
             raise ReleaseError(
                 f'the {what} has nothing at "{place}"',
                 where=WHERE,
-                next_step=f"Say where it stands: release.{key}",
+                next_step=f"Say where it is: release.{key}",
             )
     return value
 
@@ -195,7 +195,7 @@ def _row(value: Any, classes: tuple[str, ...]) -> list[float]:  # noqa: ANN401
     if isinstance(value, Mapping):
         if set(value) != set(classes):
             raise ReleaseError(
-                f"an answer is an object of {len(value)} names that are not the classes",
+                f"an answer is an object with {len(value)} names that are not the classes",
                 where=WHERE,
                 expected=f"a number, a list of numbers, or an object of the {len(classes)} classes",
             )
@@ -206,9 +206,9 @@ def _row(value: Any, classes: tuple[str, ...]) -> list[float]:  # noqa: ANN401
         isinstance(one, int | float) and not isinstance(one, bool) for one in value
     ):
         raise ReleaseError(
-            "an answer is no number and no list of numbers",
+            "an answer is neither a number nor a list of numbers",
             where=WHERE,
-            next_step="Say where the number stands in an answer: release.answer",
+            next_step="Say where the number is in an answer: release.answer",
         )
     try:
         return [float(one) for one in value]

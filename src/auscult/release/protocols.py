@@ -61,7 +61,7 @@ def refuse_gaps(part: pd.DataFrame | NDArray[Any], protocol: str) -> None:
         raise ReleaseError(
             f"numbers are missing in {', '.join(holders[:5])}, and {protocol} cannot carry that",
             where="release.protocol",
-            next_step="Fill them as the model's own preprocessing does: release.prepare",
+            next_step="Impute them as the model's own preprocessing does: release.prepare",
         )
 
 
@@ -200,7 +200,7 @@ def kserve_answers(reply: Any, name: str, records: int) -> list[Any]:  # noqa: A
         fits = False
     if not fits or shape[0] != records:
         raise ReleaseError(
-            f"the output is no tensor of numbers of {records} records",
+            f"the output is not a tensor of numbers for {records} records",
             where=WHERE,
             expected="a shape that begins with the number of records, and as many numbers",
             next_step="Name another output: release.answer",

@@ -58,7 +58,7 @@ class SavedDoor(Door):
     folder : Path, optional
         Where to look for the module first.
     trusted : sequence of str
-        Types beyond those that skops trusts by itself and that its file may hold.
+        Types that its file may contain in addition to those that skops trusts.
     batch : int
         Records at once.
     """
@@ -72,7 +72,7 @@ class SavedDoor(Door):
     batch: int = 256
 
     def check(self, data: TrainingData) -> None:
-        """See :meth:`Door.check`. Asks it one record of no patient."""
+        """See :meth:`Door.check`. Queries one synthetic record."""
         predict = self._load(data)
         self._ask(predict, of_nobody(data.inputs), np.arange(1))
 
@@ -103,12 +103,12 @@ class SavedDoor(Door):
     def _load(self, data: TrainingData) -> Predict:
         if self.kind not in get_args(Framework):
             raise ConfigError(
-                f'"{self.kind}" is no format of models',
+                f'"{self.kind}" is not a model format',
                 where="release.door",
                 expected=", ".join(get_args(Framework)),
             )
         if self.trusted and self.kind != "skops":
-            raise ConfigError("it goes with skops and would be ignored", where="release.trusted")
+            raise ConfigError("it requires skops and would be ignored", where="release.trusted")
         if self.inputs and (self.kind not in SIDE_BY_SIDE or self.prepare is not None):
             raise ConfigError(
                 "the columns come from the file or from prepare, so inputs would be ignored",
@@ -139,7 +139,7 @@ class SavedDoor(Door):
             ) from error
         except Exception:  # whatever it holds
             raise ReleaseError(
-                f"{package} cannot read it: damaged, of another version, or another kind of file",
+                f"{package} cannot read it: damaged, another version, or another kind of file",
                 where=self._where(),
                 expected=f"a model that {package} saved",
             ) from None
@@ -164,7 +164,7 @@ class SavedDoor(Door):
                 "the model cannot answer on the records as they are",
                 where=self._where(),
                 expected="the columns, types and shapes that it was trained on",
-                next_step="Bring the records into that form: release.prepare",
+                next_step="Convert the records to that form: release.prepare",
             ) from None
         if values.dtype.kind not in "fiub" or values.ndim == 0 or len(values) != rows.size:
             raise ReleaseError(
@@ -196,7 +196,7 @@ class SavedDoor(Door):
             raise ConfigError(
                 f'there is no column "{name}" among the inputs'
                 if missing
-                else f'the column "{name}" holds no numbers',
+                else f'the column "{name}" does not contain numbers',
                 where="release.inputs",
                 expected="numeric input columns",
                 next_step="Encode others with release.prepare",

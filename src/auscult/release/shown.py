@@ -161,7 +161,7 @@ def _repaired(
                 "the answers of each record add up to 1: these are probabilities",
                 where="release",
                 expected="logits, as declared",
-                next_step='Say so: output = "probabilities"',
+                next_step='Declare it: output = "probabilities"',
             )
         return p
     classes = len(data.classes)

@@ -30,8 +30,8 @@ def headline(summary: Mapping[str, Any]) -> str:
     -------
     str
         One sentence without a full stop, for example ``17 of 6,000 patients are exposed: over many
-        models, their membership can be told from non-membership with an AUC above 0.9 (95% interval
-        11 to 25); by chance alone: 0``.
+        models, their membership can be told from non-membership with an AUC above 0.9 (95%
+        interval 11 to 25); by chance alone: 0``.
 
     Raises
     ------

@@ -45,8 +45,8 @@ from auscult.risk.signs import RecordRisk
 from auscult.risk.stability import half_risks, planning, stability
 
 AGGREGATE_METHOD = (
-    "Every model a target, judged by the models of the other folds; mean over targets; ties count "
-    "half; 95% interval by bootstrap over models and groups of patients."
+    "Each model in turn is the target, judged by the models of the other folds; mean over "
+    "targets; ties count half; 95% interval by bootstrap over models and groups of patients."
 )
 
 
@@ -240,7 +240,7 @@ def _check(evidence: Evidence) -> None:
     if evidence.patient_of_record.shape != (records,) or len(evidence.groups) != patients:
         raise AnalysisError(
             f"{records} records, {evidence.patient_of_record.shape[0]} patient indices and "
-            f"{len(evidence.groups)} rows of groups for {patients} patients do not fit",
+            f"{len(evidence.groups)} rows of groups for {patients} patients do not match",
             where="signals",
         )
     if np.bincount(evidence.patient_of_record, minlength=patients).min(initial=1) < 1:
@@ -251,7 +251,7 @@ def _check(evidence: Evidence) -> None:
             f"{broken} of {records} records have a signal that is NaN or infinite",
             where="signals",
             expected="finite numbers",
-            next_step="Look at the models' outputs: training may have diverged",
+            next_step="Check the models' outputs: training may have diverged",
         )
 
 

@@ -80,12 +80,12 @@ def compare(paths: Sequence[Path], progress: Progress = SILENT) -> Comparison:
     ConfigError
         Fewer than two runs, or the same one twice.
     StoreError
-        A run is not finished or of another cohort.
+        A run is not finished or has a different cohort.
     """
     if len(paths) < 2:
         raise ConfigError("one run cannot be compared", where="compare", expected="two or more")
     if len({path.resolve() for path in paths}) < len(paths):
-        raise ConfigError("a run stands twice", where="compare")
+        raise ConfigError("a run is listed twice", where="compare")
     names = _names(paths)
     runs = [_read(path, name) for path, name in zip(paths, names, strict=True)]
     first = runs[0]
@@ -144,7 +144,7 @@ def _read(path: Path, name: str) -> _Run:
     store = RunStore.open(path)
     result = Result(path)
     place = path / "secret" / COHORT
-    again = "Run its command again: results are written anew, nothing is trained"
+    again = "Run its command again: the results are rewritten, nothing is trained"
     content = npz_arrays(place, str(place), StoreError, next_step=again)
     try:
         of_record = content["patient_of_record"]
@@ -155,7 +155,9 @@ def _read(path: Path, name: str) -> _Run:
         queries = (0,) if bool(content.get("asked_more", False)) else None
     except Exception as error:  # whatever it holds
         raise StoreError(
-            "the run does not tell whose each record is", where=str(place), next_step=again
+            "the run does not say which patient each record belongs to",
+            where=str(place),
+            next_step=again,
         ) from error
     patients = result.patients
     known = np.zeros(len(of_record), dtype=np.int64) if labels is None else labels
@@ -208,9 +210,9 @@ def _refuse_another_cohort(first: _Run, other: _Run) -> None:
     )
     if not same:
         raise StoreError(
-            f"{other.name} is of another cohort than {first.name} "
-            f"({len(other.ids):,} patients with {len(theirs.patient_of_record):,} records, and "
-            f"{len(first.ids):,} with {len(mine.patient_of_record):,}, or other labels)",
+            f"{other.name} has a different cohort from {first.name} ({len(other.ids):,} patients "
+            f"with {len(theirs.patient_of_record):,} records, and {len(first.ids):,} with "
+            f"{len(mine.patient_of_record):,}, or other labels)",
             where="compare",
             expected="runs over the same patients, records and labels",
         )

@@ -28,7 +28,7 @@ EXACT = "exact.json"
 class Result:
     """Results of a run. Its repr shows aggregates only; rows of patients are read when asked for.
 
-    ``summary`` holds released figures: counts of patients under the smallest cell are null there.
+    ``summary`` contains released figures: counts of patients under the smallest cell are null.
 
     Parameters
     ----------
@@ -52,17 +52,17 @@ class Result:
 
     @property
     def opening(self) -> tuple[str, ...]:
-        """The report's first sentence, what one model gives away, and who is exposed."""
+        """The report's first sentence, what one model reveals, and who is exposed."""
         return opening(self.summary)
 
     @property
     def patients(self) -> pd.DataFrame:
-        """One row per patient: identifier, records, AUCs, groups. A secret: yours to keep."""
+        """One row per patient: identifier, records, AUCs, groups. Secret: do not share."""
         return self._secret(PATIENTS)
 
     @property
     def records(self) -> pd.DataFrame:
-        """One row per record: row in the source, patient, AUC with interval. A secret."""
+        """One row per record: row in the source, patient, AUC with interval. Secret."""
         return self._secret(RECORDS)
 
     def disparity(self, attribute: str) -> pd.DataFrame:
@@ -95,7 +95,7 @@ class Result:
     def _secret(self, name: str) -> pd.DataFrame:
         path = self.path / "secret" / name
         refuse_special(path, str(path), StoreError)
-        wanted = "the file that `auscult run` wrote under secret/"
+        wanted = "the file written by `auscult run` under secret/"
         with reading(str(path), StoreError, expected=wanted):
             return pd.read_parquet(path)
 
@@ -119,7 +119,7 @@ def read_summary_file(path: Path) -> dict[str, Any]:
             expected=str(SUMMARY),
             next_step="Finish it with `auscult run`",
         )
-    again = "Run again: the results are made anew from the outputs"
+    again = "Run again: the results are recomputed from the outputs"
     text = read_text(file, str(file), StoreError, next_step=again)
     summary = parse_json(text, str(file), StoreError, next_step=again)
     check_sealed(path, SUMMARY.as_posix())

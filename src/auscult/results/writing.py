@@ -216,10 +216,10 @@ def told_direction(
     inverted = distance <= -SURE
     other = "score" if name == "loss" else "loss"
     reason = (
-        f"members are fitted worse than others nearly everywhere (mean AUC of one record "
+        "members are fitted worse than others nearly everywhere (mean AUC of one record "
         f"{auc:.3f}, {-distance:.0f} standard errors below 0.5): the output was declared a {name} "
         f'and looks like a {other}. If it is one, say output = "{other}" and run again; the '
-        "figures of this run are of the sign as declared"
+        "figures of this run use the sign as declared"
         if inverted
         else ""
     )

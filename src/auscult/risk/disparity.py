@@ -33,9 +33,10 @@ _SAME = 1e-9
 
 METHOD = (
     "Mean raw AUC of the joint attack; 95% interval by studentised bootstrap over patients. "
-    "Difference, interval and p: to everybody else with equally many records, by regression on the "
-    "group within each record count; where few patients have a count, among close counts with its "
-    "effect taken out. q after Benjamini and Hochberg over all groups shown."
+    "Difference, interval and p: against all other patients with equally many records, by "
+    "regression on the group within each record count; where few patients have a count, among "
+    "similar counts with the effect of the count removed. q after Benjamini and Hochberg over all "
+    "groups shown."
 )
 
 
@@ -168,7 +169,10 @@ def _rounded(row: dict[str, Any], values: _Values, step: float, base: int) -> di
     """A group's row as it is published: counts to a base, figures to a step, or withheld."""
     counts = {key: None if row[key] is None else rounded_count(row[key], base) for key in _COUNTED}
     if not np.isfinite(step):
-        reason = "withheld: with the other tables, it would say too much about a few patients"
+        reason = (
+            "withheld: together with the other tables, it would reveal too much about a few "
+            "patients"
+        )
         return dict.fromkeys(row) | counts | {"reason": reason}
     exact, n = row["difference_any_records"], row["patients"]
     if exact is not None:

@@ -26,8 +26,8 @@ NO_CLASSES = {
 }
 
 RULE = (
-    "A patient whose records carry several labels counts under the rarest of them: the one that "
-    "the fewest patients ever had."
+    "A patient whose records carry several labels is counted under the rarest of them: the one "
+    "that the fewest patients have."
 )
 
 

@@ -39,9 +39,9 @@ from auscult.attacks.joint import (
 from auscult.attacks.layout import Layout
 
 METHOD = (
-    "counted: IN models that pass a bar which lets this share of fresh OUT models pass on "
-    "average (conformal, extrapolated over the number of OUT models); records weigh the same, or "
-    "as learned on one half of the models for the other where a half resolves the rate"
+    "counted: IN models above a threshold that this share of new OUT models exceeds on average "
+    "(conformal, extrapolated over the number of OUT models); records have equal weights, or "
+    "weights learned on one half of the models for the other where a half resolves the rate"
 )
 FEWEST_PASSING = 2  # OUT models that are to pass a bar; a rate that fewer would pass is not counted
 

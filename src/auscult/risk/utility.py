@@ -133,7 +133,7 @@ def model_utility(
     if mine is None:
         reason = f"not estimable: a class has fewer than {FEWEST_OF_A_CLASS} records"
         if outputs.kind == "signal":
-            reason = f"not estimable: {metric.what} cannot be told of so few records"
+            reason = f"not estimable: {metric.what} cannot be computed from so few records"
         models["learned"] = {"verdict": None, "reason": reason}
         return models, {}
     theirs = _interval(found.members, metric)
@@ -243,7 +243,7 @@ def _verdict(utility: _Interval, metric: Metric) -> dict[str, Any]:
     return {
         "verdict": False,
         "reason": f"on patients it never saw a model does no better than chance ({said}): it may "
-        "have memorised its members, but it has learned nothing that holds for others",
+        "have memorised its members, but it has learned nothing that generalises",
     }
 
 

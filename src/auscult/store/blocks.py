@@ -240,7 +240,7 @@ def finish_block(folder: Path, plan: BlockPlan, written: WrittenBlock, run: str)
         (folder / written.file).replace(folder / f"{plan.name}.npy")
     except OSError as error:
         raise StoreError(
-            f"what a worker wrote is not there ({error.strerror or error})",
+            f"the file that a worker wrote is missing ({error.strerror or error})",
             where=plan.name,
             expected="a file system shared by all workers under the same path",
         ) from error
@@ -283,11 +283,11 @@ def read_block(folder: Path, plan: BlockPlan, records: int, run: str) -> StoredB
         text = read_text(description, plan.name, StoreError)
         said = parse_json(text, plan.name, StoreError, next_step=_again(plan))
         if said["schema"] != BLOCK_SCHEMA or tuple(said["models"]) != plan.models:
-            raise _damaged(plan, "its description is of another block")
+            raise _damaged(plan, "its description belongs to another block")
         if said.get("seal") != sealed(said):
             raise _damaged(plan, "its description was changed after it was written")
         if said["run"] != run:
-            raise _damaged(plan, "it is of another run")
+            raise _damaged(plan, "it belongs to another run")
         if sha256_of_file(values) != said["sha256"]:
             raise _damaged(plan, "its checksum differs")
         mapped = npy_array(values, plan.name, StoreError)
@@ -356,4 +356,4 @@ def _damaged(plan: BlockPlan, how: str) -> StoreError:
 
 
 def _again(plan: BlockPlan) -> str:
-    return f"Delete outputs/{plan.name}.* and run again: only this block is trained anew"
+    return f"Delete outputs/{plan.name}.* and run again: only this block is retrained"

@@ -135,7 +135,7 @@ def verify_bundle(path: Path, key: Path | None = None) -> tuple[int, bool]:
         raise _broken(path, f"changed, added or removed: {', '.join(wrong[:5])}")
     if key is not None:
         if signature is None:
-            raise _broken(path, "it carries no signature")
+            raise _broken(path, "it is not signed")
         _check(files[INDEX], signature, key, path)
     return len(there), signature is not None
 
@@ -145,7 +145,7 @@ def _read(path: Path) -> dict[str, bytes]:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
             if len({one.filename for one in entries}) != len(entries):
-                raise _broken(path, "a name stands twice in it")
+                raise _broken(path, "a name occurs twice in it")
             if sum(one.file_size for one in entries) > MOST_BYTES:
                 raise _broken(path, f"it unpacks to more than {MOST_BYTES // 1_000_000} MB")
             return {one.filename: archive.read(one) for one in entries}
@@ -190,8 +190,8 @@ def _broken(path: Path, what: str) -> StoreError:
     return StoreError(
         what,
         where=str(path),
-        expected="a bundle as `auscult bundle` wrote it",
-        next_step="Ask whoever sent it to write it again from the run",
+        expected="a bundle written by `auscult bundle`",
+        next_step="Ask the sender to create it again from the run",
     )
 
 
@@ -235,14 +235,14 @@ def _check(index: bytes, signature: bytes, key: Path, path: Path) -> None:
     try:
         public.verify(signature, _SIGNING.encode() + index)
     except InvalidSignature as error:
-        raise _broken(path, "its signature is not of this key") from error
+        raise _broken(path, "its signature was not made with this key") from error
 
 
 def _no_key(key: Path, which: str) -> ConfigError:
     option = "-out key.pem" if which == "private" else "-in key.pem -pubout -out public.pem"
     command = "genpkey -algorithm ed25519" if which == "private" else "pkey"
     return ConfigError(
-        f"this is no {which} key that can be used",
+        f"this is not a usable {which} key",
         where=str(key),
         expected=f"an Ed25519 {which} key in a PEM file without a passphrase",
         next_step=f"For example: openssl {command} {option}",

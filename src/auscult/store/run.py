@@ -199,7 +199,7 @@ class RunStore:
             raise StoreError(
                 "this is not a run directory" if path.exists() else "there is no such directory",
                 where=str(path),
-                expected=f"a directory that `auscult run` made, with a {MANIFEST} in it",
+                expected=f"a directory made by `auscult run`, with a {MANIFEST} in it",
             )
         return cls(path, _read_manifest(path))
 
@@ -274,7 +274,7 @@ class RunStore:
         """
         self._check_writable()
         if self.has_block(plan.block):
-            raise StoreError("the block is finished and never written again", where=plan.name)
+            raise StoreError("the block is finished and cannot be written again", where=plan.name)
         folder = self.path / "outputs"
         written = write_block_values(folder, plan, outputs, self.records)
         finish_block(folder, plan, written, self.identity)
@@ -337,7 +337,7 @@ class RunStore:
             if np.array_equal(self.read_membership().reveal(), membership.reveal()):
                 return
             raise StoreError(
-                "the run holds a membership of its own that differs from this audit's",
+                "the run contains a membership that differs from this audit's",
                 where=str(path),
                 next_step="Use another run directory",
             )
@@ -355,8 +355,8 @@ class RunStore:
         """
         path = self.path / "secret" / "membership.npz"
         if not path.exists():
-            raise StoreError("the run holds no membership", where=str(path))
-        again = "Delete it and run again: it is drawn anew from the seed"
+            raise StoreError("the run has no membership", where=str(path))
+        again = "Delete it and run again: it is drawn again from the seed"
         found = npz_arrays(path, str(path), StoreError, names=["membership"], next_step=again)
         if "membership" not in found:
             raise StoreError("the file is damaged", where=str(path), next_step=again)
@@ -407,7 +407,7 @@ class RunStore:
 
     def _check_writable(self) -> None:
         if self._lock is None:
-            raise StoreError("the run was opened to read only", where=str(self.path))
+            raise StoreError("the run was opened read-only", where=str(self.path))
 
     def _note_versions(self) -> None:
         """Another version of a library may change the last digits: say so beside the first ones."""
@@ -450,9 +450,9 @@ def _check_folder(path: Path) -> None:
     ]
     if others:
         raise StoreError(
-            f"the directory is not a run and holds {len(others)} other files or folders",
+            f"the directory is not a run and contains {len(others)} other files or folders",
             where=str(path),
-            expected="a new or empty directory, or one that `auscult run` made",
+            expected="a new or empty directory, or one made by `auscult run`",
         )
 
 
@@ -487,7 +487,10 @@ def _check_fingerprint(path: Path, manifest: Mapping[str, Any], parts: Mapping[s
     if differing:
         verb = "differs" if len(differing) == 1 else "differ"
         raise StoreError(
-            f"the directory holds a run of another configuration: {', '.join(differing)} {verb}",
+            (
+                "the directory contains a run with a different configuration: "
+                f"{', '.join(differing)} {verb}"
+            ),
             where=str(path),
             next_step="Use another run directory, or restore the configuration to resume this one",
         )

@@ -21,7 +21,10 @@ SEAL = "seal.json"
 SEAL_SCHEMA = "auscult.seal/1"
 SUMMARY = Path("results", "summary.json")
 MOST_NAMED = 5
-AGAIN = "Run `auscult run` (or `auscult import`) again: results are made anew from the models kept"
+AGAIN = (
+    "Run `auscult run` (or `auscult import`) again: the results are recomputed from the stored "
+    "models"
+)
 
 
 def identity_of(manifest: Mapping[str, Any]) -> str:

@@ -40,9 +40,9 @@ def check_access(view: View | str) -> None:
     with subject.doing("checking its options"):
         seen.check("access")
         words = seen.words()
-    subject.need(isinstance(words, str) and words.strip(), "words() gives no text")
+    subject.need(isinstance(words, str) and words.strip(), "words() does not return a text")
     unknown = sorted(set(seen.as_plain) - set(KINDS))
-    subject.need(not unknown, f"as_plain names {unknown}, which are no kinds of outputs")
+    subject.need(not unknown, f"as_plain names {unknown}, which are not kinds of outputs")
     for kind in KINDS:
         _check_shown(subject, seen, kind)
         _check_read(subject, seen, kind)
@@ -76,24 +76,25 @@ def _check_shown(subject: Subject, view: View, kind: OutputKind) -> None:
     subject.need(np.array_equal(z, before), f"it changes the {kind} outputs that it is given")
     subject.need(
         isinstance(shown, np.ndarray) and shown.shape == z.shape,
-        f"of {kind} outputs of shape {z.shape} it shows {getattr(shown, 'shape', None)}",
+        f"for {kind} outputs of shape {z.shape} it shows {getattr(shown, 'shape', None)}",
     )
-    subject.need(np.isfinite(shown).all(), f"of {kind} outputs it shows NaN or infinity")
+    subject.need(np.isfinite(shown).all(), f"for {kind} outputs it shows NaN or infinity")
     subject.need(
-        np.isfinite(certain).all(), f"of {kind} outputs that are sure it shows NaN or infinity"
+        np.isfinite(certain).all(),
+        (f"for {kind} outputs of certain answers it shows NaN or infinity"),
     )
     subject.need(
         np.array_equal(shown, again), f"it shows the same {kind} outputs differently every time"
     )
     subject.need(
         np.allclose(shown[0], apart, rtol=0, atol=1e-9),
-        f"what it shows of one answer ({kind}) depends on the others",
+        f"what it shows for one answer ({kind}) depends on the others",
     )
     plain = Probabilities().shown(before, kind)
     same = _alike(shown, plain, kind)
     subject.need(
         not same or kind in view.as_plain,
-        f"of {kind} outputs it hands out plain probabilities, and as_plain does not say so",
+        f"for {kind} outputs it hands out plain probabilities, but as_plain does not say so",
     )
 
 
@@ -111,8 +112,8 @@ def _check_read(subject: Subject, view: View, kind: OutputKind) -> None:
         several = view.read(np.stack([shown, shown]), labels, kind)
     subject.need(
         isinstance(signal, np.ndarray) and signal.shape == z.shape[:-1],
-        f"of {kind} outputs of shape {z.shape} it reads {getattr(signal, 'shape', None)}; expected "
-        f"a signal for each record, {z.shape[:-1]}",
+        f"for {kind} outputs of shape {z.shape} it reads {getattr(signal, 'shape', None)}; "
+        f"expected a signal for each record, {z.shape[:-1]}",
     )
     subject.need(np.isfinite(signal).all(), f"it reads NaN or infinity from {kind} outputs")
     subject.need(

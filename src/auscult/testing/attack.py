@@ -47,7 +47,7 @@ def check_attack(attack: RecordAttack | str) -> None:
         np.array_equal(layout.signals, before[0]) and np.array_equal(layout.member, before[1]),
         "it changes the signals or the membership that it is given",
     )
-    subject.need(np.isfinite(found).all(), "it gives NaN or infinity for records with signals")
+    subject.need(np.isfinite(found).all(), "it returns NaN or infinity for records with signals")
     again = _scored(attack, signals.layout())
     subject.need(np.array_equal(found, again), "it scores the same signals differently every time")
     _check_direction(subject, found, layout)
@@ -147,9 +147,9 @@ def _check_null(subject: Subject, attack: RecordAttack) -> None:
         off = float(values.mean()) - 0.5
         subject.need(
             abs(off) <= max(TOLERATED * error, 0.005),
-            f"its AUC per {kind} is {0.5 + off:.3f} on average where nothing leaks, and 0.5 would "
-            "be right: it reads the membership in the models that it scores (use the models "
-            "outside a target's fold only)",
+            f"its AUC per {kind} is {0.5 + off:.3f} on average where nothing leaks, but should be "
+            "0.5: it reads the membership in the models that it scores (use the models outside a "
+            "target's fold only)",
         )
 
 

@@ -45,11 +45,11 @@ def check_dataset(dataset: Dataset | str, root: str | Path) -> None:
     with subject.doing("reading the folder"):
         source = dataset.read(folder)
         again = dataset.read(folder)
-    subject.need(isinstance(source, Source), f"read gives {type(source).__name__}, not a Source")
+    subject.need(isinstance(source, Source), f"read returns {type(source).__name__}, not a Source")
     subject.need(_listing(folder) == before, "reading changes the folder")
     subject.need(
         source.table.equals(again.table) and np.array_equal(source.rows, again.rows),
-        "it gives another table every time",
+        "it returns a different table every time",
     )
     _check_source(subject, dataset, source, folder)
     for label in (None, *dataset.labels):
@@ -72,19 +72,21 @@ def check_dataset(dataset: Dataset | str, root: str | Path) -> None:
             return
         except Exception as error:
             raise CheckError(
-                f'dataset "{dataset.name}": of an empty folder it raises {type(error).__name__} '
-                "and no CohortError"
+                f'dataset "{dataset.name}": for an empty folder it raises {type(error).__name__} '
+                "instead of a CohortError"
             ) from error
     raise CheckError(f'dataset "{dataset.name}": it reads an empty folder without an error')
 
 
 def _check_source(subject: Subject, dataset: Dataset, source: Source, root: Path) -> None:
     table, rows = source.table, np.asarray(source.rows)
-    subject.need(source.kind in KINDS, f'"{source.kind}" is no kind of inputs: {", ".join(KINDS)}')
+    subject.need(
+        source.kind in KINDS, (f'"{source.kind}" is not a kind of inputs: {", ".join(KINDS)}')
+    )
     subject.need(
         rows.shape == (len(table),), f"{len(rows)} rows are named for {len(table)} records"
     )
-    subject.need(len(np.unique(rows)) == len(rows), "a row of the owner's table stands twice")
+    subject.need(len(np.unique(rows)) == len(rows), "a row of the owner's table is listed twice")
     subject.need(
         not len(rows) or (rows.min() >= 0 and rows.max() < source.found.records),
         "its rows are not rows of the owner's table",
@@ -108,7 +110,7 @@ def _check_source(subject: Subject, dataset: Dataset, source: Source, root: Path
     missing = [name for name in columns if name not in table]
     subject.need(not missing, f"its table has no column {', '.join(missing)}")
     if source.kind != "table":
-        subject.need(source.files, f'of "{source.kind}" it must say which column holds the files')
+        subject.need(source.files, f'for "{source.kind}" it must say which column holds the files')
         outside = [
             path
             for path in table[source.files].astype(str)

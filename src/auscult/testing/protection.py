@@ -40,7 +40,7 @@ def check_protection(protection: Protection) -> None:
     with subject.doing("checking its options"):
         protection.check("protect")
         words, value = protection.words(), protection.value()
-    subject.need(isinstance(words, str) and words.strip(), "words() gives no text")
+    subject.need(isinstance(words, str) and words.strip(), "words() does not return a text")
     with subject.doing("writing its options down"):
         json.dumps(value, sort_keys=True, allow_nan=False)
     cohort = _cohort()
@@ -50,13 +50,13 @@ def check_protection(protection: Protection) -> None:
     again = _choice(subject, protection, cohort, seed=1)
     subject.need(
         np.array_equal(found, again),
-        "it chooses other records every time: draw from the generator that it is given",
+        "it chooses different records every time: draw from the generator that it is given",
     )
     if not protection.reads_membership:
         other = _choice(subject, protection, cohort, seed=2)
         subject.need(
             np.array_equal(found, other),
-            "its choice depends on the membership, and reads_membership does not say so",
+            "its choice depends on the membership, but reads_membership does not say so",
         )
         withheld = np.random.default_rng(9).random(cohort.records) < WITHHELD
         _, first = np.unique(cohort.patient_of_record, return_index=True)
@@ -68,7 +68,7 @@ def check_protection(protection: Protection) -> None:
             subject.need(
                 left.all(),
                 f"it leaves {int((left == 0).sum())} of {cohort.patients} patients no record to "
-                f"train on{what}: they would look protected because no model knows them",
+                f"train on{what}: they would look protected because no model was trained on them",
             )
     if not protection.by_model:
         subject.need(

@@ -65,22 +65,22 @@ def _check_one(subject: Subject, reader: ArrayReader, path: Path, written: NDArr
     with subject.doing(f"reading an array of shape {written.shape}"):
         found = reader.read(path, None)
         again = reader.read(path, None)
-    subject.need(isinstance(found, np.ndarray), f"it gives {type(found).__name__}, not an array")
+    subject.need(isinstance(found, np.ndarray), f"it returns {type(found).__name__}, not an array")
     subject.need(
         found.shape[:1] == written.shape[:1],
-        f"it gives {found.shape[0] if found.ndim else 'no'} records of {written.shape[0]} (shape "
-        f"{found.shape} of {written.shape})",
+        f"it returns {found.shape[0] if found.ndim else 'no'} records of {written.shape[0]} "
+        f"(shape {found.shape} of {written.shape})",
     )
-    subject.need(found.shape == written.shape, f"it gives shape {found.shape} of {written.shape}")
+    subject.need(found.shape == written.shape, f"it returns shape {found.shape} of {written.shape}")
     subject.need(
-        found.dtype.kind in "biuf", f"it gives {found.dtype} of {written.dtype}: no numbers"
+        found.dtype.kind in "biuf", f"it returns {found.dtype} for {written.dtype}: not numbers"
     )
     subject.need(
         np.array_equal(np.sort(found, axis=0), np.sort(written, axis=0)),
         f"its values of shape {written.shape} and {written.dtype} are not those of the file",
     )
     subject.need(np.array_equal(found, written), "its records are not in the file's order")
-    subject.need(np.array_equal(found, again), "it gives another array every time")
+    subject.need(np.array_equal(found, again), "it returns a different array every time")
     subject.need(path.read_bytes() == before, "it changes the file")
 
 

@@ -69,7 +69,10 @@ def check_recipe(recipe: Recipe, cohort: Cohort | None = None) -> None:
     again = _trained(subject, recipe, data, block, [])
     subject.need(
         np.array_equal(found.values, again.values),
-        "it trains other models every time: all randomness must come from the assignment's seed",
+        (
+            "it trains different models every time: all randomness must come from the "
+            "assignment's seed"
+        ),
     )
     alone = _trained(subject, recipe, data, block[1:2], [])
     subject.need(
@@ -78,7 +81,7 @@ def check_recipe(recipe: Recipe, cohort: Cohort | None = None) -> None:
     )
     subject.need(
         not np.array_equal(found.values[0], found.values[1]),
-        "models that were trained on other records say the same",
+        "models that were trained on different records give the same answers",
     )
     _check_fit(subject, data, found, block)
 
@@ -113,7 +116,7 @@ def _trained(
 ) -> BlockOutputs:
     with subject.doing(f"training {len(block)} models"):
         found = recipe.train_block(data, block, done.append)
-    subject.need(isinstance(found, BlockOutputs), f"train_block gives {type(found).__name__}")
+    subject.need(isinstance(found, BlockOutputs), f"train_block returns {type(found).__name__}")
     return found
 
 

@@ -37,9 +37,9 @@ def check_section(section: ReportSection | str, summary: Mapping[str, Any]) -> N
     given = copy.deepcopy(dict(summary))
     found = _written(subject, section, read_summary(given))
     subject.need(given == summary, "it changes the summary")
-    subject.need(found is not None, "it writes nothing of this summary")
+    subject.need(found is not None, "it writes nothing for this summary")
     again = _written(subject, section, read_summary(copy.deepcopy(dict(summary))))
-    subject.need(found == again, "it writes another section of the same summary every time")
+    subject.need(found == again, "it writes a different section for the same summary every time")
     if found is not None:
         subject.need(found.heading.strip() and found.short.strip(), "it has no heading")
         subject.need(found.blocks, "it has no block")

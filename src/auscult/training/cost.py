@@ -183,7 +183,7 @@ def refuse_what_does_not_fit(
     free = shutil.disk_usage(place).free
     if output_bytes + SPARE_DISK > free:
         raise StoreError(
-            f"the outputs will take {in_bytes(output_bytes)} and {in_bytes(free)} are free",
+            f"the outputs will take {in_bytes(output_bytes)}, but only {in_bytes(free)} are free",
             where=str(folder),
             expected=f"{in_bytes(output_bytes + SPARE_DISK)} of free space",
             next_step="Free some space, name another directory with --out, or train fewer models",
@@ -192,8 +192,8 @@ def refuse_what_does_not_fit(
     needed = TASK_BYTES + workers * (TASK_BYTES // 2 + data_bytes)
     if available is not None and needed > available:
         raise AuscultError(
-            f"{workers} workers will hold {in_bytes(needed)} at least, and "
-            f"{in_bytes(available)} of memory are available",
+            f"{workers} workers need at least {in_bytes(needed)} of memory, but only "
+            f"{in_bytes(available)} are available",
             where="memory",
             next_step="Use fewer workers (--workers), a subset (cohort.max_patients), or a larger "
             "machine",

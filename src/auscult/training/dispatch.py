@@ -35,18 +35,17 @@ REPEATED = "repeated"
 
 FAULTS = ("SIGILL", "SIGABRT", "SIGBUS", "SIGFPE", "SIGSEGV")
 WINDOWS_FAULT = 0xC0000000  # exit codes from here on are faults there, as signals are elsewhere
-UNKNOWN = "The log of the worker or of the system says why"
+UNKNOWN = "See the log of the worker or of the system for the cause"
 SIGNALS = {  # by name: Windows has few of them
-    ("SIGKILL",): "Most often the system ran out of memory: use fewer workers (--workers)",
+    ("SIGKILL",): "Usually the system ran out of memory: use fewer workers (--workers)",
     FAULTS: (
-        "Most often this is a fault in compiled code below Auscult (PyTorch, another library, an "
-        "extension of yours), seldom a full disk. Run again with --workers 1: what it prints "
-        "before this message names the Python line that called it. Report that with `pip freeze` "
-        "and `lscpu` to Auscult's developers if the network is built in, otherwise to the "
-        "library's"
+        "Usually this is a fault in compiled code (PyTorch, another library, your own extension), "
+        "rarely a full disk. Run again with --workers 1: the output before this message names the "
+        "Python line that called it. Report it, with the output of `pip freeze` and `lscpu`, to "
+        "Auscult's developers if the network is built in, otherwise to the library's"
     ),
     ("SIGTERM", "SIGINT", "SIGHUP"): (
-        "Somebody, or a batch system whose time limit was reached, told it to end"
+        "It was terminated by somebody, or by a batch system whose time limit was reached"
     ),
     ("SIGXCPU",): "A limit on processor time was reached (ulimit -t): raise it",
 }
@@ -354,7 +353,7 @@ def _lost(error: LostWorkerError) -> RecipeError:
         how = f"was ended by Windows with status {max(error.ends):#x}"
         usually = SIGNALS[FAULTS]
     elif error.ends:
-        how = f"ended by itself with exit code {max(error.ends)}"
+        how = f"exited with code {max(error.ends)}"
         usually = "Something in the training code or in a library ended the process: see its output"
     else:
         how = f"ended (the batch system says {error.state})" if error.state else "ended"

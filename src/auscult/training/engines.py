@@ -57,7 +57,7 @@ class Engine:
     options: Mapping[str, str] = field(default_factory=dict)
 
     def check(self) -> None:
-        """Raise a ConfigError when the parts do not go together."""
+        """Raise a ConfigError when the parts cannot be combined."""
         if self.kind not in ENGINES:
             raise ConfigError(
                 f'there is no engine "{self.kind}"',
@@ -68,12 +68,12 @@ class Engine:
             raise ConfigError(f"{self.workers} workers", where="workers", expected="1 or more")
         if (self.kind == "dask") != (self.scheduler is not None):
             raise ConfigError(
-                "--engine dask and --scheduler go together",
+                "--engine dask and --scheduler must be given together",
                 where="--scheduler",
                 expected="an address such as tcp://host:8786",
             )
         if self.options and self.kind != "slurm":
-            raise ConfigError("--slurm goes with --engine slurm", where="--slurm")
+            raise ConfigError("--slurm requires --engine slurm", where="--slurm")
 
 
 class Pending(Protocol):
@@ -388,9 +388,9 @@ def _slurm(payload: bytes, engine: Engine, outputs: Path, records: int) -> Itera
                 executor.update_parameters(slurm_array_parallelism=engine.workers)
         except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
             raise ConfigError(
-                f"submitit refuses this: {str(error).splitlines()[0]}",
+                f"submitit rejected this: {str(error).splitlines()[0]}",
                 where="--slurm",
-                next_step="Is this a machine that may submit to Slurm?",
+                next_step="Check that this machine may submit jobs to Slurm",
             ) from error
         yield _SlurmCrew(executor, payload, outputs, records)
     finally:

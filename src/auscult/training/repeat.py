@@ -23,16 +23,16 @@ PROCESS = (
     "process's number or the order of files in a folder"
 )
 UNSEEDED = (
-    "it draws from what no seed reaches, for example a generator made without a seed, the clock, "
-    "or several threads"
+    "it draws random numbers that no seed controls, for example from a generator made without a "
+    "seed, the clock, or several threads"
 )
 ANY = (
-    "it draws from what no seed reaches, carries something from one model to the next, or depends "
-    "on the process or machine that trains"
+    "it draws random numbers that no seed controls, carries something from one model to the next, "
+    "or depends on the process or machine that trains"
 )
 NEXT_STEP = (
-    "Make every generator from the seed that the function gets, inside it, or from numpy's, "
-    "Python's or torch's global generator, which are seeded for each model"
+    "Create every generator inside the function from the seed that it is given, or use the global "
+    "generators of numpy, Python or torch, which are seeded for each model"
 )
 TOGETHER = "its models are trained together, and none was trained again"
 

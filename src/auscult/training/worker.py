@@ -27,7 +27,7 @@ from auscult.store import BlockPlan
 from auscult.store.blocks import WrittenBlock, write_block_values
 from auscult.training.warm import THREAD_VARIABLES
 
-RESUMES = "What is finished is kept: the same command resumes"
+RESUMES = "Finished work is kept; run the same command again to resume"
 MEMORY_RAN_OUT = f"Use fewer workers (--workers). {RESUMES}"
 
 
@@ -83,7 +83,7 @@ def run_here(
         Whether it counts as progress.
     """
     if _work is None or _folder is None:
-        raise RuntimeError("the worker was not begun")
+        raise RuntimeError("the worker was not started")
     if not heard:
         return _trained(_work, block, job, _unheard)
     path = _folder / f"done-{os.getpid()}"
@@ -131,7 +131,7 @@ def run_anywhere(
     _one_thread()
     if not Path(folder).is_dir():
         return RecipeError(
-            "a worker does not see the run directory",
+            "a worker cannot see the run directory",
             where=block.name,
             expected="a file system shared by all workers under the same path",
         )

@@ -119,8 +119,8 @@ class Network:
         if patch is not None and any(side % patch for side in shape[1:]):
             sides = " x ".join(str(side) for side in shape[1:])
             return (
-                f"{self.name} cuts images in patches of {patch} x {patch}, and these are {sides}; "
-                f"image_size = {math.ceil(max(shape[1:]) / patch) * patch} resizes them"
+                f"{self.name} divides images into patches of {patch} x {patch}, but these are "
+                f"{sides}; image_size = {math.ceil(max(shape[1:]) / patch) * patch} resizes them"
             )
         return None
 
@@ -173,18 +173,20 @@ def record_shape(inputs: ArrayInputs, image_size: int | None) -> tuple[int, ...]
 def _check(value: object, default: object, key: str, where: str) -> None:
     if key == "dropout":
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
-            raise ConfigError("it is no share", where=where, expected="a number from 0 to below 1")
+            raise ConfigError(
+                "it is not a valid share", where=where, expected="a number from 0 to below 1"
+            )
     elif isinstance(default, tuple):
         if not isinstance(value, list | tuple) or not all(type(v) is int and v > 0 for v in value):
             raise ConfigError(
-                "it is no list of whole numbers", where=where, expected=str(list(default))
+                "it is not a list of whole numbers", where=where, expected=str(list(default))
             )
         if key == "kernels" and (not value or any(v % 2 == 0 for v in value)):
             raise ConfigError(
                 "the filters of a block need odd lengths", where=where, expected=str(list(default))
             )
     elif not (type(value) is int and value >= 1):
-        raise ConfigError("it is no whole number", where=where, expected="1 or more")
+        raise ConfigError("it is not a whole number", where=where, expected="1 or more")
 
 
 def _transformer(name: str, width: int, depth: int, heads: int, mlp: int) -> Network:

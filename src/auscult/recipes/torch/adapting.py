@@ -93,7 +93,7 @@ def refuse_own_training(module: nn.Module) -> None:
     for one in type(module).__mro__:
         if one.__module__.partition(".")[0] in OWN_TRAINING:
             raise RecipeError(
-                f"{type(module).__name__} is a {one.__name__}: it brings its own training step and "
+                f"{type(module).__name__} is a {one.__name__}: it has its own training step and "
                 "optimiser, which this recipe would ignore",
                 where=WHERE,
                 expected="a plain nn.Module, trained by this recipe",
@@ -144,7 +144,7 @@ def adapted(
         returned = modules[0](x)
         if isinstance(returned, Tensor) and entry is not None:
             raise RecipeError(
-                "the module returns one tensor, and an entry is named: it would be ignored",
+                "the module returns one tensor, so the named entry would be ignored",
                 where="recipe.output",
                 next_step="Leave output out",
             )
@@ -186,12 +186,13 @@ def _refuse_probabilities(
         softmax = False
     name = "softmax" if softmax else "sigmoid"
     raise RecipeError(
-        f"the module returns probabilities (it ends in a {name} or the like), and the loss is of "
-        "logits: another model than yours would be trained",
+        f"the module returns probabilities (it ends in a {name} or the like), but the loss is "
+        "computed from logits: a different model would be trained",
         where=WHERE,
         expected="logits: the numbers before the last function",
-        next_step=f"Take the {name} out of the module; for training and AUCs nothing else changes. "
-        'Or train with a function of your own: kind = "python", output = "probabilities"',
+        next_step=f"Remove the {name} from the module; for training and AUCs nothing else "
+        'changes. Or train with your own function: kind = "python", output = '
+        '"probabilities"',
     )
 
 
@@ -244,12 +245,12 @@ def fresh(instance: nn.Module) -> nn.Module:
     ]
     if same:
         raise RecipeError(
-            f'the weights "{same[0]}" of the module cannot be drawn anew: every model would start '
-            f"with the same ({len(same)} of {len(before)} tensors)",
+            f'the weights "{same[0]}" of the module cannot be reinitialised: every model would '
+            f"start with the same ({len(same)} of {len(before)} tensors)",
             where=WHERE,
             expected="parts with reset_parameters, as torch's layers have",
-            next_step="Hand over a factory, which makes a new module for each model: "
-            f"lambda inputs, outputs: {type(instance).__name__}(...). Weights that are to be kept "
-            "are declared: backbone_trained_on_cohort = true or false",
+            next_step="Pass a factory, which creates a new module for each model: lambda inputs, "
+            f"outputs: {type(instance).__name__}(...). To keep the weights, declare:  "
+            "backbone_trained_on_cohort = true or false",
         )
     return module

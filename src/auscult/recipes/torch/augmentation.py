@@ -104,10 +104,10 @@ def unfit(which: Sequence[Augmentation], reads: str) -> str | None:
     if not which:
         return None
     if reads not in USUAL:
-        return f"augment goes with images or signals, and these are {reads}"
+        return f"augment requires images or signals, but these are {reads}"
     wrong = [one.name for one in which if one.name in IMAGES_ONLY]
     if wrong and reads == "signals":
-        return f'the augmentation "{wrong[0]}" is for images, and these are signals'
+        return f'the augmentation "{wrong[0]}" is for images, but these are signals'
     return None
 
 
@@ -181,7 +181,7 @@ def _amount(name: str, number: str, where: str) -> float:
         amount = math.nan
     if not 0 < amount <= most:
         raise ConfigError(
-            f'"{number}" is no amount of "{name}"',
+            f'"{number}" is not a valid amount for "{name}"',
             where=where,
             expected=f'more than 0, at most {most:g}, such as "{name}:{AMOUNTS[name]:g}"',
         )

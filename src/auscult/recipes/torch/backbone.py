@@ -111,7 +111,7 @@ def prepared(
         return Prepared(modules=modules, encoded=encoded, features=None, facts={})
     if not any(p.requires_grad for p in first.parameters()):
         raise RecipeError(
-            "every parameter of the network is frozen, so that nothing is trained",
+            "every parameter of the network is frozen, so nothing is trained",
             where="recipe.model",
             expected="a part with requires_grad = True, such as a head",
         )
@@ -134,7 +134,7 @@ def prepared(
         module = make(one) if place else first
         if digest(_part(module, "backbone")) != features.digest:
             raise RecipeError(
-                "the frozen backbone is another one than in the models before",
+                "the frozen backbone differs from that of the models before",
                 where=f"model {one.model}",
                 expected="the same weights from every call of the factory",
             )

@@ -83,7 +83,7 @@ def train_networks(
         )
     if data.queries and ready.encoded is not encoded:
         raise RecipeError(
-            "the frozen part answers the records once, and queries ask something else",
+            "the frozen part is evaluated once per record, so it cannot answer queries",
             where="recipe",
             next_step="Leave audit.queries out, or train the whole network",
         )

@@ -243,7 +243,7 @@ def _prepared(values: NDArray[Any], channels: str, image_size: int | None) -> Te
         return tensor.contiguous()
     if tensor.ndim != 4:
         raise RecipeError(
-            "image_size resizes images, and these are signals", where="recipe.image_size"
+            "image_size resizes images, but these are signals", where="recipe.image_size"
         )
     resized = torch.nn.functional.interpolate(
         tensor.float(), size=(image_size, image_size), mode="bilinear", antialias=True

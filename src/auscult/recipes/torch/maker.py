@@ -102,7 +102,7 @@ class Maker:
                 settings["version"] = self.version
         if built_in and (self.version is not None or self.files):
             raise ConfigError(
-                "a built-in network has no code of yours: it would be ignored",
+                "a built-in network has none of your code: it would be ignored",
                 where="recipe.version" if self.version is not None else "recipe.files",
             )
         if self.weights is not None:
@@ -148,7 +148,7 @@ class Maker:
             return None
         if self.arguments:
             raise ConfigError(
-                "arguments go with a factory, and the model is a module that is made already",
+                "arguments require a factory, but the model is a finished module",
                 where="recipe.arguments",
             )
         return found
@@ -165,7 +165,7 @@ class Maker:
             if (built_in.reads, reads) == ("signals", "images"):
                 hint += '; signals of several leads need channels = "first" in [cohort]'
             return (
-                f'the built-in "{built_in.name}" needs {READS[built_in.reads]}, and this is '
+                f'the built-in "{built_in.name}" needs {READS[built_in.reads]}, but this is '
                 f"{READS[reads]}: {hint}"
             )
         if isinstance(inputs, ArrayInputs):
@@ -229,7 +229,7 @@ class Maker:
         for key in KEYS:
             if key in self.arguments:
                 raise ConfigError(
-                    f"{key} has a key of its own",
+                    f"{key} has its own key",
                     where=f"recipe.arguments.{key}",
                     expected=f"recipe.{key}",
                 )
@@ -247,7 +247,7 @@ class Maker:
         found = resolve(self.model, self.folder)
         if not callable(found):
             raise RecipeError(
-                f"{self.model} is no factory",
+                f"{self.model} is not a factory",
                 where="recipe.model",
                 expected="factory(inputs, outputs) -> nn.Module",
             )
@@ -258,7 +258,7 @@ def _digest_of(path: Path) -> str:
     """SHA-256 of a file of weights."""
     if path.suffix not in (".safetensors", *STATE_DICTS):
         raise RecipeError(
-            f'"{path.name}" is of a format that is not read',
+            f'"{path.name}" has a format that is not supported',
             where="recipe.weights",
             expected="a .safetensors file, which holds numbers and no code, or a state dict "
             f"({', '.join(STATE_DICTS)})",

@@ -78,7 +78,7 @@ class Privacy:
         owner = np.arange(records)
         if promised.settings.unit == "patient":
             if patient_of_record is None:
-                raise RecipeError("nobody says whose each record is", where="recipe.dp.unit")
+                raise RecipeError("the patient of each record is not known", where="recipe.dp.unit")
             owner = patient_of_record
         return cls(
             noise=promised.noise,

@@ -41,12 +41,12 @@ class TorchRecipe(Recipe):
     model : str or callable
         A built-in network: "mlp" and "tabular-resnet" read tables, "cnn", "wrn-28-2", "wrn-40-4"
         (any "wrn-<depth>-<widening>"), "vit-b-16" and "vit-l-16" images, "resnet-1d" signals. Or
-        "module:factory", or a factory
-        ``factory(inputs, outputs, **factory_arguments)`` that returns an `nn.Module`. `inputs` is
-        the number of features of a table, and the shape of one record otherwise: (channels,
-        height, width) or (channels, length). `outputs` is 1 for two classes. The module returns
-        logits, shape (records, outputs); two logits for two classes are welcome. Or a module: each
-        model trains a copy, drawn anew by its parts' `reset_parameters`.
+        "module:factory", or a factory ``factory(inputs, outputs, **factory_arguments)`` that
+        returns an `nn.Module`. `inputs` is the number of features of a table, and the shape of one
+        record otherwise: (channels, height, width) or (channels, length). `outputs` is 1 for two
+        classes. The module returns logits, shape (records, outputs); two logits for two classes are
+        accepted. Or a module: each model trains a copy, reinitialised by its parts'
+        `reset_parameters`.
     hidden : sequence of int, optional
         Hidden layers of "mlp".
     width : int, optional
@@ -70,13 +70,13 @@ class TorchRecipe(Recipe):
         Of "flip", "flip-vertical", "shift", "rotate", "scale", "noise", each with its amount
         behind a colon where it is not the usual one.
     scaling : {"members", "fixed"}
-        Images and signals are scaled on each model's own members, or handed over as they are,
-        bytes as 0 to 1, as pretrained networks want them.
+        Images and signals are scaled on each model's own members, or passed as they are, bytes as 0
+        to 1, as pretrained networks expect them.
     weights : path-like, optional
         A safetensors file, or a state dict (".pt"), with weights to start from.
     backbone_trained_on_cohort : bool, optional
-        Whether pretrained weights saw this cohort's patients. Needed with `weights`. Said of a
-        module, its weights are where every model starts.
+        Whether pretrained weights saw this cohort's patients. Required with `weights`. If given for
+        a module, every model starts from its weights.
     image_size : int, optional
         Resize images to this height and width.
     stack : {"auto", "always", "never"}
@@ -91,20 +91,20 @@ class TorchRecipe(Recipe):
     folder : path-like, optional
         Where to look for the module first.
     version : str, optional
-        A version of a factory's code, of yours: it vouches for what a digest cannot see.
+        Your own version of a factory's code: it vouches for what a digest cannot cover.
     files : sequence of path-like
         Files that a factory reads; their content is part of the run's identity.
     dp : mapping, optional
         Train with differential privacy (DP-SGD): `unit` ("record" or "patient"), `epsilon` (or
-        `noise`), `delta` (1e-5), `clip`. An infinite epsilon, or noise 0, samples and clips alike
-        and promises nothing.
+        `noise`), `delta` (1e-5), `clip`. An infinite epsilon, or noise 0, samples and clips in the
+        same way and guarantees nothing.
 
     Notes
     -----
     Tables: numbers are scaled on each model's own members, missing ones become 0 beside an
     indicator; categories are one-hot. Images and signals: each channel is scaled on the members.
     Parameters that do not require a gradient stay as the factory made them. With `dp` the scaling
-    is the whole cohort's: statistics of the members would tell about them.
+    uses the whole cohort: statistics of the members would reveal something about them.
     """
 
     kind = "torch"
@@ -217,15 +217,15 @@ class TorchRecipe(Recipe):
         """See :meth:`Recipe.supports`."""
         if isinstance(data.inputs, TableInputs):
             if self.image_size is not None:
-                return "image_size goes with images, and this is a table"
+                return "image_size requires images, but this is a table"
             if self.scaling != "members":
-                return "scaling goes with images and signals, and this is a table"
+                return "scaling requires images or signals, but this is a table"
         if isinstance(data.inputs, NamedInputs):
             return several(data.inputs)
         if data.task not in CLASS_TASKS:
             return (
-                f'the outcome is "{data.task}", and these networks predict classes: train with a '
-                'function of yours, kind = "python" and output = "loss"'
+                f'the outcome is "{data.task}", but these networks predict classes: train with '
+                'your own function, kind = "python" and output = "loss"'
             )
         reads = kind_of(data.inputs)
         no = self._maker().why_not(data.inputs, self.image_size)
@@ -330,7 +330,7 @@ class TorchRecipe(Recipe):
     def _features_vary(self) -> str | None:
         """Why a frozen backbone would not make the same features in every model and epoch."""
         if self.augment:
-            return "augmented records are other records in every epoch"
+            return "augmented records are different in every epoch"
         if self.scaling != "fixed":
             return 'records are scaled on each model\'s members (scaling = "fixed" does not)'
         return None

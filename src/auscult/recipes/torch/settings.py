@@ -38,7 +38,7 @@ def check(settings: Mapping[str, Any]) -> None:
     for name, choices in CHOICES.items():
         if settings[name] not in choices:
             raise ConfigError(
-                f'"{settings[name]}" is no choice',
+                f'"{settings[name]}" is not a valid choice',
                 where=f"recipe.{name}",
                 expected=", ".join(choices),
             )
@@ -47,23 +47,25 @@ def check(settings: Mapping[str, Any]) -> None:
             raise ConfigError("it is too small", where=f"recipe.{name}", expected="1 or more")
     if not 0 <= settings["ema"] < 1:
         raise ConfigError(
-            f"{settings['ema']} is no decay", where="recipe.ema", expected="0, or 0.999 or the like"
+            f"{settings['ema']} is not a valid decay",
+            where="recipe.ema",
+            expected="0, or 0.999 or the like",
         )
     if not 0 <= settings["label_smoothing"] < 1:
         raise ConfigError(
-            f"{settings['label_smoothing']:g} is no share",
+            f"{settings['label_smoothing']:g} is not a valid share",
             where="recipe.label_smoothing",
             expected="0 or more, below 1",
         )
     if not 0 <= settings["warmup_epochs"] < settings["epochs"]:
         raise ConfigError(
-            f"{settings['warmup_epochs']} does not fit",
+            f"{settings['warmup_epochs']} is not valid",
             where="recipe.warmup_epochs",
             expected="0 or more, fewer than recipe.epochs",
         )
     if settings["weights"] is not None and settings["backbone_trained_on_cohort"] is None:
         raise ConfigError(
-            "it is missing, and weights are given",
+            "it is missing, but weights are given",
             where="recipe.backbone_trained_on_cohort",
             expected="true where these weights saw patients of this cohort, else false",
         )

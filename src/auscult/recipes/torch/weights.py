@@ -62,7 +62,7 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     version = tuple(int(part) for part in torch.__version__.split("+")[0].split(".")[:2])
     if version < SAFE:
         raise RecipeError(
-            f"PyTorch {torch.__version__} does not keep code in such a file from running",
+            f"PyTorch {torch.__version__} does not prevent code in such a file from running",
             where=where,
             expected=f"PyTorch {'.'.join(map(str, SAFE))} or later, or a .safetensors file",
         )
@@ -76,8 +76,8 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
             "code",
             where=where,
             expected="a state dict",
-            next_step="Where you trust it, write its numbers alone: "
-            "torch.save(module.state_dict(), path)",
+            next_step="If you trust it, save only its numbers:  torch.save(module.state_dict(), "
+            "path)",
         ) from error
     for name in NESTED:
         if isinstance(content, Mapping) and isinstance(content.get(name), Mapping):
@@ -87,7 +87,7 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         isinstance(name, str) and isinstance(value, Tensor) for name, value in content.items()
     ):
         raise RecipeError(
-            "it holds no state dict",
+            "it does not contain a state dict",
             where=where,
             expected="names and tensors, as torch.save(module.state_dict(), path) writes them",
         )
@@ -113,7 +113,7 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
         tensors: dict[str, Tensor] = load(content)
     except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
         raise RecipeError(
-            "it is damaged, cut off or no safetensors file",
+            "it is damaged, truncated or not a safetensors file",
             where=where,
             next_step="Write it with safetensors.torch.save_file, or copy it again",
         ) from error
@@ -155,7 +155,7 @@ def load_into(module: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, int
                 f'"{name}" has shape {tuple(value.shape)}',
                 where=WHERE,
                 expected=f"shape {tuple(own[name].shape)}, as in the network",
-                next_step="Leave tensors that are to be learned anew out of the file",
+                next_step="Leave tensors that are to be trained from scratch out of the file",
             )
         if value.is_floating_point() and not value.isfinite().all():
             raise RecipeError(f'"{name}" holds numbers that are not finite', where=WHERE)
