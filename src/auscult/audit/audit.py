@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,9 @@ class Audit:
     ledger : path-like, optional
         Folder of the release ledger, where several places report on the same patients; by default
         ``.auscult-ledger`` beside the run.
+    count_base : int
+        What numbers of patients are rounded to in the report, for example 5; by default only those
+        are from which a small cell would follow.
 
     Examples
     --------
@@ -114,6 +118,7 @@ class Audit:
         attacks: Sequence[str] = (),
         sections: Sequence[str] = (),
         ledger: str | os.PathLike[str] | None = None,
+        count_base: int = 1,
     ) -> None:
         self.cohort = cohort
         self.recipe = recipe
@@ -132,6 +137,7 @@ class Audit:
         self.attacks = tuple(attacks)
         self.sections = tuple(sections)
         self.ledger = ledger
+        self.count_base = count_base
         self._from_a_file = from_a_file()
 
     @contextmanager
@@ -188,6 +194,12 @@ class Audit:
                 f"{self.smallest_cell} is no cell size",
                 where="audit.smallest_cell",
                 expected="1 or more (10 is usual)",
+            )
+        if not 1 <= self.count_base <= self.smallest_cell:
+            raise ConfigError(
+                f"numbers of patients cannot be rounded to {self.count_base}",
+                where="audit.count_base",
+                expected=f"1 to the smallest cell, {self.smallest_cell} (3 or 5 is usual)",
             )
         for pair in self.intersections or ():
             for name in pair:
@@ -277,6 +289,17 @@ class Audit:
         one = assignments((0,), member, of_record, self.seed, self._withheld())[0]
         model = self.recipe.fitted(self._training_data(), one)
         return structural_findings(model, one.members.size, self.smallest_cell)
+
+    def _carries(self, store: RunStore) -> dict[str, Any] | None:
+        """The "structure" object of the summary; the model is fitted once in a run's life."""
+        kept = store.manifest().get("structure")
+        if kept is None or kept.get("smallest_cell") != self.smallest_cell:
+            found = self.structure()
+            if found is None:
+                return None
+            kept = {"findings": [asdict(one) for one in found], "smallest_cell": self.smallest_cell}
+            store.update_manifest(structure=kept)
+        return dict(kept)
 
     def variant_trials(self, trial: Trial, progress: Progress = SILENT) -> list[VariantTrial]:
         """What each variant costs: another recipe is tried like the audit's own.
@@ -467,6 +490,8 @@ class Audit:
                 parts |= {"plugins": plugins}
             if self.sections:
                 parts |= {"sections": list(self.sections)}
+            if (carries := self._carries(store)) is not None:
+                parts |= {"structure": carries}
             asked = None
             if self.release is not None:
                 cache = store.secret_path("release-answers")
@@ -481,6 +506,7 @@ class Audit:
                     label_group=self.label_group,
                     attacks=self.attacks,
                     ledger=None if self.ledger is None else Path(self.ledger),
+                    count_base=self.count_base,
                 ),
                 asked=asked,
                 inquiry=inquiry,

@@ -26,7 +26,7 @@ from auscult.base.progress import SILENT, Progress
 from auscult.base.randomness import Stage, generator
 from auscult.cohort.cohort import SMALLEST_CELL, record_bands
 from auscult.cohort.design import Membership
-from auscult.disclosure import Reports, is_small, rounded_count, supported
+from auscult.disclosure import Reports, is_small, outward, rounded_count, supported
 from auscult.exposure.one_model import one_model
 from auscult.protection.promise import promise
 from auscult.risk.disparity import (
@@ -46,7 +46,7 @@ from auscult.risk.patients import (
     patient_risk,
 )
 from auscult.risk.prior import Shape
-from auscult.risk.released import ReleasedTable, release_groups
+from auscult.risk.released import Released, ReleasedTable, release_groups
 from auscult.risk.shrinkage import Covariates, shrink
 from auscult.risk.signs import RecordRisk
 from auscult.risk.stability import half_risks, planning, stability
@@ -129,6 +129,8 @@ class AnalysisSettings:
         Attacks on records of other packages, which are run besides Auscult's own.
     ledger : Path, optional
         Folder of the release ledger; when None the one beside the run.
+    count_base : int
+        What numbers of patients are rounded to; 1 where only those are that give a small cell away.
     """
 
     smallest_cell: int = SMALLEST_CELL
@@ -136,6 +138,7 @@ class AnalysisSettings:
     label_group: bool = True
     attacks: tuple[str, ...] = ()
     ledger: Path | None = None
+    count_base: int = 1
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -213,6 +216,8 @@ def analyse(
         smallest_cell=settings.smallest_cell,
         intersections=pairs,
         reports=evidence.reports,
+        label=evidence.label,
+        base=settings.count_base,
     )
     patients = _patients_summary(layout, risk, null, seed, progress)
     patients["by_records"] = _by_records(
@@ -240,14 +245,25 @@ def analyse(
         ),
         progress=progress,
         tables=groups.tables,
+        step=groups.step,
     )
     progress.finish()
     if groups.step:
         patients["rounded_to"] = groups.step if np.isfinite(groups.step) else None
-    summary = {"aggregate": aggregate, "patients": patients, "disparities": by_group}
+    summary = {
+        "aggregate": aggregate,
+        "patients": patients,
+        "disparities": by_group,
+        "disclosure": _disclosure(settings, evidence.reports, groups),
+    }
     if evidence.dp is not None:
         summary["guarantee"] = promise(
-            layout, risk, evidence.dp, seed=seed, smallest_cell=settings.smallest_cell
+            layout,
+            risk,
+            evidence.dp,
+            seed=seed,
+            smallest_cell=settings.smallest_cell,
+            bands=groups.bands,
         )
     patient_rows = _patient_rows(layout, risk)
     shapes = risk.posterior.shapes
@@ -255,6 +271,29 @@ def analyse(
     return Findings(
         summary=summary, patients=patient_rows, records=_record_rows(layout, records, shapes)
     )
+
+
+def _disclosure(
+    settings: AnalysisSettings, reports: Reports | None, groups: Released
+) -> dict[str, Any]:
+    """The "disclosure" object: how figures were released, and what stood in their way."""
+    number = groups.earlier
+    several = f"{number} earlier reports are" if number > 1 else "one earlier report is"
+    note = (
+        f"{several} about some of these patients (release ledger): where a patient would follow "
+        "from setting the reports against each other, figures here are rounded more coarsely, "
+        "pooled or withheld. The same cohort with the same groups is shown as before. If an "
+        "earlier report was never handed out, delete its entry in the ledger and run again. If "
+        "these are other people who happen to have the same identifiers, give them a ledger of "
+        "their own (audit.ledger, or import --ledger) and run again"
+    )
+    return {
+        "smallest_cell": settings.smallest_cell,
+        "counts_rounded_to": settings.count_base,
+        "ledger": None if reports is None else reports.name,
+        "earlier_reports": number,
+        "note": note if number else "",
+    }
 
 
 def _check(evidence: Evidence) -> None:
@@ -490,7 +529,8 @@ def _released_band(
     """A band as it may be published beside the tables of groups."""
     n = row["patients"]
     for name in ("raw_exposed_0.9", "study_exposed_0.9"):
-        if is_small(row.get(name, 0.0) * n, smallest_cell):
+        above = row.get(name, 0.0) * n
+        if is_small(above, smallest_cell) or is_small(n - above, smallest_cell):
             row[name] = None
     made = {
         name: value
@@ -500,7 +540,13 @@ def _released_band(
         else None
         for name, value in row.items()
     }
+    if made.get("exposed_0.9") is not None:
+        # The interval is that of the published share: another rounding would tell more of it.
+        above = made["exposed_0.9"]
+        low, high = outward(*share_interval(np.full(n, above)), step)
+        made["exposed_0.9_low"], made["exposed_0.9_high"] = max(low, 0.0), min(high, 1.0)
     made["patients"] = rounded_count(n, base)
+    made["rounded_to"] = float(f"{step:.9g}") if np.isfinite(step) else None
     return made | ({"counts_rounded_to": base} if base > 1 else {})
 
 

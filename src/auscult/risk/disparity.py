@@ -23,7 +23,10 @@ from auscult.base.progress import SILENT, Progress
 from auscult.base.randomness import Stage, generator
 from auscult.cohort.cohort import SMALLEST_CELL
 from auscult.disclosure import (
+    BASE,
+    outward,
     rounded_count,
+    step_of_at_least,
     supported,
 )
 from auscult.risk.equal_counts import at_equal_counts, strata, without_count
@@ -35,6 +38,9 @@ REPLICATES = 2000
 PERMUTATIONS = 500
 MOST_RESAMPLED = 1000
 TOP_SHARE = 0.01
+COARSE_FROM = 0.05
+FEWEST_EXPECTED = 5  # in the top; with fewer, chi-squared does not hold either
+WITHHELD = "the mean of all patients is withheld, and would follow"
 _SAME = 1e-9
 
 METHOD = (
@@ -47,11 +53,12 @@ METHOD = (
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Values:
-    """Per-patient values of the estimable patients."""
+    """Per-patient values of the estimable patients, and their mean as it is published."""
 
     auc: NDArray[np.float64]
     tail: NDArray[np.float64]
     count: NDArray[np.int64]
+    overall: float | None
 
 
 def disparities(
@@ -66,6 +73,7 @@ def disparities(
     composition: dict[str, dict[str, Any]] | None = None,
     progress: Progress = SILENT,
     tables: dict[str, ReleasedTable] | None = None,
+    step: float = 0.0,
 ) -> dict[str, Any]:
     """Compare the groups of every attribute, and of intersections of two.
 
@@ -90,6 +98,9 @@ def disparities(
         Advanced by one per attribute and pair.
     tables : dict, optional
         The tables as they may be published, where :func:`release_groups` found them before.
+    step : float
+        To what the mean over everybody is rounded; 0 where it stays as it is, infinite where it is
+        withheld.
 
     Returns
     -------
@@ -101,6 +112,7 @@ def disparities(
         auc=risk.auc_raw[usable],
         tail=risk.posterior.tails[0.9][usable],
         count=layout.count[usable],
+        overall=_published(float(risk.auc_raw[usable].mean()), step),
     )
     if tables is None:
         tables = released_tables(
@@ -126,7 +138,7 @@ def disparities(
             tests.append((name, group, row["p"]))
             # A pool of another table's making would be other patients under the same name.
             if utility and group in utility.get(name, {}) and released[name].alone(group):
-                row["utility"] = utility[name][group]
+                row["utility"] = _to_step(utility[name][group], released[name].steps[group])
         if composition and name in composition:
             entry["composition"] = _shown_alone(composition[name], released[name])
         result[name] = entry
@@ -138,6 +150,21 @@ def disparities(
             name, group, _ = tests[i]
             result[name]["groups"][group]["q"] = float(q[place])
     return result
+
+
+def _published(mean: float, step: float) -> float | None:
+    """The mean over everybody, as a reader has it."""
+    if not np.isfinite(step):
+        return None
+    return mean if step == 0 else float(f"{round(mean / step) * step:.9g}")
+
+
+def _to_step(utility: dict[str, Any], step: float) -> dict[str, Any]:
+    """A group's utility, no finer than its risk: groups can be subtracted by either."""
+    low, high = outward(utility.get("low"), utility.get("high"), step)
+    mean = utility.get("mean")
+    mean = None if mean is None else float(f"{round(mean / step) * step:.9g}")
+    return utility | {"mean": mean, "low": low, "high": high}
 
 
 def _shown_alone(composition: dict[str, Any], table: ReleasedTable) -> dict[str, Any]:
@@ -155,8 +182,9 @@ def top_composition(
 ) -> dict[str, dict[str, Any]]:
     """Who is among the most exposed 1%, chosen on one half of the models and counted on the other.
 
-    At least three smallest cells of patients make the top, and residuals are rounded to a half, so
-    that no small cell of it can be counted back.
+    At least three smallest cells of patients make the top. Residuals come from numbers rounded to
+    5, are rounded to a half, and are None where fewer than 5 are expected, so that no small cell of
+    the top can be counted back.
 
     Patients are ranked by their risk on one half; a patient counts where both halves, each blind to
     the other, place it in the top share, so that luck on one half does not make anybody exposed.
@@ -194,32 +222,37 @@ def top_composition(
         labels, shown, _ = pool_small_cells(labels, smallest_cell)
         rows, statistic = {}, 0.0
         sparse = len(shown) < 2
+        base = min(BASE, smallest_cell)
         for group in shown:
             inside = labels == group
-            expected = top.sum() * inside.mean()
-            residual = float((top[inside].sum() - expected) / np.sqrt(expected))
+            expected = float(top.sum() * inside.mean())
+            # With few expected, each number of patients in the top would have a residual of its
+            # own; so all that is said of it comes from the rounded number.
+            found = rounded_count(int(top[inside].sum()), base)
+            residual = (found - expected) / np.sqrt(expected)
+            enough = expected >= FEWEST_EXPECTED
             rows[group] = {
-                "residual": round(2 * residual) / 2,
+                "residual": round(2 * float(residual)) / 2 if enough else None,
                 "residual_same_records": None
-                if stratum is None
-                else _residual_in_strata(inside, top, stratum),
+                if stratum is None or not enough
+                else _residual_in_strata(inside, top, found, stratum),
             }
             statistic += residual**2
-            sparse |= expected < 1
+            sparse |= not enough
         freedom = max(len(shown) - 1, 1)
         result[str(name)] = {
             "top_share": float(top.mean()),
             "patients": int(top.sum()),
             "groups": rows,
-            "chi_squared": None if sparse else round(statistic, 1),
-            "p": None if sparse else float(chdtrc(freedom, statistic)),
+            "chi_squared": None if sparse else round(float(statistic), 1),
+            "p": None if sparse else coarse_p(float(chdtrc(freedom, statistic))),
             "reason": "too few expected patients in a group" if sparse else "",
         }
     return result
 
 
 def _residual_in_strata(
-    inside: NDArray[np.bool_], top: NDArray[np.bool_], stratum: NDArray[np.int64]
+    inside: NDArray[np.bool_], top: NDArray[np.bool_], found: int, stratum: NDArray[np.int64]
 ) -> float | None:
     """Excess of a group in the top over its share of each stratum, in standard deviations."""
     n = np.bincount(stratum).astype(np.float64)
@@ -229,7 +262,7 @@ def _residual_in_strata(
     variance = float((mine * (n - mine) * above * (n - above) / (n**2 * several)).sum())
     if expected < 1 or variance < 1:
         return None
-    residual = (float(top[inside].sum()) - expected) / np.sqrt(variance)
+    residual = (found - expected) / np.sqrt(variance)
     return round(2 * float(residual)) / 2
 
 
@@ -338,22 +371,118 @@ _COUNTED = ("patients", "others", "patients_compared", "others_compared")
 
 
 def _rounded(row: dict[str, Any], values: _Values, step: float, base: int) -> dict[str, Any]:
-    """A group's row as it is published: counts to a base, figures to a step, or withheld."""
+    """A group's row as it is published: counts to a base, figures to a step, or withheld.
+
+    Two roundings of one figure tell more of it than one. So what follows from a published figure is
+    computed from it, and an interval is given by how far its ends lie off.
+    """
     counts = {key: None if row[key] is None else rounded_count(row[key], base) for key in _COUNTED}
     if not np.isfinite(step):
         reason = "withheld: with the other tables, it would say too much about a few patients"
         return dict.fromkeys(row) | counts | {"reason": reason}
-    exact, n = row["difference_any_records"], row["patients"]
+    n = row["patients"]
+    made = dict(row)
+    made["mean_auc"], made["low"], made["high"] = _around(
+        supported(row["mean_auc"], n, step), row["mean_auc"], row["low"], row["high"], step
+    )
+    made |= _share_of(row["exposed_0.9"], n, step)
+    exact = row["difference_any_records"]
     if exact is not None:
         # The difference says nothing about the group's mean that its own rounded mean does not.
-        mean = supported(row["mean_auc"], n, step)
-        told = (values.auc.size * (mean - values.auc.mean())) / row["others"]
+        told = None
+        if values.overall is not None:
+            told = values.auc.size * (made["mean_auc"] - values.overall) / row["others"]
+        any_records = "difference_any_records"
         if row["difference"] is not None and abs(row["difference"] - exact) < _SAME:
-            row["difference"] = row["difference_same_records"] = told
-        row["difference_any_records"] = told
-    kept = (*_COUNTED, "p", "q", "reason")
-    figures = {k: v if k in kept else supported(v, n, step) for k, v in row.items()}
-    return figures | counts | {"rounded_to": float(f"{step:.9g}")}
+            made["difference"], made["difference_low"], made["difference_high"] = _around(
+                told, exact, row["difference_low"], row["difference_high"], step
+            )
+        else:
+            apart = _apart(row, step)
+            made["difference"], made["difference_low"], made["difference_high"] = _around(
+                supported(row["difference"], n, apart),
+                row["difference"],
+                row["difference_low"],
+                row["difference_high"],
+                apart,
+            )
+        made["difference_same_records"] = made["difference"]
+        made[any_records], made[f"{any_records}_low"], made[f"{any_records}_high"] = _around(
+            told, exact, row[f"{any_records}_low"], row[f"{any_records}_high"], step
+        )
+        if told is None:
+            made["reason"] = made.get("reason") or WITHHELD
+    return made | counts | {"rounded_to": float(f"{step:.9g}")}
+
+
+def _apart(row: dict[str, Any], step: float) -> float:
+    """Step of a difference at equal record counts that is not the one at any counts.
+
+    Who has nobody to be compared with is in the group's mean and not in the difference. Set against
+    each other they would tell that patient's figure; with these steps, to within its whole range.
+    """
+    if row["difference"] is None:
+        return step
+    n = min(row["patients"], row["others"])
+    sides = (row["patients_compared"], row["patients"]), (row["others_compared"], row["others"])
+    compared = min(of if number is None else number for number, of in sides)
+    lacking = max(1 - n * step / 2, 0.0)
+    return max(step, step_of_at_least(2 * lacking / max(compared, 1)))
+
+
+def _around(
+    published: float | None,
+    exact: float | None,
+    low: float | None,
+    high: float | None,
+    step: float,
+) -> tuple[Any, Any, Any]:
+    """A figure and its interval: the ends as far off as they were, in whole steps."""
+    if published is None or exact is None:
+        return None, None, None
+    published = float(f"{round(published / step) * step:.9g}")
+    if low is None or high is None:
+        return published, low, high
+    ends = (
+        published + side * step * float(np.ceil(abs(end - exact) / step - _SAME))
+        for end, side in ((low, -1), (high, 1))
+    )
+    return (published, *(float(f"{end:.9g}") for end in ends))
+
+
+def _share_of(share: float, n: int, step: float) -> dict[str, float]:
+    """A share above 0.9 as it is published, with the interval of what is published."""
+    published = float(f"{min(max(round(share / step) * step, 0.0), 1.0):.9g}")
+    low, high = outward(*share_interval(np.full(n, published)), step)
+    return {
+        "exposed_0.9": published,
+        "exposed_0.9_low": max(low, 0.0),
+        "exposed_0.9_high": min(high, 1.0),
+    }
+
+
+def coarse_p(p: float | None) -> float | None:
+    """A p-value as it is published: never smaller than it was, coarse where it is large.
+
+    With the interval, a p-value gives the estimate; one close to 1 gives it exactly.
+
+    Parameters
+    ----------
+    p : float or None
+    """
+    if p is None or not np.isfinite(p):
+        return p
+    coarse = 1.0
+    for end in (1.0, 0.5, 0.2, 0.1, 0.05):
+        if p > end:
+            break
+        coarse = end
+    if p > COARSE_FROM:
+        return coarse
+    if p <= 0:
+        return 0.0
+    unit = 10.0 ** (np.floor(np.log10(p)) - 1)
+    return float(f"{np.ceil(p / unit - _SAME) * unit:.9g}")
 
 
 def _group(
@@ -392,7 +521,7 @@ def _group(
     found = at_equal_counts(values.auc, inside, values.count, fewest=smallest_cell)
     row["difference"] = row["difference_same_records"] = found.difference
     row["difference_low"], row["difference_high"] = found.low, found.high
-    row["p"] = found.p
+    row["p"] = coarse_p(found.p)
     if found.difference is None:
         row["reason"] = found.reason
         return row
@@ -433,12 +562,11 @@ def _spread(
     null = np.empty(repeats)
     for r in range(repeats):
         null[r] = width(np.concatenate([rng.permutation(part) for part in np.split(auc, bounds)]))
+    coarsest = max(table.steps[group] for group in shown)
     return {
-        "estimate": supported(
-            estimate, int(sizes.min()), max(table.steps[group] for group in shown)
-        ),
-        "null_mean": float(null.mean()),
-        "p": float((1 + (null >= estimate).sum()) / (1 + repeats)),
+        "estimate": supported(estimate, int(sizes.min()), coarsest),
+        "null_mean": supported(float(null.mean()), int(sizes.min()), coarsest),
+        "p": coarse_p(float((1 + (null >= estimate).sum()) / (1 + repeats))),
         "permutations": repeats,
     }
 
