@@ -1,10 +1,11 @@
 """Changes of finished and half-finished runs: each is seen by run and verify, or harmless.
 
-    python -m benchmarks.mutations [NUMBER]
+    python -m benchmarks.mutations [--number 200] [--state DIR] [--seconds S]
 
 Bytes are flipped, files cut, removed, swapped and edited, blocks of another run put in. The run is
 then verified, and made again from the same scores. A change that `verify` does not see, or after
-which the run ends well with other figures, ends the campaign with exit code 1.
+which the run ends well with other figures, ends the campaign with exit code 1. With `--state`, a
+later call goes on.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from auscult.base.errors import AuscultError
 from auscult.imported.importing import import_scores
 from auscult.imported.scores import Scores, read_npz
 from auscult.store.seal import SEAL, require_sealed
+from benchmarks.results import record, table
+from benchmarks.slices import arguments, in_slices, kept
 
 KINDS = ("byte", "cut", "remove", "swap", "foreign", "edit", "empty")
 PATIENTS, MODELS = 40, 16
@@ -78,19 +81,31 @@ class Campaign:
             may not be: "another number" and "unseen by verify". Where `again_every` is above 1, the
             run is made again after every so many changes only; the others are "verified".
         """
-        rng = np.random.default_rng(seed)
         found: Counter[str] = Counter()
         for place in range(number):
-            copy = self.folder / "copy"
-            shutil.rmtree(copy, ignore_errors=True)
-            shutil.copytree(self.finished, copy)
-            unfinished = half and place % 3 == 2
-            if unfinished:
-                self._halve(copy, rng)
-            changed = self._change(copy, kinds[place % len(kinds)], rng)
             again = place % again_every == again_every - 1
-            found[self._outcome(copy, changed and not unfinished, again=again)] += 1
+            found[self.one(place, seed=seed, kinds=kinds, half=half, again=again)] += 1
         return found
+
+    def one(
+        self,
+        place: int,
+        *,
+        seed: int = 0,
+        kinds: Sequence[str] = KINDS,
+        half: bool = True,
+        again: bool = True,
+    ) -> str:
+        """Try the change of one number; see :meth:`run`."""
+        rng = np.random.default_rng([seed, place])
+        copy = self.folder / "copy"
+        shutil.rmtree(copy, ignore_errors=True)
+        shutil.copytree(self.finished, copy)
+        unfinished = half and place % 3 == 2
+        if unfinished:
+            self._halve(copy, rng)
+        changed = self._change(copy, kinds[place % len(kinds)], rng)
+        return self._outcome(copy, changed and not unfinished, again=again)
 
     def _outcome(self, copy: Path, expect_seen: bool, *, again: bool) -> str:
         if expect_seen:
@@ -164,13 +179,23 @@ def _edited(content: object, rng: np.random.Generator) -> object:
     return f"{content or ''}x"
 
 
-def main(number: int = 200) -> int:
-    """Run the campaign."""
+def main() -> int:
+    """Run the campaign, or a slice of it."""
+    options = arguments(number=200)
     with tempfile.TemporaryDirectory() as folder:
-        found = Campaign(Path(folder)).run(number)
-    print(", ".join(f"{name}: {times}" for name, times in sorted(found.items())))
+        campaign = Campaign(Path(folder))
+        outcomes = in_slices(
+            kept(options, "mutations"), options.number, campaign.one, options.seconds
+        )
+    found = Counter(outcomes.values())
+    rows = [(name, times) for name, times in sorted(found.items())]
+    text = table(("outcome", "changes"), rows)
+    print(text)
+    if len(outcomes) == options.number:
+        command = f"python -m benchmarks.mutations --number {options.number}"
+        record("mutations", "Changes of finished and half-finished runs", command, text)
     return int(found["another number"] + found["unseen by verify"] > 0)
 
 
 if __name__ == "__main__":
-    sys.exit(main(*map(int, sys.argv[1:])))
+    sys.exit(main())

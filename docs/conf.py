@@ -49,6 +49,7 @@ CONTENTS = {
     "Data": ["cohort", "clinical", "datasets", "importing", "public-model"],
     "The audit": ["configuration", "recipes", "engines", "report", "method"],
     "The decision": ["deployment", "release", "gate", "protection", "guarantees"],
+    "What leaves": ["disclosure", "bundle", "threat-model"],
     "Reference": [
         "api",
         "summary",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import zipfile
@@ -112,6 +113,35 @@ def test_signatures(campaign: Campaign, tmp_path: Path) -> None:
     write_bundle(campaign.finished, unsigned)
     with pytest.raises(StoreError, match="not signed"):
         verify_bundle(unsigned, tmp_path / "mine.pub")
+
+
+def test_the_page_on_bundles_is_followed_to_the_end(
+    campaign: Campaign, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every command of docs/bundle.md, in its order, as it stands there."""
+    pytest.importorskip("cryptography")
+    if shutil.which("openssl") is None:
+        pytest.skip("no openssl to make keys with")
+    page = (Path(__file__).parents[1] / "docs" / "bundle.md").read_text(encoding="utf-8")
+    shutil.copytree(campaign.finished, tmp_path / "RUN")
+    (tmp_path / "policy.toml").write_text('[exposed."0.9"]\npatients = 5\n')
+    monkeypatch.chdir(tmp_path)
+    done = []
+    for block in re.findall(r"```console\n(.*?)```", page, re.DOTALL):
+        for line in block.splitlines():
+            words = line.removeprefix("$ ").split()
+            if words[0] == "openssl":
+                subprocess.run(words, check=True, capture_output=True)
+                continue
+            found = CliRunner().invoke(app, words[1:])
+            assert found.exit_code == 0 or words[1] == "gate", (line, found.output)
+            done.append(words[1])
+    assert done == ["verify", "gate", "bundle", "bundle", "verify"]
+    with zipfile.ZipFile("request.zip") as archive:
+        names = set(archive.namelist())
+    told = set(re.findall(r"`([\w.]+\.(?:html|json|csv|md|toml|sig))`", page))
+    assert told - {"audit.toml", "seal.json", "key.pem"} <= names
+    assert f"checksums/{'results.json'}.txt" in names
 
 
 def test_mutations_are_seen_or_harmless(campaign: Campaign) -> None:

@@ -15,6 +15,7 @@ from auscult.base.errors import StoreError
 from auscult.disclosure import Reports
 from auscult.imported.importing import import_scores
 from auscult.imported.scores import read_npz
+from auscult.results.analysis import AnalysisSettings
 from auscult.risk.released import Released, release_groups
 from benchmarks.disclosure import closest, pair, rows_of, single
 
@@ -57,7 +58,7 @@ def test_the_same_report_again_is_the_same_and_is_entered_once(tmp_path: Path) -
     files = sorted(p.name for p in tmp_path.glob("*.npz"))
     assert [name[:6] for name in files] == ["000000", "000001"]
     everywhere = [p for p in tmp_path.iterdir() if p.is_file()]
-    assert all(stat.S_IMODE(p.stat().st_mode) == 0o600 for p in everywhere)
+    assert all(stat.S_IMODE(p.stat().st_mode) == 0o600 for p in everywhere), everywhere
     # Another run with the same groups of the same patients shows them as they were.
     other, _ = report(tmp_path, "c", ids, age=age)
     assert other.tables["age"].steps == first.tables["age"].steps
@@ -78,6 +79,103 @@ def test_other_patients_are_no_concern(tmp_path: Path) -> None:
     report(tmp_path, "a", ids, age=np.where(ids < 120, "younger", "older"))
     second, _ = report(tmp_path, "b", ids + 1000, age=np.where(ids < 121, "younger", "older"))
     assert second.tables["age"].steps == {"younger": 0.01, "older": 0.01}
+
+
+def test_other_people_with_the_same_identifiers_are_told_apart(tmp_path: Path) -> None:
+    """Two cohorts numbered from 0 whose sex has nothing to do with each other."""
+    rng = np.random.default_rng(5)
+    ids = np.arange(400)
+    young = np.where(ids < 180, "younger", "older")
+    report(tmp_path, "a", ids, sex=rng.choice(["f", "m"], 400), age=young[rng.permutation(400)])
+    sex, age = rng.choice(["f", "m"], 400), young[rng.permutation(400)]
+    second, _ = report(tmp_path, "b", ids, sex=sex, age=age)
+    assert second.earlier == 0
+    assert second.step == 0
+    assert second.tables["sex"].steps == {"f": 0.01, "m": 0.01}
+
+
+@pytest.mark.parametrize(
+    "what", ["age cut", "renamed", "half of the sexes", "no common name", "few"]
+)
+def test_the_same_people_are_never_taken_for_others(what: str, tmp_path: Path) -> None:
+    rng = np.random.default_rng(7)
+    ids = np.arange(90 if what == "few" else 300)
+    sex, years = rng.choice(["f", "m"], ids.size), rng.integers(20, 90, ids.size)
+    report(tmp_path, "a", ids, sex=sex, age=np.where(years < 50, "younger", "older"))
+    if what == "age cut":
+        groups = {"age": np.where(years < 51, "young", "old")}
+    elif what == "renamed":
+        groups = {"sex": np.where(sex == "f", "1", "0")}
+    elif what == "half of the sexes":
+        groups = {
+            "sex": np.where(rng.random(ids.size) < 0.5, sex, rng.choice(["f", "m"], ids.size))
+        }
+    elif what == "no common name":
+        groups = {"smoker": rng.choice(["yes", "no"], ids.size)}
+    else:
+        groups = {"sex": rng.choice(["f", "m"], ids.size)}
+    found, _ = report(tmp_path, "b", ids, **groups)
+    assert found.earlier == 1
+
+
+def test_the_label_proves_nobody_to_be_somebody_else(tmp_path: Path) -> None:
+    """The same patients, audited for another label of the same name."""
+    rng = np.random.default_rng(9)
+    ids = np.arange(300)
+    for run in ("a", "b"):
+        found = release_groups(
+            pd.DataFrame({"label": rng.choice(["0", "1"], 300)}),
+            np.ones(300, bool),
+            np.ones(300, dtype=np.int64),
+            reports=Reports.open(tmp_path, run, ids.tolist()),
+            label="label",
+        )
+    assert found.earlier == 1
+
+
+def test_a_ledger_without_its_key_stops_the_report(tmp_path: Path) -> None:
+    ids = np.arange(60)
+    report(tmp_path, "a", ids, age=np.where(ids < 30, "younger", "older"))
+    key = (tmp_path / "key").read_bytes()
+    for content in (None, b"0" * 64, b""):
+        (tmp_path / "key").unlink()
+        if content is not None:
+            (tmp_path / "key").write_bytes(content)
+        with pytest.raises(StoreError, match="key is gone or was changed"):
+            report(tmp_path, "b", ids, age=np.where(ids < 31, "younger", "older"))
+        (tmp_path / "key").write_bytes(key)
+    (tmp_path / ".x.part").write_bytes(b"half")
+    report(tmp_path, "b", ids, age=np.where(ids < 31, "younger", "older"))
+    assert not (tmp_path / ".x.part").exists()
+
+
+def test_the_message_says_what_happened_and_its_steps_work(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    member = rng.random((16, 60)).argsort(0) < 8
+    signals = (rng.standard_normal((16, 60)) + member).astype("f4")
+    for name, last in (("one", 60), ("two", 59)):
+        np.savez(
+            tmp_path / f"{name}.npz",
+            signals=signals[:, :last],
+            membership=member[:, :last],
+            patient=np.arange(last),
+        )
+    import_scores(read_npz(tmp_path / "one.npz"), tmp_path / "one", seed=1)
+    found = import_scores(read_npz(tmp_path / "two.npz"), tmp_path / "two", seed=1).summary
+    assert found["disclosure"]["earlier_reports"] == 1
+    assert found["patients"]["rounded_to"] is None
+    assert found["patients"]["raw"]["mean"] is None
+    assert found["aggregate"]["lira"]["auc"] is None
+    assert "audit.ledger" in found["disclosure"]["note"]
+    assert "their own" in (tmp_path / "two" / "report.html").read_text()
+    settings = AnalysisSettings(ledger=tmp_path / "another")
+    own = import_scores(read_npz(tmp_path / "two.npz"), tmp_path / "two", settings=settings, seed=1)
+    assert own.summary["patients"]["raw"]["mean"] is not None
+    assert own.summary["disclosure"]["note"] == ""
+    for entry in (tmp_path / ".auscult-ledger").glob("000000*"):
+        entry.unlink()
+    again = import_scores(read_npz(tmp_path / "two.npz"), tmp_path / "two", seed=1)
+    assert again.summary["patients"]["raw"]["mean"] is not None
 
 
 def test_a_damaged_entry_stops_the_report(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from scipy.special import expit, ndtri
 
 from auscult import Audit, AuscultError, Cohort
 from auscult.attacks.roc import exact_auc
+from auscult.base.intervals import clopper_pearson
 from auscult.base.progress import SILENT
 from auscult.config.policy import parse_policy
 from auscult.policy import judge
@@ -29,7 +30,7 @@ from auscult.release import (
     OnnxDoor,
     Release,
 )
-from auscult.release.assess import _blind, _delong, clopper_pearson
+from auscult.release.assess import _blind, _delong
 from auscult.release.calibrator import fit_calibrator, held_out_log_odds, reliability
 from auscult.release.members import Roll
 from auscult.release.ratios import AsTheyCome, _played, ratios

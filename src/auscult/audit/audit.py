@@ -75,6 +75,9 @@ class Audit:
     ledger : path-like, optional
         Folder of the release ledger, where several places report on the same patients; by default
         ``.auscult-ledger`` beside the run.
+    count_base : int
+        What numbers of patients are rounded to in the report, for example 5; by default only those
+        are from which a small cell would follow.
 
     Examples
     --------
@@ -102,6 +105,7 @@ class Audit:
         attacks: Sequence[str] = (),
         sections: Sequence[str] = (),
         ledger: str | os.PathLike[str] | None = None,
+        count_base: int = 1,
     ) -> None:
         self.cohort = cohort
         self.recipe = recipe
@@ -120,6 +124,7 @@ class Audit:
         self.attacks = tuple(attacks)
         self.sections = tuple(sections)
         self.ledger = ledger
+        self.count_base = count_base
         self._from_a_file = from_a_file()
 
     @contextmanager

@@ -31,6 +31,12 @@ def check_audit(audit: Audit) -> None:
             where="audit.smallest_cell",
             expected="1 or more (10 is usual)",
         )
+    if not 1 <= audit.count_base <= audit.smallest_cell:
+        raise ConfigError(
+            f"numbers of patients cannot be rounded to {audit.count_base}",
+            where="audit.count_base",
+            expected=f"1 to the smallest cell, {audit.smallest_cell} (3 or 5 is usual)",
+        )
     for pair in audit.intersections or ():
         for name in pair:
             if name not in audit.attributes().table.columns:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -135,6 +136,8 @@ def run_audit(
             parts |= {"plugins": plugins}
         if audit.sections:
             parts |= {"sections": list(audit.sections)}
+        if (structure := _structure(audit, store)) is not None:
+            parts |= {"structure": structure}
         asked = None
         if audit.release is not None:
             cache = store.secret_path("release-answers")
@@ -149,6 +152,7 @@ def run_audit(
                 label_group=audit.label_group,
                 attacks=audit.attacks,
                 ledger=None if audit.ledger is None else Path(audit.ledger),
+                count_base=audit.count_base,
             ),
             asked=asked,
             inquiry=inquiry,
@@ -197,3 +201,15 @@ def _refuse_what_cannot_be_seen(audit: Audit, store: RunStore, *, trust_code: bo
         "(trust_code=True). To avoid this in a new run, set recipe.version to a version "
         "of the code and recipe.files to the files that it reads",
     )
+
+
+def _structure(audit: Audit, store: RunStore) -> dict[str, Any] | None:
+    """The "structure" object of the summary; the model is fitted once in a run's life."""
+    kept = store.manifest().get("structure")
+    if kept is None or kept.get("smallest_cell") != audit.smallest_cell:
+        found = audit.structure()
+        if found is None:
+            return None
+        kept = {"findings": [asdict(one) for one in found], "smallest_cell": audit.smallest_cell}
+        store.update_manifest(structure=kept)
+    return dict(kept)

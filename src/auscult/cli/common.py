@@ -94,4 +94,6 @@ def finish(result: Any) -> None:  # noqa: ANN401
 
     for said in result.opening:
         say(f"{said}.")
+    if note := result.summary.get("disclosure", {}).get("note"):
+        say(f"Note: {note}.")
     say(f"Report: {result.path / REPORT}")

@@ -64,6 +64,9 @@ def import_(
     ledger: Annotated[
         Path | None, typer.Option(help="Folder of the release ledger, instead of one beside OUT.")
     ] = None,
+    count_base: Annotated[
+        int, typer.Option(min=1, help="Round numbers of patients to this, for example 5.")
+    ] = 1,
 ) -> None:
     """Analyse and report scores computed elsewhere; trains nothing."""
     from auscult.cli.display import progress_for
@@ -75,6 +78,12 @@ def import_(
 
     if (table is None) != (patient is None):
         raise ConfigError("--table and --patient must be given together", where="import")
+    if count_base > smallest_cell:
+        raise ConfigError(
+            f"{count_base} is more than the smallest cell, {smallest_cell}",
+            where="--count-base",
+            expected="at most the smallest cell",
+        )
     declared = Declared(
         signals=cast("Any", signals_are),
         outputs=cast("Any", outputs_are),
@@ -98,7 +107,10 @@ def import_(
             out or Path("runs") / scores.resolve().stem,
             seed=seed,
             settings=AnalysisSettings(
-                smallest_cell=smallest_cell, label_group=label_group, ledger=ledger
+                smallest_cell=smallest_cell,
+                label_group=label_group,
+                ledger=ledger,
+                count_base=count_base,
             ),
             progress=progress_for(),
         )

@@ -47,6 +47,7 @@ class AuditPart(Part):
     attacks: list[str] | None = None
     sections: list[str] | None = None
     ledger: Annotated[str, Field(min_length=1)] | None = None
+    count_base: Annotated[int, Field(ge=1)] | None = None
 
     def settings(self, folder: Path) -> dict[str, Any]:
         """Keyword arguments of Audit."""

@@ -8,16 +8,19 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from auscult.base.errors import ConfigError
+from auscult.base.errors import ConfigError, StoreError
 from auscult.config.part import Part
 from auscult.config.toml import read_toml
+from auscult.disclosure import ledger_name
 from auscult.policy import (
     DeploymentLimits,
+    DisclosureRules,
     EvidenceLimits,
     ExposedLimit,
     GroupLimits,
     Policy,
     ReleaseLimits,
+    StructureLimits,
 )
 from auscult.policy.rules import FEWEST_MODELS, LEAST_MODELS
 
@@ -84,6 +87,29 @@ class ReleasePolicyPart(Part):
         return self
 
 
+class StructurePart(Part):
+    """``[structure]``."""
+
+    records: Count | None = None
+    leaves: Count | None = None
+    pure_leaves: Count | None = None
+    vocabulary: Count | None = None
+    parameters: Count | None = None
+
+    @model_validator(mode="after")
+    def _some(self) -> StructurePart:
+        if all(value is None for value in self.model_dump().values()):
+            raise ValueError(f"it limits nothing: give one of {', '.join(type(self).model_fields)}")
+        return self
+
+
+class DisclosurePart(Part):
+    """``[disclosure]``."""
+
+    counts_rounded_to: Annotated[int, Field(ge=2)] | None = None
+    ledger: Annotated[str, Field(min_length=1)] | None = None
+
+
 class EvidencePart(Part):
     """``[evidence]``."""
 
@@ -102,14 +128,23 @@ class PolicyFile(Part):
     groups: GroupsPart | None = None
     deployment: DeploymentPart | None = None
     release: ReleasePolicyPart | None = None
+    structure: StructurePart | None = None
+    disclosure: DisclosurePart = DisclosurePart()
     evidence: EvidencePart = EvidencePart()
 
     @model_validator(mode="after")
     def _some(self) -> PolicyFile:
-        if not self.exposed and not any((self.groups, self.deployment, self.release)):
+        limits = (self.groups, self.deployment, self.release, self.structure)
+        if not self.exposed and not any(limits):
             raise ValueError(
-                "it sets no limit, so everything would pass: give exposed, groups, deployment or "
-                "release"
+                "it sets no limit, so everything would pass: give exposed, groups, deployment, "
+                "release or structure"
+            )
+        base = self.disclosure.counts_rounded_to
+        if base is not None and base > self.smallest_cell:
+            raise ValueError(
+                f"disclosure.counts_rounded_to is {base}, more than the smallest cell "
+                f"({self.smallest_cell}): no report could be made so"
             )
         return self
 
@@ -118,6 +153,8 @@ _TABLES: dict[str, type[BaseModel]] = {
     "groups": GroupsPart,
     "deployment": DeploymentPart,
     "release": ReleasePolicyPart,
+    "structure": StructurePart,
+    "disclosure": DisclosurePart,
     "evidence": EvidencePart,
     "exposed": ExposedPart,
 }
@@ -178,10 +215,32 @@ def parse_policy(content: dict[str, Any], text: str, where: str) -> Policy:
             tpr={str(key): most for key, most in file.release.tpr.items()},
             calibration_error=file.release.calibration_error,
         ),
+        structure=None
+        if file.structure is None
+        else StructureLimits(most=file.structure.model_dump(exclude_none=True)),
+        disclosure=DisclosureRules(
+            counts_rounded_to=file.disclosure.counts_rounded_to,
+            ledger=_ledger(file.disclosure.ledger, where),
+        ),
         evidence=EvidenceLimits(**file.evidence.model_dump()),
         smallest_cell=file.smallest_cell,
         text=text,
     )
+
+
+def _ledger(folder: str | None, where: str) -> str | None:
+    """Which ledger the policy means; its folder is relative to the policy's."""
+    if folder is None:
+        return None
+    try:
+        return ledger_name(Path(where).parent / folder)
+    except StoreError as error:
+        raise ConfigError(
+            error.what,
+            where=f"{where}: disclosure.ledger",
+            expected="the folder of a release ledger, as audit.ledger names it",
+            next_step="It is made by the first report: run the audit with this ledger first",
+        ) from error
 
 
 def _problem(error: ValidationError, where: str) -> ConfigError:

@@ -1,6 +1,12 @@
 """Which tables may be published together, so that no patient follows from any combination."""
 
-from auscult.disclosure.bounds import Published, least_uncertainty, rounding_step, supported
+from auscult.disclosure.bounds import (
+    Published,
+    least_uncertainty,
+    rounding_step,
+    step_of_at_least,
+    supported,
+)
 from auscult.disclosure.control import (
     ABSENT,
     POOLED,
@@ -10,14 +16,25 @@ from auscult.disclosure.control import (
     published,
     release_together,
 )
-from auscult.disclosure.counts import round_counts, rounded_count
-from auscult.disclosure.figures import FEWER, is_small, released
-from auscult.disclosure.ledger import Entry, Reports, as_before, fixed_tables, raw_digest
+from auscult.disclosure.counts import BASE, round_counts, rounded_count
+from auscult.disclosure.figures import released
+from auscult.disclosure.ledger import (
+    Entry,
+    Reports,
+    as_before,
+    fixed_tables,
+    ledger_name,
+    other_people,
+    raw_digest,
+)
+from auscult.disclosure.nested import FEWER, ROUNDED, is_small, outward
 
 __all__ = [
     "ABSENT",
+    "BASE",
     "FEWER",
     "POOLED",
+    "ROUNDED",
     "Atoms",
     "Entry",
     "Published",
@@ -28,6 +45,9 @@ __all__ = [
     "fixed_tables",
     "is_small",
     "least_uncertainty",
+    "ledger_name",
+    "other_people",
+    "outward",
     "published",
     "raw_digest",
     "release_together",
@@ -35,5 +55,6 @@ __all__ = [
     "round_counts",
     "rounded_count",
     "rounding_step",
+    "step_of_at_least",
     "supported",
 ]

@@ -44,7 +44,7 @@ def round_counts(
     for table in free:
         # What a table hides without a pool would follow from its own total.
         if table.hidden and table.held() < smallest:
-            table.base = base
+            table.base = max(table.base, base)
     while owners := _telling(tables, atoms, smallest, total):
         rounding = [table for table in owners if not table.fixed]
         if not rounding:

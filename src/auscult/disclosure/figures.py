@@ -6,15 +6,22 @@ page, CSV, terminal, :class:`auscult.Result`) shows what this module makes of it
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping
 from typing import Any
 
-FEWER = "fewer_than"
-"""Key of an object whose entries name figures that are under the smallest cell, and the cell."""
+from auscult.disclosure.counts import BASE, rounded_count
+from auscult.disclosure.nested import (
+    FEWER,
+    exposed_patients,
+    is_small,
+    named_patients,
+    those_left_out,
+)
 
 DIGITS = 4
-_BASE = 5
+WITHHELD = "withheld: an earlier report is about a cohort that differs by too few patients"
 # Parts that hold no figure of patients: settings, promises that follow from them, the plan.
 _AS_THEY_ARE = frozenset(
     {
@@ -47,7 +54,7 @@ _ESTIMATED = ("patients", "true", "false", "expected_members")
 _COUNTS = ("confirmed", "raw", "study", "above_bound")  # in this order: the bytes depend on it
 
 
-def released(summary: Mapping[str, Any], smallest: int) -> dict[str, Any]:
+def released(summary: Mapping[str, Any], smallest: int, base: int = 1) -> dict[str, Any]:
     """What may be published of a summary, or of a part of one.
 
     Parameters
@@ -55,6 +62,8 @@ def released(summary: Mapping[str, Any], smallest: int) -> dict[str, Any]:
     summary : mapping
     smallest : int
         The smallest cell.
+    base : int
+        What counts of patients are rounded to; 1 where only those are that give a small cell away.
 
     Returns
     -------
@@ -63,23 +72,31 @@ def released(summary: Mapping[str, Any], smallest: int) -> dict[str, Any]:
         ``"fewer_than": {"confirmed": 10}``; the interval of an estimate under the cell is widened
         to hold 0 and the cell. Figures have four significant digits.
     """
-    made: dict[str, Any] = _walked(summary, "", smallest)
+    before = copy.deepcopy(dict(summary)) if "worst_group" in summary else dict(summary)
+    for name in ("release", "protection", "sweep"):
+        if before.get(name):
+            before[name] = copy.deepcopy(before[name])
+    if before.get("release"):
+        named_patients(before["release"], smallest, base)
+    for entry in _entries(before):
+        those_left_out(entry, smallest)
+    made: dict[str, Any] = _walked(before, "", smallest)
     patients = made.get("patients")
     if isinstance(patients, dict):
-        _patients(patients, smallest)
+        if "rounded_to" in patients:
+            _coarser(made, patients["rounded_to"], smallest)
+            patients = made["patients"]
+        _tails(patients, smallest)
+        exposed_patients(patients, smallest, base)
     for entry in _entries(made):
         _worst_group(entry, made.get("disparities") or {})
+        _worst_utility(entry, made.get("disparities") or {})
     rows = (patients or {}).get("by_records") or []
     if any("counts_rounded_to" in row for row in rows) and "cohort" in made:
         base = max(row.get("counts_rounded_to", 1) for row in rows)
         for band in (made["cohort"].get("records_per_patient") or {}).get("bands") or []:
-            band["patients"] = base * ((2 * band["patients"] + base) // (2 * base))
+            band["patients"] = rounded_count(band["patients"], base)
     return made
-
-
-def is_small(count: float | None, smallest: int) -> bool:
-    """Whether a count of patients is not zero and under the cell."""
-    return count is not None and 0.5 <= count < smallest
 
 
 def _entries(made: dict[str, Any]) -> list[dict[str, Any]]:
@@ -104,6 +121,21 @@ def _worst_group(entry: dict[str, Any], disparities: Mapping[str, Any]) -> None:
         for key, value in group[name].items():
             if isinstance(value, float):
                 group[name][key] = float(f"{round(value / step) * step:.9g}")
+
+
+def _worst_utility(entry: dict[str, Any], disparities: Mapping[str, Any]) -> None:
+    """The change in utility of the group that pays most, no finer than its table."""
+    group = entry.get("worst_group_utility_change")
+    if not group:
+        return
+    table = disparities.get(group["attribute"]) or {}
+    step = ((table.get("groups") or {}).get(group["group"]) or {}).get("rounded_to")
+    if step is None:
+        entry["worst_group_utility_change"] = None
+        return
+    for key in ("estimate", "low", "high"):
+        if isinstance(group.get(key), float):
+            group[key] = float(f"{round(group[key] / step) * step:.9g}")
 
 
 def _walked(content: Any, key: str, smallest: int) -> Any:  # noqa: ANN401
@@ -162,33 +194,72 @@ def _hide(content: dict[str, Any], names: list[str], smallest: int) -> None:
         content[FEWER] = {**content.get(FEWER, {}), **few}
 
 
-def _patients(patients: dict[str, Any], smallest: int) -> None:
-    """Whole-cohort figures: their step, and tails that hold fewer patients than the cell."""
-    _coarser(patients)
-    _tails(patients, smallest)
+_EVERYBODY = ("patients", "aggregate", "exposure", "protection", "sweep", "release")
+# Settings, places on an axis, figures of shuffled membership, and tables with steps of their own.
+_KEPT = _AS_THEY_ARE | {
+    "by_records",
+    "planning",
+    "rounded_to",
+    "posterior",
+    "top_share",
+    "worst_group",
+    "worst_group_utility_change",
+    "utility",
+    "utility_change",
+    "utility_lost_at_most",
+    "null_mean",
+    "chance",
+    "bins",
+    "from",
+}
 
 
-def _coarser(patients: dict[str, Any]) -> None:
-    """Round what is about everybody where an earlier cohort differs by a few patients."""
-    if "rounded_to" not in patients:
-        return
-    step = patients["rounded_to"]
-    for name in ("auc", "raw", "study"):
-        for key, value in (patients.get(name) or {}).items():
-            if isinstance(value, float) and not key.startswith("null"):
-                patients[name][key] = None if step is None else round(value / step) * step
-    agreement = patients.get("agreement") or {}
-    for key in ("raw_mean", "posterior_mean"):
-        if key in agreement:
-            agreement[key] = round(agreement[key], 1)
-    for row in (patients.get("exposed") or {}).values():
-        for key in ("estimate", "confirmed", "raw", "study"):
-            if row.get(key) is not None:
-                row[key] = _BASE * round(row[key] / _BASE)
+def _coarser(made: dict[str, Any], step: float | None, smallest: int) -> None:
+    """Round what is about everybody where an earlier cohort differs by a few patients.
+
+    Counts are rounded as coarsely as shares of everybody. Where no step is coarse enough for AUCs,
+    those are withheld, and counts are rounded to twice the cell.
+    """
+    patients = made["patients"]
+    n = max(patients.get("estimable") or patients.get("count") or 1, 1)
+    base = 2 * smallest if step is None else BASE * math.ceil(max(n * step / BASE - 1e-9, 1))
     curve = patients.get("survival") or {}
-    for key in ("joint", "raw", "study"):
-        if key in curve:
-            curve[key] = [None if v is None else round(v, 2) for v in curve[key]]
+    shares = {
+        name: [
+            None if v is None else round(min(round(v * n / base) * base / n, 1.0), 4)
+            for v in curve[name]
+        ]
+        for name in ("joint", "low", "high", "raw", "study")
+        if name in curve
+    }
+    axes = {name: curve[name] for name in ("auc", "null") if name in curve}
+    for part in _EVERYBODY:
+        if made.get(part):
+            made[part] = _to_step(made[part], step, base)
+    if curve:
+        made["patients"]["survival"] = axes | shares
+
+
+def _to_step(content: Any, step: float | None, base: int) -> Any:  # noqa: ANN401
+    if isinstance(content, Mapping):
+        found = {
+            name: value if name in _KEPT else _to_step(value, step, base)
+            for name, value in content.items()
+        }
+        for name in ("raw", "study", "confirmed"):
+            if isinstance(found.get(name), int):
+                found[name] = rounded_count(found[name], base)
+        lost = [name for name in found if found[name] is None and content[name] is not None]
+        if lost and {"estimate", "mean", "auc"} & found.keys() and not content.get("reason"):
+            found["reason"] = WITHHELD
+        return found
+    if isinstance(content, list | tuple):
+        return [_to_step(value, step, base) for value in content]
+    if not isinstance(content, float) or not math.isfinite(content):
+        return content
+    if abs(content) > 1:
+        return float(base * round(content / base))
+    return None if step is None else float(f"{round(content / step) * step:.9g}")
 
 
 def _tails(patients: dict[str, Any], smallest: int) -> None:

@@ -4,6 +4,10 @@ The ledger is a folder beside the runs (``.auscult-ledger``), mode 0700, with on
 mode 0600: which patients each published total was over and how it was rounded, never a figure.
 Patients stand there as keyed digests of their identifiers; the key lies beside them, so that
 whoever may read the ledger can test identifiers against it: it is a secret.
+
+An identifier means a person within one population, and a ledger is of one population. Two cohorts
+that number their patients from 0 share identifiers and nobody: they are told apart where their own
+attributes prove it, see :func:`other_people`, and otherwise belong into different ledgers.
 """
 
 from __future__ import annotations
@@ -14,22 +18,28 @@ import io
 import json
 import secrets
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import chdtrc
 
 from auscult.base.errors import StoreError
 from auscult.base.files import write_bytes
 from auscult.disclosure.control import ABSENT, Table
 
 FOLDER = ".auscult-ledger"
-KEY = "key"
+KEY, LOCK = "key", ".lock"
 _SCHEMA = "auscult.ledger/1"
 _WIDTH = 12
+PATIENCE_SECONDS = 600.0
+# How many shared identifiers and how even an attribute it takes to prove that nobody is shared, and
+# the probability with which strangers are taken for the same people.
+FEWEST_SHARED, FEWEST_OF_A_KIND, STRANGERS = 100, 0.1, 1e-3
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -84,17 +94,39 @@ class Reports:
         Raises
         ------
         StoreError
-            It cannot be written.
+            It cannot be written, or its key is gone or another one.
         """
         path = folder / KEY
-        if not path.exists():
-            write_bytes(path, secrets.token_hex(32).encode(), secret=True)
-        key = path.read_bytes()
+        with _locked(folder):
+            entries = sorted(folder.glob("*.npz"))
+            if not path.exists() and not entries:
+                write_bytes(path, secrets.token_hex(32).encode(), secret=True)
+            key = path.read_bytes() if path.exists() else b""
+            # With another key nobody would be known again, and nothing be checked.
+            if len(key) < _WIDTH or (entries and _read(entries[-1]).content["key"] != _told(key)):
+                raise StoreError(
+                    "the release ledger's key is gone or was changed, so what was published before "
+                    "cannot be told",
+                    where=str(path),
+                    next_step="Restore the folder from a copy; or, if none of its reports was "
+                    "handed out, delete the folder",
+                )
         digests = [
             hmac.digest(key, str(one).encode("utf-8", "surrogatepass"), "sha256")[:_WIDTH].hex()
             for one in identifiers
         ]
         return cls(folder=folder, run=run, patients=np.array(digests, dtype="S"))
+
+    @property
+    def name(self) -> str:
+        """Which ledger it is, wherever it lies: a digest made with its key."""
+        return ledger_name(self.folder)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Nobody else checks or enters a report meanwhile."""
+        with _locked(self.folder):
+            yield
 
     def entries(self, usable: NDArray[np.bool_]) -> list[Entry]:
         """Reports of cohorts that share a patient with this one, oldest first.
@@ -131,6 +163,7 @@ class Reports:
             "schema": _SCHEMA,
             "run": self.run,
             "made_of": made_of,
+            "key": self.name,
             "tables": {},
         }
         arrays: dict[str, Any] = {"patients": self.patients[usable]}
@@ -146,12 +179,71 @@ class Reports:
                 "base": table.base,
                 "rounding": [table.step(row) for row in rows],
             }
-        number_of = len(list(self.folder.glob("*.npz")))
+        numbers = [int(path.name[:6]) for path in self.folder.glob("[0-9]" * 6 + "-*.npz")]
+        number_of = max(numbers, default=-1) + 1
         arrays["content"] = np.frombuffer(json.dumps(content).encode(), dtype=np.uint8)
         written = io.BytesIO()
         np.savez_compressed(written, **arrays)
         name = f"{number_of:06d}-{self.run[:16]}-{made_of[:16]}.npz"
         write_bytes(self.folder / name, written.getvalue(), secret=True)
+
+
+def other_people(
+    entry: Entry,
+    patients: NDArray[np.bytes_],
+    codes: Mapping[str, NDArray[np.int64]],
+    attributes: Collection[str],
+) -> bool:
+    """Whether the patients who share identifiers with an earlier report are surely other people.
+
+    Of the same people, an attribute goes with itself, though its cuts were moved and its values
+    renamed. It is proved that they are others where an attribute of the same name in both reports
+    is independent of itself, over at least 100 shared identifiers, and no table of one report goes
+    with any of the other. Anything else is taken for the same people: that costs digits only.
+
+    Parameters
+    ----------
+    entry : Entry
+    patients : bytes array, shape (patients,)
+        Of the report that is made.
+    codes : mapping of str to int64 array, shape (patients,)
+        Group of each of these patients, per table.
+    attributes : collection of str
+        Tables that are attributes of the patients themselves.
+    """
+    _, mine, theirs = np.intersect1d(patients, entry.patients, return_indices=True)
+    if mine.size < FEWEST_SHARED:
+        return False
+    least = STRANGERS / max(len(codes) * len(entry.rows), 1)
+    proved = False
+    for name, code in codes.items():
+        for other, rows in entry.rows.items():
+            known = rows[theirs] >= 0
+            first, second = code[mine][known], rows[theirs][known]
+            if _goes_with(first, second) < least:
+                return False
+            even = min(_second_share(first), _second_share(second)) >= FEWEST_OF_A_KIND
+            proved |= name == other and name in attributes and first.size >= FEWEST_SHARED and even
+    return proved
+
+
+def _second_share(code: NDArray[np.int64]) -> float:
+    """Share of all but the largest group."""
+    sizes = np.unique(code, return_counts=True)[1]
+    return 1 - float(sizes.max(initial=0)) / max(code.size, 1)
+
+
+def _goes_with(first: NDArray[np.int64], second: NDArray[np.int64]) -> float:
+    """Chi-squared p-value of independence; 1 where one of them does not vary."""
+    _, first = np.unique(first, return_inverse=True)
+    _, second = np.unique(second, return_inverse=True)
+    if first.size == 0 or first.max() == 0 or second.max() == 0:
+        return 1.0
+    found = np.zeros((first.max() + 1, second.max() + 1))
+    np.add.at(found, (first, second), 1)
+    expected = np.outer(found.sum(axis=1), found.sum(axis=0)) / first.size
+    statistic = float(((found - expected) ** 2 / expected).sum())
+    return float(chdtrc((found.shape[0] - 1) * (found.shape[1] - 1), statistic))
 
 
 def raw_digest(table: Table, inside: NDArray[np.bool_], patients: NDArray[np.bytes_]) -> str:
@@ -223,11 +315,60 @@ def fixed_tables(
     return list(found.values()), others
 
 
+def ledger_name(folder: Path) -> str:
+    """Which ledger a folder is: a digest made with its key.
+
+    Raises
+    ------
+    StoreError
+        It is no ledger, or cannot be read.
+    """
+    try:
+        return _told((folder / KEY).read_bytes())
+    except OSError as error:
+        raise StoreError(
+            "this is no release ledger that can be read",
+            where=str(folder),
+            expected=f"a folder that a report was entered in, with a file {KEY}",
+        ) from error
+
+
+def _told(key: bytes) -> str:
+    """What an entry says of the key that it was made with."""
+    return hmac.digest(key, b"\0ledger", "sha256")[:_WIDTH].hex()
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold the ledger, and remove what killed processes left half written."""
+    from filelock import FileLock, Timeout
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with FileLock(folder / LOCK, timeout=PATIENCE_SECONDS, fallback_to_soft=False, mode=0o600):
+            for stale in folder.glob(".*.part"):
+                stale.unlink(missing_ok=True)
+            yield
+    except Timeout as error:
+        raise StoreError(
+            "another process holds the release ledger",
+            where=str(folder),
+            next_step="Wait until it has ended, then run the same command again: it resumes",
+        ) from error
+    except (OSError, NotImplementedError) as error:
+        why = getattr(error, "strerror", None) or type(error).__name__
+        raise StoreError(
+            f"the release ledger cannot be held ({why})",
+            where=str(folder),
+            next_step="Name a folder on a local disk that you may write to (audit.ledger)",
+        ) from error
+
+
 def _read(path: Path) -> Entry:
     try:
         with path.open("rb") as handle, np.load(handle, allow_pickle=False) as arrays:
             content = json.loads(arrays["content"].tobytes())
-            if content["schema"] != _SCHEMA:
+            if content["schema"] != _SCHEMA or not isinstance(content["key"], str):
                 raise ValueError
             rows = {
                 name: arrays[f"rows{place}"].astype(np.int64)

@@ -5,22 +5,26 @@ from auscult.policy.judging import Decision, judge
 from auscult.policy.limits import Check
 from auscult.policy.rules import (
     DeploymentLimits,
+    DisclosureRules,
     EvidenceLimits,
     ExposedLimit,
     GroupLimits,
     Policy,
     ReleaseLimits,
+    StructureLimits,
 )
 
 __all__ = [
     "Check",
     "Decision",
     "DeploymentLimits",
+    "DisclosureRules",
     "EvidenceLimits",
     "ExposedLimit",
     "GroupLimits",
     "Policy",
     "ReleaseLimits",
+    "StructureLimits",
     "judge",
     "judge_run",
 ]

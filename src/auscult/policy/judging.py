@@ -19,6 +19,7 @@ from auscult.policy.limits import (
     exposed_limits,
     group_limits,
     release_limits,
+    structure_limits,
 )
 from auscult.policy.rules import EvidenceLimits, Policy
 
@@ -73,6 +74,7 @@ def judge(policy: Policy, summary: Mapping[str, Any]) -> Decision:
         *group_limits(policy, summary),
         *deployment_limits(policy, summary),
         *release_limits(policy, summary),
+        *structure_limits(policy, summary),
     ]
     checks = (*_evidence(policy, summary, limits), *(one.judged() for one in limits))
     verdicts = {one.verdict for one in checks}
@@ -110,6 +112,7 @@ def _evidence(policy: Policy, summary: Mapping[str, Any], limits: list[Limit]) -
     yield from _agreement(summary)
     yield from _direction(summary)
     yield _cells(policy, summary)
+    yield from _disclosure(policy, summary)
     if summary.get("guarantee"):
         yield _guarantee(summary["guarantee"])
 
@@ -159,14 +162,18 @@ def _agreement(summary: Mapping[str, Any]) -> Iterator[Check]:
     found = summary["patients"].get("agreement")
     if found is None:
         return
+    said = [
+        "withheld" if found[name] is None else f"{found[name]:.3f}"
+        for name in ("raw_mean", "posterior_mean")
+    ]
     yield _needs(
         "evidence.agreement",
         "The estimates agree with the AUCs as counted",
         bool(found["agrees"]),
         estimate=found["difference"],
         limit=found["allowed"],
-        reason=f"the AUCs as counted have a mean of {found['raw_mean']:.3f}, the estimates one of "
-        f"{found['posterior_mean']:.3f}: the number of exposed patients cannot be relied on",
+        reason=f"the AUCs as counted have a mean of {said[0]}, the estimates one of {said[1]}: "
+        "the number of exposed patients cannot be relied on",
     )
 
 
@@ -203,6 +210,36 @@ def _cells(policy: Policy, summary: Mapping[str, Any]) -> Check:
         if broken
         else "",
     )
+
+
+def _disclosure(policy: Policy, summary: Mapping[str, Any]) -> Iterator[Check]:
+    """Whether figures were released as the policy asks: facts, not estimates."""
+    rules, found = policy.disclosure, summary.get("disclosure") or {}
+    if (base := rules.counts_rounded_to) is not None:
+        used = found.get("counts_rounded_to", 1)
+        kept = used % base == 0
+        yield Check(
+            key="disclosure.counts_rounded_to",
+            what="What numbers of patients are rounded to",
+            verdict="pass" if kept else "fail",
+            limit=base,
+            estimate=used,
+            reason=""
+            if kept
+            else f"numbers of patients are rounded to {used}: set audit.count_base (or import "
+            f"--count-base) to {base} and run again (the models are kept)",
+        )
+    if rules.ledger is not None:
+        kept = found.get("ledger") == rules.ledger
+        yield Check(
+            key="disclosure.ledger",
+            what="The report is entered in the policy's release ledger",
+            verdict="pass" if kept else "fail",
+            reason=""
+            if kept
+            else "the report was entered in another release ledger: set audit.ledger (or import "
+            "--ledger) to the policy's and run again (the models are kept)",
+        )
 
 
 def _guarantee(guarantee: Mapping[str, Any]) -> Check:

@@ -312,6 +312,29 @@ def release_limits(policy: Policy, summary: Mapping[str, Any]) -> Iterator[Limit
         )
 
 
+_CARRIED = {
+    "records": "Training records that a model keeps",
+    "leaves": "Leaves of trees under the smallest cell",
+    "pure_leaves": "Leaves of trees that answer with one class",
+    "vocabulary": "Words of a vocabulary that takes rare ones",
+    "parameters": "Parameters per training record",
+}
+
+
+def structure_limits(policy: Policy, summary: Mapping[str, Any]) -> Iterator[Limit]:
+    """What one fitted model carries: counted, so that both bounds are the count."""
+    if policy.structure is None:
+        return
+    found = summary.get("structure")
+    for key, most in policy.structure.most.items():
+        figure: Mapping[str, Any] = {"reason": "the structure of no model could be read"}
+        if found is not None:
+            counts = [one["count"] for one in found["findings"] if one["key"] == key]
+            number = max(counts) if key == "parameters" and counts else sum(counts)
+            figure = dict.fromkeys(("estimate", "low", "high"), number)
+        yield Limit(key=f"structure.{key}", what=_CARRIED[key], most=most, figure=figure)
+
+
 def _members_named(row: Mapping[str, Any]) -> Mapping[str, Any]:
     """True members where they are known, otherwise as many as the posteriors expect."""
     true = row.get("true") or {}

@@ -89,6 +89,37 @@ class ReleaseLimits:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StructureLimits:
+    """What a fitted model may carry of its training data.
+
+    Attributes
+    ----------
+    most : mapping of str to float
+        "records" (training records kept), "leaves" (under the smallest cell), "pure_leaves" (that
+        answer with one class), "vocabulary" (words, where rare ones are kept) or "parameters" (per
+        training record) to the most that is allowed.
+    """
+
+    most: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DisclosureRules:
+    """How figures must have been released.
+
+    Attributes
+    ----------
+    counts_rounded_to : int, optional
+        Numbers of patients must be rounded to this, or to a multiple of it.
+    ledger : str, optional
+        Name of the release ledger in which the report must be entered.
+    """
+
+    counts_rounded_to: int | None = None
+    ledger: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class EvidenceLimits:
     """The minimum evidence for a pass.
 
@@ -122,6 +153,8 @@ class Policy:
     groups : GroupLimits, optional
     deployment : DeploymentLimits, optional
     release : ReleaseLimits, optional
+    structure : StructureLimits, optional
+    disclosure : DisclosureRules
     evidence : EvidenceLimits
     smallest_cell : int
         The report must show no smaller group.
@@ -134,6 +167,8 @@ class Policy:
     groups: GroupLimits | None = None
     deployment: DeploymentLimits | None = None
     release: ReleaseLimits | None = None
+    structure: StructureLimits | None = None
+    disclosure: DisclosureRules = field(default_factory=DisclosureRules)
     evidence: EvidenceLimits = field(default_factory=EvidenceLimits)
     smallest_cell: int = 10
     text: str = ""

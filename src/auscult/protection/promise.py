@@ -18,6 +18,7 @@ from scipy.special import ndtri
 from auscult.attacks.layout import Layout
 from auscult.base.intervals import NORMAL_95
 from auscult.cohort.cohort import record_bands
+from auscult.disclosure import rounded_count
 from auscult.protection.empirical import empirical_epsilon
 from auscult.recipes.accounting import (
     auc_bound,
@@ -27,12 +28,14 @@ from auscult.recipes.accounting import (
     trade_off,
 )
 from auscult.risk.patients import PatientRisk
+from auscult.risk.released import ReleasedTable
 
 REPORTED_FPR = (0.001, 0.01, 0.1)
 REPORTED_PRIORS = (0.01, 0.1, 0.5)
 CURVE = tuple(float(x) for x in np.geomspace(1e-4, 1.0, 61))
 DEFECT_ERROR = 1e-3
 DRAWN_AGAIN = 0.001
+WITHHELD = "withheld: with the other tables, it would say too much about a few patients"
 METHOD = (
     "Bounds from the trade-off curve of the mechanism's privacy loss distribution, at the unit of "
     "the finding. A mean AUC above its bound by more than its sampling error at "
@@ -43,7 +46,13 @@ METHOD = (
 
 
 def promise(
-    layout: Layout, risk: PatientRisk, dp: Mapping[str, Any], *, seed: int, smallest_cell: int
+    layout: Layout,
+    risk: PatientRisk,
+    dp: Mapping[str, Any],
+    *,
+    seed: int,
+    smallest_cell: int,
+    bands: ReleasedTable | None = None,
 ) -> dict[str, Any]:
     """The "guarantee" object of the summary.
 
@@ -57,17 +66,19 @@ def promise(
         The audit's seed.
     smallest_cell : int
         Bands of record count with fewer patients are pooled.
+    bands : ReleasedTable, optional
+        How the bands' numbers and means are published; when None as they are.
     """
     translated: dict[int, dict[str, Any]] = {}
     bounds: dict[int, float] = {}
     rows = []
     above = 0
     usable = np.isfinite(risk.auc_raw)
-    for name, band in record_bands(layout.count, smallest_cell):
+    for number, (name, band) in enumerate(record_bands(layout.count, smallest_cell)):
         here = band & usable
         if not here.any():
             continue
-        most = int(layout.count[band].max())
+        most = _most_records(name, int(layout.count[band].max()))
         if most not in translated:
             translated[most] = for_patient(dp, most)
             bounds[most] = auc_bound(translated[most])
@@ -80,6 +91,7 @@ def promise(
                 "epsilon": translated[most]["epsilon"],
                 "bound": bounds[most],
                 **_mean(risk.auc_raw[here]),
+                "band": number,
             }
         )
     found: dict[str, Any] = {
@@ -99,7 +111,36 @@ def promise(
         "above_bound": above,
         "empirical": empirical_epsilon(layout, dp, seed=seed),
     }
-    return found | {"defects": _defects(found)}
+    found["defects"] = _defects(found, smallest_cell)
+    found["patients"] = [_released(row, bands) for row in rows]
+    return found
+
+
+def _most_records(name: str, most: int) -> int:
+    """How many records a band's patients have at most: its end, or the next power of two.
+
+    The largest number of all is one patient's; a bound for more records holds for fewer.
+    """
+    end = name.rsplit("-", 1)[-1]
+    return int(end) if end.isdigit() else 1 << (most - 1).bit_length()
+
+
+def _released(row: dict[str, Any], bands: ReleasedTable | None) -> dict[str, Any]:
+    """A row as the table of record counts has its band."""
+    place = row.pop("band")
+    if bands is None:
+        return row
+    step = bands.steps.get(str(place), np.inf)
+    row["patients"] = rounded_count(row["patients"], bands.base)
+    if not np.isfinite(step):
+        return row | dict.fromkeys(("auc", "low", "high")) | {"reason": WITHHELD}
+    exact = row["auc"]
+    row["auc"] = float(f"{round(exact / step) * step:.9g}")
+    for end, side in (("low", -1), ("high", 1)):
+        if row[end] is not None:
+            off = float(np.ceil(abs(row[end] - exact) / step - 1e-9)) * step
+            row[end] = float(f"{row['auc'] + side * off:.9g}")
+    return row
 
 
 def exceeds_bound(part: Mapping[str, Any], dp: Mapping[str, Any]) -> str | None:
@@ -133,7 +174,7 @@ def exceeds_bound(part: Mapping[str, Any], dp: Mapping[str, Any]) -> str | None:
         return None
     unit = _unit(dp)
     return (
-        f"DEFECT: the attack reaches an AUC of {float(mean):.3f} where the guarantee ({unit} "
+        f"DEFECT: the attack reaches an AUC of {float(mean):.2f} where the guarantee ({unit} "
         f"level, epsilon {_shown(dp['epsilon'])}) allows {bound:.3f}. The training does not "
         "satisfy its guarantee: do not rely on it"
     )
@@ -159,7 +200,7 @@ def _unit(dp: Mapping[str, Any]) -> str:
     return str(dp["unit"]) if records == 1 else f"{records}-record patient"
 
 
-def _defects(found: Mapping[str, Any]) -> list[str]:
+def _defects(found: Mapping[str, Any], smallest_cell: int) -> list[str]:
     """Everything that contradicts the promise, in words."""
     dp = found["dp"]
     said = []
@@ -168,8 +209,10 @@ def _defects(found: Mapping[str, Any]) -> list[str]:
         if one is not None:
             said.append(f"{one} (patients with {row['records']} records)")
     if found["above_bound"]:
+        above = found["above_bound"]
+        number = above if above >= smallest_cell else f"fewer than {smallest_cell}"
         said.append(
-            f"DEFECT: {found['above_bound']} patients have an AUC above the largest that the "
+            f"DEFECT: {number} patients have an AUC above the largest that the "
             "guarantee allows for their number of records"
         )
     empirical = found["empirical"]

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.special import betaincinv, expit, logit
+from scipy.special import expit, logit
 
 from auscult.attacks.layout import Layout, lay_out
 from auscult.attacks.log_odds import log_odds_of_truth
 from auscult.attacks.roc import exact_auc
 from auscult.base.errors import AnalysisError
-from auscult.base.intervals import NORMAL_95
+from auscult.base.intervals import NORMAL_95, clopper_pearson
 from auscult.base.progress import SILENT, Progress
 from auscult.base.randomness import Stage, generator
 from auscult.blind import blind_baseline
@@ -384,22 +384,6 @@ def _rates(sides: _Sides, named: NDArray[np.bool_]) -> dict[str, Any]:
         found[key] = {"estimate": hits, "low": low * n, "high": high * n, "of": n}
         found[rate] = {"estimate": hits / n, "low": low, "high": high, "n": n}
     return found
-
-
-def clopper_pearson(hits: int, n: int, level: float = 0.95) -> tuple[float, float]:
-    """Exact interval of a share.
-
-    Parameters
-    ----------
-    hits, n : int
-        Successes and trials.
-    level : float
-        Coverage.
-    """
-    tail = (1 - level) / 2
-    low = 0.0 if hits == 0 else float(betaincinv(hits, n - hits + 1, tail))
-    high = 1.0 if hits == n else float(betaincinv(hits + 1, n - hits, 1 - tail))
-    return low, high
 
 
 def _nullable(state: NDArray[np.int8]) -> pd.Series[Any]:

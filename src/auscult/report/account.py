@@ -74,6 +74,8 @@ def cohort_section(summary: Part) -> Section:
                 key="bands",
             )
         )
+    if note := summary.part("disclosure").text("note"):
+        blocks.append(Paragraph(text=sentence(note), style="note"))
     blocks += _classes(cohort.parts("classes"))
     blocks += _left_out(cohort)
     return Section(
@@ -157,6 +159,8 @@ def method_section(summary: Part) -> Section:
                 key="recipe",
             )
         )
+    if not summary.part("release"):
+        blocks += carried(summary)
     repeated = _repeated(recipe.part("repeated"))
     if repeated:
         blocks.append(Paragraph(text=repeated))
@@ -171,6 +175,26 @@ def method_section(summary: Part) -> Section:
             )
         )
     return Section(key="method", heading="How it was done", short="Method", blocks=tuple(blocks))
+
+
+def carried(summary: Part) -> list[Block]:
+    """What one fitted model holds of its training data, read from its structure."""
+    structure = summary.part("structure")
+    if not structure:
+        return []
+    found = [one.text("what") for one in structure.parts("findings")]
+    if not found:
+        said = "No training record, small leaf or rare word was found in it. That is no proof."
+        return [Paragraph(text=f"The structure of one fitted model was read. {said}")]
+    return [
+        Heading(text="What one model carries of its training data"),
+        Items(items=tuple(("", sentence(one)) for one in found)),
+        Paragraph(
+            text="This is read from the model's structure and needs no attack: who gets the model "
+            "itself gets this with it, whatever membership inference finds.",
+            style="note",
+        ),
+    ]
 
 
 def _repeated(repeated: Part) -> str:

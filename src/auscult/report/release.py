@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from auscult.report.account import carried
 from auscult.report.changes import share_of
 from auscult.report.elements import (
     Block,
@@ -37,7 +38,11 @@ def release_section(summary: Part) -> Section | None:
     release = summary.part("release")
     if not release:
         return None
-    blocks: list[Block] = [Paragraph(text=_what(release)), Paragraph(text=_who(release))]
+    blocks: list[Block] = [
+        Paragraph(text=_what(release)),
+        *carried(summary),
+        Paragraph(text=_who(release)),
+    ]
     if release.part("blind").part("auc").number("mean") is not None:
         blocks.append(Paragraph(text=blind_sentence(release)))
     if release.reason():

@@ -39,7 +39,7 @@ from auscult.risk.patients import (
     patient_risk,
 )
 from auscult.risk.prior import Shape
-from auscult.risk.released import release_groups
+from auscult.risk.released import Released, release_groups
 from auscult.risk.shrinkage import Covariates, shrink
 from auscult.risk.signs import RecordRisk
 from auscult.risk.stability import half_risks, planning, stability
@@ -101,6 +101,8 @@ class AnalysisSettings:
         Attacks on records of other packages, which are run besides Auscult's own.
     ledger : Path, optional
         Folder of the release ledger; when None the one beside the run.
+    count_base : int
+        What numbers of patients are rounded to; 1 where only those are that give a small cell away.
     """
 
     smallest_cell: int = SMALLEST_CELL
@@ -108,6 +110,7 @@ class AnalysisSettings:
     label_group: bool = True
     attacks: tuple[str, ...] = ()
     ledger: Path | None = None
+    count_base: int = 1
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -185,6 +188,8 @@ def analyse(
         smallest_cell=settings.smallest_cell,
         intersections=pairs,
         reports=evidence.reports,
+        label=evidence.label,
+        base=settings.count_base,
     )
     patients = patient_figures(layout, risk, null, seed=seed, progress=progress)
     patients["by_records"] = by_records(
@@ -212,14 +217,25 @@ def analyse(
         ),
         progress=progress,
         tables=groups.tables,
+        step=groups.step,
     )
     progress.finish()
     if groups.step:
         patients["rounded_to"] = groups.step if np.isfinite(groups.step) else None
-    summary = {"aggregate": aggregate, "patients": patients, "disparities": by_group}
+    summary = {
+        "aggregate": aggregate,
+        "patients": patients,
+        "disparities": by_group,
+        "disclosure": _disclosure(settings, evidence.reports, groups),
+    }
     if evidence.dp is not None:
         summary["guarantee"] = promise(
-            layout, risk, evidence.dp, seed=seed, smallest_cell=settings.smallest_cell
+            layout,
+            risk,
+            evidence.dp,
+            seed=seed,
+            smallest_cell=settings.smallest_cell,
+            bands=groups.bands,
         )
     patient_rows = _patient_rows(layout, risk)
     shapes = risk.posterior.shapes
@@ -227,6 +243,29 @@ def analyse(
     return Findings(
         summary=summary, patients=patient_rows, records=_record_rows(layout, records, shapes)
     )
+
+
+def _disclosure(
+    settings: AnalysisSettings, reports: Reports | None, groups: Released
+) -> dict[str, Any]:
+    """The "disclosure" object: how figures were released, and what stood in their way."""
+    number = groups.earlier
+    several = f"{number} earlier reports are" if number > 1 else "one earlier report is"
+    note = (
+        f"{several} about some of these patients (release ledger): where a patient would follow "
+        "from setting the reports against each other, figures here are rounded more coarsely, "
+        "pooled or withheld. The same cohort with the same groups is shown as before. If an "
+        "earlier report was never handed out, delete its entry in the ledger and run again. If "
+        "these are other people who happen to have the same identifiers, give them a ledger of "
+        "their own (audit.ledger, or import --ledger) and run again"
+    )
+    return {
+        "smallest_cell": settings.smallest_cell,
+        "counts_rounded_to": settings.count_base,
+        "ledger": None if reports is None else reports.name,
+        "earlier_reports": number,
+        "note": note if number else "",
+    }
 
 
 def _check(evidence: Evidence) -> None:

@@ -13,7 +13,7 @@ from auscult.base.parallel import in_order
 from auscult.base.progress import Progress
 from auscult.base.randomness import Stage, generator
 from auscult.cohort.cohort import record_bands
-from auscult.disclosure import is_small, rounded_count, supported
+from auscult.disclosure import is_small, outward, rounded_count, supported
 from auscult.risk.exposed import REPLICATES, exposed, few_models
 from auscult.risk.group_intervals import share_interval
 from auscult.risk.patients import Null, PatientRisk, null_mean
@@ -231,7 +231,8 @@ def _released_band(
     """A band as it may be published beside the tables of groups."""
     n = row["patients"]
     for name in ("raw_exposed_0.9", "study_exposed_0.9"):
-        if is_small(row.get(name, 0.0) * n, smallest_cell):
+        above = row.get(name, 0.0) * n
+        if is_small(above, smallest_cell) or is_small(n - above, smallest_cell):
             row[name] = None
     made = {
         name: value
@@ -241,7 +242,13 @@ def _released_band(
         else None
         for name, value in row.items()
     }
+    if made.get("exposed_0.9") is not None:
+        # The interval is that of the published share: another rounding would tell more of it.
+        above = made["exposed_0.9"]
+        low, high = outward(*share_interval(np.full(n, above)), step)
+        made["exposed_0.9_low"], made["exposed_0.9_high"] = max(low, 0.0), min(high, 1.0)
     made["patients"] = rounded_count(n, base)
+    made["rounded_to"] = float(f"{step:.9g}") if np.isfinite(step) else None
     return made | ({"counts_rounded_to": base} if base > 1 else {})
 
 

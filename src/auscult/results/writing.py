@@ -122,7 +122,7 @@ def write_results(
     _write_secrets(store, roster, attributes, found, inquiry)
     _write_cohort(store, roster, settings, inquiry)
     write_json(store.secret_path(EXACT), summary, secret=True)
-    public = released(summary, settings.smallest_cell)
+    public = released(summary, settings.smallest_cell, settings.count_base)
     write_bytes(store.path / GROUPS, groups_csv(public).encode())
     write_summary(store.path, public)
     return Result(store.path)

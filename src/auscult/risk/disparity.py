@@ -21,15 +21,15 @@ from auscult.base.parallel import in_order
 from auscult.base.progress import SILENT, Progress
 from auscult.base.randomness import Stage, generator
 from auscult.cohort.cohort import SMALLEST_CELL
-from auscult.disclosure import rounded_count, supported
+from auscult.disclosure import supported
 from auscult.risk.equal_counts import at_equal_counts, without_count
 from auscult.risk.exposed import adjusted
 from auscult.risk.group_intervals import difference_interval, mean_interval, share_interval
 from auscult.risk.patients import PatientRisk
+from auscult.risk.published import coarse_p, published_mean, rounded_row, utility_to_step
 from auscult.risk.released import ReleasedTable, released_tables
 
 PERMUTATIONS = 500
-_SAME = 1e-9
 
 METHOD = (
     "Mean raw AUC of the joint attack; 95% interval by studentised bootstrap over patients. "
@@ -42,11 +42,12 @@ METHOD = (
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Values:
-    """Per-patient values of the estimable patients."""
+    """Per-patient values of the estimable patients, and their mean as it is published."""
 
     auc: NDArray[np.float64]
     tail: NDArray[np.float64]
     count: NDArray[np.int64]
+    overall: float | None
 
 
 def disparities(
@@ -61,6 +62,7 @@ def disparities(
     composition: dict[str, dict[str, Any]] | None = None,
     progress: Progress = SILENT,
     tables: dict[str, ReleasedTable] | None = None,
+    step: float = 0.0,
 ) -> dict[str, Any]:
     """Compare the groups of every attribute, and of intersections of two.
 
@@ -86,6 +88,9 @@ def disparities(
         Advanced by one per attribute and pair.
     tables : dict, optional
         The tables as they may be published, where :func:`release_groups` found them before.
+    step : float
+        To what the mean over everybody is rounded; 0 where it stays as it is, infinite where it is
+        withheld.
 
     Returns
     -------
@@ -97,6 +102,7 @@ def disparities(
         auc=risk.auc_raw[usable],
         tail=risk.posterior.tails[0.9][usable],
         count=layout.count[usable],
+        overall=published_mean(float(risk.auc_raw[usable].mean()), step),
     )
     if tables is None:
         tables = released_tables(
@@ -122,7 +128,7 @@ def disparities(
             tests.append((name, group, row["p"]))
             # A pool of another table's making would be other patients under the same name.
             if utility and group in utility.get(name, {}) and released[name].alone(group):
-                row["utility"] = utility[name][group]
+                row["utility"] = utility_to_step(utility[name][group], released[name].steps[group])
         if composition and name in composition:
             entry["composition"] = _shown_alone(composition[name], released[name])
         result[name] = entry
@@ -153,38 +159,19 @@ def _attribute(
     for group in table.shown:
         inside = table.labels == group
         row = _group(inside, values, stream(f"group {group}"), smallest_cell)
-        rows[group] = _rounded(row, values, table.steps[group], table.base)
+        rows[group] = rounded_row(
+            row,
+            table.steps[group],
+            table.base,
+            patients=values.auc.size,
+            overall=values.overall,
+        )
     return {
         "method": METHOD,
         "n_patients": int(table.labels.size),
         "groups": rows,
         "spread": _spread(table, values, stream("spread")),
     }
-
-
-_COUNTED = ("patients", "others", "patients_compared", "others_compared")
-
-
-def _rounded(row: dict[str, Any], values: _Values, step: float, base: int) -> dict[str, Any]:
-    """A group's row as it is published: counts to a base, figures to a step, or withheld."""
-    counts = {key: None if row[key] is None else rounded_count(row[key], base) for key in _COUNTED}
-    if not np.isfinite(step):
-        reason = (
-            "withheld: together with the other tables, it would reveal too much about a few "
-            "patients"
-        )
-        return dict.fromkeys(row) | counts | {"reason": reason}
-    exact, n = row["difference_any_records"], row["patients"]
-    if exact is not None:
-        # The difference says nothing about the group's mean that its own rounded mean does not.
-        mean = supported(row["mean_auc"], n, step)
-        told = (values.auc.size * (mean - values.auc.mean())) / row["others"]
-        if row["difference"] is not None and abs(row["difference"] - exact) < _SAME:
-            row["difference"] = row["difference_same_records"] = told
-        row["difference_any_records"] = told
-    kept = (*_COUNTED, "p", "q", "reason")
-    figures = {k: v if k in kept else supported(v, n, step) for k, v in row.items()}
-    return figures | counts | {"rounded_to": float(f"{step:.9g}")}
 
 
 def _group(
@@ -223,7 +210,7 @@ def _group(
     found = at_equal_counts(values.auc, inside, values.count, fewest=smallest_cell)
     row["difference"] = row["difference_same_records"] = found.difference
     row["difference_low"], row["difference_high"] = found.low, found.high
-    row["p"] = found.p
+    row["p"] = coarse_p(found.p)
     if found.difference is None:
         row["reason"] = found.reason
         return row
@@ -264,12 +251,11 @@ def _spread(
     null = np.empty(repeats)
     for r in range(repeats):
         null[r] = width(np.concatenate([rng.permutation(part) for part in np.split(auc, bounds)]))
+    coarsest = max(table.steps[group] for group in shown)
     return {
-        "estimate": supported(
-            estimate, int(sizes.min()), max(table.steps[group] for group in shown)
-        ),
-        "null_mean": float(null.mean()),
-        "p": float((1 + (null >= estimate).sum()) / (1 + repeats)),
+        "estimate": supported(estimate, int(sizes.min()), coarsest),
+        "null_mean": supported(float(null.mean()), int(sizes.min()), coarsest),
+        "p": coarse_p(float((1 + (null >= estimate).sum()) / (1 + repeats))),
         "permutations": repeats,
     }
 

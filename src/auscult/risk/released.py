@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,6 +21,7 @@ from auscult.disclosure import (
     Table,
     as_before,
     fixed_tables,
+    other_people,
     raw_digest,
     release_together,
     round_counts,
@@ -77,11 +79,14 @@ class Released(NamedTuple):
     step : float
         Rounding step of figures about the whole cohort; 0 where they stay as they are, infinite
         where an earlier report of a cohort that hardly differs leaves no room for them.
+    earlier : int
+        Reports of some of these patients that were made before.
     """
 
     tables: dict[str, ReleasedTable]
     bands: ReleasedTable
     step: float
+    earlier: int = 0
 
 
 def released_tables(
@@ -119,6 +124,8 @@ def release_groups(
     smallest_cell: int = SMALLEST_CELL,
     intersections: tuple[tuple[str, str], ...] = (),
     reports: Reports | None = None,
+    label: str | None = None,
+    base: int = 1,
 ) -> Released:
     """Groups of every attribute and intersection as they may be published together.
 
@@ -135,6 +142,11 @@ def release_groups(
     intersections : tuple of pairs of str
     reports : Reports, optional
         The ledger; this report is entered.
+    label : str, optional
+        Which attribute is that of the label: it may differ between reports on the same people.
+    base : int
+        What all numbers of patients are rounded to at least; 1 where only those are that give a
+        small cell away.
 
     Returns
     -------
@@ -148,9 +160,23 @@ def release_groups(
     bands = np.zeros(count.size, dtype=np.int64)
     for number, (_, inside) in enumerate(record_bands(count, smallest_cell)):
         bands[inside] = number
+    with nullcontext() if reports is None else reports.held():
+        return _released(groups, usable, bands, smallest_cell, intersections, reports, label, base)
+
+
+def _released(
+    groups: pd.DataFrame,
+    usable: NDArray[np.bool_],
+    bands: NDArray[np.int64],
+    smallest_cell: int,
+    intersections: tuple[tuple[str, str], ...],
+    reports: Reports | None,
+    label: str | None,
+    base: int,
+) -> Released:
     mine = int(usable.sum())
-    entries = [] if reports is None else reports.entries(usable)
     known = np.zeros(0, dtype="S1") if reports is None else reports.patients[usable]
+    entries = [] if reports is None else _of_the_same(reports, groups, usable, bands, known, label)
     earlier, others = fixed_tables(entries, known) if entries else ([], known[:0])
     here = np.arange(mine + others.size) < mine
 
@@ -159,7 +185,7 @@ def release_groups(
         labels[:mine] = values[usable]
         return Table(labels=labels, **options)
 
-    everybody = np.full(count.size, "all", dtype=object)
+    everybody = np.full(bands.size, "all", dtype=object)
     rest = {
         BANDS: over(bands.astype(str), poolable=False),
         EVERYBODY: over(everybody, poolable=False, rounded=False, weight=5, fixed=not entries),
@@ -169,7 +195,7 @@ def release_groups(
     }
     crossed = [f"{first}{JOIN}{second}" for first, second in intersections]
     made_of, own = _made_of(
-        reports, entries, {**found, **rest}, here, known, crossed, smallest_cell
+        reports, entries, {**found, **rest}, here, known, [*crossed, str(base)], smallest_cell
     )
     if own is None:
         _as_before(entries, {**found, **rest}, here, known)
@@ -184,13 +210,43 @@ def release_groups(
         _as_before(entries, {name: found[name] for name in crossed}, here, known)
         if intersections:
             release_together([*tables.values(), *earlier], smallest_cell, total=False)
+        for table in tables.values():
+            table.base = max(table.base, base)
         round_counts([*tables.values(), *earlier], smallest_cell, total=False)
         if reports is not None:
             reports.record(made_of, usable, tables, here)
     else:
         _apply(own, tables, smallest_cell)
     named = {name: _named(table, smallest_cell, mine) for name, table in tables.items()}
-    return Released(bands=named.pop(BANDS), step=named.pop(EVERYBODY).steps["all"], tables=named)
+    before = len(entries) if own is None else next(i for i, e in enumerate(entries) if e is own)
+    return Released(
+        bands=named.pop(BANDS),
+        step=named.pop(EVERYBODY).steps["all"],
+        tables=named,
+        earlier=before,
+    )
+
+
+def _of_the_same(
+    reports: Reports,
+    groups: pd.DataFrame,
+    usable: NDArray[np.bool_],
+    bands: NDArray[np.int64],
+    known: NDArray[np.bytes_],
+    label: str | None,
+) -> list[Entry]:
+    """Earlier reports that share patients with this one, and not only identifiers."""
+    entries = reports.entries(usable)
+    if not entries:
+        return []
+    names = {str(name): groups[name] for name in groups.columns}
+    codes = {
+        name: pd.factorize(values.astype(str).to_numpy(dtype=object)[usable])[0].astype(np.int64)
+        for name, values in names.items()
+    }
+    codes[BANDS] = bands[usable]
+    own = {name for name in names if name != label}
+    return [one for one in entries if not other_people(one, known, codes, own)]
 
 
 def _made_of(

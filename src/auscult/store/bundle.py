@@ -73,10 +73,11 @@ def write_bundle(run: Path, out: Path, key: Path | None = None) -> list[str]:
     policy = decision.get("policy")
     if isinstance(policy, str) and policy:
         files["policy.toml"] = policy.encode()
+    decision = decision or {"verdict": None, "reason": "the run was not judged by a policy"}
     files["decision.json"] = _json({"schema": "auscult.decision/1", **decision})
     files["manifest.json"] = _json({name: manifest[name] for name in TOLD if name in manifest})
     files["results.json"] = _json(_for_checkers(files))
-    for name in sorted(_WHAT.keys() & files.keys()):
+    for name in sorted((*(_WHAT.keys() & files.keys()), "results.json")):
         files[f"checksums/{name}.txt"] = hashlib.sha256(files[name]).hexdigest().encode()
     index = {
         "schema": SCHEMA,

@@ -1,0 +1,226 @@
+"""Runs that are killed at random moments: the next start ends with the same bytes, and tidies up.
+
+    python -m benchmarks.kills [--series 25] [--state DIR] [--seconds S]
+
+A small audit with a protection and a release is run once undisturbed. Then it is started again and
+again in new folders, and killed (SIGKILL; the process alone, or its workers with it) at moments
+spread over its whole time, three times before it may end. Every file but those that tell the
+time must be the same, and nothing may lie about: in the run, beside it, in the ledger, in the
+folder of temporary files, or as a process. Exit code 1 where something does.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from benchmarks.results import record, table
+from benchmarks.slices import arguments, in_slices, kept
+
+PATIENTS, MODELS, IN_A_ROW = 60, 16, 3
+TIMED = frozenset({"manifest.json", "seal.json"})
+MODULE = """
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+
+def train(inputs, labels, seed):
+    table = inputs.select_dtypes("number").fillna(0.0)
+    model = LogisticRegression(C=1000.0).fit(table, labels)
+    return lambda new: model.predict_proba(new.select_dtypes("number").fillna(0.0))
+
+def predict(inputs):
+    return 1 / (1 + np.exp(-3 * inputs["x0"].to_numpy()))
+"""
+AUDIT = """
+[cohort]
+table = "visits.csv"
+patient = "person"
+label = "outcome"
+groups = ["sex"]
+exclude = ["sex"]
+
+[recipe]
+kind = "python"
+train = "auscult_killed:train"
+
+[audit]
+models = {models}
+seed = 5
+
+[[protect]]
+name = "one record each"
+cohort.max_records = 1
+
+[release]
+door = "function"
+function = "auscult_killed:predict"
+"""
+
+
+class Campaign:
+    """One undisturbed run, and others that are killed.
+
+    Parameters
+    ----------
+    folder : Path
+        Empty; everything is made in it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._write_audit()
+        began = time.monotonic()
+        if self._start(folder / "whole")[0].wait():
+            raise RuntimeError((folder / "said").read_text(encoding="utf-8"))
+        self.whole = time.monotonic() - began
+        self.reference = _files(folder / "whole" / "run")
+        self.beside = _beside(folder / "whole")
+
+    def _write_audit(self) -> None:
+        rng = np.random.default_rng(1)
+        person = np.repeat(np.arange(PATIENTS), 1 + rng.poisson(0.5, PATIENTS))
+        table = pd.DataFrame(
+            rng.normal(size=(person.size, 6)).round(4), columns=[f"x{i}" for i in range(6)]
+        )
+        table["person"] = [f"P{i:04d}" for i in person]
+        table["sex"] = np.where(rng.random(PATIENTS) < 0.5, "f", "m")[person]
+        table["outcome"] = np.where(table["x0"] + rng.normal(size=person.size) > 0, "yes", "no")
+        table.to_csv(self.folder / "visits.csv", index=False)
+        (self.folder / "auscult_killed.py").write_text(MODULE, encoding="utf-8")
+        (self.folder / "audit.toml").write_text(AUDIT.format(models=MODELS), encoding="utf-8")
+
+    def _start(self, place: Path) -> tuple[subprocess.Popen[bytes], Path]:
+        temporary = place / "tmp"
+        temporary.mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, "-m", "auscult", "run", str(self.folder / "audit.toml")]
+        command += ["--out", str(place / "run"), "--workers", "2"]
+        with (self.folder / "said").open("wb") as said:
+            process = subprocess.Popen(
+                command,
+                stdout=said,
+                stderr=subprocess.STDOUT,
+                env=os.environ | {"TMPDIR": str(temporary)},
+                start_new_session=True,
+            )
+        return process, temporary
+
+    def one(self, series: int) -> list[str]:
+        """Kill a run three times, let it end, and say what became of it each time.
+
+        Returns
+        -------
+        list of str
+            "killed while training", "... analysing" or "... with results" for each kill, at last
+            "same", or what went wrong.
+        """
+        rng = np.random.default_rng([7, series])
+        place = self.folder / f"series{series}"
+        found = []
+        for number in range(IN_A_ROW):
+            moment = float(rng.uniform(0.05, 1.0)) * self.whole
+            found.append(self._killed(place, moment, together=bool((series + number) % 2)))
+        found.append(self._ended(place))
+        return found
+
+    def _killed(self, place: Path, moment: float, *, together: bool) -> str:
+        process, _ = self._start(place)
+        try:
+            process.wait(timeout=moment)
+        except subprocess.TimeoutExpired:
+            (os.killpg if together else os.kill)(process.pid, signal.SIGKILL)
+            process.wait()
+        else:
+            return "ended before it was killed"
+        run = place / "run"
+        if (run / "report.html").exists():
+            return "killed with results"
+        blocks = len(list((run / "outputs").glob("*.json")))
+        return "killed while training" if blocks < self._blocks() else "killed while analysing"
+
+    def _blocks(self) -> int:
+        return sum(n.startswith("outputs/") and n.endswith(".json") for n in self.reference)
+
+    def _ended(self, place: Path) -> str:
+        process, temporary = self._start(place)
+        if process.wait():
+            return "failed: " + (self.folder / "said").read_text(encoding="utf-8")[-300:]
+        files = _files(place / "run")
+        differ = sorted(
+            n for n in {*files, *self.reference} if files.get(n) != self.reference.get(n)
+        )
+        if differ:
+            return f"other bytes: {', '.join(differ[:3])}"
+        left = sorted(p.name for p in temporary.iterdir())
+        if left:
+            return f"left in the temporary folder: {', '.join(left[:3])}"
+        if (beside := _beside(place)) != self.beside:
+            return f"beside the run: {beside}"
+        if alive := _workers_of(place):
+            return f"processes left: {alive}"
+        return "same"
+
+
+def _files(run: Path) -> dict[str, bytes]:
+    """Every file of a run but what tells the time."""
+    return {
+        path.relative_to(run).as_posix(): path.read_bytes()
+        for path in sorted(run.rglob("*"))
+        if path.is_file() and path.name not in TIMED
+    }
+
+
+def _beside(place: Path) -> tuple[int, int]:
+    """Entries of the ledger, and all other files beside a run but its key and lock."""
+    entries = list((place / ".auscult-ledger").glob("*.npz"))
+    others = [
+        p
+        for p in (place / ".auscult-ledger").iterdir()
+        if p not in entries and p.name not in ("key", ".lock")
+    ]
+    others += [p for p in place.iterdir() if p.name not in ("run", "tmp", ".auscult-ledger")]
+    return len(entries), len(others)
+
+
+def _workers_of(place: Path) -> int:
+    """Processes whose temporary folder is that of the run, two seconds later at most."""
+    mark = f"TMPDIR={place / 'tmp'}".encode()
+    for _ in range(20):
+        alive = 0
+        for path in Path("/proc").glob("[0-9]*/environ"):
+            try:
+                alive += mark in path.read_bytes().split(b"\0")
+            except OSError:
+                continue
+        if not alive:
+            return 0
+        time.sleep(0.1)
+    return alive
+
+
+def main() -> int:
+    """Run the campaign, or a slice of it."""
+    options = arguments(series=25)
+    with tempfile.TemporaryDirectory() as folder:
+        campaign = Campaign(Path(folder))
+        outcomes = in_slices(kept(options, "kills"), options.series, campaign.one, options.seconds)
+    found = Counter(one for series in outcomes.values() for one in series)
+    text = table(("what", "times"), sorted(found.items()))
+    print(text)
+    if len(outcomes) == options.series:
+        command = f"python -m benchmarks.kills --series {options.series}"
+        record("kills", "Runs that are killed at random moments", command, text)
+    fine = {"same", "ended before it was killed"}
+    return int(any(not n.startswith("killed") and n not in fine for n in found))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
