@@ -87,7 +87,7 @@ def top_composition(
                 else _residual_in_strata(inside, top, found, stratum),
             }
             statistic += residual**2
-            sparse |= not enough
+            sparse |= not told
         freedom = max(len(shown) - 1, 1)
         result[str(name)] = {
             "top_share": float(top.mean()),
