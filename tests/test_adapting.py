@@ -229,3 +229,23 @@ def test_weights_from_a_state_dict(tmp_path: Path) -> None:
     with pytest.raises(AuscultError, match="would run code") as caught:
         outputs(lambda *_: flat(), weights=tmp_path / "whole.pt", **how)
     assert "torch.save(module.state_dict(), path)" in str(caught.value)
+
+
+def test_a_factory_s_weights_from_elsewhere_are_told() -> None:
+    """Whoever trained them knew patients that are nobody's to know in these models."""
+    known = flat().state_dict()
+
+    def factory(inputs: object, outputs: int) -> nn.Module:
+        module = flat()
+        module.load_state_dict(known)
+        return module
+
+    def facts(make: Callable[..., nn.Module], **how: Any) -> Any:  # noqa: ANN401
+        one = Assignment(model=0, members=np.arange(0, RECORDS, 2), seed=3)
+        recipe = TorchRecipe(make, epochs=1, device="cpu", **how)
+        return recipe.train_block(data(), [one], lambda _: None).facts.get("pretrained")
+
+    # All but the last bias, which is one number.
+    assert facts(factory) == {"trained_on_cohort": "not declared", "same_parameters": 32}
+    assert facts(factory, backbone_trained_on_cohort=False) == {"trained_on_cohort": "no"}
+    assert facts(lambda *_: flat()) is None

@@ -41,7 +41,7 @@ from auscult.results.result import Roster, stratum_of, write_results
 from auscult.risk.outcome import NO_CLASSES, NO_LABELS, Attributes, with_label
 from auscult.store import RunStore, missing_blocks, plan_blocks
 from auscult.training.cost import TASK_BYTES, Trial, VariantTrial, refuse_what_does_not_fit
-from auscult.training.dispatch import REPEATED, assignments, train, train_one
+from auscult.training.dispatch import REPEATED, WRITTEN, assignments, train, train_one
 from auscult.training.engines import Engine
 
 __all__ = ["Audit", "Result", "Trial"]
@@ -323,6 +323,7 @@ class Audit:
             facts=dict(outputs.facts),
             notes=dict(outputs.notes),
             repeat=tried.repeat,
+            written=tried.written,
         )
 
     def run(
@@ -471,9 +472,11 @@ class Audit:
             if self.release is not None:
                 cache = store.secret_path("release-answers")
                 asked = self.release.ask(self.cohort, cache, progress)
+            manifest = store.manifest()
+            told = {name: manifest[name] for name in (REPEATED, WRITTEN) if name in manifest}
             result = write_results(
                 store,
-                self._roster(recipe | {REPEATED: store.manifest()[REPEATED]}, planted),
+                self._roster(recipe | told, planted),
                 seed=self.seed,
                 settings=AnalysisSettings(
                     smallest_cell=self.smallest_cell,

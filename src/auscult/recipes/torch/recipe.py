@@ -341,6 +341,7 @@ class TorchRecipe(Recipe):
                 records,
                 obstacle=self._features_vary(),
                 kept=self._features,
+                known=maker.built_in or self.backbone_trained_on_cohort is not None,
             )
         if data.queries and ready.encoded is not encoded:
             raise RecipeError(
