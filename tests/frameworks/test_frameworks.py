@@ -40,7 +40,7 @@ groups = ["sex"]
 """
 DATA = {
     "visits": VISITS + 'label = "outcome"\nexclude = ["note", "days", "died"]\n',
-    "notes": VISITS + 'label = "outcome"\ninputs = ["note"]\n',
+    "notes": VISITS + 'label = "outcome"\nexclude = ["days", "died", "x0", "x1", "x2", "x3"]\n',
     "survival": VISITS
     + 'label = ["days", "died"]\noutcome = "time and event"\nexclude = ["note", "outcome"]\n',
     "images": VISITS + 'label = "outcome"\nimages = "images.npz"\narray = "images"\n',
