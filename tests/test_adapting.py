@@ -229,3 +229,109 @@ def test_weights_from_a_state_dict(tmp_path: Path) -> None:
     with pytest.raises(AuscultError, match="would run code") as caught:
         outputs(lambda *_: flat(), weights=tmp_path / "whole.pt", **how)
     assert "torch.save(module.state_dict(), path)" in str(caught.value)
+
+
+def test_a_factory_s_weights_from_elsewhere_are_told() -> None:
+    """Whoever trained them knew patients that are nobody's to know in these models."""
+    known = flat().state_dict()
+
+    def factory(inputs: object, outputs: int) -> nn.Module:
+        module = flat()
+        module.load_state_dict(known)
+        return module
+
+    def facts(make: Callable[..., nn.Module], **how: Any) -> Any:  # noqa: ANN401
+        one = Assignment(model=0, members=np.arange(0, RECORDS, 2), seed=3)
+        recipe = TorchRecipe(make, epochs=1, device="cpu", **how)
+        return recipe.train_block(data(), [one], lambda _: None).facts.get("pretrained")
+
+    # All but the last bias, which is one number.
+    assert facts(factory) == {"trained_on_cohort": "not declared", "same_parameters": 32}
+    assert facts(factory, backbone_trained_on_cohort=False) == {"trained_on_cohort": "no"}
+    assert facts(lambda *_: flat()) is None
+
+
+class Moody(nn.Module):
+    """Returns something else while it is trained."""
+
+    def __init__(self, learning: Callable[[Tensor], Any], later: Callable[[Tensor], Any]) -> None:
+        super().__init__()
+        self.inside = flat()
+        self.learning, self.later = learning, later
+
+    def forward(self, x: Tensor) -> object:
+        z = self.inside(x)
+        return self.learning(z) if self.training else self.later(z)
+
+
+def test_what_a_module_returns_while_it_is_trained_counts() -> None:
+    """As networks with auxiliary heads do, which return them in training only."""
+
+    def both(z: Tensor) -> dict[str, Tensor]:
+        return {"out": z, "aux": 2 * z}
+
+    plain = outputs(lambda *_: flat())
+    with pytest.raises(AuscultError, match='output = "out"'):
+        outputs(lambda *_: Moody(both, lambda z: z))
+    found = outputs(lambda *_: Moody(both, lambda z: z), output="out")
+    np.testing.assert_allclose(found, plain, atol=1e-5)
+    for learning, later in ((torch.sigmoid, lambda z: z), (lambda z: z, torch.sigmoid)):
+        with pytest.raises(AuscultError, match="Remove the sigmoid"):
+            outputs(lambda *_, a=learning, b=later: Moody(a, b))
+
+
+@pytest.mark.parametrize(
+    ("last", "said"),
+    [
+        (lambda z: 100 * torch.sigmoid(z), "never negative"),
+        (torch.relu, "never negative"),
+        (nn.functional.logsigmoid, "never positive"),
+    ],
+)
+def test_numbers_of_one_sign_are_no_logits(last: Callable[[Tensor], Any], said: str) -> None:
+    with pytest.raises(AuscultError, match=said):
+        outputs(lambda *_: Wrapped(last))
+
+
+def test_logits_of_one_sign_are_logits() -> None:
+    """A first bias of rare outcomes; a head of no consequence that runs last; log-softmax."""
+
+    class Biased(nn.Module):
+        def __init__(self, bias: float) -> None:
+            super().__init__()
+            self.inside, self.unused = flat(), nn.Linear(6, 1)
+            nn.init.constant_(self.inside[-1].bias, bias)  # type: ignore[arg-type]
+
+        def forward(self, x: Tensor) -> Tensor:
+            z: Tensor = self.inside(x)
+            self.unused(x)
+            return z
+
+    for bias in (-9.0, 9.0):
+        assert outputs(lambda *_, b=bias: Biased(b)).shape == (2, RECORDS, 1)
+
+    class LogSoftmax(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inside = flat(columns=2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.log_softmax(self.inside(x), dim=1)
+
+    np.testing.assert_allclose(
+        outputs(lambda *_: LogSoftmax()), outputs(lambda *_: flat(columns=2)), atol=1e-5
+    )
+
+
+def test_a_compiled_module_is_the_module_itself() -> None:
+    class Trainer:
+        __module__ = "keras.src.trainers.trainer"
+
+    class OwnTraining(nn.Sequential, Trainer):
+        compiled = True
+
+    plain = outputs(lambda *_: flat())
+    compiled = outputs(lambda *_: torch.compile(flat(), backend="eager"))  # type: ignore[arg-type, return-value]
+    np.testing.assert_allclose(compiled, plain, atol=1e-5)
+    with pytest.raises(AuscultError, match="is a Trainer of keras"):
+        outputs(lambda *_: OwnTraining(flat()))

@@ -9,11 +9,13 @@ import pandas as pd
 import pytest
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, GroupKFold, GroupShuffleSplit, KFold
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.tree import DecisionTreeClassifier
 
 from auscult import Cohort
 from auscult.base.errors import ConfigError, RecipeError
@@ -163,3 +165,38 @@ def test_what_would_be_ignored_is_refused(data: TrainingData) -> None:
         SklearnRecipe(weights="heavy").settings()
     one, two = (SklearnRecipe(Watching(), fit={"notes": [n]}).settings() for n in (1, 2))
     assert one["code"] != two["code"]
+
+
+def test_what_is_fitted_already_is_refused(data: TrainingData) -> None:
+    """A copy keeps what it knows: nobody would seem exposed, though everybody was memorised."""
+    torch = pytest.importorskip("torch")
+    numbers = data.inputs.frame().select_dtypes("number")  # type: ignore[union-attr]
+    knows = DecisionTreeClassifier().fit(numbers, data.labels)
+
+    class Wrapped(LogisticRegression):  # type: ignore[misc]
+        def __init__(self, module: Any = None, criterion: Any = None) -> None:  # noqa: ANN401
+            super().__init__()
+            self.module, self.criterion = module, criterion
+
+    loss = torch.nn.CrossEntropyLoss(weight=torch.ones(2))
+    refused = {
+        "FrozenEstimator": FrozenEstimator(knows),
+        "not fitted": make_pipeline(FrozenEstimator(knows), LogisticRegression()),
+        "Put the Decision": make_pipeline(
+            FunctionTransformer(knows.predict_proba), LogisticRegression()
+        ),
+        "its class, Linear": Wrapped(module=torch.nn.Linear(2, 2)),
+    }
+    for said, estimator in refused.items():
+        reason = SklearnRecipe(estimator).supports(data)
+        assert reason is not None
+        assert said in reason
+    reason = SklearnRecipe(LogisticRegression(), fit={"init_model": "m.txt"}).supports(data)
+    assert reason is not None
+    assert "goes on from" in reason
+    for allowed in (
+        knows,  # a copy is not fitted
+        make_pipeline(FunctionTransformer(np.log1p), DecisionTreeClassifier()),
+        Wrapped(module=torch.nn.Linear, criterion=loss),
+    ):
+        assert SklearnRecipe(allowed).supports(data) is None

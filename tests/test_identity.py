@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import textwrap
+import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -397,3 +398,25 @@ def test_an_old_answer_is_never_taken_silently(tmp_path: Path) -> None:
     file.write_text("0.6")
     with pytest.raises(StoreError, match="recipe differ"):
         audit(PythonRecipe(train, files=[file])).run(seen, workers=1)
+
+
+def test_what_a_package_is_told_by_the_environment_is_seen(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Keras computes with another library where a variable says so."""
+    keras = types.ModuleType("keras")
+    keras.__file__ = str(Path(np.__file__).parents[1] / "keras" / "__init__.py")
+    monkeypatch.setitem(sys.modules, "keras", keras)
+
+    def train(inputs: Any, labels: Any, seed: int) -> Any:  # noqa: ANN401
+        import keras
+
+        return keras
+
+    monkeypatch.delenv("KERAS_BACKEND", raising=False)
+    found = [identify(train).digest]
+    for backend in ("jax", "torch", "torch"):
+        monkeypatch.setenv("KERAS_BACKEND", backend)
+        found.append(identify(train).digest)
+    assert len(set(found)) == 3
+    assert found[2] == found[3]

@@ -28,6 +28,7 @@ from auscult.training.repeat import (
     compared,
     likely_cause,
 )
+from auscult.training.shared import Watched, sharing_words
 from tests.cohorts import visits
 
 
@@ -89,6 +90,56 @@ def test_check_trains_again(cohort: Cohort, kind: str, cause: str) -> None:
     assert line.startswith("Repeat " if kind == "set" else "Warning ")
     if kind == "clock":
         assert "default_rng in training.<locals>.train" in line
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_files_that_models_share_are_told(
+    cohort: Cohort, workers: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A loop that keeps its best state in the current folder reads another model's."""
+
+    def train(inputs: Any, labels: Any, seed: int) -> Any:  # noqa: ANN401
+        np.save("best.npy", labels.mean())
+        return lambda asked: np.full(len(asked), np.load("best.npy"))
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "train.log").write_text("", encoding="utf-8")
+    audit = Audit(cohort, PythonRecipe(train, version="1"), models=8)
+    result = audit.run(tmp_path / "runs" / "first", workers=workers)
+    assert result.summary["recipe"]["written"] == {"entries": 1, "workers": workers}
+    told = [said for said in result.opening if "current folder" in said]
+    assert len(told) == workers - 1
+    assert all("scratch" in said for said in told)
+
+
+def test_what_is_not_training_s_in_the_current_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "old.csv").write_text("", encoding="utf-8")
+    watched = Watched([tmp_path / "runs" / "first"])
+    (tmp_path / "runs" / "first").mkdir(parents=True)
+    for name in ("notebook.ipynb", "train.log", ".hidden"):
+        (tmp_path / name).write_text("", encoding="utf-8")
+    assert watched.changed() == ()
+    (tmp_path / "old.csv").write_text("x", encoding="utf-8")
+    (tmp_path / "checkpoints").mkdir()
+    assert watched.changed() == ("checkpoints", "old.csv")
+    assert "scratch" in sharing_words(watched.changed())
+    assert sharing_words(()) == ""
+
+
+def test_check_tells_of_files_that_models_share(
+    cohort: Cohort, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def train(inputs: Any, labels: Any, seed: int, scratch: Path) -> Any:  # noqa: ANN401
+        (scratch / "mine").write_text("", encoding="utf-8")
+        Path("everybody's").write_text("", encoding="utf-8")
+        return lambda asked: np.full(len(asked), labels.mean())
+
+    monkeypatch.chdir(tmp_path)
+    trial = Audit(cohort, PythonRecipe(train), models=8).trial()
+    assert trial.written == ("everybody's",)
 
 
 def test_a_run_says_that_it_cannot_be_reproduced(cohort: Cohort, tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from auscult.results.analysis import AnalysisSettings
 from auscult.results.writing import write_results
 from auscult.store import RunStore, missing_blocks, plan_blocks
 from auscult.training.cost import refuse_what_does_not_fit
-from auscult.training.dispatch import REPEATED, train
+from auscult.training.dispatch import REPEATED, WRITTEN, train
 from auscult.training.engines import Engine
 
 if TYPE_CHECKING:
@@ -142,9 +142,11 @@ def run_audit(
         if audit.release is not None:
             cache = store.secret_path("release-answers")
             asked = audit.release.ask(audit.cohort, cache, progress)
+        manifest = store.manifest()
+        told = {name: manifest[name] for name in (REPEATED, WRITTEN) if name in manifest}
         result = write_results(
             store,
-            roster_of(audit, recipe | {REPEATED: store.manifest()[REPEATED]}, planted),
+            roster_of(audit, recipe | told, planted),
             seed=audit.seed,
             settings=AnalysisSettings(
                 smallest_cell=audit.smallest_cell,

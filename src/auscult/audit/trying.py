@@ -44,4 +44,5 @@ def try_one_block(audit: Audit, recipe: Recipe, progress: Progress) -> Trial:
         facts=dict(outputs.facts),
         notes=dict(outputs.notes),
         repeat=tried.repeat,
+        written=tried.written,
     )

@@ -15,6 +15,7 @@ from auscult.risk.pooling import pool_small_cells
 from auscult.risk.stability import models_needed, planning_without_pilot
 from auscult.training.cost import Trial, VariantTrial, expected, expected_of_variants, in_bytes
 from auscult.training.repeat import Repeat
+from auscult.training.shared import sharing_words
 
 if TYPE_CHECKING:
     from auscult.audit import Audit
@@ -106,6 +107,8 @@ def describe_trial(audit: Audit, trial: Trial, workers: int | None) -> str:
         )
     lines += [f"Note     {what}: {n}" for what, n in trial.notes.items()]
     lines += repeat_lines(trial.repeat)
+    if trial.written:
+        lines.append(f"Warning  {sharing_words(trial.written)}")
     if audit.queries:
         lines.append(
             f"Queries  {'; '.join(audit.queries)}: every model answers {audit.answers} times per "

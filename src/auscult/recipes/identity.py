@@ -12,6 +12,7 @@ import copyreg
 import functools
 import hashlib
 import logging
+import os
 import random
 import sys
 import types
@@ -46,6 +47,11 @@ DRAWS = frozenset(
         *("ThreadPoolExecutor", "as_completed", "imap_unordered"),
     }
 )
+# Variables by which a package is told to compute otherwise.
+SWITCHES = {
+    "jax": ("JAX_ENABLE_X64", "JAX_DEFAULT_MATMUL_PRECISION", "JAX_DEFAULT_DTYPE_BITS"),
+    "keras": ("KERAS_BACKEND",),
+}
 PLAIN = (int, float, complex, str, bytes, bool, type(None), type(Ellipsis), type(NotImplemented))
 NOT_BEHAVIOUR = frozenset(
     {
@@ -107,6 +113,9 @@ def identify(what: Any, folder: Path | None = None, files: Sequence[Path] = ()) 
     walk.token("python", *map(str, sys.version_info[:2]))
     for package in sorted(walk.packages):
         walk.token("package", package, version_of(package))
+        for name in SWITCHES.get(package, ()):
+            if os.environ.get(name):
+                walk.token("environment", name, os.environ[name])
     return Identity(
         digest=walk.digest.hexdigest(),
         unseen=tuple(sorted(walk.unseen)),

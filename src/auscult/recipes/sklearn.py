@@ -18,6 +18,7 @@ from auscult.cohort.cohort import CLASS_TASKS
 from auscult.cohort.inputs import Inputs, NamedInputs, TableInputs
 from auscult.recipes.base import Assignment, BlockOutputs, Recipe
 from auscult.recipes.failures import explained
+from auscult.recipes.fitted import already_fitted
 from auscult.recipes.fitting import Encoded, FitOptions, fitted
 from auscult.recipes.identity import Identity, identify
 from auscult.recipes.metrics import Metric
@@ -168,6 +169,9 @@ class SklearnRecipe(Recipe):
         estimator = self._estimator()
         if isinstance(data.inputs, NamedInputs):
             return several(data.inputs)
+        known = already_fitted(estimator, self.fit or {})
+        if known is not None:
+            return known
         if data.task not in CLASS_TASKS:
             refused = no_regressor(estimator, data)
             if refused is None:

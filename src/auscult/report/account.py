@@ -363,6 +363,20 @@ def _pretrained(facts: Part) -> list[tuple[str, str]]:
                 ),
             )
         ]
+    if said == "not declared" and facts.number("same_parameters"):
+        return [
+            (
+                "First weights of unknown origin.",
+                (
+                    f"{whole(facts.number('same_parameters'))} parameters of the network start "
+                    "from the same values in every model. If they were read from a file, it was "
+                    "not declared whether they were trained on patients of this cohort; if so, "
+                    "what they give away about these patients is not in the figures and comes on "
+                    "top. If they are drawn from a fixed seed, this means nothing. Declare it by "
+                    "backbone_trained_on_cohort."
+                ),
+            )
+        ]
     if said == "not declared":
         return [
             (

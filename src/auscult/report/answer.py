@@ -252,8 +252,23 @@ def not_repeated(summary: Part) -> tuple[str, ...]:
             not_repeated_sentence(part, f"Of the variant {quoted(name)}, the model")
             for name, part in repeated.items("variants")
         ),
+        shared_folder(summary),
     ]
     return tuple(one for one in said if one)
+
+
+def shared_folder(summary: Part) -> str:
+    """That models trained side by side may have read each other's files; empty where not."""
+    written = summary.part("recipe").part("written")
+    entries = written.number("entries")
+    if not entries or (written.number("workers") or 1) < 2:
+        return ""
+    return (
+        f"While models were trained side by side, {counted(entries, 'entry', 'entries')} of the "
+        "current folder appeared or changed. If the training code keeps files there and reads them "
+        "again, models read each other's, and these are not the results of that code: let it ask "
+        "for `scratch`, a folder for each model, or train again with one worker"
+    )
 
 
 def not_repeated_sentence(repeated: Part, which: str = "The model") -> str:

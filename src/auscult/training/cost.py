@@ -50,6 +50,8 @@ class Trial:
     notes : dict
     repeat : Repeat, optional
         How the models compare with themselves, trained again.
+    written : tuple of str
+        Entries of the current folder that training code made or changed.
     """
 
     models: int
@@ -60,6 +62,7 @@ class Trial:
     facts: dict[str, Any]
     notes: dict[str, int]
     repeat: Repeat | None = None
+    written: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

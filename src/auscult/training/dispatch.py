@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from auscult.base.errors import AuscultError, RecipeError
+from auscult.base.parallel import cores
 from auscult.base.progress import SILENT, Progress
 from auscult.base.randomness import Stage, integer_seed
 from auscult.cohort import TrainingData
@@ -27,11 +28,13 @@ from auscult.store import BlockPlan, RunStore, missing_blocks
 from auscult.store.blocks import WrittenBlock
 from auscult.training.engines import Crew, Engine, LostWorkerError, Pending, hired
 from auscult.training.repeat import TOGETHER, Repeat, compared, likely_cause
+from auscult.training.shared import Watched
 from auscult.training.worker import RESUMES, Work
 
 POLL_SECONDS = 0.1
 TRAINED_TWICE_SECONDS = 20.0
 REPEATED = "repeated"
+WRITTEN = "written"  # into the current folder, by training code
 
 FAULTS = ("SIGILL", "SIGABRT", "SIGBUS", "SIGFPE", "SIGSEGV")
 WINDOWS_FAULT = 0xC0000000  # exit codes from here on are faults there, as signals are elsewhere
@@ -107,13 +110,27 @@ def train(
         work = Work(data=data, recipe=recipe)
         outputs = (store.path / "outputs").resolve()
         outputs.mkdir(exist_ok=True)  # workers elsewhere look for it
-        with hired(work, engine or Engine(), len(todo) or 1, outputs, store.records) as crew:
-            repeated = _collect(crew, jobs, once_more, store, progress)
+        watched = Watched([store.path]) if "code" in recipe.settings() else None
+        try:
+            with hired(work, engine or Engine(), len(todo) or 1, outputs, store.records) as crew:
+                repeated = _collect(crew, jobs, once_more, store, progress)
+        finally:
+            _keep_written(store, watched, len(todo), engine or Engine())
         if repeated is not None:
             store.update_manifest(**{REPEATED: _repeated(repeated, store, recipe)})
     if not recipe.independent and REPEATED not in store.manifest():
         store.update_manifest(**{REPEATED: {"models": 0, "reason": TOGETHER}})
     progress.finish()
+
+
+def _keep_written(store: RunStore, watched: Watched | None, blocks: int, engine: Engine) -> None:
+    """Keep in the manifest how many entries of the current folder training changed, if any."""
+    count = 0 if watched is None else len(watched.changed())
+    before = store.manifest().get(WRITTEN, {})
+    if count:
+        side_by_side = max(min(engine.workers or cores(), blocks), before.get("workers", 1))
+        entries = max(count, before.get("entries", 0))
+        store.update_manifest(**{WRITTEN: {"entries": entries, "workers": side_by_side}})
 
 
 def _repeated(
@@ -146,12 +163,15 @@ class Tried:
     repeat : Repeat or None
         How the models compare with themselves, trained by another process; None of long trainings
         that Auscult's own code does alone.
+    written : tuple of str
+        Entries of the current folder that training code made or changed.
     """
 
     outputs: BlockOutputs
     seconds: list[float]
     start_seconds: float
     repeat: Repeat | None
+    written: tuple[str, ...] = ()
 
 
 def train_one(
@@ -195,6 +215,8 @@ def train_one(
     found: list[BlockOutputs] = []
     times: list[float] = []
     progress.start("Models", len(models))
+    foreign = "code" in recipe.settings()
+    watched = Watched([]) if foreign else None
     with hired(work, Engine(workers=1), 1, Path(), 0) as crew:
         while not times or (len(times) == 1 and times[0] < TRAINED_TWICE_SECONDS):
             outputs, seconds = _trained(crew, job, progress)
@@ -203,7 +225,7 @@ def train_one(
     start = max(time.perf_counter() - asked - len(times) * times[-1], 0.0)
     progress.finish()
     long = len(times) == 1
-    if long and not recipe.independent and "code" not in recipe.settings():
+    if long and not recipe.independent and not foreign:
         return Tried(outputs=found[-1], seconds=times, start_seconds=start, repeat=None)
     # The last: in the block, others were trained before it.
     again = job[-1:] if long and recipe.independent else job
@@ -221,7 +243,13 @@ def train_one(
             elsewhere_differs=bool(other.different),
         )
         worse = replace(worse, cause=cause, drawn=recipe.draws())
-    return Tried(outputs=found[-1], seconds=times, start_seconds=start, repeat=worse)
+    return Tried(
+        outputs=found[-1],
+        seconds=times,
+        start_seconds=start,
+        repeat=worse,
+        written=() if watched is None else watched.changed(),
+    )
 
 
 def _trained(

@@ -7,6 +7,7 @@ torch: load it lazily.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -21,7 +22,7 @@ PROBED = 64  # records
 STRETCHED = (30.0, -30.0)  # what a bounded output does not follow
 TOTAL = 1e-3  # how far from 1 the probabilities of a record may add up
 WHERE = "recipe.model"
-OWN_TRAINING = ("lightning", "pytorch_lightning")
+OWN_TRAINING = ("lightning", "pytorch_lightning", "composer", "keras")
 
 
 class Adapted(nn.Module):
@@ -90,14 +91,17 @@ def taken(returned: Any, entry: str | int | None) -> Tensor:  # noqa: ANN401
 
 def refuse_own_training(module: nn.Module) -> None:
     """Raise where a module brings its own training, which would be ignored."""
+    module = getattr(module, "_orig_mod", module)  # behind torch.compile
     for one in type(module).__mro__:
-        if one.__module__.partition(".")[0] in OWN_TRAINING:
+        name = one.__module__.partition(".")[0]
+        # A Keras model that was not compiled is as plain as its layers are.
+        if name in OWN_TRAINING and (name != "keras" or getattr(module, "compiled", False)):
             raise RecipeError(
-                f"{type(module).__name__} is a {one.__name__}: it has its own training step and "
-                "optimiser, which this recipe would ignore",
+                f"{type(module).__name__} is a {one.__name__} of {name}: it has its own training "
+                "step and optimiser, which this recipe would ignore",
                 where=WHERE,
                 expected="a plain nn.Module, trained by this recipe",
-                next_step='To audit it as it is, call its Trainer in a function: kind = "python", '
+                next_step='To audit it as it is, call its training in a function: kind = "python", '
                 "train = ... (docs/recipes.md has the lines)",
             )
 
@@ -142,29 +146,45 @@ def adapted(
     modules[0].eval()
     with torch.no_grad():
         returned = modules[0](x)
-        if isinstance(returned, Tensor) and entry is not None:
+        learning = _while_training(modules[0], x) if own else returned
+        if isinstance(returned, Tensor) and isinstance(learning, Tensor) and entry is not None:
             raise RecipeError(
                 "the module returns one tensor, so the named entry would be ignored",
                 where="recipe.output",
                 next_step="Leave output out",
             )
         outputs = taken(returned, entry)
+        taken(learning, entry)
         if own:
             _refuse_probabilities(modules[0], x, outputs, entry, kind)
+            _refuse_probabilities(
+                _training_copy(modules[0]), x, taken(learning, entry), entry, kind
+            )
     modules[0].train(was)
     difference = kind == "sigmoid" and columns == 1 and outputs.shape[1:] == (2,)
-    if isinstance(returned, Tensor) and not difference:
+    if isinstance(returned, Tensor) and isinstance(learning, Tensor) and not difference:
         return list(modules)
     return [Adapted(module, entry, difference=difference) for module in modules]
+
+
+def _training_copy(module: nn.Module) -> nn.Module:
+    """A copy in the mode of training: looking at it leaves running statistics as they are."""
+    return copy.deepcopy(module).train()
+
+
+def _while_training(module: nn.Module, x: Tensor) -> Any:  # noqa: ANN401
+    """What a module returns while it is trained, which may be something else."""
+    with torch.random.fork_rng():
+        return _training_copy(module)(x)
 
 
 def _refuse_probabilities(
     module: nn.Module, x: Tensor, outputs: Tensor, entry: str | int | None, kind: str
 ) -> None:
-    """Raise where outputs are probabilities: within 0 to 1 whatever the weights are.
+    """Raise where outputs are no logits: of one sign, or within 0 to 1, whatever the weights are.
 
-    Logits of a fresh network may well lie between 0 and 1, but not when the last weights are made
-    thirty times as large, with either sign.
+    Logits of a fresh network may well be so, but not when the last weights are made thirty times as
+    large, with either sign. Where this changes nothing, it proves nothing but of probabilities.
     """
 
     def bounded(values: Tensor) -> bool:
@@ -173,21 +193,33 @@ def _refuse_probabilities(
     def total(values: Tensor) -> bool:
         return values.ndim == 2 and bool(((values.sum(dim=1) - 1).abs() < TOTAL).all())
 
-    if not bounded(outputs):
+    def logarithms(values: Tensor) -> bool:
+        return bool((values <= 0).all()) and not total(values.exp())
+
+    if not (bool((outputs >= 0).all()) or logarithms(outputs)):
         return
     seen = [outputs]
-    for factor in STRETCHED:
-        with _stretched(module, x, factor):
-            seen.append(taken(module(x), entry))
-    if not all(bounded(values) for values in seen):
+    with torch.random.fork_rng():
+        for factor in STRETCHED:
+            with _stretched(module, x, factor):
+                seen.append(taken(module(x), entry))
+    if all(bounded(values) for values in seen):
+        softmax = outputs.ndim == 2 and outputs.shape[1] > 1 and all(total(v) for v in seen)
+        name = "softmax" if softmax and kind != "multilabel" else "sigmoid"
+        returns, ends = "probabilities", f"a {name} or the like"
+    elif all(torch.equal(values, outputs) for values in seen[1:]):
         return
-    softmax = outputs.ndim == 2 and outputs.shape[1] > 1 and all(total(values) for values in seen)
-    if softmax and kind == "multilabel":
-        softmax = False
-    name = "softmax" if softmax else "sigmoid"
+    elif all(bool((values >= 0).all()) for values in seen):
+        name = "last function"
+        returns, ends = "numbers that are never negative", "a ReLU, percentages or the like"
+    elif all(logarithms(values) for values in seen):
+        name = "logarithm and the sigmoid"
+        returns, ends = "numbers that are never positive", "logsigmoid or the like"
+    else:
+        return
     raise RecipeError(
-        f"the module returns probabilities (it ends in a {name} or the like), but the loss is "
-        "computed from logits: a different model would be trained",
+        f"the module returns {returns} (it ends in {ends}), but the loss is computed from logits: "
+        "a different model would be trained",
         where=WHERE,
         expected="logits: the numbers before the last function",
         next_step=f"Remove the {name} from the module; for training and AUCs nothing else "
@@ -228,8 +260,6 @@ def fresh(instance: nn.Module) -> nn.Module:
     RecipeError
         Some of its weights are drawn by nothing that can be called again.
     """
-    import copy
-
     module = copy.deepcopy(instance)
     before = {name: value.detach().clone() for name, value in module.named_parameters()}
     for part in module.modules():

@@ -88,6 +88,7 @@ def prepared(
     *,
     obstacle: str | None,
     kept: Features | None,
+    known: bool = True,
 ) -> Prepared:
     """Make the networks of a block; where a frozen backbone allows it, only their heads.
 
@@ -103,23 +104,29 @@ def prepared(
         Why the features of a frozen backbone would not be the same in every model and epoch.
     kept : Features or None
         Of the block before.
+    known : bool
+        Whether it is known, or was declared, where first weights come from.
     """
+    facts: dict[str, Any]
     first = make(assignments[0])
     still = sum(p.numel() for p in first.parameters() if not p.requires_grad)
     if not still:
         modules = [first, *(make(one) for one in assignments[1:])]
-        return Prepared(modules=modules, encoded=encoded, features=None, facts={})
+        # Another seed tells weights that are drawn from those that come from elsewhere.
+        same = 0 if known else _same(first, make(_reseeded(assignments[0])))
+        facts = {"same_parameters": same} if same else {}
+        return Prepared(modules=modules, encoded=encoded, features=None, facts=facts)
     if not any(p.requires_grad for p in first.parameters()):
         raise RecipeError(
             "every parameter of the network is frozen, so nothing is trained",
             where="recipe.model",
             expected="a part with requires_grad = True, such as a head",
         )
-    facts: dict[str, Any] = {"frozen_parameters": still}
+    facts = {"frozen_parameters": still}
     reason = why_not_cached(first, encoded) or obstacle
     if reason is None and kept is None:
         # Another seed tells a backbone that was loaded from one that is drawn for each model.
-        other = make(replace(assignments[0], seed=assignments[0].seed ^ 1))
+        other = make(_reseeded(assignments[0]))
         if digest(_part(other, "backbone")) != digest(_part(first, "backbone")):
             reason = "the frozen parameters differ from model to model"
     if reason is not None:
@@ -141,6 +148,18 @@ def prepared(
         heads.append(_part(module, "head"))
     facts["features"] = int(np.prod(features.encoded.shape))
     return Prepared(modules=heads, encoded=features.encoded, features=features, facts=facts)
+
+
+def _reseeded(one: Assignment) -> Assignment:
+    return replace(one, seed=one.seed ^ 1)
+
+
+def _same(first: nn.Module, other: nn.Module) -> int:
+    """Number of parameters that two seeds give alike, those that all start from one value aside."""
+    pairs = zip(first.parameters(), other.parameters(), strict=True)
+    return sum(
+        a.numel() for a, b in pairs if torch.equal(a, b) and not bool((a == a.reshape(-1)[0]).all())
+    )
 
 
 def frozen(module: nn.Module) -> bool:

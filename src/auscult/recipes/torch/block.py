@@ -80,6 +80,7 @@ def train_networks(
             records,
             obstacle=recipe._features_vary(),
             kept=recipe._features,
+            known=maker.built_in or recipe.backbone_trained_on_cohort is not None,
         )
     if data.queries and ready.encoded is not encoded:
         raise RecipeError(
