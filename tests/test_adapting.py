@@ -331,7 +331,7 @@ def test_a_compiled_module_is_the_module_itself() -> None:
         compiled = True
 
     plain = outputs(lambda *_: flat())
-    compiled = outputs(lambda *_: torch.compile(flat(), backend="eager"))  # type: ignore[arg-type, return-value]
+    compiled = outputs(lambda *_: torch.compile(flat(), backend="eager"))  # type: ignore[arg-type]
     np.testing.assert_allclose(compiled, plain, atol=1e-5)
     with pytest.raises(AuscultError, match="is a Trainer of keras"):
         outputs(lambda *_: OwnTraining(flat()))
