@@ -487,10 +487,8 @@ def _check_fingerprint(path: Path, manifest: Mapping[str, Any], parts: Mapping[s
     if differing:
         verb = "differs" if len(differing) == 1 else "differ"
         raise StoreError(
-            (
-                "the directory contains a run with a different configuration: "
-                f"{', '.join(differing)} {verb}"
-            ),
+            "the directory contains a run with a different configuration: "
+            f"{', '.join(differing)} {verb}",
             where=str(path),
             next_step="Use another run directory, or restore the configuration to resume this one",
         )
