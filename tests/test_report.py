@@ -512,5 +512,5 @@ def test_one_model_stands_beside_the_answer() -> None:
     assert said in officer_markdown(summary)
     summary["patients"]["one_model"]["at_fpr"] = {"0.01": absent}
     assert opening(summary)[1] == (
-        "What one model alone gives away, at 1%: not estimable (a model has 900 non-members)"
+        "What one model alone reveals, at 1%: not estimable (a model has 900 non-members)"
     )

@@ -142,10 +142,8 @@ class RecordAttack:
         shape = (part.records, part.models)
         if not isinstance(scores, np.ndarray) or scores.shape != shape or scores.dtype.kind != "f":
             raise AnalysisError(
-                (
-                    f"it returned {_form(scores)} for {part.records} records under {part.models} "
-                    "models"
-                ),
+                f"it returned {_form(scores)} for {part.records} records under {part.models} "
+                "models",
                 where=f'attack "{self.name}"',
                 expected=f"a float array of shape {shape}",
             )

@@ -8,7 +8,6 @@ parts is asked for by name: a broken package harms nobody who does not use it.
 
 from __future__ import annotations
 
-import inspect
 import re
 import traceback
 from abc import ABC
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from auscult.base.errors import AuscultError, ConfigError, one_of
+from auscult.base.options import construct
 
 GROUPS = {
     "attack": "auscult.attacks",
@@ -255,7 +255,7 @@ class Registry(Generic[Part]):
         where : str
             The key of the configuration that holds the options.
         folder : Path, optional
-            The configuration's; see :func:`construct`.
+            The configuration's; see :func:`auscult.base.options.construct`.
 
         Raises
         ------
@@ -333,62 +333,6 @@ class Registry(Generic[Part]):
         check_words(part, where)
 
 
-def construct(
-    part: Callable[..., Any], options: dict[str, Any], where: str, folder: Path | None = None
-) -> Any:  # noqa: ANN401
-    """Make a part with the options that the user wrote.
-
-    Parameters
-    ----------
-    part : class
-        Its constructor's keyword arguments are its options.
-    options : dict
-    where : str
-    folder : Path, optional
-        The configuration's, for parts with a keyword `folder`: their relative paths are meant so.
-
-    Raises
-    ------
-    ConfigError
-        An option is unknown or missing, or its value is of the wrong type.
-    """
-    from pydantic import ConfigDict, ValidationError, create_model
-
-    parameters = inspect.signature(part).parameters
-    hints = _hints(part)
-    given = {"folder": folder} if folder is not None and "folder" in parameters else {}
-    known = [
-        name
-        for name, one in parameters.items()
-        if one.kind not in (one.VAR_KEYWORD, one.VAR_POSITIONAL) and name != "folder"
-    ]
-    for name in options:
-        if name not in known:
-            raise ConfigError(
-                "there is no such option", where=f"{where}.{name}", expected=one_of(name, known)
-            )
-    fields: dict[str, Any] = {
-        name: (
-            hints.get(name, Any),
-            ... if parameters[name].default is inspect.Parameter.empty else None,
-        )
-        for name in known
-        if name in options or parameters[name].default is inspect.Parameter.empty
-    }
-    strict = ConfigDict(strict=True, arbitrary_types_allowed=True, protected_namespaces=())
-    renamed = {f"of_{name}": kind for name, kind in fields.items()}
-    model = create_model("Options", __config__=strict, **renamed)
-    try:
-        model.model_validate({f"of_{name}": value for name, value in options.items()})
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        key = ".".join(map(str, first["loc"])).removeprefix("of_")
-        missing = first["type"] == "missing"
-        said = "is missing" if missing else first["msg"][0].lower() + first["msg"][1:]
-        raise ConfigError(said, where=f"{where}.{key}") from None
-    return part(**options, **given)
-
-
 @contextmanager
 def guarded(kind: str, name: str, doing: str, origin: Origin | None) -> Iterator[None]:
     """Turn whatever a part of another package raises into one clear message.
@@ -451,12 +395,3 @@ def _of(error: PluginError, whose: str, where: str) -> PluginError:
         expected=error.expected,
         next_step=error.next_step,
     )
-
-
-def _hints(part: Callable[..., Any]) -> dict[str, Any]:
-    import typing
-
-    try:
-        return typing.get_type_hints(part.__init__ if isinstance(part, type) else part)  # type: ignore[misc]
-    except (NameError, TypeError):  # names that exist for type checkers only
-        return {}

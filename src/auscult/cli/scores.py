@@ -38,7 +38,7 @@ def import_(
     ] = None,
     patient: Annotated[str | None, typer.Option(help="Column of the table.")] = None,
     label: Annotated[
-        str | None, typer.Option(help="Column of the table, where the scores hold no labels.")
+        str | None, typer.Option(help="Column of the table, where the scores contain no labels.")
     ] = None,
     group: Annotated[
         list[str] | None, typer.Option(help="Column of the table, or array of the npz.")

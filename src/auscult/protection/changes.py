@@ -94,7 +94,7 @@ class RecordCap(Protection):
     """At most so many records of a patient."""
 
     name = "max_records"
-    label = "at most so many records per patient"
+    label = "a maximum number of records per patient"
 
     most: int
 

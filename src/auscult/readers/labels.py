@@ -305,10 +305,8 @@ def _refuse_many(values: NDArray[np.object_], name: str) -> None:
     fractional = bool((seen != np.round(seen)).any())
     if not unparsable and (distinct > MOST_CLASSES or (fractional and distinct > MOST_FRACTIONAL)):
         raise CohortError(
-            (
-                f"the label has {distinct} different numbers: this is a regression, which must be "
-                "declared"
-            ),
+            f"the label has {distinct} different numbers: this is a regression, which must be "
+            "declared",
             where=f"column {name}",
             expected="classes",
             next_step='For a regression: cohort.outcome = "number". For classes, choose '

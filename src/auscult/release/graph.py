@@ -287,10 +287,8 @@ class OnnxDoor(Door):
         target = np.dtype(NUMBERS[kind])
         if target.kind in "iu" and not np.array_equal(values, np.trunc(values)):
             raise ReleaseError(
-                (
-                    f'the input "{name}" needs whole numbers, but its column has others or '
-                    "missing values"
-                ),
+                f'the input "{name}" needs whole numbers, but its column has others or '
+                "missing values",
                 where=self._where(),
                 next_step="Convert them: release.prepare",
             )

@@ -42,7 +42,7 @@ def headline(summary: Mapping[str, Any]) -> str:
 
 
 def opening(summary: Mapping[str, Any]) -> tuple[str, ...]:
-    """What the report opens with: the answer, what one model gives away, and who is exposed.
+    """What the report opens with: the answer, what one model reveals, and who is exposed.
 
     Parameters
     ----------

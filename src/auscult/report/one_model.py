@@ -38,7 +38,7 @@ def one_model_sentence(summary: Part) -> str:
         if theirs.number("estimate") is not None:
             exposed.append(f"{_figure(theirs)} at {rate}")
     if not found:
-        return f"What one model alone gives away, {'; '.join(absent)}"
+        return f"What one model alone reveals, {'; '.join(absent)}"
     text = f"With one model, and one threshold for everybody, an attacker finds {listed(found)}"
     if exposed:
         text += f"; of the exposed among its members, {listed(exposed)}"
@@ -55,7 +55,7 @@ def one_model_table(summary: Part) -> Table | None:
     exposed = part.number("exposed_per_model")
     whose = "" if exposed is None else f", {whole(exposed)} of them exposed"
     return Table(
-        caption="What one model gives away, with one threshold for everybody",
+        caption="What one model reveals, with one threshold for everybody",
         columns=(
             "False positive rate",
             "Members found (95% interval)",

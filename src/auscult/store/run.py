@@ -9,11 +9,8 @@ from __future__ import annotations
 
 import io
 import os
-import platform
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -22,7 +19,7 @@ import numpy as np
 
 from auscult.base.errors import StoreError
 from auscult.base.files import write_bytes, write_json
-from auscult.base.opening import npz_arrays, parse_json, read_text, whole_numbers
+from auscult.base.opening import npz_arrays
 from auscult.base.parallel import let_go, scratch
 from auscult.base.version import __version__
 from auscult.cohort.design import Membership
@@ -37,12 +34,16 @@ from auscult.store.blocks import (
     read_outputs,
     write_block_values,
 )
-from auscult.store.lock import HOLDER, LOCK, WriterLock, lock_holder, take_lock
+from auscult.store.lock import WriterLock, lock_holder, take_lock
+from auscult.store.manifest import (
+    MANIFEST,
+    MANIFEST_SCHEMA,
+    check_fingerprint,
+    check_folder,
+    read_manifest,
+    versions,
+)
 from auscult.store.seal import SUMMARY, identity_of, write_seal
-
-MANIFEST = "manifest.json"
-MANIFEST_SCHEMA = "auscult.manifest/1"
-VERSIONED_PACKAGES = ("numpy", "scipy", "pandas", "scikit-learn", "torch")
 
 __all__ = [
     "BlockPlan",
@@ -150,10 +151,10 @@ class RunStore:
             "code version": __version__,
             "blocks": ",".join(str(len(block.models)) for block in blocks) + f"x{records}",
         }
-        _check_folder(path)
-        existing = _read_manifest(path) if (path / MANIFEST).exists() else None
+        check_folder(path)
+        existing = read_manifest(path) if (path / MANIFEST).exists() else None
         if existing is not None:
-            _check_fingerprint(path, existing, parts)
+            check_fingerprint(path, existing, parts)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.mkdir(mode=0o700, exist_ok=True)
@@ -164,17 +165,17 @@ class RunStore:
         lock = take_lock(path)
         try:
             # Read again: another process may have made or finished the run before we got the lock.
-            existing = _read_manifest(path) if (path / MANIFEST).exists() else None
+            existing = read_manifest(path) if (path / MANIFEST).exists() else None
             if existing is None:
                 existing = {
                     "schema": MANIFEST_SCHEMA,
                     "fingerprint": parts,
                     "blocks": [list(block.models) for block in blocks],
                     "records": records,
-                    "versions": _versions(),
+                    "versions": versions(),
                 }
                 write_json(path / MANIFEST, existing)
-            _check_fingerprint(path, existing, parts)
+            check_fingerprint(path, existing, parts)
             store = cls(path, existing, lock)
             store._note_versions()
             store._clean()
@@ -201,7 +202,7 @@ class RunStore:
                 where=str(path),
                 expected=f"a directory made by `auscult run`, with a {MANIFEST} in it",
             )
-        return cls(path, _read_manifest(path))
+        return cls(path, read_manifest(path))
 
     @classmethod
     def take_up(cls, path: str | os.PathLike[str]) -> RunStore:
@@ -411,10 +412,10 @@ class RunStore:
 
     def _note_versions(self) -> None:
         """Another version of a library may change the last digits: say so beside the first ones."""
-        versions = _versions()
+        now = versions()
         resumed = list(self._manifest.get("resumed_with", []))
-        if versions != self._manifest["versions"] and versions not in resumed:
-            self.update_manifest(resumed_with=[*resumed, versions])
+        if now != self._manifest["versions"] and now not in resumed:
+            self.update_manifest(resumed_with=[*resumed, now])
 
     def _clean(self) -> None:
         """Remove what an interrupted writer left: temporary files and values without their json."""
@@ -423,74 +424,3 @@ class RunStore:
         for values in (self.path / "outputs").glob("block-*.npy"):
             if not values.with_suffix(".json").exists():
                 values.unlink()
-
-
-def _versions() -> dict[str, str]:
-    versions = {"auscult": __version__, "python": platform.python_version()}
-    for name in VERSIONED_PACKAGES:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return versions
-
-
-def _check_folder(path: Path) -> None:
-    """A run directory is new, empty or a run; a kill before its manifest leaves it empty."""
-    if not path.exists():
-        return
-    if not path.is_dir():
-        raise StoreError("this is a file", where=str(path), expected="a directory for the run")
-    if (path / MANIFEST).exists():
-        return
-    others = [
-        entry.name
-        for entry in path.iterdir()
-        if entry.name not in (LOCK, HOLDER) and not re.fullmatch(r"\..*\.part", entry.name)
-    ]
-    if others:
-        raise StoreError(
-            f"the directory is not a run and contains {len(others)} other files or folders",
-            where=str(path),
-            expected="a new or empty directory, or one made by `auscult run`",
-        )
-
-
-def _read_manifest(path: Path) -> dict[str, Any]:
-    where = str(path / MANIFEST)
-    again = "Use another run directory"
-    text = read_text(path / MANIFEST, where, StoreError, next_step=again)
-    manifest = parse_json(text, where, StoreError, next_step=again)
-    if not isinstance(manifest, dict) or manifest.get("schema") != MANIFEST_SCHEMA:
-        raise StoreError(
-            "this is not the manifest of a run", where=where, expected=f'schema "{MANIFEST_SCHEMA}"'
-        )
-    if not {"fingerprint", "blocks", "records", "versions"} <= set(manifest):
-        raise StoreError("the manifest is incomplete", where=where)
-    if not (
-        all(isinstance(manifest[key], dict) for key in ("fingerprint", "versions"))
-        and all(isinstance(value, str) for value in manifest["fingerprint"].values())
-        and isinstance(manifest["blocks"], list)
-        and len(manifest["blocks"]) > 0
-        and all(whole_numbers(models) and models for models in manifest["blocks"])
-        and whole_numbers([manifest["records"]])
-        and isinstance(manifest.get("resumed_with", []), list)
-    ):
-        raise StoreError("the manifest is damaged", where=where, next_step=again)
-    return manifest
-
-
-def _check_fingerprint(path: Path, manifest: Mapping[str, Any], parts: Mapping[str, str]) -> None:
-    stored = manifest["fingerprint"]
-    names = [*parts, *(name for name in stored if name not in parts)]
-    differing = [name for name in names if stored.get(name) != parts.get(name)]
-    if differing:
-        verb = "differs" if len(differing) == 1 else "differ"
-        raise StoreError(
-            (
-                "the directory contains a run with a different configuration: "
-                f"{', '.join(differing)} {verb}"
-            ),
-            where=str(path),
-            next_step="Use another run directory, or restore the configuration to resume this one",
-        )

@@ -2,7 +2,7 @@
 
 Each check makes small data whose truth it knows, uses the part as an audit does, and raises
 :class:`CheckError` (an AssertionError) with the first property that does not hold. Call it from a
-test of your own. It takes seconds at most.
+test of your own suite. It takes seconds at most.
 """
 
 from __future__ import annotations

@@ -69,10 +69,8 @@ def check_recipe(recipe: Recipe, cohort: Cohort | None = None) -> None:
     again = _trained(subject, recipe, data, block, [])
     subject.need(
         np.array_equal(found.values, again.values),
-        (
-            "it trains different models every time: all randomness must come from the "
-            "assignment's seed"
-        ),
+        "it trains different models every time: all randomness must come from the "
+        "assignment's seed",
     )
     alone = _trained(subject, recipe, data, block[1:2], [])
     subject.need(
