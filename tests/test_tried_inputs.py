@@ -441,3 +441,133 @@ def test_folders_that_are_no_run(manifest: bytes, tmp_path: Path) -> None:
     with pytest.raises(AuscultError) as raised:
         RunStore.open(tmp_path)
     in_words(raised.value)
+
+
+LOGITS = np.random.default_rng(7).normal(size=(16, 40, 3))
+OWNERS = np.arange(40) // 2
+HALF = np.random.default_rng(8).random((16, 20)).argsort(axis=0) < 8
+TRUE = np.random.default_rng(9).integers(0, 3, 40)
+LOGITS[:, np.arange(40), TRUE] += 1.0 + 3.0 * HALF[:, OWNERS]
+LOG_P = LOGITS - np.log(np.exp(LOGITS).sum(axis=2, keepdims=True))
+SEVERAL = np.random.default_rng(10).integers(0, 2, (40, 3))
+OF_SEVERAL = LOGITS + 3.0 * SEVERAL
+SHUFFLED = np.random.default_rng(11).permutation(20)[OWNERS]
+IN_ORDER = np.empty_like(HALF)
+IN_ORDER[:, SHUFFLED[::2]] = HALF
+
+
+def outputs(**arrays: Any) -> dict[str, Any]:  # noqa: ANN401
+    made = {"logits": LOGITS, "membership": HALF, "patient": OWNERS, "labels": TRUE} | arrays
+    return {name: value for name, value in made.items() if value is not None}
+
+
+def signals(values: Any, **more: Any) -> dict[str, Any]:  # noqa: ANN401
+    return outputs(logits=None, signals=values, **more)
+
+
+OF_TRUE = LOG_P[:, np.arange(40), TRUE]
+SIGMOID = 1 / (1 + np.exp(-OF_SEVERAL))
+# Scores that mean something else than their shape says, and a word of the refusal.
+MEANT: dict[str, tuple[dict[str, Any], str]] = {
+    "logarithms to base 10": (outputs(logits=LOG_P / np.log(10)), "base 10"),
+    "logarithms to base 2": (outputs(logits=LOG_P / np.log(2)), "base 2"),
+    "logits called log-probabilities": (
+        outputs(logits=LOGITS - 20, outputs_are=np.array("log-probabilities")),
+        "do not add up to 1",
+    ),
+    "per cent": (outputs(logits=100 * np.exp(LOG_P)), "adds up to 100"),
+    "logits called probabilities": (outputs(logits=None, probabilities=LOGITS), "no probabilities"),
+    "one sigmoid called logits": (
+        outputs(logits=SIGMOID[:, :, :1], labels=SEVERAL[:, 0]),
+        "--outputs-are",
+    ),
+    "sigmoids called logits": (outputs(logits=SIGMOID, labels=SEVERAL), "--outputs-are"),
+    "logarithms of sigmoids": (outputs(logits=np.log(SIGMOID), labels=SEVERAL), "--outputs-are"),
+    "losses called signals": (signals(-OF_TRUE), "--signals-are losses"),
+    "probabilities called signals": (signals(np.exp(OF_TRUE)), "--signals-are probabilities"),
+    "right or wrong called signals": (
+        signals((LOGITS.argmax(axis=2) == TRUE).astype(float)),
+        "--signals-are",
+    ),
+    "negatives of losses called losses": (
+        outputs(logits=None, losses=OF_TRUE),
+        "members have the lower",
+    ),
+    "who was left out": (outputs(membership=~HALF), "members have the lower"),
+    "columns in another order": (outputs(logits=LOGITS[:, :, [2, 0, 1]]), "another order"),
+    "labels in another order": (
+        outputs(logits=OF_SEVERAL, labels=SEVERAL[:, [2, 0, 1]]),
+        "another order",
+    ),
+    "one-hot or several": (outputs(labels=np.eye(3, dtype=int)[TRUE]), "--labels-are one-hot"),
+    "labels that are probabilities": (outputs(labels=np.exp(LOG_P[0])), "not 0 and 1"),
+    "labels from 1": (outputs(labels=TRUE + 1), "save labels - 1"),
+    "labels of -1": (outputs(labels=np.where(OWNERS == 0, -1, TRUE)), "out of all arrays"),
+    "labels of text": (outputs(labels=TRUE.astype(str)), "model.classes_"),
+    "labels of one class": (outputs(labels=np.zeros(40, int)), "all records have the label"),
+    "patients in sorted order": (
+        outputs(patient=SHUFFLED, membership=IN_ORDER),
+        "membership per record",
+    ),
+    "models twice": (
+        outputs(logits=np.tile(LOGITS, (2, 1, 1)), membership=np.tile(HALF, (2, 1))),
+        "copies of others",
+    ),
+    "the same members always": (
+        outputs(membership=np.tile(HALF[:1], (16, 1))),
+        "a member of all models or of none",
+    ),
+    "one value everywhere": (signals(np.full((16, 40), 3.0)), "all values are the same"),
+    "patients that lost digits": (outputs(patient=2.0**60 + OWNERS), "last digits are lost"),
+    "members as -1 and 1": (outputs(membership=np.where(HALF, 1, -1)), "membership > 0"),
+    "records before models": (outputs(logits=LOGITS.transpose(1, 0, 2)), "labels for"),
+}
+
+
+@pytest.mark.parametrize("name", MEANT)
+def test_scores_that_mean_something_else(name: str, tmp_path: Path) -> None:
+    arrays, word = MEANT[name]
+    np.savez(tmp_path / "s.npz", **arrays)
+    with pytest.raises(AuscultError, match=re.escape(word)) as raised:
+        read_scores(tmp_path / "s.npz")
+    in_words(raised.value)
+
+
+MENDED: dict[str, dict[str, Any]] = {
+    "logarithms to base 10": outputs(logits=LOG_P / np.log(10) * 2.30258509299),
+    "patients in sorted order": outputs(
+        patient=SHUFFLED, membership=IN_ORDER[:, np.unique(SHUFFLED, return_inverse=True)[1]]
+    ),
+    "labels from 1": outputs(labels=TRUE),
+    "members as -1 and 1": outputs(membership=np.where(HALF, 1, -1) > 0),
+    "models twice": outputs(),
+    "who was left out": outputs(membership=HALF),
+    "labels of text": outputs(labels=TRUE.astype(str), classes=np.array(["0", "1", "2"])),
+}
+
+
+@pytest.mark.parametrize("name", MENDED)
+def test_advice_about_scores_is_followed_to_its_end(name: str, tmp_path: Path) -> None:
+    np.savez(tmp_path / "s.npz", **MENDED[name])
+    np.savez(tmp_path / "plain.npz", **outputs())
+    found, plain_ = read_scores(tmp_path / "s.npz"), read_scores(tmp_path / "plain.npz")
+    np.testing.assert_array_equal(found.membership.reveal(), plain_.membership.reveal())
+    difference = found.values.astype(np.float64) - plain_.values
+    spread = difference - difference.mean(axis=3, keepdims=True)  # a softmax forgets it
+    np.testing.assert_allclose(spread, 0, atol=1e-4)
+
+
+def test_scores_that_are_told(tmp_path: Path) -> None:
+    owner = np.array([f"p{i}" for i in OWNERS]).astype("S4")
+    age = np.where(OWNERS == 3, np.nan, 20.0 + np.arange(40))
+    np.savez(tmp_path / "s.npz", **signals(OF_TRUE - 1.0, patient=owner, age=age))
+    found = read_scores(tmp_path / "s.npz")
+    assert any("cross-entropy" in note for note in found.notes)
+    assert any("39 different numbers" in note or "bin it first" in note for note in found.notes)
+    assert "p0" in found.patient_ids.reveal().tolist()
+    assert "nan" not in found.groups["age"].tolist()
+    mixed = np.random.default_rng(5).permutation(60) % 3
+    many = np.random.default_rng(6).normal(size=(16, 60, 3))
+    half = np.random.default_rng(7).random((16, 60)).argsort(axis=0) < 8
+    np.savez(tmp_path / "s.npz", logits=many, membership=half, patient=np.arange(60), labels=mixed)
+    assert any("no better than chance" in note for note in read_scores(tmp_path / "s.npz").notes)
