@@ -330,7 +330,10 @@ TWO_READINGS: dict[str, tuple[Callable[[Arrays], None], str]] = {
     ),
     "smoothed": (put(labels=lambda a: 0.9 * hot(a) + 0.1 / CLASSES), "smoothed"),
     "from one": (put(labels=lambda a: a["labels"] + 1), "count from 1"),
-    "huge float": (put(labels=lambda a: np.full(len(a["labels"]), 1e300)), "do not match"),
+    "huge float": (
+        put(labels=lambda a: np.full(len(a["labels"]), 1e300)),
+        "the same label|the label 1e",
+    ),
     "huge": (put(labels=lambda a: a["labels"] + 2**40), "do not match"),
     "huge, with signals": (
         then(as_signals(lambda a: -truth(a)), put(labels=lambda a: a["labels"] + 2**40)),

@@ -16,7 +16,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from auscult import Cohort, PythonRecipe, SklearnRecipe
+from auscult import Cohort, CohortError, PythonRecipe, SklearnRecipe
 from auscult.cohort.inputs import TableInputs
 from auscult.cohort.queries import parse_query
 from auscult.recipes.base import Assignment
@@ -78,10 +78,12 @@ def test_it_is_what_pandas_reads_without_patient_and_label(tmp_path: Path, suffi
 
 def test_codes_stay_text_where_the_source_or_the_user_says_so(tmp_path: Path) -> None:
     frame = visits().assign(code=[f"0{i % 7}" for i in range(RECORDS)])
-    assert inputs_of(frame).table()["code"].iloc[3] == "03"
+    with pytest.raises(CohortError, match=r"codes, or numbers.*categorical"):
+        inputs_of(frame)
+    assert inputs_of(frame, categorical=["code"]).table()["code"].iloc[3] == "03"
     frame.to_csv(tmp_path / "v.csv", index=False)
     assert inputs_of(tmp_path / "v.csv", categorical=["code"]).table()["code"].iloc[3] == "03"
-    assert inputs_of(tmp_path / "v.csv").table()["code"].iloc[3] == 3
+    assert inputs_of(tmp_path / "v.csv", numeric=["code"]).table()["code"].iloc[3] == 3
 
 
 def test_declared_missing_values_are_missing() -> None:

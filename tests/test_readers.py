@@ -20,7 +20,7 @@ from auscult.base.errors import CohortError
 from auscult.cohort.cohort import SEVERAL, UNKNOWN, group_of_patients
 from auscult.cohort.inputs import ArrayInputs, TableInputs
 from auscult.readers import Reading, cohorts
-from auscult.readers.tables import numbers, texts
+from auscult.readers.values import numbers, texts
 
 
 def table(records: int = 60) -> pd.DataFrame:

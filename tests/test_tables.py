@@ -18,7 +18,8 @@ from auscult.cohort import Cohort
 from auscult.cohort.inputs import ArrayInputs, TableInputs
 from auscult.config.cohort import CohortPart
 from auscult.readers.quantities import parse
-from auscult.readers.tables import plain_numbers, read_table, texts, told
+from auscult.readers.tables import read_table, told
+from auscult.readers.values import plain_numbers, texts
 
 N = 60
 
@@ -383,5 +384,6 @@ def test_numbers_read_in_one_pass_are_the_same(missing: tuple[str, ...]) -> None
         if quick is not None:
             np.testing.assert_array_equal(quick, slow)
             assert not (np.isnan(slow) & (place >= 0)).any()
-    assert plain_numbers(pd.Series(["-9", "1"], dtype="str"), ["-9"]) is None
+    coded = plain_numbers(pd.Series(["-9", "1"], dtype="str"), ["-9"])
+    np.testing.assert_array_equal(coded, [np.nan, 1.0])
     assert plain_numbers(pd.Series(["1", "2"], dtype="str")) is not None

@@ -100,6 +100,14 @@ def toml_text(value: Mapping[str, Any]) -> str:
     return tomli_w.dumps(_without_none(value))
 
 
+def quoted_key(name: str) -> str:
+    """A name as a key of TOML."""
+    if name and name.isascii() and name.replace("_", "").replace("-", "").isalnum():
+        return name
+    escaped = name.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
 def _without_none(value: Any) -> Any:  # noqa: ANN401
     if isinstance(value, Mapping):
         return {str(k): _without_none(v) for k, v in value.items() if v is not None}

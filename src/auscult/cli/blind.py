@@ -31,7 +31,8 @@ def blind(
     from auscult.blind import blind_baseline
     from auscult.cli.display import progress_for
     from auscult.config import load
-    from auscult.readers.tables import read_table, require_columns, texts
+    from auscult.readers.tables import read_table, require_columns
+    from auscult.readers.values import texts
 
     refuse_target(out, "--out", read=[members, configuration])
     table = read_table(members)

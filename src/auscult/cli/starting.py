@@ -47,7 +47,8 @@ def starting_configuration(
         The table cannot be read or lacks a column.
     """
     from auscult.readers.labels import PERHAPS_MISSING
-    from auscult.readers.tables import numbers, read_table, require_columns, texts
+    from auscult.readers.tables import read_table, require_columns
+    from auscult.readers.values import numbers, texts
 
     frame = read_table(table)
     require_columns(
@@ -191,7 +192,7 @@ def _words_of_inputs(frame: pd.DataFrame, names: Sequence[str]) -> set[str]:
     """
     from auscult.readers.labels import PERHAPS_MISSING
     from auscult.readers.quantities import parse
-    from auscult.readers.tables import plain_numbers, texts
+    from auscult.readers.values import plain_numbers, texts
 
     found: set[str] = set()
     for name in names:
@@ -270,7 +271,7 @@ def _column_of_paths(frame: pd.DataFrame, folder: str) -> str:
         There is no such folder or column.
     """
     from auscult.readers.paths import folder_of, inside_of
-    from auscult.readers.tables import texts
+    from auscult.readers.values import texts
 
     root = folder_of(folder, "--images")
     for name in map(str, frame.columns):

@@ -92,6 +92,7 @@ class CohortPart(Part):
     exclude: list[str] = Field(default_factory=list)
     inputs: list[str] = Field(default_factory=list)
     missing: list[str] = Field(default_factory=list)
+    missing_in: dict[str, list[str]] | None = None
     numeric: list[str] = Field(default_factory=list)
     categorical: list[str] = Field(default_factory=list)
     max_levels: Annotated[int, Field(ge=1)] | None = None

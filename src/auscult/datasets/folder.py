@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from auscult.base.errors import CohortError
 from auscult.cohort import LeftOut
 from auscult.cohort.cohort import SEVERAL
-from auscult.readers.tables import read_table, texts
+from auscult.readers.tables import read_table
+from auscult.readers.values import texts
 
 _WHITE = re.compile(r"\b(WHITE|CAUCASIAN)\b")
 _BLACK = re.compile(r"\b(BLACK|AFRICAN AMERICAN)\b")

@@ -10,7 +10,7 @@ import pandas as pd
 from auscult.datasets.facts import Counts, Dataset, Download, RemoteFile, Source
 from auscult.datasets.folder import Sieve, agreed, columns, ever, find, flags, mapped, race
 from auscult.datasets.registry import register
-from auscult.readers.tables import numbers
+from auscult.readers.values import numbers
 
 _HISTORY = tuple(f"n_{what}_{days}d" for what in ("ed", "hosp", "icu") for days in (30, 90, 365))
 # As charted at triage: outside the outer bounds a value is a slip and becomes missing, between the

@@ -12,11 +12,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from auscult.base.errors import CohortError, ConfigError
-from auscult.imported.declared import Declared, words
+from auscult.imported.declared import Declared
+from auscult.imported.truth import words
 from auscult.imported.long import read_long
 from auscult.imported.privacy_meter import memberships_of, read_privacy_meter
 from auscult.imported.scores import MODEL_FILES, Scores, read_model_folders, read_npz
-from auscult.readers.tables import require_columns, texts
+from auscult.readers.tables import require_columns
+from auscult.readers.values import texts
 
 Layout = Literal["npz", "folders", "leakoscope", "privacy-meter", "table", "leakpro", "sacro-ml"]
 # Suffixes of tables; R's own files are named so that the refusal can say what to do.

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from auscult.base.errors import CohortError, one_of
 from auscult.imported.declared import Declared
 from auscult.imported.scores import Scores, from_arrays
-from auscult.readers.tables import numbers, read_table, texts
+from auscult.readers.tables import read_table
+from auscult.readers.values import numbers, texts
 
 ONE = {"signal": "signals", "loss": "losses", "probability": "probabilities", "logit": "logits"}
 SEVERAL = ("probability", "logit")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,9 @@ from numpy.typing import NDArray
 from auscult.base.errors import CohortError
 from auscult.base.opening import npy_array, npz_arrays, refuse_too_large
 from auscult.cohort.design import MINIMUM_PATIENTS, Membership
+from auscult.readers.doubts import EXACT
+from auscult.readers.groups import MOST_UNBINNED
+from auscult.readers.values import written
 
 FEWEST_MODELS = 8
 
@@ -35,7 +39,15 @@ def read_patients(values: NDArray[Any], where: str) -> tuple[NDArray[np.int64], 
         raise CohortError(
             f"patient has shape {values.shape}", where=where, expected="one value per record"
         )
-    names = np.array(["" if pd.isna(v) else str(v).strip() for v in values.tolist()])
+    lost = int((np.abs(values) > EXACT).sum()) if values.dtype.kind == "f" else 0
+    if lost:
+        raise CohortError(
+            f"{lost} patients are floats beyond 9,007,199,254,740,992, whose last digits are lost",
+            where=where,
+            expected="texts or integers",
+            next_step="Save the array patient as text, before it becomes floats",
+        )
+    names = np.array([_word(v) for v in values.tolist()])
     empty = int((names == "").sum())
     if empty:
         raise CohortError(
@@ -49,6 +61,26 @@ def read_patients(values: NDArray[Any], where: str) -> tuple[NDArray[np.int64], 
             expected=f"at least {MINIMUM_PATIENTS}",
         )
     return codes.astype(np.int64), np.asarray(unique, dtype=str)
+
+
+def _word(value: Any) -> str:  # noqa: ANN401
+    """One value as text; nothing where it is missing."""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace").strip()
+    return "" if pd.isna(value) else written(value)
+
+
+def groups_in_words(
+    columns: Mapping[str, NDArray[Any]],
+) -> tuple[dict[str, NDArray[Any]], list[str]]:
+    """Groups as texts, nothing where missing, and notes of numbers that nobody binned."""
+    found = {name: np.array([_word(v) for v in a.tolist()]) for name, a in columns.items()}
+    return found, [
+        f"array {name} holds {count} different numbers, each a group of its own: bin it first "
+        "(numpy.digitize)"
+        for name, array in columns.items()
+        if array.dtype.kind in "iuf" and (count := len(np.unique(array))) > MOST_UNBINNED
+    ]
 
 
 def numbers(values: NDArray[Any], dimensions: int, where: str, name: str) -> NDArray[np.float32]:
@@ -133,7 +165,9 @@ def read_membership(
             expected=f"bool of shape ({models}, {patients} patients) or ({models}, {records} "
             "records), True for members",
             next_step="Lists of the members' numbers become a matrix: matrix[model, members] = True"
-            if matrix.dtype.kind in "iu"
+            if matrix.dtype.kind in "iu" and not np.isin(matrix, (-1, 1)).all()
+            else "-1 and 1 become (membership > 0)"
+            if matrix.dtype.kind in "iuf"
             else "",
         )
     if matrix.shape[1] == patients:

@@ -21,24 +21,25 @@ from auscult.base.errors import CohortError, one_of
 from auscult.cohort import PatientIds
 from auscult.cohort.cohort import group_of_patients
 from auscult.cohort.design import Membership
-from auscult.imported.declared import (
-    Declared,
-    check_direction,
-    check_order,
-    meaning_of_outputs,
-    read_labels,
-    read_outputs,
-    read_signals,
-    words,
-)
+from auscult.imported.declared import Declared
+from auscult.imported.truth import read_labels, words
 from auscult.imported.multihot import softmax_of_several
+from auscult.imported.meaning import meaning_of_outputs, read_outputs, read_signals
 from auscult.imported.parts import (
     check_records,
+    groups_in_words,
     load_npy,
     load_npz,
     numbers,
     read_membership,
     read_patients,
+)
+from auscult.imported.proofs import (
+    check_direction,
+    check_models,
+    check_order,
+    check_patients_order,
+    fit_of_labels,
 )
 from auscult.recipes.base import OutputKind
 from auscult.recipes.evidence import one_in_each_row, total_of_rows
@@ -156,19 +157,14 @@ def from_arrays(
     if labels is not None and len(labels) != records:
         raise CohortError(f"{len(labels)} labels for {records} records", where=where)
     membership = read_membership(arrays["membership"], values.shape[0], of_record, len(ids), where)
-    notes += _directed(values, kind, labels, membership, of_record, where, declared, said)
+    notes += check_models(values, membership, where)
+    signals = _signals(values, kind, labels)
+    if arrays["membership"].shape[1] == len(ids) != records:
+        notes += check_patients_order(signals, membership, of_record, arrays["patient"], where)
+    notes += _directed(signals, membership, of_record, where, declared, said)
     columns, more = _group_columns(arrays, records, values, declared, where)
     if values.shape[0] == records:
         more.append(f"models and records are both {records}: arrays were read as (models, records)")
-    if (
-        len(ids) != records
-        and (np.unique(ids) != ids).any()
-        and (arrays["membership"].shape[1] == len(ids))
-    ):
-        more.append(
-            "columns of membership were read as patients in the order in which they first occur in "
-            "the array patient, which is not their sorted order"
-        )
     return Scores(
         values=values,
         kind=kind,
@@ -231,26 +227,29 @@ def _outputs(
         return signals[:, :, None], "signal", labels, [*notes, *more, *repaired, *told]
     values, kind, repaired = read_outputs(outputs, labels, where, are)
     ordered = check_order(values, labels, where, declared=declared.classes is not None)
+    ordered += fit_of_labels(values, labels)
     return values, kind, labels, [*notes, *more, *repaired, *ordered]
 
 
+def _signals(
+    values: NDArray[np.float32], kind: OutputKind, labels: NDArray[np.int64] | None
+) -> NDArray[np.floating]:
+    """Signals of the first query, outputs through their labels; shape (models, records)."""
+    first = values[:, 0]
+    if kind == "signal" or labels is None:
+        return first[:, :, 0]
+    return log_odds_of_truth(first, labels, kind)
+
+
 def _directed(
-    values: NDArray[np.float32],
-    kind: OutputKind,
-    labels: NDArray[np.int64] | None,
+    signals: NDArray[np.floating],
     membership: Membership,
     of_record: NDArray[np.int64],
     where: str,
     declared: Declared,
     said: str,
 ) -> list[str]:
-    """See :func:`check_direction`; outputs are looked at through their labels."""
-    first = values[:, 0]
-    signals = (
-        first[:, :, 0]
-        if kind == "signal" or labels is None
-        else log_odds_of_truth(first, labels, kind)
-    )
+    """See :func:`check_direction`."""
     final = declared.signals if said in SIGNALS else declared.outputs
     return check_direction(
         signals, membership, of_record, where, declared=final is not None, said=said
@@ -291,7 +290,8 @@ def _group_columns(
         for name in others
         if name not in chosen
     ]
-    return {name: others[name].astype(str) for name in chosen}, notes
+    found, more = groups_in_words({name: others[name] for name in chosen})
+    return found, [*notes, *more]
 
 
 def read_model_folders(
@@ -417,7 +417,9 @@ def read_model_folders(
         of_record, ids = read_patients(table[str(patient)].to_numpy(), "table")
         columns = {name: np.array(table[name].fillna("").tolist(), dtype=str) for name in groups}
     membership = read_membership(np.stack(masks), models, of_record, len(ids), path.name)
-    told += _directed(values, kind, labels, membership, of_record, path.name, declared, "logits")
+    told += check_models(values, membership, path.name)
+    signals = _signals(values, kind, labels)
+    told += _directed(signals, membership, of_record, path.name, declared, "logits")
     return Scores(
         values=values,
         kind=kind,

@@ -6,6 +6,7 @@ import mmap
 import os
 import zipfile
 from abc import abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -345,3 +346,64 @@ def _map_member(path: Path, info: zipfile.ZipInfo) -> NDArray[Any] | None:
             return None
         offset = handle.tell()
     return np.memmap(os.fspath(path), dtype=dtype, mode="r", shape=shape, offset=offset)
+
+
+def arrays_by_name(
+    array: Any,  # noqa: ANN401
+    key: str | Sequence[str] | None,
+    alone: str,
+    taken: str,
+) -> dict[str, tuple[NDArray[Any], str]]:
+    """One array or several, each with its name for messages.
+
+    Parameters
+    ----------
+    array : array, path-like or mapping
+    key : str, sequence of str or None
+        Names of an npz.
+    alone : str
+        What one array is called.
+    taken : str
+        A name that no array may have.
+    """
+    if key is None or isinstance(key, str):
+        return {alone: read_array(array, key)}
+    if not key or taken in key:
+        raise CohortError(
+            "no array is named" if not key else f'an array is called "{taken}"',
+            where="cohort.array",
+            expected=f'names of arrays; "{taken}" is that of the table',
+        )
+    return {name: read_array(array, name) for name in key}
+
+
+def finite_array(
+    values: NDArray[Any], rows: NDArray[np.int64], where: str, nan: float | None
+) -> tuple[NDArray[Any], list[str]]:
+    """An array without NaN, and what to note.
+
+    Parameters
+    ----------
+    values : array
+    rows : int64 array
+        Entries that are used.
+    where : str
+    nan : float, optional
+        What NaN is replaced with; None refuses it.
+    """
+    notes: list[str] = []
+    if nan is not None:
+        values, filled = without_nan(values, nan)
+        notes.append(f"NaN in {filled:,} entries of the array was read as {nan:g}")
+    broken = count_broken(values, rows)
+    if broken:
+        raise CohortError(
+            f"{broken} records hold NaN or infinity",
+            where=where,
+            expected="finite numbers",
+            next_step="If NaN is a background, declare what your code replaces it with: nan = "
+            "0.0 under [cohort]"
+            if nan is None
+            else "Infinity is never read",
+        )
+    return values, notes

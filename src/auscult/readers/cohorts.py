@@ -50,6 +50,7 @@ class Labelled(TypedDict, total=False):
     exclude: Sequence[str]
     inputs: Sequence[str]
     missing: Sequence[str]
+    missing_in: Mapping[str, Sequence[str]] | None
     numeric: Sequence[str]
     categorical: Sequence[str]
     max_levels: int

@@ -17,9 +17,16 @@ from numpy.typing import NDArray
 
 from auscult.base.errors import CohortError
 from auscult.cohort.inputs import TableInputs
-from auscult.readers.own import own_column
+from auscult.readers.doubts import (
+    NARROW,
+    compact_dates,
+    measured,
+    no_single_number,
+    spelt_twice,
+)
+from auscult.readers.own import own_column, own_numbers
 from auscult.readers.quantities import dates, looks_like_dates, parse, strays, unit_of
-from auscult.readers.tables import numbers, plain_numbers, texts
+from auscult.readers.values import numbers, plain_numbers, texts
 
 RARE = "(rare)"
 MAX_LEVELS = 50
@@ -74,25 +81,32 @@ def table_inputs(
     values: dict[str, NDArray[np.float32]] = {}
     codes: dict[str, NDArray[np.int32]] = {}
     levels: dict[str, tuple[str, ...]] = {}
-    own: dict[str, pd.Series[Any]] = {}
+    own: dict[str, Any] = {}
     constant: list[str] = []
     moments: dict[str, NDArray[np.float64]] = {}
     for name in map(str, frame.columns):
         column = frame[name]
+        plain = None if name in categorical else plain_numbers(column, missing)
         if name not in categorical and name not in numeric:
-            days = _dates(column, name, missing, dated)
+            days = _dates(column, plain, name, missing, dated)
             if days is not None:
                 moments[name] = days
                 values[name] = np.empty(0, dtype=np.float32)  # its place among the columns
-                own[name] = pd.Series(dtype=np.float64)
+                own[name] = np.empty(0)
                 continue
         declared = "numeric" if name in numeric else "categorical" if name in categorical else None
         own_type = name in typed
         if name not in categorical and _is_numeric(
-            column, name, missing, name in numeric, notes.append
+            column, plain, name, missing, name in numeric, notes.append
         ):
-            array, _ = numbers(column, missing)
-            own[name] = own_column(column, missing, typed=own_type, declared=declared, values=array)
+            array = numbers(column, missing)[0] if plain is None else plain
+            if declared is None:
+                notes += measured(column, array, name)
+            own[name] = (
+                own_column(column, missing, typed=own_type, declared=declared, values=array).array
+                if plain is None or own_type
+                else own_numbers(column, plain)
+            )
             narrow = _narrow(array, name)
             if _one_value(array):
                 constant.append(name)
@@ -102,6 +116,7 @@ def table_inputs(
                 )
             else:
                 values[name] = narrow
+                notes += _merged(array, narrow, name)
             if _looks_like_identifier(array):
                 notes.append(
                     f"{name}: every record has its own value; exclude it if it is an identifier"
@@ -110,10 +125,16 @@ def table_inputs(
         text = texts(column, missing)
         own[name] = own_column(
             column, missing, typed=own_type, declared=declared, values=None, text=text
-        )
+        ).array
         code, kept, pooled, total = _categorical(
             text, patient_of_record, max_levels, min_level_patients
         )
+        twice = spelt_twice(kept)
+        if twice:
+            notes.append(
+                f"{name}: {len(twice)} of its values are there in several spellings (capitals, "
+                "spaces, zeros): each spelling is a category"
+            )
         if pooled:
             which = "all" if kept == (RARE,) else "the rarest" if pooled == 1 else ""
             which = which or f"the {pooled} rarest"
@@ -143,13 +164,17 @@ def table_inputs(
         else np.empty((records, 0), dtype=np.int32),
         categorical_names=tuple(codes),
         levels=tuple(levels.values()),
-        own=pd.DataFrame(own),
+        own=pd.DataFrame(own, index=pd.RangeIndex(records)),
     )
     return inputs, notes
 
 
 def _dates(
-    column: pd.Series[Any], name: str, missing: Sequence[str], how: Dates | None
+    column: pd.Series[Any],
+    plain: NDArray[np.float64] | None,
+    name: str,
+    missing: Sequence[str],
+    how: Dates | None,
 ) -> NDArray[np.float64] | None:
     """Days since 1970 of a column of dates, None where it holds none.
 
@@ -159,7 +184,11 @@ def _dates(
         It holds dates, and nothing says what becomes of them; or it holds durations.
     """
     # Files and other dataframe libraries bring dates as Python objects, text as text.
-    kind = "" if column.dtype.kind in "biuf" else pd.api.types.infer_dtype(column, skipna=True)
+    if column.dtype.kind in "iuf":
+        return _compact(np.asarray(column, dtype=np.float64), name, how)
+    if plain is not None:
+        return _compact(plain, name, how)
+    kind = "" if column.dtype.kind == "b" else pd.api.types.infer_dtype(column, skipna=True)
     values = None
     if kind == "string" or (kind == "categorical" and column.dtype.kind == "O"):
         first = texts(column.iloc[:FIRST_LOOKED_AT], missing)
@@ -173,28 +202,61 @@ def _dates(
     elif kind not in TIMES:
         return None
     if how is None or kind not in ("string", *DATES):
-        durations = kind not in ("string", *DATES)
+        if kind in ("string", *DATES):
+            raise _asked(name)
         raise CohortError(
-            "the column holds durations" if durations else "the column holds dates",
+            "the column holds durations",
             where=f"column {name}",
             expected="numbers or categories",
-            next_step="Turn it into a number, or exclude it: cohort.exclude"
-            if durations
-            else 'Declare how dates are used under [cohort]: dates = "days" (since the first date '
-            'of each patient) or dates = "exclude"; or exclude the column',
+            next_step="Turn it into a number, or exclude it: cohort.exclude",
         )
     if how == "exclude":
         return np.full(len(column), np.nan)
     if values is None:
-        values = np.array([None if pd.isna(v) else str(v) for v in column.tolist()], dtype=object)
+        values = texts(column, missing)
     return dates(values.tolist(), f"column {name}")
+
+
+def _asked(name: str) -> CohortError:
+    return CohortError(
+        "the column holds dates",
+        where=f"column {name}",
+        expected="numbers or categories",
+        next_step='Declare how dates are used under [cohort]: dates = "days" (since the first date '
+        'of each patient) or dates = "exclude"; or exclude the column',
+    )
+
+
+def _compact(
+    values: NDArray[np.float64], name: str, how: Dates | None
+) -> NDArray[np.float64] | None:
+    """Days since 1970 of numbers that are dates as 20240531, None where they are not."""
+    if not compact_dates(values):
+        return None
+    if how is None:
+        raise _asked(name)
+    if how == "exclude":
+        return np.full(len(values), np.nan)
+    whole = [None if np.isnan(v) else f"{int(v)}" for v in values.tolist()]
+    written = [v and f"{v[:4]}-{v[4:6]}-{v[6:]}" for v in whole]
+    return dates(written, f"column {name}")
+
+
+def _merged(array: NDArray[np.float64], narrow: NDArray[np.float32], name: str) -> list[str]:
+    """A note where 32-bit floats merge values."""
+    if not array.size or np.nanmax(np.abs(array)) <= NARROW:
+        return []
+    lost = len(np.unique(array)) - len(np.unique(narrow))
+    if not lost:
+        return []
+    return [f"{name}: {lost:,} of its different values are merged with others in 32-bit floats"]
 
 
 def _in_days(
     moments: dict[str, NDArray[np.float64]],
     patient_of_record: NDArray[np.int64],
     values: dict[str, NDArray[np.float32]],
-    own: dict[str, pd.Series[Any]],
+    own: dict[str, Any],
     constant: list[str],
     dated: Dates | None,
 ) -> str:
@@ -209,8 +271,8 @@ def _in_days(
         there = ~np.isnan(days)
         np.minimum.at(first, patient_of_record[there], days[there])
     for name, days in moments.items():
-        own[name] = pd.Series(days - first[patient_of_record])
-        since = own[name].to_numpy().astype(np.float32)
+        own[name] = days - first[patient_of_record]
+        since = own[name].astype(np.float32)
         if _one_value(since):
             del values[name]
             constant.append(name)
@@ -221,6 +283,7 @@ def _in_days(
 
 def _is_numeric(
     column: pd.Series[Any],
+    plain: NDArray[np.float64] | None,
     name: str,
     missing: Sequence[str],
     declared: bool,
@@ -231,7 +294,6 @@ def _is_numeric(
         pd.api.types.is_bool_dtype(column) or isinstance(column.dtype, pd.CategoricalDtype)
     ):
         return False
-    plain = plain_numbers(column, missing)
     if plain is not None:
         return not bool(np.isnan(plain).all())
     array, unparsable = numbers(column, missing)
@@ -257,6 +319,14 @@ def _is_numeric(
                 expected="numbers only",
                 next_step="Remove the unit from the values, or name the column in "
                 "cohort.categorical",
+            )
+        several = no_single_number(found.tolist())
+        if several is not None:
+            raise CohortError(
+                f"its values are {several}",
+                where=f"column {name}",
+                expected="one number in each",
+                next_step="Make columns of numbers of it, or name it in cohort.categorical",
             )
         wrong = np.isnan(seen)
         if not strays(found.tolist(), wrong, place, int((~wrong).sum()), name, note):

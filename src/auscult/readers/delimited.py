@@ -19,8 +19,10 @@ import pandas as pd
 
 from auscult.base.errors import CohortError
 
-DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabulators", "|": "bars"}
+SEMICOLONS = "semicolons"
+DELIMITERS = {",": "commas", ";": SEMICOLONS, "\t": "tabulators", "|": "bars"}
 LOOKED_AT = 200  # lines
+FEWEST_LOOKED_AT = 20  # of long lines
 MOST_TITLES = 20
 HEAD = 1 << 16
 _MARKS = (
@@ -76,7 +78,11 @@ def dialect_of(path: Path, zipped: bool, delimiter: str | None = None) -> Dialec
         start = raw.read(HEAD)
     encoding = _encoding(start)
     with opened(path, "rt", encoding=encoding, newline="") as handle:
-        head = list(itertools.islice(handle, LOOKED_AT))
+        head = []
+        for line in itertools.islice(handle, LOOKED_AT):
+            head.append(line)
+            if len(head) >= FEWEST_LOOKED_AT and sum(map(len, head)) > HEAD:
+                break
     notes = [] if encoding in ("utf-8", "utf-8-sig") else [f"read as {encoding.upper()}"]
     if not any(line.strip() for line in head):
         raise CohortError("the file is empty", where=str(path), expected="a header line")
@@ -120,12 +126,15 @@ def _rows(body: list[str], delimiter: str) -> list[list[str]]:
 def _delimiter(body: list[str], path: Path) -> str:
     """The delimiter that parts nearly all lines into as many fields, more than one."""
     fitting: dict[str, int] = {}
+    text = "".join(body)
     for one in DELIMITERS:
+        if one not in text:
+            continue
         try:
             rows = [row for row in _rows(body, one) if row]
         except csv.Error:
             continue
-        rows = rows[:-1] if len(rows) > 2 and len(body) == LOOKED_AT else rows
+        rows = rows[:-1] if len(rows) > 2 and len(body) >= FEWEST_LOOKED_AT else rows
         fields, count = Counter(map(len, rows)).most_common(1)[0] if rows else (0, 0)
         if fields > 1 and count >= 0.9 * len(rows) - min(MOST_TITLES, len(rows) // 4):
             fitting[one] = fields
@@ -166,6 +175,22 @@ def _header(body: list[str], delimiter: str, path: Path) -> tuple[int, tuple[str
     raise CohortError("there is no header line", where=str(path))
 
 
+def without_headers(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """The table without lines that repeat the header, as files put one below the other have."""
+    if frame.shape[1] < 2 or not len(frame):
+        return frame, []
+    names = [str(name) for name in frame.columns]
+    again = (frame.iloc[:, 0].str.strip() == names[0]).to_numpy(dtype=bool, na_value=False).copy()
+    for row in again.nonzero()[0].tolist():
+        again[row] = [str(v).strip() for v in frame.iloc[row].tolist()] == names
+    count = int(again.sum())
+    if not count:
+        return frame, []
+    return frame[~again].reset_index(drop=True), [
+        f"{count:,} lines repeat the header and were passed over"
+    ]
+
+
 def without_units(frame: pd.DataFrame, missing: Collection[str]) -> tuple[pd.DataFrame, list[str]]:
     """The table without a first row of units below the header.
 
@@ -175,6 +200,9 @@ def without_units(frame: pd.DataFrame, missing: Collection[str]) -> tuple[pd.Dat
     if len(frame) < 4:
         return frame, []
     top = [str(v).strip() for v in frame.iloc[0].tolist()]
+    units = [one not in missing and not _is_number(one) and _unitlike(one) for one in top]
+    if sum(units) < 2:
+        return frame, []
     below = frame.iloc[1 : LOOKED_AT + 1]
     words, figures = 0, 0
     for j, value in enumerate(top):

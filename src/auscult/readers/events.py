@@ -19,7 +19,8 @@ from auscult.base.errors import CohortError
 from auscult.base.progress import Progress
 from auscult.cohort import LeftOut
 from auscult.readers.paths import locate, scan
-from auscult.readers.tables import numbers, require_columns, texts
+from auscult.readers.tables import require_columns
+from auscult.readers.values import numbers, texts
 
 HOUR_SECONDS = 3600
 MAX_CODES = 200

@@ -19,7 +19,8 @@ from auscult.readers.decoding import DecodedFiles
 from auscult.readers.images import ImageSettings, decode_images
 from auscult.readers.paths import SHOWN, scan
 from auscult.readers.signals import SignalSettings, decode_signals
-from auscult.readers.tables import require_columns, texts
+from auscult.readers.tables import require_columns
+from auscult.readers.values import texts
 
 if TYPE_CHECKING:
     from auscult.readers.reading import Reading

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from auscult.base.errors import CohortError
 from auscult.cohort.cohort import group_of_patients
-from auscult.readers.tables import numbers, texts
+from auscult.readers.values import numbers, texts
 
 MOST_UNBINNED = 20
 

@@ -17,16 +17,9 @@ from numpy.typing import NDArray
 
 from auscult.base.errors import CohortError
 from auscult.readers.columns import MAX_LEVELS, MIN_LEVEL_PATIENTS, RARE
-from auscult.readers.tables import (
-    TYPED,
-    Kept,
-    numbers,
-    read_table,
-    require_columns,
-    texts,
-    told,
-    with_types,
-)
+from auscult.readers.doubts import folded
+from auscult.readers.tables import TYPED, Kept, read_table, require_columns, told, with_types
+from auscult.readers.values import numbers, texts
 
 STATISTICS = ("mean", "min", "max", "sum", "last")
 
@@ -182,10 +175,26 @@ def join_table(
         f"{name}: joined on {how.on}; {unmatched:,} of {len(frame):,} rows have no match in it, "
         f"{idle:,} of its {len(other):,} rows match none"
     )
+    if unmatched and idle:
+        _refuse_spellings(texts(frame[how.on])[~matched], texts(other[key])[used < 0], name)
     joined = pd.concat([frame, brought], axis=1)
     theirs = {*with_types(other)} & {*brought.columns}
     joined.attrs[TYPED] = Kept([*with_types(frame), *sorted(theirs)])
     return joined, [*told(other), note]
+
+
+def _refuse_spellings(mine: NDArray[np.object_], theirs: NDArray[np.object_], name: str) -> None:
+    """Raise where keys without a match differ in spelling alone from others without one."""
+    wanted = {folded(str(one)) for one in theirs.tolist() if one is not None}
+    near = sum(one is not None and folded(str(one)) in wanted for one in mine.tolist())
+    if near:
+        raise CohortError(
+            f"{near:,} rows would have a match if capitals, spaces and leading zeros were the same "
+            "in both tables",
+            where=f"cohort.join, {name}",
+            expected="keys written in the same way in both tables",
+            next_step="Write them in one way; spreadsheets drop leading zeros",
+        )
 
 
 def _match(
@@ -202,6 +211,7 @@ def _match(
     there[used[used >= 0]] = True
     matched = there[codes] & (codes >= 0)
     if not matched.any():
+        _refuse_spellings(mine, theirs, name)
         raise CohortError(
             "no row of the table has a match",
             where=f"cohort.join, {name}",

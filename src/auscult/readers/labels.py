@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,9 +12,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from auscult.base.errors import CohortError, one_of
+from auscult.base.files import quoted_key
 from auscult.cohort.cohort import CLASS_TASKS, Task
+from auscult.readers.doubts import check_classes, odd_class
 from auscult.readers.groups import bin_names, bin_numbers
-from auscult.readers.tables import numbers, texts
+from auscult.readers.values import numbers, texts
 
 MOST_CLASSES = 50
 MOST_FRACTIONAL = 10
@@ -132,6 +135,8 @@ def read_labels(
     CohortError
         One class only, a regression target, or values that were named but are not there.
     """
+    if len(names) > 1 and task == "multiclass":
+        return _one_hot(frame, names, missing)
     if len(names) > 1 or task == "multilabel":
         if not (positive is None and groups is None and bins is None):
             raise CohortError(
@@ -142,7 +147,7 @@ def read_labels(
             raise CohortError(
                 f"{len(names)} label columns are not a {task} task", where="cohort.task"
             )
-        return _several(frame, names, missing)
+        return _several(frame, names, missing, declared=task is not None)
     name = names[0]
     order: list[str] = []
     if bins is not None:
@@ -168,10 +173,13 @@ def read_labels(
         index = {value: int(value in positive) for value in found}
     else:
         if bins is None:
-            _refuse_doubtful(found, values, _named(positive, groups), name)
             _refuse_many(values, name)
+            _refuse_doubtful(found, values, _named(positive, groups), name)
         classes = [c for c in order if c in found] or _ordered(found)
         index = {value: classes.index(value) for value in found}
+    if bins is None and len(found) * RECORDS_PER_SHOWN_LABEL <= len(values):
+        counts = Counter(values[present].tolist())
+        check_classes(index, counts, _named(positive, groups), name)
     if len(set(index.values())) < 2:
         raise CohortError(
             "all records have the same label" if found else "no record has a label",
@@ -199,6 +207,9 @@ def _refuse_doubtful(
 ) -> None:
     """Raise where a word that often stands for missing would become a class."""
     doubtful = [v for v in found if v.lower() in PERHAPS_MISSING and v not in named]
+    odd = odd_class(found, Counter(values[values != None].tolist()))  # noqa: E711 - elementwise
+    if odd is not None and odd not in named and odd not in doubtful:
+        doubtful.append(odd)
     if not doubtful or len(found) < 2:
         return
     count = int(np.isin(values.astype(str), doubtful).sum())
@@ -207,12 +218,15 @@ def _refuse_doubtful(
         f"{count} records have the label {shown}: a missing label, or a class",
         where=f"column {name}",
         expected="a declaration",
-        next_step=f"If it is missing: missing = [{shown}] under [cohort]; if a class, name it "
-        f"in cohort.label_groups, for example {shown.split(', ')[0]} = [{shown.split(', ')[0]}]",
+        next_step=f"If it is missing: missing_in = {{ {quoted_key(name)} = [{shown}] }} under "
+        "[cohort] (missing = [...] is of all columns); if a class, name it in "
+        f"cohort.label_groups, for example {shown.split(', ')[0]} = [{shown.split(', ')[0]}]",
     )
 
 
-def _several(frame: pd.DataFrame, names: Sequence[str], missing: Sequence[str]) -> Labels:
+def _several(
+    frame: pd.DataFrame, names: Sequence[str], missing: Sequence[str], *, declared: bool
+) -> Labels:
     columns, absent = [], np.zeros(len(frame), dtype=bool)
     for name in names:
         values = texts(frame[name], missing)
@@ -227,12 +241,38 @@ def _several(frame: pd.DataFrame, names: Sequence[str], missing: Sequence[str]) 
         columns.append(np.isin(lower, [*YES]))
         absent |= lower == ""
     combined = np.column_stack(columns).astype(np.int64)
+    if not declared and len(names) > 1 and (combined[~absent].sum(axis=1) == 1).all():
+        raise CohortError(
+            "each record has exactly one of these labels: classes that exclude each other, or "
+            "labels of which several may hold",
+            where="cohort.label",
+            expected="a declaration, since the two give different findings",
+            next_step='Say which: task = "multiclass" or task = "multilabel" under [cohort]',
+        )
     for j, name in enumerate(names):
         if len(np.unique(combined[~absent, j])) < 2:
             raise CohortError(
                 "all records have the same label", where=f"column {name}", expected="0 and 1"
             )
     return Labels(values=combined, missing=absent, task="multilabel", classes=tuple(names))
+
+
+def _one_hot(frame: pd.DataFrame, names: Sequence[str], missing: Sequence[str]) -> Labels:
+    """Classes from one column for each, of which every record has one."""
+    rows = _several(frame, names, missing, declared=True)
+    other = int((rows.values[~rows.missing].sum(axis=1) != 1).sum())
+    if other:
+        raise CohortError(
+            f"{other} records have none or several of these labels",
+            where="cohort.label",
+            expected='one for each record, as the task is "multiclass"',
+            next_step='Where several may hold: task = "multilabel" under [cohort]',
+        )
+    return replace(
+        rows,
+        values=rows.values.argmax(axis=1).astype(np.int64),
+        task="multiclass" if len(names) > 2 else "binary",
+    )
 
 
 def _binned(

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from auscult.base.errors import CohortError
 from auscult.readers.groups import bin_names, bin_numbers
 from auscult.readers.labels import NO, YES, Labels
-from auscult.readers.tables import numbers, texts
+from auscult.readers.values import numbers, texts
 
 Outcome = Literal["class", "number", "time and event", "none"]
 OUTCOMES = get_args(Outcome)

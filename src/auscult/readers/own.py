@@ -15,8 +15,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from auscult.readers.tables import texts
+from auscult.readers.arrow import has
+from auscult.readers.values import texts
 
+WHOLE = 2.0**53  # floats below it hold whole numbers exactly
 TRUE, FALSE = ("True", "TRUE", "true"), ("False", "FALSE", "false")
 
 
@@ -78,6 +80,23 @@ def own_column(
     kept = column.to_numpy(dtype=object).copy()
     kept[absent] = np.nan
     return pd.Series(kept.tolist())
+
+
+def own_numbers(column: pd.Series[Any], values: NDArray[np.float64]) -> NDArray[Any]:
+    """Numbers of a column of plain text, as integers where all of them are written as such.
+
+    Parameters
+    ----------
+    column : Series
+        Text, as :func:`auscult.readers.values.plain_numbers` takes.
+    values : float64 array, shape (records,)
+        Its numbers, NaN where missing.
+    """
+    if np.isnan(values).any() or (values != np.round(values)).any():
+        return values
+    if np.abs(values).max(initial=0) < WHOLE and has(column, r"[^0-9+-]") is False:
+        return values.astype(np.int64)
+    return _exact(texts(column), values)
 
 
 def _is_text(column: pd.Series[Any]) -> bool:

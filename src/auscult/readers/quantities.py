@@ -17,6 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from auscult.base.errors import CohortError
+from auscult.readers.arrow import has
 
 Decimal = Literal[",", "."]
 STRAYS = 0.05  # a larger share of values that are no numbers is a decision of the user's
@@ -24,6 +25,8 @@ FEW_STRAYS = 3
 FEW_WORDS = 2
 FEW_NUMBERS = 20  # as many different numbers may be codes
 FEWEST_BESIDE_LIMITS = 5
+FEWEST_DOTTED = 10
+KEY = 'decimal = "," or decimal = "." under [cohort]'
 GAPS = "'\u2019\u00a0\u202f\u2009 "
 _MARKED = re.compile(rf"\d[,{GAPS}]\d|\d\.\d{{3}}\.\d")
 _MAYBE = re.compile(rf"\d[.,{GAPS}]\d")
@@ -45,6 +48,8 @@ _DATES = (
     ),
     re.compile(r"\d{1,2}[- ]?[A-Za-z]{3}[- ]?(?:\d{4}|\d{2})(?:[: ]\d{1,2}:\d{2}(?::\d{2})?)?"),
 )
+_YEAR = r"(?:0\d{3}|1[0-6]\d\d|22[6-9]\d|2[3-9]\d\d|[3-9]\d{3})"
+_FAR = re.compile(rf"{_YEAR}[-/]|\d{{1,2}}[./-]\d{{1,2}}[./-]{_YEAR}(?!\d)")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -67,7 +72,12 @@ class _Written:
 
 
 def canonical(
-    frame: pd.DataFrame, missing: Sequence[str], decimal: Decimal | None, where: str
+    frame: pd.DataFrame,
+    missing: Sequence[str],
+    decimal: Decimal | None,
+    where: str,
+    *,
+    semicolons: bool = False,
 ) -> tuple[pd.DataFrame, list[str]]:
     """Number columns that are written with commas or parted thousands, with points and no parts.
 
@@ -79,6 +89,8 @@ def canonical(
     decimal : "," or "." or None
         What parts decimals, where it was declared.
     where : str
+    semicolons : bool
+        Whether semicolons part fields, as where commas part decimals.
 
     Returns
     -------
@@ -94,10 +106,9 @@ def canonical(
     absent = set(missing)
     found: dict[int, tuple[list[str], _Written]] = {}
     points = 0
-    texts = {j: _texts(frame.iloc[:, j]) for j in range(frame.shape[1])}
-    marked = [j for j, text in texts.items() if text and _MARKED.search(text)]
-    if marked or decimal == ",":  # only then do points have two meanings
-        marked = [j for j, text in texts.items() if text and _MAYBE.search(text)]
+    marked = [j for j, (_, one) in enumerate(frame.items()) if _holds(one, _MARKED)]
+    if marked or semicolons or decimal == ",":  # only then do points have two meanings
+        marked = [j for j, (_, one) in enumerate(frame.items()) if _holds(one, _MAYBE)]
     for j in marked:
         values = [v.strip() for v in frame.iloc[:, j].tolist() if isinstance(v, str)]
         distinct = [v for v in pd.unique(pd.Series(values, dtype=object)) if v not in absent]
@@ -116,6 +127,14 @@ def canonical(
     changed: dict[int, str] = {}
     for j, (_, one) in found.items():
         name = str(frame.columns[j])
+        if (
+            semicolons
+            and table is None
+            and not points
+            and not one.told
+            and one.dots >= FEWEST_DOTTED
+        ):
+            raise _three_digits("points", f"{where}, column {name}")
         kind = _decide(one, table, decimal, points, f"{where}, column {name}")
         if kind is not None:
             changed[j] = kind
@@ -137,6 +156,12 @@ def canonical(
             more = f" and {len(names) - 5} more" if len(names) > 5 else ""
             notes.append(f"{', '.join(names[:5])}{more}: {words}")
     return result, notes
+
+
+def _holds(column: pd.Series[Any], pattern: re.Pattern[str]) -> bool:
+    """Whether a text of a column has a part that matches; never in columns of numbers."""
+    found = has(column, pattern.pattern)
+    return bool(pattern.search(_texts(column))) if found is None else found
 
 
 def _texts(column: pd.Series[Any]) -> str:
@@ -177,7 +202,6 @@ def _decide(
     one: _Written, table: str | None, decimal: Decimal | None, points: int, where: str
 ) -> str | None:
     """What the column's signs are: "," decimal commas, "." commas between thousands, "" gaps."""
-    key = 'decimal = "," or decimal = "." under [cohort]'
     expected = "one way of writing numbers"
     if one.comma and (one.thousands or one.several_dots > one.dots):
         raise CohortError(
@@ -202,13 +226,7 @@ def _decide(
         return "."
     if one.either:
         if table is None:
-            raise CohortError(
-                'commas occur only before three digits: "1,234" may be a little more than one, or '
-                "a thousand",
-                where=where,
-                expected="a declaration",
-                next_step=f"Declare the decimal sign: {key}",
-            )
+            raise _three_digits("commas", where)
         return table
     if one.parted:
         return ","
@@ -221,10 +239,21 @@ def _decide(
                 'decimal points: "1.234" may be a little more than one, or a thousand',
                 where=where,
                 expected="a declaration",
-                next_step=f"Declare the decimal sign: {key}",
+                next_step=f"Declare the decimal sign: {KEY}",
             )
         return ","
     return None
+
+
+def _three_digits(signs: str, where: str) -> CohortError:
+    shown = "1,234" if signs == "commas" else "1.234"
+    return CohortError(
+        f'{signs} occur only before three digits: "{shown}" may be a little more than one, or '
+        "a thousand",
+        where=where,
+        expected="a declaration",
+        next_step=f"Declare the decimal sign: {KEY}",
+    )
 
 
 def _converted(column: pd.Series[Any], distinct: list[str], kind: str) -> pd.Series[Any]:
@@ -312,6 +341,14 @@ def dates(values: Sequence[Any], where: str) -> NDArray[np.float64]:
                 next_step="Write them as year-month-day, or exclude the column",
             )
         first = day
+    far = sum(v is not None and _FAR.match(v) is not None for v in texts)
+    if far:
+        raise CohortError(
+            f"{far} dates lie before 1700 or after 2259: codes for missing or unknown",
+            where=where,
+            expected="dates",
+            next_step="List them in cohort.missing, as they are written: missing = [...]",
+        )
     dotted = any(v is not None and _DATES[2].fullmatch(v) for v in texts)
     parsed = pd.to_datetime(
         pd.Series(texts, dtype=object),

@@ -16,33 +16,21 @@ from auscult.base.errors import CohortError
 from auscult.base.randomness import Stage, generator
 from auscult.cohort import Cohort, LeftOut, PatientIds, Task
 from auscult.cohort.inputs import ArrayInputs, Inputs, NamedInputs, TableInputs
-from auscult.readers.arrays import channel_axis, count_broken, read_array, without_nan
+from auscult.readers.arrays import arrays_by_name, channel_axis, finite_array
 from auscult.readers.columns import MAX_LEVELS, MIN_LEVEL_PATIENTS, Dates, table_inputs
+from auscult.readers.doubts import check_patients
 from auscult.readers.groups import read_groups
 from auscult.readers.joining import join_table, joins_of
 from auscult.readers.labels import Labels, read_labels
 from auscult.readers.leakage import leaking
 from auscult.readers.outcomes import Outcome, read_outcome
 from auscult.readers.quantities import Decimal
-from auscult.readers.tables import read_table, require_columns, texts, told, with_types, written
+from auscult.readers.roles import check_roles
+from auscult.readers.tables import read_table, rows_of, told, with_missing, with_types
+from auscult.readers.values import texts, written
 
 _COLUMNS = ("groups", "exclude", "numeric", "categorical", "inputs")
 ARRAY, TABLE = "array", "table"  # names of inputs, where there are several and none is given
-# A label may be a group: risks by outcome. A group may be excluded: it is then no input.
-_EXCLUSIVE = (
-    ("patient", "label"),
-    ("patient", "groups"),
-    ("patient", "exclude"),
-    ("patient", "numeric"),
-    ("patient", "categorical"),
-    ("patient", "inputs"),
-    ("label", "inputs"),
-    ("exclude", "inputs"),
-    ("label", "exclude"),
-    ("label", "numeric"),
-    ("numeric", "categorical"),
-    ("exclude", "numeric"),
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +64,8 @@ class Reading:
         Columns that are no inputs (identifiers, later outcomes).
     missing : sequence of str
         Values that mean missing, besides empty fields and NA, NaN, null and None.
+    missing_in : mapping of str to sequence of str
+        Values that mean missing in one column alone, such as 9 or 999.
     numeric, categorical : sequence of str
         Columns whose kind is declared instead of recognised.
     max_levels, min_level_patients : int
@@ -111,6 +101,7 @@ class Reading:
     bins: Mapping[str, Sequence[float]] | None = None
     exclude: Sequence[str] = ()
     missing: Sequence[str] = ()
+    missing_in: Mapping[str, Sequence[str]] | None = None
     numeric: Sequence[str] = ()
     categorical: Sequence[str] = ()
     max_levels: int = MAX_LEVELS
@@ -153,8 +144,9 @@ class Reading:
         kept = self.keep(frame)
         kept = replace(kept, left_out=(*left_out, *kept.left_out))
         dropped = {self.patient, *self._labels(), *self.exclude}
+        given = rows_of(frame, kept.rows)
         inputs, more = table_inputs(
-            frame.iloc[kept.rows][[name for name in frame.columns if name not in dropped]],
+            given[[name for name in frame.columns if name not in dropped]],
             kept.patient_of_record,
             missing=self.missing,
             numeric=self.numeric,
@@ -164,10 +156,7 @@ class Reading:
             dated=self.dates,
             typed=with_types(frame),
         )
-        given = frame.iloc[kept.rows]
-        names = [*inputs.numeric_names, *inputs.categorical_names]
-        for label in self._labels():
-            more += [f"{n}: {why}" for n, why in leaking(given[names], given[label]).items()]
+        more += self._leaks(given, inputs)
         return self._cohort(frame, kept, inputs, [*notes, *more], source)
 
     def arrays(
@@ -193,15 +182,7 @@ class Reading:
             What NaN is replaced with; None refuses it.
         """
         self.refuse_input_columns()
-        given = {ARRAY: read_array(array, key)} if key is None or isinstance(key, str) else {
-            name: read_array(array, name) for name in key
-        }  # fmt: skip
-        if not given or TABLE in given:
-            raise CohortError(
-                "no array is named" if not given else f'an array is called "{TABLE}"',
-                where="cohort.array",
-                expected=f'names of arrays; "{TABLE}" is that of the table',
-            )
+        given = arrays_by_name(array, key, ARRAY, taken=TABLE)
         frame = self.read(table)
         for values, where in given.values():
             if len(frame) != len(values):
@@ -215,22 +196,10 @@ class Reading:
         kept = self.keep(frame)
         parts: dict[str, TableInputs | ArrayInputs] = {}
         for name, (values, where) in given.items():
-            if nan is not None:
-                values, filled = without_nan(values, nan)
-                notes = [*notes, f"NaN in {filled:,} entries of the array was read as {nan:g}"]
-            broken = count_broken(values, kept.rows)
-            if broken:
-                raise CohortError(
-                    f"{broken} records hold NaN or infinity",
-                    where=where,
-                    expected="finite numbers",
-                    next_step="If NaN is a background, declare what your code replaces it with: "
-                    "nan = 0.0 under [cohort]"
-                    if nan is None
-                    else "Infinity is never read",
-                )
             # Of several arrays, those without an axis of channels have none to declare.
             said = "auto" if len(given) > 1 and values.ndim < 4 else channels
+            values, more = finite_array(values, kept.rows, where, nan)
+            notes = [*notes, *more]
             parts[name] = ArrayInputs(
                 array=values, rows=kept.rows, channels=channel_axis(values.shape, said, where)
             )
@@ -291,6 +260,9 @@ class Reading:
                 read=self.read,
             )
             notes += more
+        if self.missing_in:
+            frame, more = with_missing(frame, self.missing_in)
+            notes += more
         return frame, notes
 
     def refuse_input_columns(self) -> None:
@@ -318,6 +290,12 @@ class Reading:
                 for new, old in self.label_groups.items()
             }
             object.__setattr__(self, "label_groups", merged)
+        if self.missing_in is not None:
+            by_column = {
+                str(name): _texts_of(values, f"missing_in.{name}")
+                for name, values in self.missing_in.items()
+            }
+            object.__setattr__(self, "missing_in", by_column)
 
     def _label_name(self) -> str:
         """Name of the label as a group: its column, or the event's."""
@@ -349,41 +327,9 @@ class Reading:
             )
         if not self._labels() and self.outcome != "none":
             raise CohortError("there is no label", where="cohort.label", expected="a column")
-        require_columns(
-            frame,
-            [
-                ("cohort.patient", self.patient),
-                *(("cohort.label", name) for name in self._labels()),
-                *(("cohort.groups", name) for name in self.groups),
-                *(("cohort.bins", name) for name in bins),
-                *(("cohort.exclude", name) for name in self.exclude),
-                *(("cohort.numeric", name) for name in self.numeric),
-                *(("cohort.categorical", name) for name in self.categorical),
-                *(("cohort.inputs", name) for name in self.inputs),
-            ],
-            "table",
-        )
         roles = {key: list(getattr(self, key)) for key in _COLUMNS}
         roles |= {"patient": [self.patient], "label": list(self._labels())}
-        for key, names in roles.items():
-            twice = sorted({name for name in names if names.count(name) > 1})
-            if twice:
-                raise CohortError(f'"{twice[0]}" is named twice', where=f"cohort.{key}")
-        for one, other in _EXCLUSIVE:
-            both = sorted(set(roles[one]) & set(roles[other]))
-            if both:
-                raise CohortError(
-                    f'"{both[0]}" is both {one} and {other}',
-                    where=f"cohort.{other}",
-                    expected="one of the two",
-                )
-        for name in bins:
-            if name not in self.groups:
-                raise CohortError(
-                    f'"{name}" is not a group, so its bins would not be used',
-                    where="cohort.bins",
-                    expected="columns that cohort.groups names",
-                )
+        check_roles(frame, roles, list(bins))
 
     def keep(self, frame: pd.DataFrame) -> _Kept:
         """Which rows make the cohort, whose they are and what was left out."""
@@ -396,6 +342,7 @@ class Reading:
                 expected="a value in every row: the patient is the unit of the audit",
                 next_step="Remove these rows or complete them",
             )
+        notes = check_patients(frame[self.patient], names, f"column {self.patient}")
         labels = self._read_labels(frame)
         left_out = []
         rows = np.flatnonzero(~labels.missing)
@@ -418,6 +365,7 @@ class Reading:
             ids=np.asarray(ids, dtype=str),
             labels=labels.of(rows),
             left_out=tuple(left_out),
+            notes=tuple(notes),
         )
 
     def _with_columns(
@@ -432,7 +380,7 @@ class Reading:
                 next_step="Leave it out; cohort.exclude removes columns",
             )
         table, more = table_inputs(
-            frame.iloc[kept.rows][list(self.inputs)],
+            rows_of(frame, kept.rows)[list(self.inputs)],
             kept.patient_of_record,
             missing=self.missing,
             numeric=[name for name in self.numeric if name in self.inputs],
@@ -443,11 +391,18 @@ class Reading:
             typed=with_types(frame),
         )
         arrays = inputs.parts if isinstance(inputs, NamedInputs) else {ARRAY: inputs}
-        given = frame.iloc[kept.rows]
-        names = [*table.numeric_names, *table.categorical_names]
-        for label in self._labels():
-            more += [f"{n}: {why}" for n, why in leaking(given[names], given[label]).items()]
+        more += self._leaks(rows_of(frame, kept.rows), table)
         return NamedInputs(parts={**arrays, TABLE: table}), more
+
+    def _leaks(self, given: pd.DataFrame, inputs: TableInputs) -> list[str]:
+        """Notes of columns that tell a label by themselves."""
+        known = {name: inputs.numeric[:, j] for j, name in enumerate(inputs.numeric_names)}
+        columns = given[[*known, *inputs.categorical_names]]
+        return [
+            f"{name}: {why}"
+            for label in self._labels()
+            for name, why in leaking(columns, given[label], known).items()
+        ]
 
     def _read_labels(self, frame: pd.DataFrame) -> Labels:
         if self.outcome == "class":
@@ -484,7 +439,7 @@ class Reading:
             inputs, told_more = self._with_columns(frame, kept, inputs)
             notes = [*notes, *told_more]
         groups, more = read_groups(
-            frame.iloc[kept.rows],
+            rows_of(frame, kept.rows),
             self.groups,
             kept.patient_of_record,
             len(kept.ids),
@@ -502,7 +457,7 @@ class Reading:
             record_rows=kept.rows if record_rows is None else record_rows,
             groups=groups,
             left_out=kept.left_out,
-            notes=(*notes, *more),
+            notes=(*notes, *kept.notes, *more),
             source=self.source or source,
             label_name=self._label_name(),
             strata=kept.labels.strata,
@@ -517,6 +472,7 @@ class _Kept:
     ids: NDArray[np.str_] = field(repr=False)
     labels: Labels
     left_out: tuple[LeftOut, ...]
+    notes: tuple[str, ...] = ()
 
 
 def _source(data: Any) -> str:  # noqa: ANN401

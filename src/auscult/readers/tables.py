@@ -6,10 +6,12 @@ Messages never quote a cell, because a cell may be an identifier.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import zlib
 from collections import Counter
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +21,13 @@ from numpy.typing import NDArray
 
 from auscult.base.errors import CohortError, one_of
 from auscult.base.opening import refuse_special
-from auscult.readers.delimited import dialect_of, without_units
-from auscult.readers.quantities import Decimal, canonical, parse
+from auscult.readers.delimited import SEMICOLONS, dialect_of, without_headers, without_units
+from auscult.readers.quantities import Decimal, canonical
+from auscult.readers.values import ALWAYS_MISSING, numbers, texts
 
-# What pandas reads as missing, and what Excel writes where a formula failed.
-ALWAYS_MISSING = (
-    *("", "NA", "N/A", "n/a", "<NA>", "NaN", "nan", "-NaN", "-nan", "NaT", "null", "NULL", "None"),
-    *("1.#IND", "1.#QNAN", "-1.#IND", "-1.#QNAN"),
-    *("#N/A", "#N/A N/A", "#NA", "#VALUE!", "#REF!", "#DIV/0!", "#NUM!", "#NAME?", "#NULL!"),
-)
 TEXT_SUFFIXES = (".csv", ".tsv", ".tab", ".txt", ".csv.gz", ".tsv.gz", ".txt.gz")
 SUFFIXES = (*TEXT_SUFFIXES, ".parquet")
 NOTES = "auscult_notes"  # in a frame's attrs: what reading it changed
-FEW_LOOKED_AT = 100  # values that tell text from numbers before all are parsed
 TYPED = "auscult_typed"  # in a frame's attrs: columns whose source has types
 NOT_UTF8 = "it is not UTF-8 text"
 CONVERT = "Convert it: iconv -f WINDOWS-1252 -t UTF-8 OLD.csv > NEW.csv"
@@ -48,6 +44,17 @@ OTHERS = {
     ".orc": "read_orc",
     ".json": "read_json",
 }
+# How files of other kinds begin, what they are, and how their names should end.
+BEGINNINGS = (
+    (b"\x1f\x8b", "a file packed by gzip", ".gz"),
+    (b"PK\x03\x04", "a spreadsheet (.xlsx) or another zip archive", ".zip"),
+    (b"PAR1", "a Parquet file", ".parquet"),
+    (b"\xd0\xcf\x11\xe0", "an old spreadsheet (.xls)", ".xls"),
+    (b"BZh", "a file packed by bzip2", ".bz2"),
+    (b"\xfd7zXZ", "a file packed by xz", ".xz"),
+    (b"%PDF", "a PDF", ".pdf"),
+)
+ROW_NUMBERS = re.compile(r"|Unnamed: \d+|__index_level_\d+__")
 CSV_EXPECTED = (
     "a complete, readable file: UTF-8 or UTF-16, a header line, closed quotes, the same number of "
     "fields in each line"
@@ -101,16 +108,54 @@ def read_table(
         raise CohortError("it has no rows", where=where, expected="one row per record")
     frame = frame.reset_index(drop=True)
     tokens = {*ALWAYS_MISSING, *missing}
+    frame, more = without_row_numbers(frame, where)
+    notes += more
     if isinstance(data, str | os.PathLike) and _is_text(Path(data)):
+        frame, more = without_headers(frame)
+        notes += more
         frame, more = without_units(frame, tokens)
         notes += more
     read = frame
-    frame, more = canonical(frame, sorted(tokens), decimal, where)
+    semicolons = any(SEMICOLONS in note for note in notes)
+    frame, more = canonical(frame, sorted(tokens), decimal, where, semicolons=semicolons)
     typed = [] if isinstance(data, str | os.PathLike) and _holds_text(Path(data)) else [*frame]
     # Text that was read as numbers, such as decimal commas, is no longer what the source holds.
     frame.attrs[TYPED] = Kept(n for n in typed if read is frame or read[n].equals(frame[n]))
     frame.attrs[NOTES] = Kept([*notes, *more])
     return frame
+
+
+def without_row_numbers(frame: pd.DataFrame, where: str) -> tuple[pd.DataFrame, list[str]]:
+    """The table without columns that have no name and count its rows, or hold nothing.
+
+    Programs write their index so. A model that reads it can tell every record from all others.
+
+    Raises
+    ------
+    CohortError
+        A column without a name holds something else.
+    """
+    notes: list[str] = []
+    for name in [one for one in map(str, frame.columns) if ROW_NUMBERS.fullmatch(one)]:
+        words = texts(frame[name])
+        if not (words != None).any():  # noqa: E711 - elementwise
+            what = "holds nothing"
+        else:
+            values, wrong = numbers(frame[name])
+            rows = np.arange(len(values))
+            if wrong or np.isnan(values).any() or (values - values[0] != rows).any():
+                if not name:
+                    raise CohortError(
+                        f"column {list(frame.columns).index(name) + 1} has no name",
+                        where=where,
+                        expected="a name for each column",
+                        next_step="Name it, or take it out",
+                    )
+                continue
+            what = "counts the rows"
+        frame = frame.drop(columns=name)
+        notes.append(f'a column without a name ("{name}") {what} and was left out')
+    return frame, notes
 
 
 class Kept(tuple[str, ...]):
@@ -131,6 +176,50 @@ def with_types(frame: pd.DataFrame) -> list[str]:
     return list(frame.attrs.get(TYPED, ()))
 
 
+def rows_of(frame: pd.DataFrame, rows: NDArray[np.integer]) -> pd.DataFrame:
+    """Some rows of a table; the table itself where these are all of them."""
+    whole = len(rows) == len(frame) and bool((rows == np.arange(len(rows))).all())
+    return frame if whole else frame.iloc[rows]
+
+
+def with_missing(
+    frame: pd.DataFrame, values: Mapping[str, Sequence[str]]
+) -> tuple[pd.DataFrame, list[str]]:
+    """The table with some values of some columns missing, and how many were.
+
+    Parameters
+    ----------
+    frame : DataFrame
+    values : mapping of str to sequence of str
+        Values that mean missing, by column.
+
+    Raises
+    ------
+    CohortError
+        There is no such column or value.
+    """
+    require_columns(frame, [("cohort.missing_in", name) for name in values], "table")
+    columns, notes = {}, []
+    for name, words in values.items():
+        where = np.isin(texts(frame[name], (), words).astype(str), list(words))
+        found, _ = numbers(frame[name])
+        for one in words:
+            with contextlib.suppress(ValueError):
+                where |= found == float(one)
+        if not where.any():
+            raise CohortError(
+                "no record has such a value",
+                where=f"cohort.missing_in, column {name}",
+                expected="values that occur in this column",
+            )
+        columns[name] = frame[name].mask(where)
+        notes.append(f"{name}: {int(where.sum()):,} values count as missing (missing_in)")
+    attrs = frame.attrs
+    frame = frame.assign(**columns)
+    frame.attrs.update(attrs)
+    return frame, notes
+
+
 def require_columns(frame: pd.DataFrame, names: Iterable[tuple[str, str]], where: str) -> None:
     """Raise a CohortError for the first (key, column) that the table has not.
 
@@ -149,111 +238,6 @@ def require_columns(frame: pd.DataFrame, names: Iterable[tuple[str, str]], where
                 where=f"{where}, {key}",
                 expected=one_of(name, map(str, frame.columns)),
             )
-
-
-def texts(
-    column: pd.Series[Any], missing: Iterable[str] = (), named: Iterable[str] = ()
-) -> NDArray[np.object_]:
-    """Values as stripped text, None where missing.
-
-    Whole numbers lose their ".0", which dataframes add as soon as a value is missing.
-
-    Parameters
-    ----------
-    column : Series
-    missing : iterable of str
-        Values that mean missing, besides those that always do.
-    named : iterable of str
-        Values that the user speaks of as values: they are not missing in this column.
-    """
-    if column.dtype == object:  # 1 and True are one value to a hash table
-        values, place = column.tolist(), np.arange(len(column))
-        place[column.isna().to_numpy(dtype=bool)] = -1
-    else:
-        place, found = pd.factorize(column)
-        values = found.tolist()
-    tokens = {*ALWAYS_MISSING, *missing} - set(named) | {""}
-    text = [written(value) for value in values]
-    distinct = np.array([None if one in tokens else one for one in text] + [None], dtype=object)
-    return np.asarray(distinct[place], dtype=object)
-
-
-def written(value: object) -> str:
-    """One value as stripped text; a whole number in a float as a whole number."""
-    if isinstance(value, str):
-        return value.strip()
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    return str(value).strip()
-
-
-def numbers(column: pd.Series[Any], missing: Iterable[str] = ()) -> tuple[NDArray[np.float64], int]:
-    """Values as numbers, NaN where missing, and how many are no numbers.
-
-    Returns
-    -------
-    values : float64 array
-        NaN where missing or no number.
-    unparsable : int
-    """
-    kind = column.dtype.kind if isinstance(column.dtype, np.dtype) else "O"
-    if kind in "biuf" and not missing:
-        return column.to_numpy(dtype=np.float64), 0
-    plain = plain_numbers(column, missing)
-    if plain is not None:
-        return plain, 0
-    place, found = pd.factorize(texts(column, missing))
-    parsed, _ = parse(found.tolist())
-    values = np.append(parsed, np.nan)[place]
-    return values, int((np.isnan(values) & (place >= 0)).sum())
-
-
-def plain_numbers(
-    column: pd.Series[Any], missing: Iterable[str] = ()
-) -> NDArray[np.float64] | None:
-    """Numbers of a text column that holds nothing but plain numbers and what means missing.
-
-    It is read in one pass, where :func:`numbers` looks at each different value; the numbers are the
-    same.
-
-    Parameters
-    ----------
-    column : Series
-    missing : iterable of str
-        Values that mean missing.
-
-    Returns
-    -------
-    float64 array or None
-        None where the column is no text, or holds other values, or numbers that mean missing.
-    """
-    if not isinstance(column.dtype, pd.StringDtype):
-        return None
-    text = column.to_numpy(dtype=object)
-    first = [one for one in text[:FEW_LOOKED_AT].tolist() if isinstance(one, str)]
-    tokens = {*ALWAYS_MISSING, *missing}
-    if any(not _number_or(one.strip(), tokens) for one in first):
-        return None
-    parsed = pd.to_numeric(pd.Series(text, dtype=object), errors="coerce")
-    values = parsed.to_numpy(dtype=np.float64, na_value=np.nan).copy()
-    bad = np.isnan(values)
-    if (
-        bad.any()
-        and not {one.strip() for one in set(text[bad].tolist()) if isinstance(one, str)} <= tokens
-    ):
-        return None
-    for one in tokens:
-        if _number_or(one, ()) and (values == float(one)).any():
-            return None
-    return values
-
-
-def _number_or(text: str, tokens: Container[str]) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return text in tokens
-    return True
 
 
 def _holds_text(path: Path) -> bool:
@@ -315,6 +299,7 @@ def _read_file(
         )
     if path.exists():
         refuse_special(path, str(path), CohortError)
+        _refuse_other_kind(path)
     # Arrow's messages quote the line they fail on, which may name a patient: no error that it
     # raises is passed on or chained, since a traceback would print it.
     try:
@@ -326,7 +311,7 @@ def _read_file(
     except FileNotFoundError:
         what, next_step = "there is no such file", "Check the path and its folder"
     except UnicodeDecodeError:
-        what, next_step = NOT_UTF8, CONVERT
+        what, next_step = _not_utf8(path)
     except zlib.error:
         what, next_step = "the compressed file is damaged", "Copy it again"
     except PermissionError:
@@ -336,9 +321,47 @@ def _read_file(
     except Exception as error:  # whatever the file holds
         what, next_step = "it cannot be read: damaged, or another kind of file", ""
         if "UTF8" in str(error) or "UTF-8" in str(error) or "UTF-16" in str(error):
-            what, next_step = NOT_UTF8, CONVERT
+            what, next_step = _not_utf8(path)
     expected = "a whole Parquet file" if name.endswith(".parquet") else CSV_EXPECTED
     raise CohortError(what, where=str(path), expected=expected, next_step=next_step)
+
+
+def _refuse_other_kind(path: Path) -> None:
+    """Raise where a file begins as another kind than its name says."""
+    with contextlib.suppress(OSError), path.open("rb") as handle:
+        start = handle.read(8)
+        for magic, what, ending in BEGINNINGS:
+            if start.startswith(magic) and not path.name.lower().endswith(ending):
+                raise CohortError(
+                    f"its name says one thing, and it begins as {what} does",
+                    where=str(path),
+                    expected=" or ".join(SUFFIXES),
+                    next_step=f"Rename it so that it ends with {ending}"
+                    if ending in (".gz", ".parquet")
+                    else "Unpack it, or export it as CSV from the program that made it",
+                )
+
+
+def _not_utf8(path: Path) -> tuple[str, str]:
+    """What is wrong with a text that is not UTF-8, and what to do."""
+    if path.name.lower().endswith(".gz"):
+        return NOT_UTF8, CONVERT
+    lines = mixed = 0
+    first = 0
+    with path.open("rb") as handle:
+        for number, line in enumerate(handle, 1):
+            if line.isascii():
+                continue
+            try:
+                line.decode("utf-8")
+                mixed += 1
+            except UnicodeDecodeError:
+                lines += 1
+                first = first or number
+    if not mixed or not lines:
+        return NOT_UTF8, CONVERT
+    what = f"{lines} lines are not UTF-8, the first is line {first}, and {mixed} others are"
+    return what, "Convert its parts, which were written in different encodings, before joining them"
 
 
 def _read_csv(

@@ -106,7 +106,7 @@ def better_order(
     ----------
     values : float array, shape (models, records, classes)
         Logits or log-probabilities; one column is a log-odds.
-    labels : int array, shape (records,)
+    labels : int array, shape (records,) or (records, classes) of 0 and 1
 
     Returns
     -------
@@ -114,6 +114,8 @@ def better_order(
         Column of each class. Found on half of the records, and better on the other half by more
         than five standard errors.
     """
+    if np.ndim(labels) == 2:
+        return _order_of_several(values, labels)
     columns = max(values.shape[2], 2)
     if columns > MOST_ORDERED or len(labels) < 2 * FEWEST_OF_CLASS:
         return None
@@ -143,6 +145,37 @@ def better_order(
     error = max(float(gain.std(ddof=1)), 1e-9) / np.sqrt(gain.size)
     if gain.mean() / error < SURE:
         return None
+    return np.asarray(found, dtype=np.int64)
+
+
+def _order_of_several(
+    values: NDArray[np.floating], labels: NDArray[np.integer]
+) -> NDArray[np.int64] | None:
+    """As :func:`better_order`, where several labels may hold at once."""
+    columns = labels.shape[1]
+    if columns > MOST_ORDERED or values.shape[2] != columns:
+        return None
+    records = slice(None, None, max(1, len(labels) // MOST_LOOKED_AT))
+    models = slice(None, None, max(1, len(values) // MOST_MODELS_LOOKED_AT))
+    y = np.asarray(labels)[records].astype(np.float64)
+    z = np.asarray(values[models, records], dtype=np.float64).mean(axis=0)
+    spread = np.maximum(z.std(axis=0), 1e-12)
+    z = (z - z.mean(axis=0)) / spread
+    first = np.arange(len(y)) % 2 == 0
+    centred = y - y.mean(axis=0)
+    _, found = linear_sum_assignment(-(centred[first].T @ z[first]))
+    moved = found != np.arange(columns)
+    seen = y[~first].sum(axis=0)
+    moved &= (seen >= FEWEST_OF_CLASS) & (len(y[~first]) - seen >= FEWEST_OF_CLASS)
+    if not moved.any():
+        return None
+    place = np.flatnonzero(moved)
+    there = centred[:, place][~first]
+    now, then = z[:, place][~first], z[:, found[place]][~first]
+    for gain in ((there * (then - now)).sum(axis=1), (there * then).sum(axis=1)):
+        error = max(float(gain.std(ddof=1)), 1e-9) / np.sqrt(gain.size)
+        if gain.mean() / error < SURE:
+            return None
     return np.asarray(found, dtype=np.int64)
 
 

@@ -19,7 +19,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from auscult.base.errors import ConfigError, one_of
-from auscult.readers.tables import texts, written
+from auscult.readers.values import texts, written
 from auscult.release.doors import ReleaseError, named_classes
 
 Predict = Callable[[Any], Any]

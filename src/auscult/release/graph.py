@@ -16,7 +16,7 @@ from auscult.base.errors import ConfigError, one_of
 from auscult.base.progress import SILENT, Progress
 from auscult.cohort import TrainingData
 from auscult.cohort.inputs import ArrayInputs, Inputs, NamedInputs, TableInputs
-from auscult.readers.tables import texts
+from auscult.readers.values import texts
 from auscult.recipes.failures import explained
 from auscult.recipes.python import plain_inputs, rows_of
 from auscult.recipes.resolve import resolve

@@ -14,7 +14,9 @@ from auscult.base.errors import CohortError, ConfigError
 from auscult.base.opening import read_text
 from auscult.cohort import Cohort
 from auscult.cohort.inputs import Inputs, NamedInputs, TableInputs
-from auscult.readers.tables import read_table, require_columns, texts, written
+from auscult.readers.doubts import folded
+from auscult.readers.tables import read_table, require_columns
+from auscult.readers.values import texts, written
 
 MEMBER, OUTSIDER, UNKNOWN = 1, 0, -1
 YES = {"1", "yes", "true", "y", "member", "in"}
@@ -87,6 +89,16 @@ class MemberList:
         listed = self._identifiers()
         ids = cohort.patient_ids.reveal()
         found = np.isin(ids, sorted(listed))
+        rest = {folded(str(one)) for one in ids[~found].tolist()}
+        near = sum(folded(one) in rest for one in listed - set(ids[found].tolist()))
+        if near:
+            raise CohortError(
+                f"{near} of its identifiers are of a patient of the cohort but for capitals, "
+                "spaces or leading zeros",
+                where=self._where(),
+                expected="identifiers as in the column cohort.patient",
+                next_step="Write them as there; spreadsheets drop leading zeros",
+            )
         if not found.any():
             raise CohortError(
                 f"none of its {len(listed)} identifiers belongs to a patient of the cohort",

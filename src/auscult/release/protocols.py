@@ -17,7 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from auscult.base.errors import ConfigError, one_of
-from auscult.readers.tables import texts
+from auscult.readers.values import texts
 from auscult.release.doors import ReleaseError
 
 Protocol = Literal["json", "kserve-v2", "mlflow", "tf-serving", "record"]
