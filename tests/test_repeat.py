@@ -11,7 +11,7 @@ import pytest
 
 from auscult import Audit, Cohort
 from auscult.base.progress import SILENT
-from auscult.cli.starting import repeat_lines
+from auscult.cli.describing import repeat_lines
 from auscult.recipes import PythonRecipe, SklearnRecipe, TorchRecipe
 from auscult.recipes.base import Assignment, BlockOutputs
 from auscult.report import opening

@@ -72,13 +72,13 @@ def check(
     from auscult.training.warm import warm_up_for
 
     warm_up_for(configuration)
-    from auscult.cli.display import progress_for
-    from auscult.cli.starting import (
+    from auscult.cli.describing import (
         describe_cohort,
         describe_planning,
         describe_trial,
         describe_variants,
     )
+    from auscult.cli.display import progress_for
     from auscult.config import load
     from auscult.results.result import read_summary_file
 

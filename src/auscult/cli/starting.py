@@ -1,9 +1,8 @@
-"""What `init` and `check` say: a configuration to start from, the cohort, the cost."""
+"""What `init` writes: a configuration to start from."""
 
 from __future__ import annotations
 
-import math
-import shutil
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,24 +10,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from auscult.base.errors import CohortError
-from auscult.base.parallel import available_memory, cores
-from auscult.cli.display import duration
-from auscult.report.words import visible
-from auscult.risk.disparity import pool_small_cells
-from auscult.risk.outcome import Attributes
-from auscult.risk.stability import models_needed, planning_without_pilot
-from auscult.training.cost import Trial, VariantTrial, expected, expected_of_variants, in_bytes
-from auscult.training.repeat import Repeat
 
 if TYPE_CHECKING:
     import zipfile
 
     import pandas as pd
 
-    from auscult.audit import Audit
-    from auscult.cohort import Cohort
 
 FEW_VALUES = 20
+MOST_CODED = 60
+ASKED_ABOUT = 0.8  # AUC of a column by itself
+# Names of columns whose whole numbers are codes.
+_CODED = re.compile(r"(_id|_code|_type|_cd|id)$", re.IGNORECASE)
 # Words that are hardly ever a category of their own; "none" and "-" often are.
 MISSING_IN_TEXT = {
     *("?", "--", "..", "...", "unknown", "unk", "missing", "na", "n.a.", "n.a", "(blank)"),
@@ -107,9 +100,19 @@ def starting_configuration(
         f"label = {_quoted(label)}",
     ]
     array, unparsable = numbers(frame[label], words)
+    regression = False
     if len(values) > FEW_VALUES and not unparsable:
         cuts = np.unique(np.nanquantile(array, [1 / 3, 2 / 3]))
-        lines.append(f"label_bins = [{', '.join(f'{cut:.4g}' for cut in cuts)}]  # to classes")
+        shown = ", ".join(f"{cut:.4g}" for cut in cuts)
+        regression = images is None
+        lines += (
+            [
+                'outcome = "number"             # a regression; or classes, cut at:',
+                f"# label_bins = [{shown}]",
+            ]
+            if regression
+            else [f"label_bins = [{shown}]  # to classes"]
+        )
     elif len(values) > 2:
         shown = ", ".join(map(_quoted, values[:FEW_VALUES]))
         lines += [
@@ -140,11 +143,14 @@ def starting_configuration(
             bins.append(f"{_quoted(name)} = [{', '.join(f'{cut:g}' for cut in cuts)}]")
     if bins:
         lines += ["", "[cohort.bins]                  # cut points of numeric groups", *bins]
+    model = "gradient_boosting"
+    if regression:
+        model = "gradient_boosting_regressor"
     lines += ["", "[recipe]                       # how your model is trained, from start to end"]
     if images is None:
         lines += [
             'kind = "sklearn"               # or "torch", or "python" for a function of yours',
-            'model = "gradient_boosting"    # built-in name, or "module:name" beside this file',
+            f'model = "{model}"    # built-in name, or "module:name" beside this file',
         ]
     else:
         lines += [
@@ -223,21 +229,25 @@ def _inputs_of(
 ) -> list[str]:
     """Which columns are no inputs and why, and what becomes of dates and of codes."""
     from auscult.readers.columns import Dates, table_inputs
-    from auscult.readers.leakage import leaking
+    from auscult.readers.leakage import reasons, told_alone
 
     known = {patient, label, *groups}
-    reasons = dict.fromkeys(_likely_identifiers(frame, known), "an identifier")
+    excluded = dict.fromkeys(_likely_identifiers(frame, known), "an identifier")
     inputs = [str(name) for name in frame.columns if name not in {patient, label}]
-    reasons = {**leaking(frame[[n for n in inputs if n not in reasons]], frame[label]), **reasons}
-    lines = [f"exclude = [{', '.join(map(_quoted, reasons))}]   # no inputs"]
-    lines += [f"#   {name}: {reason}" for name, reason in reasons.items()]
-    lines += ["#   (identifiers and what is known after the outcome belong there)"]
+    aucs = told_alone(frame[[n for n in inputs if n not in excluded]], frame[label])
+    excluded = {**reasons(aucs), **excluded}
     # What the reader asks about a column is answered here, and said to be a decision.
     dated: Dates | None = None
     codes: list[str] = []
     nobody = np.arange(len(frame))
+    codes += [
+        name
+        for name in inputs
+        if name not in excluded and _CODED.search(name) and _few_whole(frame[name], words)
+    ]
+    moments: dict[str, str] = {}
     for name in inputs:
-        if name in reasons:
+        if name in excluded:
             continue
         for _ in range(2):
             try:
@@ -256,10 +266,22 @@ def _inputs_of(
                     dated = "exclude"
                 elif "cohort.categorical" in error.next_step:
                     codes.append(name)
+                elif "cohort.exclude" in error.next_step:
+                    moments[name] = "dates or times as numbers; cohort.numeric if they are measured"
+                    break
                 else:
                     break
             else:
                 break
+    excluded |= moments
+    lines = [f"exclude = [{', '.join(map(_quoted, excluded))}]   # no inputs"]
+    lines += [f"#   {name}: {reason}" for name, reason in excluded.items()]
+    lines += ["#   (identifiers and what is known after the outcome belong there)"]
+    asked = {n: auc for n, auc in aucs.items() if auc >= ASKED_ABOUT and n not in excluded}
+    lines += [
+        f"#   {name}? It tells much of the label by itself (AUC {auc:.3f}): only if known before"
+        for name, auc in asked.items()
+    ]
     if dated is not None:
         lines.append(
             'dates = "exclude"              # or "days" since the first date of each patient'
@@ -269,6 +291,16 @@ def _inputs_of(
             f"categorical = [{', '.join(map(_quoted, codes))}]   # numbers and other values: codes?"
         )
     return lines
+
+
+def _few_whole(column: pd.Series[Any], words: Sequence[str]) -> bool:
+    """Whether a column holds few different whole numbers, and no other."""
+    from auscult.readers.values import numbers
+
+    values, unparsable = numbers(column, words)
+    seen = np.unique(values[~np.isnan(values)])
+    whole = bool((seen == np.round(seen)).all())
+    return not unparsable and whole and 2 < len(seen) <= MOST_CODED
 
 
 def _column_of_paths(frame: pd.DataFrame, folder: str) -> str:
@@ -304,6 +336,8 @@ def _quoted(text: str) -> str:
 def _likely_identifiers(frame: object, known: set[str]) -> list[str]:
     import pandas as pd
 
+    from auscult.readers.quantities import looks_like_dates
+
     if not isinstance(frame, pd.DataFrame):
         return []
     return [
@@ -313,205 +347,5 @@ def _likely_identifiers(frame: object, known: set[str]) -> list[str]:
         and frame[name].nunique() == len(frame)
         and ("id" in str(name).lower() or not pd.api.types.is_float_dtype(frame[name]))
         and not any("." in str(value) for value in frame[name].head(50))
+        and not looks_like_dates([str(value) for value in frame[name].head(50).dropna()])
     ]
-
-
-def describe_cohort(cohort: Cohort, cell: int, attributes: Attributes) -> str:
-    """The cohort as counts, for a terminal; groups under `cell` patients are pooled.
-
-    Parameters
-    ----------
-    cohort : Cohort
-    cell : int
-        Smallest number of patients that is shown.
-    attributes : Attributes
-    """
-    summary = cohort.summary(cell)
-    lines = [
-        f"Cohort   {summary['source']}: {cohort.records:,} records of {cohort.patients:,} patients",
-        f"Task     {cohort.task}: "
-        + ", ".join(
-            f"{c['name']} (fewer than {cell} patients)"
-            if c["records"] is None
-            else f"{c['name']} {c['records']:,}"
-            for c in summary["classes"]
-        ),
-        "Records  "
-        + ", ".join(
-            f"{band['patients']:,} patients with {band['records']}"
-            for band in summary["records_per_patient"]["bands"]
-        ),
-    ]
-    for name in attributes.table.columns:
-        labels, groups, _ = pool_small_cells(attributes.table[name].astype(str).to_numpy(), cell)
-        counts = {group: int((labels == group).sum()) for group in groups}
-        shown = ", ".join(f"{visible(group)} {counts[group]:,}" for group in groups[:8])
-        more = f", {len(counts) - 8} more" if len(counts) > 8 else ""
-        lines.append(f"Group    {visible(name)}: {shown or f'all under {cell} patients'}{more}")
-    if attributes.reason:
-        lines.append(f"Group    the label is not compared: {attributes.reason}")
-    lines += [f"Left out {one.records:,} records: {one.reason}" for one in cohort.left_out]
-    lines += [f"Note     {note}" for note in cohort.notes]
-    return "\n".join(lines)
-
-
-def describe_trial(audit: Audit, trial: Trial, workers: int | None) -> str:
-    """What training one block took, and what the audit will take.
-
-    Parameters
-    ----------
-    audit : Audit
-    trial : Trial
-    workers : int or None
-        Worker processes; one per core when None.
-    """
-    count = min(workers or cores(), math.ceil(audit.models / trial.models))
-    cost = expected(
-        trial,
-        models=audit.models,
-        records=audit.cohort.records,
-        patients=audit.cohort.patients,
-        workers=count,
-        cells=audit.exposure_cells,
-    )
-    promised = trial.facts.get("dp")
-    facts = ", ".join(f"{name} {value}" for name, value in trial.facts.items() if name != "dp")
-    each = duration_of(trial.seconds / trial.models)
-    plural = "s" if count > 1 else ""
-    whole = duration_of(cost.training_seconds + cost.analysis_seconds)
-    lines = [
-        f"Model    one takes {each} on one core, {trial.models} trained ({facts})",
-        (
-            f"Audit    {audit.models} models with {count} worker{plural}: about {whole} "
-            f"(training {duration_of(cost.training_seconds)}, analysis "
-            f"{duration_of(cost.analysis_seconds)})"
-        ),
-        f"Memory   about {in_bytes(cost.memory_bytes)}",
-        f"Disk     about {in_bytes(cost.disk_bytes)}",
-    ]
-    if promised is not None:
-        lines.append(
-            "Promise  "
-            + ", ".join(
-                f"{name} {promised[name]}"
-                for name in ("unit", "epsilon", "delta", "noise", "clip", "rate", "steps")
-            )
-        )
-    lines += [f"Note     {what}: {n}" for what, n in trial.notes.items()]
-    lines += repeat_lines(trial.repeat)
-    if audit.queries:
-        lines.append(
-            f"Queries  {'; '.join(audit.queries)}: every model answers {audit.answers} times per "
-            "record instead of once, declared now because no model is asked again later "
-            f"({in_bytes(trial.output_bytes * (1 - 1 / audit.answers))} of the disk)"
-        )
-    if audit.withhold:
-        lines.append(
-            f"Withheld {audit.withheld_count:,} records are in no training: the attack on the rest "
-            "is what a patient with fewer records meets"
-        )
-    if audit.exposure_cells:
-        lines.append(f"Exposure {audit.exposure_cells} cells: accesses, knowledges, means")
-    available = available_memory()
-    if available is not None and available < cost.memory_bytes:
-        lines.append(
-            f"Warning  {in_bytes(available)} of memory are available: use fewer workers (--workers)"
-        )
-    free = shutil.disk_usage(".").free
-    if free < cost.disk_bytes:
-        lines.append(f"Warning  {in_bytes(free)} are free on this disk: use another (run --out)")
-    return "\n".join(lines)
-
-
-def repeat_lines(repeat: Repeat | None, of: str = "") -> list[str]:
-    """Whether training again gave the same numbers."""
-    if repeat is None:
-        return []
-    models = f"{repeat.models} model{'s' if repeat.models > 1 else ''}"
-    if not repeat.different:
-        return [] if of else [f"Repeat   {models} trained again: the same answers, to the last bit"]
-    return [f"Warning  {of}{models} {repeat.words}. The report will say so"]
-
-
-def describe_variants(
-    audit: Audit, trial: Trial, variants: Sequence[VariantTrial], workers: int | None
-) -> str:
-    """What the variants will take, each and with the audit.
-
-    Parameters
-    ----------
-    audit : Audit
-    trial : Trial
-        Of the audit itself.
-    variants : sequence of VariantTrial
-    workers : int or None
-        Worker processes; one per core when None.
-    """
-    count = min(workers or cores(), math.ceil(audit.models / trial.models))
-    size = {
-        "models": audit.models,
-        "records": audit.cohort.records,
-        "patients": audit.cohort.patients,
-        "workers": count,
-    }
-    own = expected(trial, **size)
-    all_of_them = expected_of_variants(variants, **size)
-    lines = []
-    for one in variants:
-        if one.trial is None:
-            lines.append(f"Variant  {visible(one.name)}: no models of its own")
-        else:
-            each = duration_of(one.trial.seconds / one.trial.models)
-            cost = expected(one.trial, **size)
-            lines.append(
-                f"Variant  {visible(one.name)}: a model takes {each}, training "
-                f"{duration_of(cost.training_seconds)}"
-            )
-            if one.trial is not trial:
-                lines += repeat_lines(one.trial.repeat, f"{visible(one.name)}: ")
-    training = own.training_seconds + all_of_them.training_seconds
-    analysis = own.analysis_seconds + all_of_them.analysis_seconds
-    disk = own.disk_bytes + all_of_them.disk_bytes
-    lines.append(
-        f"Together about {duration_of(training + analysis)} (training {duration_of(training)}, "
-        f"analysis {duration_of(analysis)}), disk about {in_bytes(disk)}"
-    )
-    free = shutil.disk_usage(".").free
-    if free < disk:
-        lines.append(f"Warning  {in_bytes(free)} are free on this disk: use another (run --out)")
-    return "\n".join(lines)
-
-
-PLANNED_AUC = 0.9
-
-
-def describe_planning(models: int, width: float, pilot: dict[str, Any] | None) -> str:
-    """How precise a patient's AUC will be, and how many models a wanted precision needs.
-
-    Parameters
-    ----------
-    models : int
-        The number that is configured.
-    width : float
-        Wanted width of a patient's 95% interval.
-    pilot : dict, optional
-        Summary of a finished run of a similar audit.
-    """
-    if pilot is None:
-        rows = planning_without_pilot(PLANNED_AUC, models)
-        basis = f"unshrunk, at an AUC of {PLANNED_AUC}; --pilot RUN knows your patients"
-    else:
-        rows = pilot["patients"]["planning"]
-        basis = f"from the pilot's {pilot['models']['count']} models"
-    widths = ", ".join(f"{row['models']} models {row['interval_width']:.2f}" for row in rows)
-    needed = models_needed(rows, width)
-    answer = f"{needed} models" if needed else f"more than {rows[-1]['models']} models"
-    return (
-        f"Plan     width of a patient's 95% interval ({basis}): {widths}\n"
-        f"         a width of {width:g} needs {answer}"
-    )
-
-
-def duration_of(seconds: float) -> str:
-    """A duration that may be shorter than a second."""
-    return f"{seconds:.2f} s" if seconds < 10 else duration(seconds)

@@ -1,0 +1,222 @@
+"""What `check` says: the cohort, the cost, what repeats and what does not."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from auscult.base.parallel import available_memory, cores
+from auscult.cli.display import duration
+from auscult.report.words import visible
+from auscult.risk.disparity import pool_small_cells
+from auscult.risk.outcome import Attributes
+from auscult.risk.stability import models_needed, planning_without_pilot
+from auscult.training.cost import Trial, VariantTrial, expected, expected_of_variants, in_bytes
+from auscult.training.repeat import Repeat
+
+if TYPE_CHECKING:
+    from auscult.audit import Audit
+    from auscult.cohort import Cohort
+
+
+def describe_cohort(cohort: Cohort, cell: int, attributes: Attributes) -> str:
+    """The cohort as counts, for a terminal; groups under `cell` patients are pooled.
+
+    Parameters
+    ----------
+    cohort : Cohort
+    cell : int
+        Smallest number of patients that is shown.
+    attributes : Attributes
+    """
+    summary = cohort.summary(cell)
+    lines = [
+        f"Cohort   {summary['source']}: {cohort.records:,} records of {cohort.patients:,} patients",
+        f"Task     {cohort.task}: "
+        + ", ".join(
+            f"{c['name']} (fewer than {cell} patients)"
+            if c["records"] is None
+            else f"{c['name']} {c['records']:,}"
+            for c in summary["classes"]
+        ),
+        "Records  "
+        + ", ".join(
+            f"{band['patients']:,} patients with {band['records']}"
+            for band in summary["records_per_patient"]["bands"]
+        ),
+    ]
+    for name in attributes.table.columns:
+        labels, groups, _ = pool_small_cells(attributes.table[name].astype(str).to_numpy(), cell)
+        counts = {group: int((labels == group).sum()) for group in groups}
+        shown = ", ".join(f"{visible(group)} {counts[group]:,}" for group in groups[:8])
+        more = f", {len(counts) - 8} more" if len(counts) > 8 else ""
+        lines.append(f"Group    {visible(name)}: {shown or f'all under {cell} patients'}{more}")
+    if attributes.reason:
+        lines.append(f"Group    the label is not compared: {attributes.reason}")
+    lines += [f"Left out {one.records:,} records: {one.reason}" for one in cohort.left_out]
+    lines += [f"Note     {note}" for note in cohort.notes]
+    return "\n".join(lines)
+
+
+def describe_trial(audit: Audit, trial: Trial, workers: int | None) -> str:
+    """What training one block took, and what the audit will take.
+
+    Parameters
+    ----------
+    audit : Audit
+    trial : Trial
+    workers : int or None
+        Worker processes; one per core when None.
+    """
+    count = min(workers or cores(), math.ceil(audit.models / trial.models))
+    cost = expected(
+        trial,
+        models=audit.models,
+        records=audit.cohort.records,
+        patients=audit.cohort.patients,
+        workers=count,
+        cells=audit.exposure_cells,
+    )
+    promised = trial.facts.get("dp")
+    facts = ", ".join(f"{name} {value}" for name, value in trial.facts.items() if name != "dp")
+    each = duration_of(trial.seconds / trial.models)
+    plural = "s" if count > 1 else ""
+    whole = duration_of(cost.training_seconds + cost.analysis_seconds)
+    lines = [
+        f"Model    one takes {each} on one core, {trial.models} trained ({facts})",
+        (
+            f"Audit    {audit.models} models with {count} worker{plural}: about {whole} "
+            f"(training {duration_of(cost.training_seconds)}, analysis "
+            f"{duration_of(cost.analysis_seconds)})"
+        ),
+        f"Memory   about {in_bytes(cost.memory_bytes)}",
+        f"Disk     about {in_bytes(cost.disk_bytes)}",
+    ]
+    if promised is not None:
+        lines.append(
+            "Promise  "
+            + ", ".join(
+                f"{name} {promised[name]}"
+                for name in ("unit", "epsilon", "delta", "noise", "clip", "rate", "steps")
+            )
+        )
+    lines += [f"Note     {what}: {n}" for what, n in trial.notes.items()]
+    lines += repeat_lines(trial.repeat)
+    if audit.queries:
+        lines.append(
+            f"Queries  {'; '.join(audit.queries)}: every model answers {audit.answers} times per "
+            "record instead of once, declared now because no model is asked again later "
+            f"({in_bytes(trial.output_bytes * (1 - 1 / audit.answers))} of the disk)"
+        )
+    if audit.withhold:
+        lines.append(
+            f"Withheld {audit.withheld_count:,} records are in no training: the attack on the rest "
+            "is what a patient with fewer records meets"
+        )
+    if audit.exposure_cells:
+        lines.append(f"Exposure {audit.exposure_cells} cells: accesses, knowledges, means")
+    available = available_memory()
+    if available is not None and available < cost.memory_bytes:
+        lines.append(
+            f"Warning  {in_bytes(available)} of memory are available: use fewer workers (--workers)"
+        )
+    free = shutil.disk_usage(".").free
+    if free < cost.disk_bytes:
+        lines.append(f"Warning  {in_bytes(free)} are free on this disk: use another (run --out)")
+    return "\n".join(lines)
+
+
+def repeat_lines(repeat: Repeat | None, of: str = "") -> list[str]:
+    """Whether training again gave the same numbers."""
+    if repeat is None:
+        return []
+    models = f"{repeat.models} model{'s' if repeat.models > 1 else ''}"
+    if not repeat.different:
+        return [] if of else [f"Repeat   {models} trained again: the same answers, to the last bit"]
+    return [f"Warning  {of}{models} {repeat.words}. The report will say so"]
+
+
+def describe_variants(
+    audit: Audit, trial: Trial, variants: Sequence[VariantTrial], workers: int | None
+) -> str:
+    """What the variants will take, each and with the audit.
+
+    Parameters
+    ----------
+    audit : Audit
+    trial : Trial
+        Of the audit itself.
+    variants : sequence of VariantTrial
+    workers : int or None
+        Worker processes; one per core when None.
+    """
+    count = min(workers or cores(), math.ceil(audit.models / trial.models))
+    size = {
+        "models": audit.models,
+        "records": audit.cohort.records,
+        "patients": audit.cohort.patients,
+        "workers": count,
+    }
+    own = expected(trial, **size)
+    all_of_them = expected_of_variants(variants, **size)
+    lines = []
+    for one in variants:
+        if one.trial is None:
+            lines.append(f"Variant  {visible(one.name)}: no models of its own")
+        else:
+            each = duration_of(one.trial.seconds / one.trial.models)
+            cost = expected(one.trial, **size)
+            lines.append(
+                f"Variant  {visible(one.name)}: a model takes {each}, training "
+                f"{duration_of(cost.training_seconds)}"
+            )
+            if one.trial is not trial:
+                lines += repeat_lines(one.trial.repeat, f"{visible(one.name)}: ")
+    training = own.training_seconds + all_of_them.training_seconds
+    analysis = own.analysis_seconds + all_of_them.analysis_seconds
+    disk = own.disk_bytes + all_of_them.disk_bytes
+    lines.append(
+        f"Together about {duration_of(training + analysis)} (training {duration_of(training)}, "
+        f"analysis {duration_of(analysis)}), disk about {in_bytes(disk)}"
+    )
+    free = shutil.disk_usage(".").free
+    if free < disk:
+        lines.append(f"Warning  {in_bytes(free)} are free on this disk: use another (run --out)")
+    return "\n".join(lines)
+
+
+PLANNED_AUC = 0.9
+
+
+def describe_planning(models: int, width: float, pilot: dict[str, Any] | None) -> str:
+    """How precise a patient's AUC will be, and how many models a wanted precision needs.
+
+    Parameters
+    ----------
+    models : int
+        The number that is configured.
+    width : float
+        Wanted width of a patient's 95% interval.
+    pilot : dict, optional
+        Summary of a finished run of a similar audit.
+    """
+    if pilot is None:
+        rows = planning_without_pilot(PLANNED_AUC, models)
+        basis = f"unshrunk, at an AUC of {PLANNED_AUC}; --pilot RUN knows your patients"
+    else:
+        rows = pilot["patients"]["planning"]
+        basis = f"from the pilot's {pilot['models']['count']} models"
+    widths = ", ".join(f"{row['models']} models {row['interval_width']:.2f}" for row in rows)
+    needed = models_needed(rows, width)
+    answer = f"{needed} models" if needed else f"more than {rows[-1]['models']} models"
+    return (
+        f"Plan     width of a patient's 95% interval ({basis}): {widths}\n"
+        f"         a width of {width:g} needs {answer}"
+    )
+
+
+def duration_of(seconds: float) -> str:
+    """A duration that may be shorter than a second."""
+    return f"{seconds:.2f} s" if seconds < 10 else duration(seconds)
