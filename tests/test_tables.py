@@ -367,6 +367,37 @@ def test_what_init_writes_is_read(tmp_path: Path) -> None:
     CohortPart(**tomllib.loads(text)["cohort"]).read(tmp_path, 1)
 
 
+def test_init_tells_dates_codes_regressions_and_questions(tmp_path: Path) -> None:
+    rng = np.random.default_rng(7)
+    size = 300
+    score = rng.normal(size=size)
+    frame = visits().loc[np.arange(size) % N].reset_index(drop=True)
+    frame = frame.assign(
+        id=[f"p{i // 2}" for i in range(size)],
+        died=(score > 0).astype(int),
+        admitted=[f"{day:%Y-%m-%d %H:%M}" for day in pd.date_range("2020-01-01", periods=size)],
+        ward_id=rng.integers(1, 9, size),
+        costs=rng.gamma(2, 900, size).round(2),
+        severity=(score + rng.normal(size=size)).round(3),
+        visit_time=1_600_000_000 + 86_400 * np.arange(size),
+        weight=rng.normal(70, 9, size).round(1),
+    )
+    frame.to_csv(tmp_path / "v.csv", index=False)
+    text = starting_configuration(str(tmp_path / "v.csv"), "id", "died", [], None)
+    part = tomllib.loads(text)["cohort"]
+    assert "admitted" not in part["exclude"]
+    assert part["dates"] == "exclude"
+    assert part["categorical"] == ["ward_id"]
+    assert {"costs", "visit_time"} <= set(part["exclude"])
+    assert "#   severity? It tells much of the label" in text
+    CohortPart(**part).read(tmp_path, 1)
+    text = starting_configuration(str(tmp_path / "v.csv"), "id", "weight", [], None)
+    written = tomllib.loads(text)
+    assert written["cohort"]["outcome"] == "number"
+    assert written["recipe"]["model"] == "gradient_boosting_regressor"
+    assert CohortPart(**written["cohort"]).read(tmp_path, 1).task == "number"
+
+
 PLAIN = [
     *(["1", "2.5", " 3 ", "-4e5", "", "NA"], ["1", "x"], ["007", "8"], ["inf", "1"], ["nan", "1"]),
     *(["-9", "1"], ["-9.0", "1"], ["1,2", "3"], ["1e400", "2"], ["12345678901234567890", "1"]),

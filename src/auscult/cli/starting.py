@@ -1,10 +1,11 @@
-"""What `init` writes: a commented configuration to start from."""
+"""What `init` writes: a configuration to start from."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,7 +16,12 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+
 FEW_VALUES = 20
+MOST_CODED = 60
+ASKED_ABOUT = 0.8  # AUC of a column by itself
+# Names of columns whose whole numbers are codes.
+_CODED = re.compile(r"(_id|_code|_type|_cd|id)$", re.IGNORECASE)
 # Words that are hardly ever a category of their own; "none" and "-" often are.
 MISSING_IN_TEXT = {
     *("?", "--", "..", "...", "unknown", "unk", "missing", "na", "n.a.", "n.a", "(blank)"),
@@ -97,9 +103,19 @@ def starting_configuration(
         f"label = {_quoted(label)}",
     ]
     array, unparsable = numbers(frame[label], words)
+    regression = False
     if len(values) > FEW_VALUES and not unparsable:
         cuts = np.unique(np.nanquantile(array, [1 / 3, 2 / 3]))
-        lines.append(f"label_bins = [{', '.join(f'{cut:.4g}' for cut in cuts)}]  # to classes")
+        shown = ", ".join(f"{cut:.4g}" for cut in cuts)
+        regression = images is None
+        lines += (
+            [
+                'outcome = "number"             # a regression; or classes, cut at:',
+                f"# label_bins = [{shown}]",
+            ]
+            if regression
+            else [f"label_bins = [{shown}]  # to classes"]
+        )
     elif len(values) > 2:
         shown = ", ".join(map(_quoted, values[:FEW_VALUES]))
         lines += [
@@ -130,11 +146,14 @@ def starting_configuration(
             bins.append(f"{_quoted(name)} = [{', '.join(f'{cut:g}' for cut in cuts)}]")
     if bins:
         lines += ["", "[cohort.bins]                  # cut points of numeric groups", *bins]
+    model = "gradient_boosting"
+    if regression:
+        model = "gradient_boosting_regressor"
     lines += ["", "[recipe]                       # how your model is trained, from start to end"]
     if images is None:
         lines += [
             'kind = "sklearn"               # or "torch", or "python" for your own function',
-            'model = "gradient_boosting"    # built-in name, or "module:name" beside this file',
+            f'model = "{model}"    # built-in name, or "module:name" beside this file',
         ]
     else:
         lines += [
@@ -213,21 +232,25 @@ def _inputs_of(
 ) -> list[str]:
     """Which columns are no inputs and why, and what becomes of dates and of codes."""
     from auscult.readers.columns import Dates, table_inputs
-    from auscult.readers.leakage import leaking
+    from auscult.readers.leakage import reasons, told_alone
 
     known = {patient, label, *groups}
-    reasons = dict.fromkeys(_likely_identifiers(frame, known), "an identifier")
+    excluded = dict.fromkeys(_likely_identifiers(frame, known), "an identifier")
     inputs = [str(name) for name in frame.columns if name not in {patient, label}]
-    reasons = {**leaking(frame[[n for n in inputs if n not in reasons]], frame[label]), **reasons}
-    lines = [f"exclude = [{', '.join(map(_quoted, reasons))}]   # not used as inputs"]
-    lines += [f"#   {name}: {reason}" for name, reason in reasons.items()]
-    lines += ["#   (list identifiers and whatever is known only after the outcome)"]
+    aucs = told_alone(frame[[n for n in inputs if n not in excluded]], frame[label])
+    excluded = {**reasons(aucs), **excluded}
     # What the reader asks about a column is answered here, and said to be a decision.
     dated: Dates | None = None
     codes: list[str] = []
     nobody = np.arange(len(frame))
+    codes += [
+        name
+        for name in inputs
+        if name not in excluded and _CODED.search(name) and _few_whole(frame[name], words)
+    ]
+    moments: dict[str, str] = {}
     for name in inputs:
-        if name in reasons:
+        if name in excluded:
             continue
         for _ in range(2):
             try:
@@ -246,10 +269,22 @@ def _inputs_of(
                     dated = "exclude"
                 elif "cohort.categorical" in error.next_step:
                     codes.append(name)
+                elif "cohort.exclude" in error.next_step:
+                    moments[name] = "dates or times as numbers; cohort.numeric if they are measured"
+                    break
                 else:
                     break
             else:
                 break
+    excluded |= moments
+    lines = [f"exclude = [{', '.join(map(_quoted, excluded))}]   # no inputs"]
+    lines += [f"#   {name}: {reason}" for name, reason in excluded.items()]
+    lines += ["#   (list identifiers and whatever is known only after the outcome)"]
+    asked = {n: auc for n, auc in aucs.items() if auc >= ASKED_ABOUT and n not in excluded}
+    lines += [
+        f"#   {name}? It tells much of the label by itself (AUC {auc:.3f}): only if known before"
+        for name, auc in asked.items()
+    ]
     if dated is not None:
         lines.append(
             'dates = "exclude"              # or "days" since the first date of each patient'
@@ -260,6 +295,16 @@ def _inputs_of(
             "values: codes?"
         )
     return lines
+
+
+def _few_whole(column: pd.Series[Any], words: Sequence[str]) -> bool:
+    """Whether a column holds few different whole numbers, and no other."""
+    from auscult.readers.values import numbers
+
+    values, unparsable = numbers(column, words)
+    seen = np.unique(values[~np.isnan(values)])
+    whole = bool((seen == np.round(seen)).all())
+    return not unparsable and whole and 2 < len(seen) <= MOST_CODED
 
 
 def _column_of_paths(frame: pd.DataFrame, folder: str) -> str:
@@ -295,6 +340,8 @@ def _quoted(text: str) -> str:
 def _likely_identifiers(frame: object, known: set[str]) -> list[str]:
     import pandas as pd
 
+    from auscult.readers.quantities import looks_like_dates
+
     if not isinstance(frame, pd.DataFrame):
         return []
     return [
@@ -304,4 +351,5 @@ def _likely_identifiers(frame: object, known: set[str]) -> list[str]:
         and frame[name].nunique() == len(frame)
         and ("id" in str(name).lower() or not pd.api.types.is_float_dtype(frame[name]))
         and not any("." in str(value) for value in frame[name].head(50))
+        and not looks_like_dates([str(value) for value in frame[name].head(50).dropna()])
     ]

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from auscult.base.errors import CohortError, ConfigError
 from auscult.imported.declared import Declared
-from auscult.imported.truth import words
 from auscult.imported.long import read_long
 from auscult.imported.privacy_meter import memberships_of, read_privacy_meter
 from auscult.imported.scores import MODEL_FILES, Scores, read_model_folders, read_npz
+from auscult.imported.truth import words
 from auscult.readers.tables import require_columns
 from auscult.readers.values import texts
 

@@ -22,9 +22,7 @@ from auscult.cohort import PatientIds
 from auscult.cohort.cohort import group_of_patients
 from auscult.cohort.design import Membership
 from auscult.imported.declared import Declared
-from auscult.imported.truth import read_labels, words
 from auscult.imported.multihot import softmax_of_several
-from auscult.imported.meaning import meaning_of_outputs, read_outputs, read_signals
 from auscult.imported.parts import (
     check_records,
     groups_in_words,
@@ -41,6 +39,8 @@ from auscult.imported.proofs import (
     check_patients_order,
     fit_of_labels,
 )
+from auscult.imported.scales import meaning_of_outputs, read_outputs, read_signals
+from auscult.imported.truth import read_labels, words
 from auscult.recipes.base import OutputKind
 from auscult.recipes.evidence import one_in_each_row, total_of_rows
 

@@ -74,12 +74,6 @@ def read_labels(
             if np.isin(whole, (-1, 1)).all()
             else "Leave records without a label (-1, NaN) out of all arrays",
         )
-    if columns is not None and (whole == whole[0]).all():
-        raise CohortError(
-            f"all records have the label {whole[0]:g}",
-            where=where,
-            expected="the true class of each record",
-        )
     most = MOST_CLASSES if columns is None else max(columns, 2)
     if whole.max() >= most:
         counted = columns is not None and whole.min() >= 1 and whole.max() == most
@@ -89,6 +83,12 @@ def read_labels(
             where=where,
             expected=f"class indices from 0 to {most - 1}",
             next_step="They count from 1: save labels - 1" if counted else "",
+        )
+    if columns is not None and (whole == whole[0]).all():
+        raise CohortError(
+            f"all records have the label {whole[0]:g}",
+            where=where,
+            expected="the true class of each record",
         )
     return labels.astype(np.int64), []
 

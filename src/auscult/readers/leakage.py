@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from auscult.readers.values import numbers, texts
 
-NEARLY = 0.98
+NEARLY = 0.9
 WITH_A_NAME = 0.7  # where the name says so too
 FEWEST_OF_CLASS = 20
 MOST_LOOKED_AT = 20_000
@@ -54,10 +54,52 @@ def leaking(
     Returns
     -------
     dict of str to str
-        A column whose AUC for the commonest class against the others is 0.98 or more by itself
+        A column whose AUC for the commonest class against the others is 0.9 or more by itself
         (missing or not included), or 0.7 where its name tells the same; and deaths, costs and
         lengths of stay by their names alone. Categories are learned on
         one half of the records and measured on the other.
+    """
+    return reasons(told_alone(frame, label, known))
+
+
+def reasons(aucs: Mapping[str, float]) -> dict[str, str]:
+    """Columns that are thought to follow the outcome, each with the reason.
+
+    Parameters
+    ----------
+    aucs : mapping of str to float
+        How well each tells the label by itself.
+    """
+    found = {}
+    for name, auc in aucs.items():
+        named = HINTS.search(name) is not None
+        if AFTERWARDS.search(name) and auc < WITH_A_NAME:
+            found[name] = (
+                "its name says that it is known only after the outcome (a death, a cost, a length "
+                f"of stay); alone it tells the label with AUC {auc:.3f}"
+            )
+        if auc >= (WITH_A_NAME if named else NEARLY):
+            hint = " Its name suggests that it follows the outcome" if named else ""
+            found[name] = (
+                f"predicts the label by itself (AUC {auc:.3f}): is it known only afterwards?{hint}"
+            )
+    return found
+
+
+def told_alone(
+    frame: pd.DataFrame,
+    label: pd.Series[Any],
+    known: Mapping[str, NDArray[np.floating[Any]]] | None = None,
+) -> dict[str, float]:
+    """How well each column tells the commonest class by itself, as AUC; see :func:`leaking`.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        Columns that would be inputs.
+    label : Series
+    known : mapping of str to float array, optional
+        Numbers of columns that are known already, NaN where missing.
     """
     wanted = texts(label)
     rows = np.flatnonzero(wanted != None)[:: max(1, len(wanted) // MOST_LOOKED_AT)]  # noqa: E711
@@ -71,24 +113,13 @@ def leaking(
     target = codes == np.bincount(codes).argmax()
     if min(target.sum(), (~target).sum()) < FEWEST_OF_CLASS:
         return {}
-    found = {}
     known = known or {}
     quick = [name for name in map(str, frame.columns) if name in known]
     aucs = dict(zip(quick, _of_numbers([known[n] for n in quick], rows, target), strict=True))
-    for name in map(str, frame.columns):
-        auc = aucs[name] if name in aucs else _alone(frame[name].iloc[rows], target)
-        named = HINTS.search(name) is not None
-        if AFTERWARDS.search(name) and auc < WITH_A_NAME:
-            found[name] = (
-                "its name says that it is known only after the outcome (a death, a cost, a length "
-                f"of stay); alone it tells the label with AUC {auc:.3f}"
-            )
-        if auc >= (WITH_A_NAME if named else NEARLY):
-            hint = " Its name suggests that it follows the outcome" if named else ""
-            found[name] = (
-                f"predicts the label by itself (AUC {auc:.3f}): is it known only afterwards?{hint}"
-            )
-    return found
+    return {
+        name: aucs[name] if name in aucs else _alone(frame[name].iloc[rows], target)
+        for name in map(str, frame.columns)
+    }
 
 
 def _alone(column: pd.Series[Any], target: NDArray[np.bool_]) -> float:
