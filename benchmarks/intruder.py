@@ -267,7 +267,7 @@ def counted(run: Path) -> list[str]:
                 c
                 for c in range(min(top, number) + 1)
                 if abs((c - expected) / np.sqrt(expected) - one["residual"])
-                <= 0.25 + 2.5 / np.sqrt(expected)
+                <= 0.25 + 4 / np.sqrt(expected)
             ]
             if fits and max(fits) < CELL and len(fits) < 4 and max(fits) > 0:
                 found.append(f"top of {name} = {group}: {fits}")

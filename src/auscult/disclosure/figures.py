@@ -13,6 +13,7 @@ from typing import Any
 
 from auscult.disclosure.counts import BASE, rounded_count
 from auscult.disclosure.nested import (
+    DIGITS,
     FEWER,
     exposed_patients,
     is_small,
@@ -20,7 +21,6 @@ from auscult.disclosure.nested import (
     those_left_out,
 )
 
-DIGITS = 4
 WITHHELD = "withheld: an earlier report is about a cohort that differs by too few patients"
 # Parts that hold no figure of patients: settings, promises that follow from them, the plan.
 _AS_THEY_ARE = frozenset(
@@ -226,7 +226,7 @@ def _coarser(made: dict[str, Any], step: float | None, smallest: int) -> None:
     curve = patients.get("survival") or {}
     shares = {
         name: [
-            None if v is None else round(min(round(v * n / base) * base / n, 1.0), 4)
+            None if v is None else float(f"{min(round(v * n / base) * base / n, 1.0):.{DIGITS}g}")
             for v in curve[name]
         ]
         for name in ("joint", "low", "high", "raw", "study")

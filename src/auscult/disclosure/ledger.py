@@ -216,32 +216,40 @@ def other_people(
         return False
     least = STRANGERS / max(len(codes) * len(entry.rows), 1)
     proved = False
-    for name, code in codes.items():
-        for other, rows in entry.rows.items():
-            known = rows[theirs] >= 0
-            first, second = code[mine][known], rows[theirs][known]
-            if _goes_with(first, second) < least:
+    before = {name: rows[theirs] for name, rows in entry.rows.items()}
+    # The tables that both reports have come first: the same people are known by one of them.
+    for name, code in sorted(codes.items(), key=lambda one: one[0] not in before):
+        now = code[mine]
+        for other in sorted(before, key=lambda one: one != name):
+            known = before[other] >= 0
+            found = _crossed(now[known], before[other][known])
+            if _goes_with(found) < least:
                 return False
-            even = min(_second_share(first), _second_share(second)) >= FEWEST_OF_A_KIND
-            proved |= name == other and name in attributes and first.size >= FEWEST_SHARED and even
+            even = min(_second_share(found.sum(axis=axis)) for axis in (0, 1)) >= FEWEST_OF_A_KIND
+            enough = found.sum() >= FEWEST_SHARED
+            proved |= name == other and name in attributes and enough and even
     return proved
 
 
-def _second_share(code: NDArray[np.int64]) -> float:
+def _crossed(first: NDArray[np.int64], second: NDArray[np.int64]) -> NDArray[np.float64]:
+    """How many are in each pair of groups, without empty groups."""
+    width = int(second.max(initial=0)) + 1
+    height = int(first.max(initial=0)) + 1
+    pairs = np.bincount(first * width + second, minlength=height * width)
+    found = pairs.reshape(height, width).astype(np.float64)
+    return found[found.any(axis=1)][:, found.any(axis=0)]
+
+
+def _second_share(sizes: NDArray[np.float64]) -> float:
     """Share of all but the largest group."""
-    sizes = np.unique(code, return_counts=True)[1]
-    return 1 - float(sizes.max(initial=0)) / max(code.size, 1)
+    return 1 - float(sizes.max(initial=0)) / max(float(sizes.sum()), 1.0)
 
 
-def _goes_with(first: NDArray[np.int64], second: NDArray[np.int64]) -> float:
+def _goes_with(found: NDArray[np.float64]) -> float:
     """Chi-squared p-value of independence; 1 where one of them does not vary."""
-    _, first = np.unique(first, return_inverse=True)
-    _, second = np.unique(second, return_inverse=True)
-    if first.size == 0 or first.max() == 0 or second.max() == 0:
+    if min(found.shape) < 2:
         return 1.0
-    found = np.zeros((first.max() + 1, second.max() + 1))
-    np.add.at(found, (first, second), 1)
-    expected = np.outer(found.sum(axis=1), found.sum(axis=0)) / first.size
+    expected = np.outer(found.sum(axis=1), found.sum(axis=0)) / found.sum()
     statistic = float(((found - expected) ** 2 / expected).sum())
     return float(chdtrc((found.shape[0] - 1) * (found.shape[1] - 1), statistic))
 

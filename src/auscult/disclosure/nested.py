@@ -18,6 +18,8 @@ FEWER = "fewer_than"
 """Key of an object whose entries name figures that are under the smallest cell, and the cell."""
 
 ROUNDED = "counts_rounded_to"
+DIGITS = 4
+"""Significant digits of figures that have no coarser step."""
 _SIDES = (("true", "tpr"), ("false", "fpr"))
 
 
@@ -133,7 +135,7 @@ def _row(row: dict[str, Any], counts: Sequence[Any], base: int, smallest: int) -
 
 
 def _share(count: int, n: int) -> float:
-    return round(min(count / n, 1.0), 4)
+    return float(f"{min(count / n, 1.0):.{DIGITS}g}")
 
 
 def those_left_out(entry: Mapping[str, Any], smallest: int) -> None:

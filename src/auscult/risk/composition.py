@@ -16,7 +16,6 @@ from auscult.risk.pooling import pool_small_cells
 from auscult.risk.published import coarse_p
 
 TOP_SHARE = 0.01
-FEWEST_EXPECTED = 5  # in the top; with fewer, chi-squared does not hold either
 
 
 def top_composition(
@@ -28,9 +27,9 @@ def top_composition(
 ) -> dict[str, dict[str, Any]]:
     """Who is among the most exposed 1%, chosen on one half of the models and counted on the other.
 
-    At least three smallest cells of patients make the top. Residuals come from numbers rounded to 5
-    and are rounded to a half. Where fewer than 5 are expected, they are given only for a whole
-    smallest cell of patients in the top. So no small cell of it can be counted back.
+    At least three smallest cells of patients make the top. Residuals come from numbers rounded to
+    5, as near to what is expected as the rounding allows, and are rounded to a half, so that no
+    small cell of the top can be counted back.
 
     Patients are ranked by their risk on one half; a patient counts where both halves, each blind to
     the other, place it in the top share, so that luck on one half does not make anybody exposed.
@@ -72,22 +71,18 @@ def top_composition(
         for group in shown:
             inside = labels == group
             expected = float(top.sum() * inside.mean())
-            # With few expected, each number of patients in the top would have a residual of its
-            # own; so all that is said of it comes from a rounded number. A group of which few are
-            # expected is said to be among the most exposed only with a whole cell of patients.
-            number = int(top[inside].sum())
-            enough = expected >= FEWEST_EXPECTED
-            found = rounded_count(number, base) if enough else number - number % smallest_cell
-            told = enough or found > 0
-            residual = (found - expected) / np.sqrt(expected)
+            # Each number of patients in the top would have a residual of its own. So it is said
+            # from the rounded one, as near to what is expected as the rounding allows.
+            found = rounded_count(int(top[inside].sum()), base)
+            residual = (_nearest(found, base, expected) - expected) / np.sqrt(expected)
             rows[group] = {
-                "residual": round(2 * float(residual)) / 2 if told else None,
+                "residual": round(2 * float(residual)) / 2,
                 "residual_same_records": None
-                if stratum is None or not told
-                else _residual_in_strata(inside, top, found, stratum),
+                if stratum is None
+                else _residual_in_strata(inside, top, (found, base), stratum),
             }
-            statistic += residual**2
-            sparse |= not told
+            statistic += float(residual) ** 2
+            sparse |= expected < 1
         freedom = max(len(shown) - 1, 1)
         result[str(name)] = {
             "top_share": float(top.mean()),
@@ -101,7 +96,10 @@ def top_composition(
 
 
 def _residual_in_strata(
-    inside: NDArray[np.bool_], top: NDArray[np.bool_], found: int, stratum: NDArray[np.int64]
+    inside: NDArray[np.bool_],
+    top: NDArray[np.bool_],
+    found: tuple[int, int],
+    stratum: NDArray[np.int64],
 ) -> float | None:
     """Excess of a group in the top over its share of each stratum, in standard deviations."""
     n = np.bincount(stratum).astype(np.float64)
@@ -111,5 +109,10 @@ def _residual_in_strata(
     variance = float((mine * (n - mine) * above * (n - above) / (n**2 * several)).sum())
     if expected < 1 or variance < 1:
         return None
-    residual = (found - expected) / np.sqrt(variance)
+    residual = (_nearest(*found, expected) - expected) / np.sqrt(variance)
     return round(2 * float(residual)) / 2
+
+
+def _nearest(rounded: int, base: int, expected: float) -> float:
+    """The number nearest to what is expected that is rounded so."""
+    return float(np.clip(expected, rounded - base // 2, rounded + base // 2))
