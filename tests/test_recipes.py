@@ -23,7 +23,7 @@ from auscult.cohort import Task, TrainingData
 from auscult.cohort.inputs import ArrayInputs, TableInputs
 from auscult.recipes import PythonRecipe, SklearnRecipe, TorchRecipe
 from auscult.recipes.base import Assignment, Recipe
-from auscult.recipes.outputs import from_logits, from_probabilities
+from auscult.recipes.outputs import from_logits, from_probabilities, refuse_probabilities
 from auscult.recipes.torch.chain import Rectified, chain_of, chain_outputs
 
 Inputs = pd.DataFrame | NDArray[np.uint8]
@@ -434,6 +434,25 @@ def test_two_logits_are_their_difference() -> None:
     np.testing.assert_allclose(from_logits(z, table(), "")[:, 0], z[:, 1] - z[:, 0])
     with pytest.raises(RecipeError, match="shape"):
         from_logits(z[:, :1].repeat(4, axis=1), table("multiclass"), "")
+
+
+def test_probabilities_that_were_declared_to_be_logits_are_refused() -> None:
+    """A saturated sigmoid read as log-odds hides who is exposed; log-odds pass as they are."""
+    rng = np.random.default_rng(2)
+    z = 4 * rng.normal(size=RECORDS)
+    p = 1 / (1 + np.exp(-z))
+    for said, declared in (("at both ends", p), ("adds up to 1", np.column_stack([1 - p, p]))):
+        train: Any = lambda *_, declared=declared: lambda _: declared  # noqa: E731
+        with pytest.raises(RecipeError, match=said):
+            PythonRecipe(train, output="logits").train_block(
+                table(), assignments(1), lambda _: None
+            )
+        cured = PythonRecipe(train).train_block(table(), assignments(1), lambda _: None)
+        np.testing.assert_allclose(cured.values[0, 0, :, 0], z, rtol=1e-4)
+    held = 0.3 + 0.1 * rng.normal(size=RECORDS)  # log-odds of a model that is held back
+    for logits in (z, held, z.clip(0, None), np.column_stack([z, -z]), p - 0.5):
+        refuse_probabilities(logits, table(), "")
+    refuse_probabilities(np.column_stack([1 - held, held]), table("multilabel"), "")
 
 
 def test_log_odds_come_from_the_decision_function_only_where_it_is_them() -> None:

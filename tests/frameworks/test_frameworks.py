@@ -12,9 +12,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from auscult.base.errors import AuscultError
 from auscult.base.files import toml_text
 from auscult.config import load
-from auscult.recipes import SklearnRecipe
+from auscult.recipes import SklearnRecipe, TorchRecipe
 from auscult.recipes.base import Assignment, Recipe
 from auscult.results import Result
 
@@ -175,3 +176,17 @@ def test_python_and_toml_are_the_same(row: str, tmp_path: Path) -> None:
 
     own = values(SklearnRecipe(estimator, **options))
     np.testing.assert_array_equal(own, values(audit.recipe))
+
+
+def test_lightning_s_own_training_is_not_ignored(tmp_path: Path) -> None:
+    """Its module in a recipe that trains by itself is another model than its own Trainer's."""
+    if REQUIRED not in os.environ:
+        pytest.importorskip("lightning", reason="needs lightning: see .ci/frameworks")
+    from tests.frameworks.glue_lightning import Visits
+
+    audit = load(write(tmp_path, ROWS["lightning"]["recipe"])).audit()
+    data = audit.cohort.training_data()
+    one = Assignment(model=0, members=np.arange(0, len(data.labels), 2), seed=1)
+    recipe = TorchRecipe(lambda inputs, _: Visits(inputs, 0.01, 0.0), epochs=1)
+    with pytest.raises(AuscultError, match="call its training in a function"):
+        recipe.train_block(data, [one], lambda _: None)

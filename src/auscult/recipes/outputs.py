@@ -12,9 +12,12 @@ from numpy.typing import NDArray
 from auscult.base.errors import RecipeError
 from auscult.cohort import TrainingData
 from auscult.recipes.base import OutputKind
+from auscult.recipes.evidence import total_of_rows, within_unit
 
 ZEROS = "probabilities of exactly 0 replaced by half of the model's smallest positive one"
 ROUNDING = 1e-4
+AT_END = 0.02  # of 0 or 1
+PILED = 0.05  # of the numbers at each end
 
 
 def output_kind(data: TrainingData) -> OutputKind:
@@ -129,6 +132,37 @@ def from_logits(
     if not np.isfinite(z).all():
         raise RecipeError("predictions that are not finite", where=where)
     return z
+
+
+def refuse_probabilities(logits: NDArray[np.floating], data: TrainingData, where: str) -> None:
+    """Raise where numbers that were declared to be logits prove to be probabilities.
+
+    Rows that add up to 1 prove it, and so do numbers from 0 to 1 that pile up at both ends, as
+    those of models that know their members do; logits would go on beyond.
+
+    Parameters
+    ----------
+    logits : float array, shape (records,) or (records, columns)
+    data : TrainingData
+    where : str
+        Names the model in errors.
+    """
+    z = np.asarray(logits, dtype=np.float64)
+    rows = z.ndim == 2 and z.shape[1] > 1 and data.task != "multilabel"
+    if rows:
+        total = total_of_rows(z)
+        proved = total is not None and abs(total - 1) < ROUNDING
+    else:
+        ends = min(np.mean(z < AT_END), np.mean(z > 1 - AT_END)) if z.size else 0.0
+        proved = within_unit(z) and ends >= PILED
+    if proved:
+        raise RecipeError(
+            "predictions that are probabilities, and logits were declared: "
+            + ("each row adds up to 1" if rows else "all lie from 0 to 1, many at both ends"),
+            where=where,
+            expected="logits: the numbers before the sigmoid or softmax",
+            next_step='Return these, or say output = "probabilities"',
+        )
 
 
 def _logs(p: NDArray[np.float64]) -> tuple[NDArray[np.float64], int]:

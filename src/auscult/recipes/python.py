@@ -23,7 +23,13 @@ from auscult.recipes.failures import explained
 from auscult.recipes.fit import FITS, check_measure, from_fit, labels_given
 from auscult.recipes.identity import Identity, identify
 from auscult.recipes.metrics import Metric, metric_of
-from auscult.recipes.outputs import ZEROS, from_logits, from_probabilities, output_kind
+from auscult.recipes.outputs import (
+    ZEROS,
+    from_logits,
+    from_probabilities,
+    output_kind,
+    refuse_probabilities,
+)
 from auscult.recipes.resolve import beside
 from auscult.recipes.seeding import seeded, trained
 from auscult.recipes.splitting import check_weights
@@ -252,6 +258,7 @@ class PythonRecipe(Recipe):
                         values = from_fit(fitted, self.output, metric, len(data.labels), where)
                     elif self.output == "logits":
                         values = from_logits(predicted, data, where)
+                        refuse_probabilities(predicted, data, where)
                     else:
                         values, found = from_probabilities(predicted, data, where)
                         zeros += found
