@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from auscult.cohort import TrainingData
 from auscult.cohort.inputs import ArrayInputs
 from auscult.recipes import TorchRecipe
 from auscult.recipes.base import Assignment
+from auscult.recipes.torch.adapting import adapted
 
 RECORDS = 24
 RNG = np.random.default_rng(5)
@@ -278,6 +280,31 @@ def test_what_a_module_returns_while_it_is_trained_counts() -> None:
     for learning, later in ((torch.sigmoid, lambda z: z), (lambda z: z, torch.sigmoid)):
         with pytest.raises(AuscultError, match="Remove the sigmoid"):
             outputs(lambda *_, a=learning, b=later: Moody(a, b))
+
+
+def test_looking_at_a_module_changes_nothing() -> None:
+    """Running statistics, dropout's draws; weights that cannot be copied."""
+
+    class Normed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            with pytest.warns(FutureWarning):
+                self.first = nn.utils.weight_norm(nn.Linear(6, 4))
+            self.norm, self.drop, self.last = nn.BatchNorm1d(4), nn.Dropout(0.5), nn.Linear(4, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            out: Tensor = self.last(self.drop(self.norm(self.first(x.flatten(1)))))
+            return out
+
+    module = Normed()
+    state = {name: value.clone() for name, value in module.state_dict().items()}
+    encoded = SimpleNamespace(batch=lambda _, rows: torch.randn(1, rows.shape[1], 6))
+    before = torch.get_rng_state()
+    with torch.random.fork_rng():
+        adapted([module], encoded, RECORDS, 1, "sigmoid", None, own=True)  # type: ignore[arg-type]
+    assert torch.equal(before, torch.get_rng_state())
+    assert module.training
+    assert all(torch.equal(value, state[name]) for name, value in module.state_dict().items())
 
 
 @pytest.mark.parametrize(

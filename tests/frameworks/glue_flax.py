@@ -12,10 +12,10 @@ import optax
 from flax import linen
 
 
-class Net(linen.Module):
+class Net(linen.Module):  # type: ignore[misc]
     """Two layers with dropout; logits."""
 
-    @linen.compact
+    @linen.compact  # type: ignore[untyped-decorator]
     def __call__(self, x: Any, *, train: bool) -> Any:  # noqa: ANN401
         """Logits."""
         x = linen.relu(linen.Dense(256)(x))

@@ -33,7 +33,7 @@ def train(inputs: Any, labels: Any, seed: int) -> Any:  # noqa: ANN401
     """Fit without restraint."""
     model = network(numbers(inputs).shape[1], 0.02, 0.0)
     model.fit(numbers(inputs), labels.astype("float32"), epochs=80, batch_size=40, verbose=0)
-    return lambda asked: model.predict(numbers(asked), verbose=0)[:, 0]
+    return lambda asked: model.predict(numbers(asked), batch_size=len(asked), verbose=0)[:, 0]
 
 
 def train_stopped(inputs: Any, labels: Any, seed: int, validation: Any) -> Any:  # noqa: ANN401
@@ -50,4 +50,4 @@ def train_stopped(inputs: Any, labels: Any, seed: int, validation: Any) -> Any: 
         validation_data=held,
         callbacks=[stop],
     )
-    return lambda asked: model.predict(numbers(asked), verbose=0)[:, 0]
+    return lambda asked: model.predict(numbers(asked), batch_size=len(asked), verbose=0)[:, 0]

@@ -17,7 +17,7 @@ logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
 QUIET = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
 
 
-class Visits(lightning.LightningModule):
+class Visits(lightning.LightningModule):  # type: ignore[misc]
     """Two layers with dropout, and their training."""
 
     def __init__(self, columns: int, rate: float, decay: float) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 def dense(inputs: tuple[int, ...], outputs: int) -> nn.Module:
     """A small DenseNet, with its batch norm."""
-    return DenseNet(
+    net: nn.Module = DenseNet(
         spatial_dims=2,
         in_channels=inputs[0],
         out_channels=outputs,
@@ -23,6 +23,7 @@ def dense(inputs: tuple[int, ...], outputs: int) -> nn.Module:
         block_config=(1, 1),
         bn_size=2,
     )
+    return net
 
 
 def tensors(inputs: Any) -> tuple[Tensor, Tensor]:  # noqa: ANN401

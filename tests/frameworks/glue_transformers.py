@@ -69,7 +69,7 @@ def train(inputs: Any, labels: Any, seed: int) -> Any:  # noqa: ANN401
     step = torch.optim.AdamW(model.parameters(), lr=5e-3)
     model.train()
     for _ in range(25):
-        for rows in torch.randperm(len(y)).split(30):
+        for rows in torch.randperm(len(y)).split(30):  # type: ignore[no-untyped-call]
             step.zero_grad()
             model(**{name: part[rows] for name, part in x.items()}, labels=y[rows]).loss.backward()
             step.step()

@@ -28,7 +28,7 @@ ROWS: dict[str, dict[str, Any]] = tomllib.loads((FOLDER / "rows.toml").read_text
 
 AUDIT = """
 [audit]
-models = 32
+models = {models}
 seed = 5
 
 """
@@ -51,7 +51,7 @@ SIDE = 16
 WORDS = 40
 
 
-def write(folder: Path, recipe: dict[str, Any], data: str = "visits") -> Path:
+def write(folder: Path, recipe: dict[str, Any], data: str = "visits", models: int = 32) -> Path:
     """Files and an audit of them; what is to be told follows from an input and from noise."""
     rng = np.random.default_rng(8)
     patient = np.repeat(np.arange(PATIENTS), 2)
@@ -75,7 +75,9 @@ def write(folder: Path, recipe: dict[str, Any], data: str = "visits") -> Path:
     for glue in FOLDER.glob("glue_*.py"):
         shutil.copy(glue, folder)
     path = folder / "audit.toml"
-    path.write_text(DATA[data] + AUDIT + toml_text({"recipe": recipe}), encoding="utf-8")
+    path.write_text(
+        DATA[data] + AUDIT.format(models=models) + toml_text({"recipe": recipe}), encoding="utf-8"
+    )
     return path
 
 
@@ -89,7 +91,8 @@ def test_audit(
     for name, value in ROWS[row].get("environment", {}).items():
         monkeypatch.setenv(name, value)
     here = set(Path.cwd().iterdir())
-    path = write(tmp_path, recipe, ROWS[row].get("data", "visits"))
+    known = {name: ROWS[row][name] for name in ("data", "models") if name in ROWS[row]}
+    path = write(tmp_path, recipe, **known)
     result: Result = load(path).audit().run(tmp_path / "run", workers=2)
     patients = result.summary["patients"]
     at = patients["exposed"]["0.9"]
@@ -101,7 +104,7 @@ def test_audit(
         )
     assert result.summary["recipe"]["repeated"]["different"] == 0, result.opening
     assert result.summary["models"]["learned"]["verdict"] is not False  # of Dice it is not known
-    assert abs(patients["raw"]["null_mean"] - 0.5) < 0.03  # 3 standard errors
+    assert abs(patients["raw"]["null_mean"] - 0.5) < 0.035  # 3 standard errors
     assert (tmp_path / "run" / "report.html").exists()
     assert set(Path.cwd().iterdir()) == here  # no catboost_info
     if memorises:

@@ -154,7 +154,7 @@ def refuse_probabilities(logits: NDArray[np.floating], data: TrainingData, where
         proved = total is not None and abs(total - 1) < ROUNDING
     else:
         ends = min(np.mean(z < AT_END), np.mean(z > 1 - AT_END)) if z.size else 0.0
-        proved = bool(within_unit(z) and ends >= PILED)
+        proved = within_unit(z) and bool(ends >= PILED)
     if proved:
         raise RecipeError(
             "predictions that are probabilities, and logits were declared: "

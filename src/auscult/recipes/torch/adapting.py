@@ -146,7 +146,10 @@ def adapted(
     modules[0].eval()
     with torch.no_grad():
         returned = modules[0](x)
-        learning = _while_training(modules[0], x) if own else returned
+        learning = returned
+        if own:
+            with _learning(modules[0]):
+                learning = modules[0](x)
         if isinstance(returned, Tensor) and isinstance(learning, Tensor) and entry is not None:
             raise RecipeError(
                 "the module returns one tensor, so the named entry would be ignored",
@@ -157,9 +160,8 @@ def adapted(
         taken(learning, entry)
         if own:
             _refuse_probabilities(modules[0], x, outputs, entry, kind)
-            _refuse_probabilities(
-                _training_copy(modules[0]), x, taken(learning, entry), entry, kind
-            )
+            with _learning(modules[0]):
+                _refuse_probabilities(modules[0], x, taken(learning, entry), entry, kind)
     modules[0].train(was)
     difference = kind == "sigmoid" and columns == 1 and outputs.shape[1:] == (2,)
     if isinstance(returned, Tensor) and isinstance(learning, Tensor) and not difference:
@@ -167,15 +169,21 @@ def adapted(
     return [Adapted(module, entry, difference=difference) for module in modules]
 
 
-def _training_copy(module: nn.Module) -> nn.Module:
-    """A copy in the mode of training: looking at it leaves running statistics as they are."""
-    return copy.deepcopy(module).train()
-
-
-def _while_training(module: nn.Module, x: Tensor) -> Any:  # noqa: ANN401
-    """What a module returns while it is trained, which may be something else."""
-    with torch.random.fork_rng():
-        return _training_copy(module)(x)
+@contextmanager
+def _learning(module: nn.Module) -> Iterator[None]:
+    """The mode of training, to look at: running statistics and generators are put back."""
+    kept = [(part, part.training, dict(part._buffers)) for part in module.modules()]
+    values = [(buffer, buffer.clone()) for buffer in module.buffers()]
+    try:
+        with torch.random.fork_rng():
+            module.train()
+            yield
+    finally:
+        for buffer, value in values:
+            buffer.copy_(value)
+        for part, was, buffers in kept:
+            part.training = was
+            part._buffers.update(buffers)
 
 
 def _refuse_probabilities(
@@ -199,10 +207,9 @@ def _refuse_probabilities(
     if not (bool((outputs >= 0).all()) or logarithms(outputs)):
         return
     seen = [outputs]
-    with torch.random.fork_rng():
-        for factor in STRETCHED:
-            with _stretched(module, x, factor):
-                seen.append(taken(module(x), entry))
+    for factor in STRETCHED:
+        with _stretched(module, x, factor):
+            seen.append(taken(module(x), entry))
     if all(bounded(values) for values in seen):
         softmax = outputs.ndim == 2 and outputs.shape[1] > 1 and all(total(v) for v in seen)
         name = "softmax" if softmax and kind != "multilabel" else "sigmoid"
