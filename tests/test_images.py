@@ -28,7 +28,7 @@ from auscult.readers.decoding import CRASHED, DAMAGED, OTHER_KIND, TOO_LARGE, No
 from auscult.readers.dicom import NO_PIXELS, NO_SYNTAX
 from auscult.readers.images import SEVERAL, ImageSettings, decode_images
 from auscult.readers.paths import ABSENT, OUTSIDE, locate, scan
-from auscult.readers.pixels import AXES, NOT_FINITE
+from auscult.readers.pixels import AXES, NOT_FINITE, TURNED
 from tests.files import MARK, write_dicom
 
 GREY = ImageSettings(size=(16, 16), colour="grey")
@@ -63,6 +63,19 @@ def test_lossless_bytes_come_back_unchanged(ending: str, tmp_path: Path) -> None
     np.testing.assert_array_equal(found, noise(shape=(16, 16, 3)))
     assert one(path)[0].shape == (16, 16)
     assert GREY.decode(path).notes == ("colour images converted to grey",)
+
+
+def test_palettes_alpha_and_orientation(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    grey = Image.fromarray(noise())
+    for mode in ("P", "RGBA", "LA"):
+        grey.convert(mode).save(path)
+        np.testing.assert_allclose(one(path)[0], noise(), atol=1)
+    held = grey.getexif()
+    held[0x0112] = 6
+    grey.save(path, exif=held)
+    np.testing.assert_array_equal(one(path)[0], np.rot90(noise(), -1))
+    assert GREY.decode(path).notes == (TURNED,)
 
 
 def test_jpeg_is_close_and_not_square_images_keep_their_axes(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from auscult.cohort.inputs import ArrayInputs
 from auscult.readers import decoding, signals
 from auscult.readers.decoding import DAMAGED, OTHER_KIND, TOO_LARGE, NotDecodedError
 from auscult.readers.signals import (
+    CONVERTED,
     ELSEWHERE,
     GAPS,
     LEADS_DIFFER,
@@ -124,6 +125,18 @@ def test_a_header_without_length_or_names(form: str, tmp_path: Path) -> None:
     np.testing.assert_array_equal(settings.decode(path).arrays[0], whole)
     (tmp_path / "a.dat").write_bytes(b"")
     assert reason(path) == NO_SAMPLES
+
+
+def test_volts_of_another_size_are_millivolts(tmp_path: Path) -> None:
+    write_wfdb(tmp_path, "a", waves())
+    path = tmp_path / "a.hea"
+    expected = one(path)[0]
+    text = path.read_text(encoding="ascii")
+    assert "/mV" in text
+    path.write_text(text.replace("/mV", "/uV"), encoding="ascii")
+    found = SignalSettings(seconds=2.0).settle([path]).decode(path)
+    np.testing.assert_allclose(found.arrays[0], expected / 1000, rtol=1e-5)
+    assert CONVERTED in found.notes
 
 
 def test_two_leads_of_one_name(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from auscult.config.loading import load
 from auscult.config.policy import load_policy
 from auscult.imported.layouts import read_scores
 from auscult.readers.arrays import read_array
-from auscult.release import FileDoor, MemberList
+from auscult.release import FileDoor, MemberList, Release
 from auscult.store import RunStore
 
 N = 60
@@ -574,3 +574,51 @@ def test_scores_that_are_told(tmp_path: Path) -> None:
     half = np.random.default_rng(7).random((16, 60)).argsort(axis=0) < 8
     np.savez(tmp_path / "s.npz", logits=many, membership=half, patient=np.arange(60), labels=mixed)
     assert any("no better than chance" in note for note in read_scores(tmp_path / "s.npz").notes)
+
+
+STAGE = np.random.default_rng(12).integers(0, 3, N)
+OF_STAGE = np.random.default_rng(13).normal(size=(N, 3)) + 3.0 * np.eye(3)[STAGE]
+P_STAGE = np.exp(OF_STAGE) / np.exp(OF_STAGE).sum(axis=1, keepdims=True)
+P_DIED = 1 / (1 + np.exp(-(np.random.default_rng(14).normal(size=N) + 4.0 * DIED - 2.0)))
+# Answers of a release to three stages or two outcomes, what they are said to be, and the refusal.
+ANSWERED: dict[str, tuple[str, Any, str, str]] = {
+    "the other class": ("died", 1 - P_DIED, "probabilities", "Answer 1 - p"),
+    "probabilities called logits": ("died", P_DIED, "logits", 'output = "probabilities"'),
+    "rows of probabilities called logits": ("stage", P_STAGE, "logits", 'output = "probabilities"'),
+    "logits called probabilities": ("stage", OF_STAGE, "probabilities", "probabilit"),
+    "columns in another order": ("stage", P_STAGE[:, [2, 0, 1]], "probabilities", '"0", "1", "2"'),
+    "per cent": ("stage", 100 * P_STAGE, "probabilities", "probabilit"),
+    "another number of records": ("died", P_DIED[:-1], "probabilities", "59"),
+    "another number of classes": ("stage", P_STAGE[:, :2], "probabilities", "3"),
+    "missing answers": ("died", np.where(DIED, np.nan, P_DIED), "probabilities", "not finite"),
+    "names of other classes": ("died", np.array(["ill"] * N), "probabilities", "names no class"),
+}
+
+
+def clinic() -> Cohort:
+    frame = pd.DataFrame({"id": np.arange(N) // 2, "died": DIED, "stage": STAGE, "lab": LAB})
+    return Cohort.from_table(frame, patient="id", label="died", exclude=["stage"])
+
+
+@pytest.mark.parametrize("name", ANSWERED)
+def test_answers_that_mean_something_else(name: str, tmp_path: Path) -> None:
+    label, answer, output, word = ANSWERED[name]
+    frame = pd.DataFrame({"id": np.arange(N) // 2, "died": DIED, "stage": STAGE, "lab": LAB})
+    other_ = "stage" if label == "died" else "died"
+    patients = Cohort.from_table(frame, patient="id", label=label, exclude=[other_])
+    np.save(tmp_path / "a.npy", answer)
+    release = Release(door=FileDoor(path=tmp_path / "a.npy"), output=output)  # type: ignore[arg-type]
+    with pytest.raises(AuscultError, match=re.escape(word)) as raised:
+        release.check(patients)
+    in_words(raised.value)
+
+
+def test_advice_about_answers_is_followed_to_its_end(tmp_path: Path) -> None:
+    for answer, output in (
+        (P_DIED, "probabilities"),
+        (np.column_stack([1 - P_DIED, P_DIED]), "probabilities"),
+        (np.log(P_DIED / (1 - P_DIED)), "logits"),
+        (np.where(P_DIED > 0.5, "1", "0"), "probabilities"),
+    ):
+        np.save(tmp_path / "a.npy", answer)
+        Release(door=FileDoor(path=tmp_path / "a.npy"), output=output).check(clinic())  # type: ignore[arg-type]

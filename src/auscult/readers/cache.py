@@ -23,7 +23,7 @@ from auscult.base.errors import CohortError
 from auscult.base.files import write_json, write_whole
 from auscult.readers.paths import Located
 
-FORMAT = 1  # of the cache, and of what decoders make of a file: raise it when either changes
+FORMAT = 2  # of the cache, and of what decoders make of a file: raise it when either changes
 ARRAY, INDEX, PLAN = "array.npy", "index.json", "plan.json"
 
 

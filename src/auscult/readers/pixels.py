@@ -19,6 +19,8 @@ NOT_FINITE = "it holds NaN or infinity"
 AXES = "a NIfTI file whose data are not a volume with three axes"
 MOST_FRAMES = 10_000
 TURNED_GREY = "colour images converted to grey"
+ORIENTATION = 0x0112  # of EXIF: how a camera was held
+TURNED = "images turned as their EXIF orientation says (as viewers do)"
 NO_ALPHA = "images whose transparency was ignored"
 
 
@@ -54,7 +56,7 @@ class Frames:
 
 def raster_frames(path: Path, choose: Callable[[int], Sequence[int]]) -> Frames:
     """Frames of a PNG, JPEG or TIFF file: nothing is decoded before its size is known."""
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image, ImageOps, UnidentifiedImageError
 
     # The limit below is ours and is checked for every frame; Pillow's own only warns at first.
     Image.MAX_IMAGE_PIXELS = None
@@ -77,14 +79,19 @@ def raster_frames(path: Path, choose: Callable[[int], Sequence[int]]) -> Frames:
                     image.seek(index)
                 total += refuse_large(*image.size)
                 refuse_large(total, 1)
+                shown = image
+                # Pillow turns TIFF files by itself.
+                if image.format != "TIFF" and image.getexif().get(ORIENTATION, 1) not in (0, 1):
+                    shown = ImageOps.exif_transpose(image)
+                    notes.append(TURNED)
                 mode = image.mode
                 if mode in ("LA", "RGBA", "PA", "La", "RGBa") or "transparency" in image.info:
                     notes.append(NO_ALPHA)
                 if mode.startswith(("I", "F")):
-                    values.append(np.asarray(image, dtype=np.float32))
+                    values.append(np.asarray(shown, dtype=np.float32))
                 else:
                     grey = mode in ("1", "L", "LA", "La")
-                    frames.append(np.asarray(image.convert("L" if grey else "RGB")))
+                    frames.append(np.asarray(shown.convert("L" if grey else "RGB")))
     if values and frames:
         raise NotDecodedError(DAMAGED)
     notes = list(dict.fromkeys(notes))

@@ -39,6 +39,9 @@ TRANSPOSED = "it has more leads than samples: its array must be (samples, leads)
 NO_SAMPLES = "the file with its samples is missing or empty"
 TOO_SHORT = "it ends before cohort.start"
 LEADS_DIFFER = "it has a different number of leads, and does not name them"
+# Volts as headers write them, in millivolt: recordings of one folder are not all in the same.
+MILLIVOLTS = {"V": 1e3, "uV": 1e-3, "\u00b5V": 1e-3, "\u03bcV": 1e-3, "microV": 1e-3, "nV": 1e-6}
+CONVERTED = "recordings in volts of another size were converted to millivolt"
 PADDED = "recordings shorter than cohort.seconds, padded with zeros"
 ELSEWHERE = "a WFDB header that names files outside its folder"
 MARGIN_SECONDS = 1.0  # read around a window, so that the resampling filter sees no edge
@@ -171,7 +174,8 @@ class SignalSettings:
         first = round((begin - low / own) * rate)
         left = round((facts.length / own - begin) * rate)
         values = values[:, first : first + (left if whole else min(left, self.samples()))]
-        return self._windows(values.astype(np.float32))
+        found = self._windows(values.astype(np.float32))
+        return replace(found, notes=(*found.notes, CONVERTED)) if facts.converted else found
 
     def _windows(self, values: NDArray[np.float32]) -> Entries:
         length = self.samples()
@@ -208,6 +212,7 @@ class _Facts:
     leads: tuple[str, ...]
     count: int
     length: int
+    converted = False  # whether a lead was in another unit than millivolt
 
     def read(self, low: int, high: int, leads: Sequence[int]) -> NDArray[np.float64]:
         """Samples of some leads, shape (leads, high - low), NaN where missing."""
@@ -291,6 +296,10 @@ class _Wfdb(_Facts):
             found = wfdb.rdrecord(self._name, channels=list(leads), **cut)
         if not self._told:
             found.p_signal = found.p_signal[low:high]
+        volts = np.array([MILLIVOLTS.get(str(unit), 1.0) for unit in found.units or ()])
+        if len(volts) == found.p_signal.shape[1] and (volts != 1).any():
+            found.p_signal = found.p_signal * volts
+            self.converted = True
         if not self.leads:  # all of them, in their order
             return np.asarray(found.p_signal, dtype=np.float64).T
         place = {name: i for i, name in enumerate(found.sig_name)}

@@ -202,10 +202,10 @@ def with_missing(
     columns, notes = {}, []
     for name, words in values.items():
         where = np.isin(texts(frame[name], (), words).astype(str), list(words))
-        found, _ = numbers(frame[name])
+        as_numbers, _ = numbers(frame[name])
         for one in words:
             with contextlib.suppress(ValueError):
-                where |= found == float(one)
+                where |= as_numbers == float(one)
         if not where.any():
             raise CohortError(
                 "no record has such a value",

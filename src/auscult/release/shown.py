@@ -17,7 +17,13 @@ from scipy.special import expit, log_softmax
 from auscult.base.errors import RecipeError
 from auscult.cohort import TrainingData
 from auscult.recipes.base import OutputKind
-from auscult.recipes.evidence import ROUNDED, total_of_rows
+from auscult.recipes.evidence import (
+    ROUNDED,
+    better_order,
+    listed_order,
+    total_of_rows,
+    within_unit,
+)
 from auscult.recipes.fit import from_fit, squared_error
 from auscult.recipes.outputs import from_logits, from_probabilities, output_kind
 from auscult.release.doors import ReleaseError
@@ -25,6 +31,7 @@ from auscult.release.doors import ReleaseError
 Output = Literal["probabilities", "logits", "loss", "score", "prediction"]
 MOST_DECIMALS = 6
 FEWEST_TO_SEE_ROUNDING = 50
+MOST_NAMED = 12  # classes in a message
 SLIGHT = 1e-5  # below 0 or above 1: rounding of 32-bit floats
 SHOWN = 1.0  # log-odds that stand for a label: any number above 0 tells the same
 
@@ -103,12 +110,16 @@ def shown(
     answers = _repaired(answers, output, kind, data)
     try:
         if output == "logits":
-            return from_logits(answers, data, "release"), View(kind=kind), 0
-        values, zeros = from_probabilities(answers, data, "release")
+            values, zeros = from_logits(answers, data, "release"), 0
+        else:
+            values, zeros = from_probabilities(answers, data, "release")
     except RecipeError as error:
         raise ReleaseError(
             error.what, where=error.where, expected=error.expected, next_step=error.next_step
         ) from None
+    _refuse_other_order(values, data)
+    if output == "logits":
+        return values, View(kind=kind), 0
     p = np.asarray(answers, dtype=np.float64)
     decimals = _decimals(p)
     if np.isin(p, (0.0, 1.0)).all():
@@ -143,6 +154,38 @@ def _one_number(
 _SIGNAL = View(kind="signal")
 
 
+def _refuse_other_order(values: NDArray[np.floating], data: TrainingData) -> None:
+    """Raise where answers fit the labels clearly better in another order of classes.
+
+    Parameters
+    ----------
+    values : float array, shape (records, outputs)
+    data : TrainingData
+    """
+    found = better_order(values[None], data.labels)
+    if found is None:
+        return
+    if values.shape[1] == 1:
+        what = f'the answers fit the labels clearly better as those of "{data.classes[0]}"'
+        next_step = "Answer 1 - p (of logits, their negative), or one column for each class"
+    else:
+        what = (
+            "the answers fit the labels clearly better when the columns of classes 0, 1, 2, ... "
+            f"are taken to be {listed_order(found)}"
+        )
+        next_step = "Put the columns into the order of the cohort's classes: " + ", ".join(
+            f'"{name}"' for name in data.classes[:MOST_NAMED]
+        )
+    raise ReleaseError(
+        what,
+        where="release",
+        expected=f'the answer of "{data.classes[1]}"'
+        if values.shape[1] == 1
+        else "column c for class c",
+        next_step=next_step,
+    )
+
+
 def _repaired(
     answers: NDArray[np.floating], output: Output, kind: OutputKind, data: TrainingData
 ) -> NDArray[np.float64]:
@@ -162,6 +205,13 @@ def _repaired(
                 where="release",
                 expected="logits, as declared",
                 next_step='Declare it: output = "probabilities"',
+            )
+        if p.size >= FEWEST_TO_SEE_ROUNDING and within_unit(p) and len(np.unique(p)) > 2:
+            raise ReleaseError(
+                "all answers lie from 0 to 1: these are probabilities",
+                where="release",
+                expected="logits, as declared",
+                next_step='Say so: output = "probabilities"',
             )
         return p
     classes = len(data.classes)
