@@ -11,10 +11,12 @@ import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
-from auscult.base.errors import StoreError
+from auscult.base.errors import ConfigError, StoreError
+from auscult.config.policy import parse_policy
 from auscult.disclosure import Reports
 from auscult.imported.importing import import_scores
 from auscult.imported.scores import read_npz
+from auscult.policy import judge_run
 from auscult.results.analysis import AnalysisSettings
 from auscult.risk.released import Released, release_groups
 from benchmarks.disclosure import closest, pair, rows_of, single
@@ -62,6 +64,7 @@ def test_the_same_report_again_is_the_same_and_is_entered_once(tmp_path: Path) -
     # Another run with the same groups of the same patients shows them as they were.
     other, _ = report(tmp_path, "c", ids, age=age)
     assert other.tables["age"].steps == first.tables["age"].steps
+    assert (first.alike, again.alike, other.alike) == (True, True, True)
     assert reports.run == "a"
 
 
@@ -176,6 +179,15 @@ def test_the_message_says_what_happened_and_its_steps_work(tmp_path: Path) -> No
         entry.unlink()
     again = import_scores(read_npz(tmp_path / "two.npz"), tmp_path / "two", seed=1)
     assert again.summary["patients"]["raw"]["mean"] is not None
+    # A policy that names the ledger is kept by the run that is entered there.
+    for folder, verdict in ((".auscult-ledger", "pass"), ("another", "fail")):
+        content: dict[str, Any] = {"exposed": {"0.9": {"patients": 60}}}
+        content["disclosure"] = {"ledger": folder}
+        policy = parse_policy(content, "x", str(tmp_path / "policy.toml"))
+        found = {one.key: one.verdict for one in judge_run(tmp_path / "two", policy).checks}
+        assert found["disclosure.ledger"] == verdict
+    with pytest.raises(ConfigError, match=r"policy\.toml: disclosure\.ledger"):
+        parse_policy(content | {"disclosure": {"ledger": "no"}}, "x", str(tmp_path / "policy.toml"))
 
 
 def test_a_damaged_entry_stops_the_report(tmp_path: Path) -> None:

@@ -92,6 +92,7 @@ def test_few_patients_left_out_have_no_mean() -> None:
     assert gone["mean_auc_before"]["estimate"] is None
     assert stay["patients"] is None
     assert stay["mean_auc_before"]["estimate"] == 0.91
+    assert stay["mean_auc_before"]["n"] is None
     assert layers["removed"]["patients"] == 4
 
 

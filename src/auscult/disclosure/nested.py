@@ -157,13 +157,15 @@ def those_left_out(entry: Mapping[str, Any], smallest: int) -> None:
     # Everybody's number is known, so neither side's may be said; figures go with the small one.
     for part, small in zip((gone, stay), few, strict=True):
         part["patients"] = None
-        part[FEWER] = {"patients": smallest} if small else {}
-        if not small:
-            part.pop(FEWER)
-            continue
+        if small:
+            part[FEWER] = {"patients": smallest}
         for name in ("mean_auc_before", "mean_auc"):
-            if isinstance(part.get(name), dict):
+            if not isinstance(part.get(name), dict):
+                continue
+            if small:
                 part[name] = _without_figures(part[name], smallest)
+            elif "n" in part[name]:
+                part[name] = part[name] | {"n": None}
 
 
 def _without_figures(figure: Mapping[str, Any], smallest: int) -> dict[str, Any]:

@@ -46,7 +46,8 @@ def judge_run(run: str | os.PathLike[str], policy: Policy) -> Decision:
     with RunStore.take_up(run) as store:
         require_sealed(store.path, values=False)
         summary = read_summary_file(store.path)
-        decision = _released(judge(policy, _exact(store, summary)), judge(policy, summary))
+        found = (_entered(store, one) for one in (_exact(store, summary), summary))
+        decision = _released(*(judge(policy, one) for one in found))
         summary["decision"] = {
             **decision.as_dict(),
             "title": policy.title,
@@ -55,6 +56,12 @@ def judge_run(run: str | os.PathLike[str], policy: Policy) -> Decision:
         }
         write_summary(store.path, summary)
     return decision
+
+
+def _entered(store: RunStore, summary: dict[str, Any]) -> dict[str, Any]:
+    """A summary that also says in which ledger its report was entered."""
+    disclosure = {**(summary.get("disclosure") or {}), "ledger": store.manifest().get("ledger")}
+    return {**summary, "disclosure": disclosure}
 
 
 def _exact(store: RunStore, summary: dict[str, Any]) -> dict[str, Any]:

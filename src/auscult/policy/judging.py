@@ -230,15 +230,20 @@ def _disclosure(policy: Policy, summary: Mapping[str, Any]) -> Iterator[Check]:
             f"--count-base) to {base} and run again (the models are kept)",
         )
     if rules.ledger is not None:
-        kept = found.get("ledger") == rules.ledger
+        entered = found.get("ledger")
+        reason = ""
+        if entered is None:
+            reason = "it is not known in which release ledger the report was entered"
+        elif entered != rules.ledger:
+            reason = (
+                "the report was entered in another release ledger: set audit.ledger (or import "
+                "--ledger) to the policy's and run again (the models are kept)"
+            )
         yield Check(
             key="disclosure.ledger",
             what="The report is entered in the policy's release ledger",
-            verdict="pass" if kept else "fail",
-            reason=""
-            if kept
-            else "the report was entered in another release ledger: set audit.ledger (or import "
-            "--ledger) to the policy's and run again (the models are kept)",
+            verdict="pass" if not reason else "inconclusive" if entered is None else "fail",
+            reason=reason,
         )
 
 

@@ -226,7 +226,7 @@ def analyse(
         "aggregate": aggregate,
         "patients": patients,
         "disparities": by_group,
-        "disclosure": _disclosure(settings, evidence.reports, groups),
+        "disclosure": _disclosure(settings, groups),
     }
     if evidence.dp is not None:
         summary["guarantee"] = promise(
@@ -245,9 +245,7 @@ def analyse(
     )
 
 
-def _disclosure(
-    settings: AnalysisSettings, reports: Reports | None, groups: Released
-) -> dict[str, Any]:
+def _disclosure(settings: AnalysisSettings, groups: Released) -> dict[str, Any]:
     """The "disclosure" object: how figures were released, and what stood in their way."""
     number = groups.earlier
     several = f"{number} earlier reports are" if number > 1 else "one earlier report is"
@@ -262,9 +260,8 @@ def _disclosure(
     return {
         "smallest_cell": settings.smallest_cell,
         "counts_rounded_to": settings.count_base,
-        "ledger": None if reports is None else reports.name,
         "earlier_reports": number,
-        "note": note if number else "",
+        "note": "" if groups.alike else note,
     }
 
 

@@ -121,6 +121,8 @@ def write_results(
         summary["planted"] = _planted(roster.planted, found.patients)
     _write_secrets(store, roster, attributes, found, inquiry)
     _write_cohort(store, roster, settings, inquiry)
+    # Which ledger differs from place to place; the same audit gives the same summary everywhere.
+    store.update_manifest(ledger=reports.name)
     write_json(store.secret_path(EXACT), summary, secret=True)
     public = released(summary, settings.smallest_cell, settings.count_base)
     write_bytes(store.path / GROUPS, groups_csv(public).encode())

@@ -81,12 +81,15 @@ class Released(NamedTuple):
         where an earlier report of a cohort that hardly differs leaves no room for them.
     earlier : int
         Reports of some of these patients that were made before.
+    alike : bool
+        Whether they had the same groups of the same patients, so that nothing had to give way.
     """
 
     tables: dict[str, ReleasedTable]
     bands: ReleasedTable
     step: float
     earlier: int = 0
+    alike: bool = True
 
 
 def released_tables(
@@ -224,7 +227,19 @@ def _released(
         step=named.pop(EVERYBODY).steps["all"],
         tables=named,
         earlier=before,
+        alike=_alike(entries[:before], tables, here, known),
     )
+
+
+def _alike(
+    entries: Sequence[Entry],
+    tables: Mapping[str, Table],
+    here: NDArray[np.bool_],
+    known: NDArray[np.bytes_],
+) -> bool:
+    """Whether every table was in an earlier report, patient by patient."""
+    said = {one["raw"] for entry in entries for one in entry.content["tables"].values()}
+    return not entries or all(raw_digest(one, here, known) in said for one in tables.values())
 
 
 def _of_the_same(
