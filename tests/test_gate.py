@@ -192,7 +192,7 @@ def test_the_decision_stands_in_the_run(
     assert "The decision: fail" in report
     assert "<b>of</b>" not in report
     assert "policy.toml" in report
-    assert "Fail: at least one lower bound" in (path / "results" / "officer.md").read_text("utf-8")
+    assert "Fail: at least one limit" in (path / "results" / "officer.md").read_text("utf-8")
     for file in (tmp_path / "d.json", tmp_path / "d.xml", path / "results" / "officer.md"):
         assert IDENTIFIER not in file.read_text(encoding="utf-8")
     assert stat.S_IMODE((path / "results" / "officer.md").stat().st_mode) == 0o644
