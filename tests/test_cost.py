@@ -33,7 +33,7 @@ def test_blocks_are_trained_in_rounds() -> None:
 
 
 def test_a_full_disk_is_told_before_training(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match=r"will take .* and .* are free") as caught:
+    with pytest.raises(StoreError, match=r"will take .*, but only .* are free") as caught:
         refuse_what_does_not_fit(
             tmp_path / "not" / "there", output_bytes=10**18, data_bytes=0, workers=1
         )

@@ -79,7 +79,7 @@ def raster_frames(path: Path, choose: Callable[[int], Sequence[int]]) -> Frames:
                     image.seek(index)
                 total += refuse_large(*image.size)
                 refuse_large(total, 1)
-                shown = image
+                shown: Image.Image = image
                 # Pillow turns TIFF files by itself.
                 if image.format != "TIFF" and image.getexif().get(ORIENTATION, 1) not in (0, 1):
                     shown = ImageOps.exif_transpose(image)

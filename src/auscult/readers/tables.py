@@ -108,8 +108,9 @@ def read_table(
         raise CohortError("it has no rows", where=where, expected="one row per record")
     frame = frame.reset_index(drop=True)
     tokens = {*ALWAYS_MISSING, *missing}
-    frame, more = without_row_numbers(frame, where)
-    notes += more
+    if "" not in (columns or ()):  # asked for by its empty name, as an owner's table has it
+        frame, more = without_row_numbers(frame, where)
+        notes += more
     if isinstance(data, str | os.PathLike) and _is_text(Path(data)):
         frame, more = without_headers(frame)
         notes += more

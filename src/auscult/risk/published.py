@@ -39,6 +39,19 @@ def rounded_row(
 ) -> dict[str, Any]:
     """A group's row as it is published: counts to a base, figures to a step, or withheld.
 
+    Parameters
+    ----------
+    row : dict
+        Of one group, exact.
+    step : float
+        To what its figures are rounded; infinite where they are withheld.
+    base : int
+        To what its numbers of patients are rounded.
+    patients : int
+        Of the whole comparison.
+    overall : float or None
+        Mean over everybody as it is published.
+
     Two roundings of one figure tell more of it than one. So what follows from a published figure is
     computed from it, and an interval is given by how far its ends lie off.
     """
