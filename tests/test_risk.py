@@ -527,6 +527,19 @@ def test_exposed_intervals_cover(kind: str) -> None:
     assert np.mean(held) >= 0.84
 
 
+def test_above_what_counts_can_tell_from_one_the_interval_starts_at_those_confirmed() -> None:
+    # With 32 models three times as many were said to be above 0.99 as there were.
+    for seed in range(3):
+        rng = np.random.default_rng([seed, 99])
+        many = rng.random(400) < 0.3
+        auc = ndtr(np.where(many, rng.normal(1.4, 0.5, 400), rng.normal(0.3, 0.2, 400)).clip(0, 3))
+        risk, _ = patient_risk(simulate(auc, 32, rng).layout(), (0.95, 0.99))
+        below, near = exposed(risk, (0.95, 0.99), rng)
+        assert near.low == near.confirmed
+        assert near.low <= (auc > 0.99).sum() <= near.high
+        assert below.low > below.confirmed
+
+
 # Beside the audit
 
 

@@ -33,6 +33,9 @@ LESS_SMOOTH = 3.0  # pseudo-patients of the rougher prior
 # models, until they were widened by a fifth [simulated].
 ENOUGH_MODELS = 32  # IN and OUT: more add nothing
 FEW_MODELS_ERROR = 0.2
+# Where an AUC at the threshold has a standard error of over twice its distance from 1, the prior's
+# mass there is a guess: above 0.99, 32 models said three times as many as there were [simulated].
+MOST_OF_DISTANCE = 2.0
 MOST_FOR_REPLICATES = 3000
 
 
@@ -84,7 +87,8 @@ def exposed(
     usable = risk.estimate.usable
     patients = int(usable.sum())
     spread, plausible = _learned_again(risk, usable, thresholds, rng, progress)
-    lacking = max(0.0, ENOUGH_MODELS / max(typical_models(risk), 1.0) - 1.0)
+    models = max(typical_models(risk), 1.0)
+    lacking = max(0.0, ENOUGH_MODELS / models - 1.0)
     widening = 1.0 + FEW_MODELS_ERROR * lacking
     result = []
     for number, threshold in enumerate(thresholds):
@@ -97,6 +101,8 @@ def exposed(
         low, high = count_interval(estimate, variance, patients)
         also = np.round(patients * plausible[:, number])
         low, high = min([low, *also]), max([high, *also])
+        if _too_near_one(threshold, models):
+            low = min(low, confirmed)
         if few_models(risk):
             below = benjamini_hochberg(risk.estimate.take(usable).p_below(threshold), FALSE_RATE)
             low, high = min(low, confirmed), max(high, patients - int(below.sum()))
@@ -138,6 +144,12 @@ def few_models(risk: PatientRisk) -> str:
         f"with about {models:.0f} IN and OUT models of a patient the number is not estimable, only "
         f"its bounds: {2 * FEWEST_MODELS} models are needed"
     )
+
+
+def _too_near_one(threshold: float, models: float) -> bool:
+    """Whether the counts cannot tell an AUC at the threshold from 1."""
+    error = np.sqrt(threshold * (1 - threshold) / models)
+    return bool(error > MOST_OF_DISTANCE * (1 - threshold))
 
 
 def benjamini_hochberg(p: NDArray[np.float64], rate: float) -> NDArray[np.bool_]:
