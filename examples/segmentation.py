@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from auscult import Audit, Cohort, PythonRecipe
 
 Array = NDArray[Any]
-SIDE = 16
+SIDE = 8
 STEPS = {"overfitted": 200, "regularised": 1}
 
 
@@ -87,7 +87,7 @@ def train(
 
     x, y = tensors(inputs)
     net = UNet()
-    optimizer = torch.optim.AdamW(net.parameters(), lr=3e-3 if steps > 1 else 1e-5)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=6e-3 if steps > 1 else 1e-5)
     each = functools.partial(nn.functional.binary_cross_entropy_with_logits, reduction="none")
     for _ in range(steps):
         optimizer.zero_grad()

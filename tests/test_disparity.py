@@ -88,7 +88,7 @@ def test_intervals_of_group_differences_cover() -> None:
 
 def test_record_counts_alone_raise_no_alarm() -> None:
     alarms = []
-    for seed in range(40):
+    for seed in range(24):
         rng = np.random.default_rng(seed)
         labels = rng.choice(["few", "many"], 300)
         records = np.where(labels == "many", rng.integers(1, 9, 300), rng.integers(1, 3, 300))
@@ -96,7 +96,7 @@ def test_record_counts_alone_raise_no_alarm() -> None:
         found = compare(np.full(300, 0.5), groups, seed, records=records)
         rows = [r for entry in found.values() for r in entry["groups"].values()]
         alarms.append(min(r["q"] for r in rows) < 0.05)
-    assert np.mean(alarms) <= 0.125  # 5% expected; more than 5 of 40 has probability 0.01
+    assert np.mean(alarms) <= 0.17  # 5% expected; more than 4 of 24 has probability 0.005
 
 
 def test_groups_that_share_no_record_count_are_not_compared_by_p() -> None:

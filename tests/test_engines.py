@@ -299,7 +299,7 @@ def train(inputs, labels, seed):
         ("os.kill(os.getpid(), signal.SIGKILL)", "signal 9 (SIGKILL)", "out of memory"),
         ("os.kill(os.getpid(), signal.SIGSEGV)", "signal 11 (SIGSEGV)", "fault in compiled code"),
         ("os.kill(os.getpid(), signal.SIGTERM)", "signal 15 (SIGTERM)", "terminated by somebody"),
-        ("os._exit(3)", "exit code 3", "ended the process"),
+        ("os._exit(3)", "exited with code 3", "ended the process"),
     ],
 )
 def test_a_worker_that_dies_says_of_what(death: str, said: str, cause: str, tmp_path: Path) -> None:

@@ -591,7 +591,12 @@ ANSWERED: dict[str, tuple[str, Any, str, str]] = {
     "another number of records": ("died", P_DIED[:-1], "probabilities", "59"),
     "another number of classes": ("stage", P_STAGE[:, :2], "probabilities", "3"),
     "missing answers": ("died", np.where(DIED, np.nan, P_DIED), "probabilities", "not finite"),
-    "names of other classes": ("died", np.array(["ill"] * N), "probabilities", "names no class"),
+    "names of other classes": (
+        "died",
+        np.array(["ill"] * N),
+        "probabilities",
+        "does not name a class",
+    ),
 }
 
 

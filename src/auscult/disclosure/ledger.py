@@ -353,7 +353,8 @@ def _locked(folder: Path) -> Iterator[None]:
 
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with FileLock(folder / LOCK, timeout=PATIENCE_SECONDS, fallback_to_soft=False, mode=0o600):
+        (folder / LOCK).touch(mode=0o600)
+        with FileLock(folder / LOCK, timeout=PATIENCE_SECONDS, fallback_to_soft=False):
             for stale in folder.glob(".*.part"):
                 stale.unlink(missing_ok=True)
             yield
