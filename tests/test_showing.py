@@ -7,8 +7,6 @@ import io
 import multiprocessing
 import os
 import signal
-import subprocess
-import sys
 import tempfile
 import time
 import unicodedata
@@ -103,47 +101,3 @@ def test_folders_of_killed_runs_are_collected(
         assert leftovers.collect() == 1
         assert mine.exists(), "one's own is not a leftover"
     assert [p.name for p in tmp_path.iterdir()] == ["auscult-run-foreign"]
-
-
-def test_semaphores_of_a_killed_pool_go_with_its_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    shared, temporary = tmp_path / "shm", tmp_path / "tmp"
-    shared.mkdir()
-    stale = temporary / f"{leftovers.PREFIX}x"
-    stale.mkdir(parents=True)
-    dead = subprocess.Popen([sys.executable, "-c", ""])
-    dead.wait()
-    (stale / leftovers.LOCK).touch()
-    (stale / leftovers.OWNER).write_text(str(dead.pid))
-    for name in (f"sem.loky-{dead.pid}-a", f"sem.loky-{os.getpid()}-b", "sem.other"):
-        (shared / name).touch()
-    monkeypatch.setattr(leftovers, "SHARED", shared)
-    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
-    assert leftovers.collect() == 1
-    assert sorted(p.name for p in shared.iterdir()) == [
-        f"sem.loky-{os.getpid()}-b",
-        "sem.other",
-    ]
-    assert list(temporary.iterdir()) == []
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere no server is started")
-def test_the_server_of_a_killed_process_leaves_no_folder() -> None:
-    with tempfile.TemporaryDirectory() as name:  # a socket's name is short
-        _server_is_killed(Path(name))
-
-
-def _server_is_killed(tmp_path: Path) -> None:
-    code = "from auscult.training.warm import warm_up, server; warm_up('python'); assert server()"
-    kill = f"{code}; import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
-    environment = os.environ | {"TMPDIR": str(tmp_path)}
-    killed = subprocess.run([sys.executable, "-c", kill], env=environment, check=False)
-    assert killed.returncode == -signal.SIGKILL
-    assert len(list(tmp_path.iterdir())) == 1
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=environment, check=False, capture_output=True, text=True
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    assert list(tmp_path.iterdir()) == []

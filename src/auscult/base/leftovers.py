@@ -2,8 +2,7 @@
 
 A process that is killed cannot tidy up. Each temporary folder holds a file that its owner keeps
 locked; the system lets the lock go when the process ends, however it ends. Whoever makes the next
-folder removes those whose lock is free, and the semaphores that the workers' pool of that process
-left in shared memory: they are named by its number.
+folder removes those whose lock is free.
 """
 
 from __future__ import annotations
@@ -18,8 +17,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 PREFIX = "auscult-run-"
-LOCK, OWNER = "owner.lock", "owner"
-SHARED = Path("/dev/shm")  # noqa: S108 - where Linux keeps named semaphores
+LOCK = "owner.lock"
 
 
 @contextmanager
@@ -30,7 +28,6 @@ def temporary_folder() -> Iterator[Path]:
     lock = FileLock(folder / LOCK, timeout=0, fallback_to_soft=False)
     try:
         with lock:
-            (folder / OWNER).write_text(str(os.getpid()), encoding="ascii")
             yield folder
             shutil.rmtree(folder, ignore_errors=True)
     finally:
@@ -55,26 +52,9 @@ def collect() -> int:
             if mine not in (None, found.st_uid) or not (folder / LOCK).is_file():
                 continue  # another user's, or made this instant and not yet locked
             with FileLock(folder / LOCK, timeout=0, fallback_to_soft=False):
-                _remove_semaphores(folder, found.st_uid)
                 shutil.rmtree(folder, ignore_errors=True)
         except (OSError, Timeout):
             continue
         shutil.rmtree(folder, ignore_errors=True)
         removed += 1
     return removed
-
-
-def _remove_semaphores(folder: Path, owner: int) -> None:
-    """Remove what the pool of a process that is gone left in shared memory."""
-    try:
-        process = int((folder / OWNER).read_text(encoding="ascii"))
-    except (OSError, ValueError):
-        return
-    if Path("/proc", str(process)).exists():  # another one has the number now
-        return
-    for path in SHARED.glob(f"sem.loky-{process}-*"):
-        try:
-            if path.lstat().st_uid == owner:
-                path.unlink()
-        except OSError:
-            continue

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-import tempfile
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -37,8 +36,6 @@ IMPORTS = {
     ),
     "python": ("auscult.recipes.python",),
 }
-
-LONGEST = 50  # bytes of TMPDIR: a socket's whole name has at most 107
 
 _server: Any = None
 
@@ -69,28 +66,18 @@ def warm_up(kind: str) -> None:
     if sys.platform != "linux" or _server is not None:
         return
     import multiprocessing
-    from multiprocessing import forkserver, util
+    from multiprocessing import forkserver
 
-    from auscult.base.leftovers import temporary_folder
-
-    # The server's socket lies in a folder that is collected after a kill. It is closed after the
-    # folder that multiprocessing makes in it, whose own priority is -100.
-    held, usual = contextlib.ExitStack(), tempfile.tempdir
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([*ALWAYS, *IMPORTS[kind]])
     kept = {name: os.environ.get(name) for name in WORKERS}
     os.environ.update(WORKERS)
     try:
-        if len(os.fsencode(tempfile.gettempdir())) <= LONGEST:
-            tempfile.tempdir = str(held.enter_context(temporary_folder()))
-            util.get_temp_dir()
-            util.Finalize(None, held.close, exitpriority=-200)
         forkserver.ensure_running()
         _server = context
     except OSError:
         pass  # for example a TMPDIR too long for a socket's name
     finally:
-        tempfile.tempdir = usual
         for name, value in kept.items():
             if value is None:
                 del os.environ[name]
