@@ -30,7 +30,7 @@ from auscult.protection.assessment import (
     assess,
     assess_layout,
 )
-from auscult.protection.frontier import recommend
+from auscult.protection.frontier import recommend, withdraw
 from auscult.protection.paired import (
     Counts,
     Moments,
@@ -45,10 +45,12 @@ from auscult.protection.paired import (
 from auscult.protection.selection import Selection, Twins, find_twins, within_cap
 from auscult.protection.variants import Variant
 from auscult.recipes import SklearnRecipe, TorchRecipe
+from auscult.results.lacking import lacking
 from auscult.risk.estimate import KNOTS, Estimate, NoiseLaw
 from auscult.risk.patients import permuted
 from auscult.store import Outputs
 from tests.cohorts import visits
+from tests.report_summaries import rare_tail
 from tests.simulation import balanced
 
 
@@ -603,13 +605,49 @@ def entries_of(run: Path) -> dict[str, dict[str, Any]]:
     return {one["name"]: one for one in summary["protection"]}
 
 
+def test_a_recommendation_needs_the_evidence_that_the_gate_asks_for() -> None:
+    entries = [{"recommended": True}, {"recommended": False}]
+    withdraw(entries, "")
+    assert entries[0]["recommended"]
+    summary = rare_tail()
+    assert not list(lacking(summary))
+    summary["models"]["count"] = 24
+    summary["models"]["learned"]["verdict"] = None
+    found = "; ".join(lacking(summary))
+    assert found.startswith("24 shadow models are too few: at least 32")
+    assert "not known whether" in found
+    withdraw(entries, found)
+    assert entries == [{"recommended": False, "unsupported": found}, {"recommended": False}]
+
+
+def test_unprotected_counts_are_the_headlines(finished: Path) -> None:
+    summary = json.loads((finished / "results" / "summary.json").read_text(encoding="utf-8"))
+    patients = summary["patients"]
+    for one in summary["protection"]:
+        if "layers" in one:  # judged on half of the models
+            continue
+        for threshold, row in one["exposed_before"].items():
+            for name in ("estimate", "low", "high"):
+                assert row[name] == patients["exposed"][threshold][name], (one["name"], threshold)
+    same = next(one for one in summary["protection"] if one["name"] == "temperature 2")
+    # The same signals: the same mean with the same interval.
+    for name, key in (("estimate", "mean"), ("low", "mean_low"), ("high", "mean_high")):
+        assert same["mean_auc"][name] == pytest.approx(patients["auc"][key], abs=2e-4)
+    own = summary["models"]["utility"]
+    for name, key in (("estimate", "mean"), ("low", "low"), ("high", "high")):
+        assert same["utility"][name] == pytest.approx(own[key], abs=2e-3)
+
+
 def test_a_run_tells_of_every_protection(finished: Path) -> None:
     entries = entries_of(finished)
     assert len(entries) == len(PROTECT)
     shallow = entries["shallow"]
     assert shallow["kind"] == "recipe"
     assert shallow["mean_auc_change"]["high"] < 0
-    assert shallow["exposed_change"]["estimate"] < 0
+    # Of 16 models only bounds are given, so no change of counts and no recommendation either.
+    assert shallow["exposed_change"]["estimate"] is None
+    assert "24 models are needed" in shallow["exposed_change"]["reason"]
+    assert not any(one["recommended"] for one in entries.values())
     assert entries["temperature 2"]["mean_auc_change"]["estimate"] == pytest.approx(0, abs=1e-6)
     labels = entries["labels only"]
     assert any("perturbed" in note for note in labels["notes"])
@@ -637,8 +675,8 @@ def test_the_sweep_takes_the_audits_own_models_for_its_own_size(finished: Path) 
     summary = json.loads((finished / "results" / "summary.json").read_text(encoding="utf-8"))
     small, own = summary["sweep"]["points"]
     assert (small["base"], own["base"]) == (False, True)
-    assert own["exposed_change"]["estimate"] == 0
-    assert small["exposed_change"]["estimate"] < 0
+    assert own["exposed_change"]["estimate"] is None
+    assert small["mean_auc_change"]["estimate"] < 0
     # shallow, cap, duplicates, without, depth 3: the others train nothing of their own.
     assert len(list((finished / "protection").iterdir())) == 5
 

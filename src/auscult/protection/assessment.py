@@ -21,11 +21,12 @@ from auscult.base.randomness import Stage, generator
 from auscult.cohort.design import Membership
 from auscult.recipes.metrics import Metric
 from auscult.risk.exposed import (
-    REPLICATES,
     SMOOTHING_ERROR,
-    prior_errors,
-    sample_for_replicates,
-    table_of,
+    Exposed,
+    exposed_by,
+    few_models,
+    learned_again,
+    widened,
 )
 from auscult.risk.patients import PatientRisk, patient_risk, permuted
 from auscult.risk.utility import UtilityPerModel, utility_per_model
@@ -99,15 +100,23 @@ class Assessment:
     null : dict of float to float
         Expected number of patients above each threshold when membership is permuted.
     null_mean : float
-    errors : float64 array, shape (replicates, thresholds)
-        How far off the share above each threshold is when the prior is learned again.
+    exposed : dict of float to Exposed
+        Patients above each threshold, as the headline counts them.
+    errors : float64 array, shape (replicates + 1, thresholds)
+        How far off the share above each threshold is when the prior is learned again; the mean of
+        squares over rows is the variance. The last row is what smoothing costs. Rows of two
+        assessments of as many patients belong together.
+    few : str
+        Why the patients above a threshold can only be bounded; empty where models are enough.
     """
 
     layout: Layout
     risk: PatientRisk
     null: dict[float, float]
     null_mean: float
+    exposed: dict[float, Exposed]
     errors: NDArray[np.float64]
+    few: str
 
 
 def assess(
@@ -142,36 +151,20 @@ def assess_layout(layout: Layout, seed: int, *, progress: Progress = SILENT) -> 
     shuffled = permuted(layout, generator(seed, Stage.NULL))
     null, _ = patient_risk(shuffled, THRESHOLDS, progress, confirming=False)
     usable = null.estimate.usable
+    # The headline's own draws: the unprotected count is the headline's, to the patient.
+    learned = learned_again(risk, THRESHOLDS, generator(seed, Stage.BOOTSTRAP_PATIENTS))
+    scale = widened(risk) * SMOOTHING_ERROR
+    rows = learned.errors.shape[0]
+    errors = np.vstack([learned.errors, learned.smoothing * np.sqrt(rows)])
     return Assessment(
         layout=layout,
         risk=risk,
         null={t: null.posterior.above[t].mean for t in THRESHOLDS},
         null_mean=float(null.auc_raw[usable].mean()),
-        errors=_errors(risk, seed),
+        exposed={one.threshold: one for one in exposed_by(risk, THRESHOLDS, learned)},
+        errors=scale * errors * np.sqrt((rows + 1) / rows),
+        few=few_models(risk),
     )
-
-
-def _errors(risk: PatientRisk, seed: int) -> NDArray[np.float64]:
-    """Errors of the shares above each threshold from learning the prior, replicate by replicate.
-
-    Replicates of one seed and number of patients resample the same patients, whatever the risk, so
-    that errors of two assessments can be paired.
-    """
-    usable = np.flatnonzero(risk.estimate.usable)
-    kept = sample_for_replicates(usable)
-    rng = generator(seed, Stage.PROTECTION)
-    rows = [np.sort(rng.integers(0, kept.size, kept.size)) for _ in range(REPLICATES)]
-    shapes = list(risk.posterior.shapes)
-    bounds = np.cumsum(list(risk.posterior.shapes.values()))
-    # The same places in the same order: where two assessments weigh shapes alike, they draw alike.
-    chosen = np.searchsorted(bounds, rng.random(REPLICATES), side="right")
-    draws = [
-        (shapes[c], r)
-        for c, r in zip(np.minimum(chosen, len(shapes) - 1).tolist(), rows, strict=True)
-    ]
-    scale = SMOOTHING_ERROR * np.sqrt(kept.size / usable.size)
-    weights = risk.posterior.shapes
-    return np.asarray(scale * prior_errors(table_of(risk, kept), weights, THRESHOLDS, draws))
 
 
 def signals_of(

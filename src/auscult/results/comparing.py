@@ -17,11 +17,12 @@ from auscult.base.opening import npz_arrays
 from auscult.base.progress import SILENT, Progress
 from auscult.disclosure import released
 from auscult.protection.assessment import Subject, assess, signals_of, utility_of
-from auscult.protection.frontier import Side, entry, recommend, unpaired
+from auscult.protection.frontier import Side, entry, recommend, unpaired, withdraw
 from auscult.recipes.metrics import metric_of_facts, on
 from auscult.report.html import render_page
 from auscult.report.protection import comparison_page
 from auscult.report.summary import Part, read_summary
+from auscult.results.lacking import lacking
 from auscult.results.result import COHORT, Result
 from auscult.results.roster import stratum_of
 from auscult.store import RunStore
@@ -123,6 +124,8 @@ def compare(paths: Sequence[Path], progress: Progress = SILENT) -> Comparison:
         entries.append(found)
     progress.finish()
     recommend(entries)
+    for one, run in zip(entries, runs[1:], strict=True):
+        withdraw([one], "; ".join(dict.fromkeys((*lacking(first.summary), *lacking(run.summary)))))
     entries = [_released(one, first) for one in entries]
     return Comparison(name=first.name, summary=first.summary, entries=entries)
 

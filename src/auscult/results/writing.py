@@ -24,6 +24,7 @@ from auscult.cohort.design import Membership
 from auscult.disclosure import Reports, released
 from auscult.disclosure.ledger import FOLDER
 from auscult.exposure import Inquiry, exposure_of
+from auscult.protection.frontier import withdraw
 from auscult.recipes.evidence import SURE, direction
 from auscult.recipes.metrics import on
 from auscult.release.assess import assess_release
@@ -31,6 +32,7 @@ from auscult.release.declaration import Asked
 from auscult.report import groups_csv, officer_markdown, write_report
 from auscult.report.summary import SCHEMA
 from auscult.results.analysis import AnalysisSettings, Evidence, Findings, analyse
+from auscult.results.lacking import lacking
 from auscult.results.result import (
     COHORT,
     EXACT,
@@ -111,6 +113,7 @@ def write_results(
         "release": None,
         **(parts or {}),
     }
+    withdraw(summary["protection"], "; ".join(lacking(summary)))
     if asked is not None:
         summary["release"] = _release(
             store, roster, asked, outputs, membership, seed, settings, summary, inquiry, progress
