@@ -167,6 +167,13 @@ def headline(summary: Part) -> Headline:
             aside="",
             tone="open",
         )
+    if disagreement(summary):
+        return Headline(
+            lead="No conclusion:",
+            rest="the number of exposed patients does not agree with the AUCs it is made of",
+            aside="",
+            tone="open",
+        )
     return count_sentence(summary)
 
 
@@ -190,6 +197,9 @@ def verdict(summary: Part) -> tuple[str, ...]:
             f"For the record: {counts}.",
             *(f"{said}." for said in beside(summary)),
         )
+    if disagreement(summary) and row is not None:
+        counts = count_sentence(summary).sentence
+        return (*(f"{said}." for said in beside(summary)), f"For the record: {counts}.")
     if row is None or row.estimate is None:
         return (
             "Nothing below should be read as evidence of safety: it is an absence of evidence.",

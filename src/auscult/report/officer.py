@@ -247,6 +247,9 @@ def _protections(summary: Part) -> list[Block]:
 
 def _recommended(tried: tuple[Part, ...]) -> str:
     best = next((part for part in tried if part.truth("recommended")), None)
+    unsupported = next((one.text("unsupported") for one in tried if one.text("unsupported")), "")
+    if best is None and unsupported:
+        return f"None is recommended, because the evidence is missing: {unsupported}."
     if best is None:
         return "None of them clearly removes exposed patients at a small cost."
     name = quoted(best.text("label") or best.text("name"))

@@ -9,7 +9,7 @@ from auscult.report.answer import main_row
 from auscult.report.changes import (
     NOTHING,
     base_row,
-    signed_count,
+    change_cell,
     signed_estimate,
     signed_whole,
     utility_name,
@@ -26,12 +26,11 @@ from auscult.report.elements import (
 )
 from auscult.report.frontier import frontier_figure, protection_tables
 from auscult.report.layers import layers
+from auscult.report.numbers import bounds_only, exposed_cell
 from auscult.report.summary import Part
 from auscult.report.words import (
     NOT_ESTIMABLE,
-    count_interval,
     decimal,
-    expected,
     interval,
     quoted,
     sentence,
@@ -116,11 +115,8 @@ def comparison_rows(summary: Part, entries: tuple[Part, ...], name: str) -> list
         rows.append(
             (
                 part.text("name"),
-                with_interval(
-                    expected(exposed.number("estimate")),
-                    count_interval(exposed.number("low"), exposed.number("high")),
-                ),
-                signed_count(part.part("exposed_change")),
+                exposed_cell(exposed, bounds_only(summary)),
+                change_cell(part),
                 with_interval(
                     decimal(mine.number("estimate")),
                     interval(mine.number("low"), mine.number("high")),
@@ -224,6 +220,8 @@ def _privacy(part: Part) -> str:
     removed, change = part.part("removed"), part.part("exposed_change")
     low, high = removed.number("low"), removed.number("high")
     if low is None or high is None:
+        if change.reason():
+            return f"Change in exposed patients {NOT_ESTIMABLE} ({change.reason()})"
         if part.part("exposed").part("0.9").number("estimate") is None:
             return f"Change in exposed patients {NOT_ESTIMABLE}"
         return "Nobody to protect: no patient is expected above 0.9 without it"
@@ -231,7 +229,7 @@ def _privacy(part: Part) -> str:
         bounds = f"{share(low)} to {share(high)}"
         return f"Removes {share(removed.number('estimate'))} of the exposed patients ({bounds})"
     if high < 0:
-        return f"Exposes more patients: {signed_count(change)}"
+        return f"Exposes more patients: {change_cell(part)}"
     ends = [signed_whole(change.number(end) or 0.0) for end in ("low", "high")]
     return f"No measurable change in exposed patients ({' to '.join(ends)})"
 
@@ -274,6 +272,9 @@ def _recommendation(summary: Part, entries: tuple[Part, ...], metric: str) -> li
             f"{_group_price(chosen, metric)}"
         ).rstrip()
         blocks: list[Block] = [Paragraph(text=text, style="verdict")]
+    elif unsupported := _unsupported(entries):
+        text = f"No protection is recommended, because the evidence is missing: {unsupported}."
+        return [Paragraph(text=text, style="absent")]
     else:
         blocks = [
             Paragraph(
@@ -292,6 +293,10 @@ def _recommendation(summary: Part, entries: tuple[Part, ...], metric: str) -> li
             )
         )
     return blocks
+
+
+def _unsupported(entries: tuple[Part, ...]) -> str:
+    return next((one.text("unsupported") for one in entries if one.text("unsupported")), "")
 
 
 def _clearly_more(best: Part, chosen: Part | None) -> bool:
