@@ -21,6 +21,7 @@ from auscult.report import officer_markdown, render
 from auscult.results.result import read_summary_file
 from auscult.store import RunStore
 from tests import report_summaries as summaries
+from tests.consistency import disagreements
 from tests.released import table
 from tests.test_cli import run as command
 
@@ -176,6 +177,7 @@ def test_the_decision_stands_in_the_run(
     path = finished / "run32"
     decision = read_summary_file(path)["decision"]
     assert decision["verdict"] == "fail"
+    assert disagreements(read_summary_file(path)) == []
     assert decision["policy"] == text
     prints = decision["fingerprints"]
     assert set(prints) == {"data", "recipe", "models", "code", "policy"}

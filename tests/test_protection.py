@@ -50,6 +50,7 @@ from auscult.risk.estimate import KNOTS, Estimate, NoiseLaw
 from auscult.risk.patients import permuted
 from auscult.store import Outputs
 from tests.cohorts import visits
+from tests.consistency import disagreements
 from tests.report_summaries import rare_tail
 from tests.simulation import balanced
 
@@ -641,6 +642,8 @@ def test_unprotected_counts_are_the_headlines(finished: Path) -> None:
 def test_a_run_tells_of_every_protection(finished: Path) -> None:
     entries = entries_of(finished)
     assert len(entries) == len(PROTECT)
+    text = (finished / "results" / "summary.json").read_text(encoding="utf-8")
+    assert disagreements(json.loads(text)) == []
     shallow = entries["shallow"]
     assert shallow["kind"] == "recipe"
     assert shallow["mean_auc_change"]["high"] < 0

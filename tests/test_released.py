@@ -18,6 +18,7 @@ from auscult.imported.scores import read_npz
 from auscult.policy import judge_run
 from auscult.report import render
 from auscult.results.result import Result
+from tests.consistency import disagreements
 
 PATIENTS, MODELS, FEW = 150, 24, 4
 
@@ -56,6 +57,7 @@ def exact(result: Result) -> dict[str, Any]:
 
 def test_small_counts_are_fewer_than_the_cell(result: Result) -> None:
     before, now = (s["patients"]["exposed"]["0.9"] for s in (exact(result), result.summary))
+    assert disagreements(result.summary) == []
     assert 0.5 < before["estimate"] < 10
     assert now["estimate"] is None
     assert (now["low"], now["high"]) == (0.0, max(10.0, before["high"]))
