@@ -58,24 +58,24 @@ WARM = (
 AREAS: dict[str, tuple[list[str], list[str]]] = {
     "attacks": (
         ["src/auscult/attacks"],
-        ["attacks", "layout", "counting", "tpr", "one_model", "signals", "streams"],
+        ["attacks", "layout", "counting", "tpr", "one_model", "attack_parts"],
     ),
     "risk": (
         ["src/auscult/risk"],
-        ["risk", "counting", "outcome", "tpr", "one_model", "released", "streams"],
+        ["risk", "counting", "outcome", "tpr", "one_model", "released", "risk_parts"],
     ),
     "disparity": (
         ["src/auscult/risk/disparity.py", "src/auscult/risk/equal_counts.py"],
-        ["disparity", "outcome", "streams"],
+        ["disparity", "outcome", "equal_counts"],
     ),
     "store": (
         ["src/auscult/store"],
-        ["store", "seal", "bundle", "hostile", "audit", "supply", "showing"],
+        ["store", "seal", "bundle", "hostile", "audit"],
     ),
-    "policy": (["src/auscult/policy"], ["gate", "policy", "showing"]),
+    "policy": (["src/auscult/policy"], ["gate", "policy", "nested"]),
     "suppression": (
         ["src/auscult/disclosure"],
-        ["disclosure", "ledger", "released", "nested", "disparity"],
+        ["disclosure", "ledger", "released", "nested", "withheld"],
     ),
 }
 OWN_AREA = ("disparity.py", "equal_counts.py")
