@@ -77,7 +77,8 @@ def test_signals_are_laid_out_by_patient() -> None:
 
 def test_parts_make_up_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = layout(9, 10, records=np.array([1, 4, 2, 2, 1, 3, 5, 1, 1]))
-    whole = replace(whole, used=np.random.default_rng(2).random(whole.member.shape) < 0.9)
+    used = np.random.default_rng(2).random(whole.member.shape) < 0.9
+    whole = replace(whole, used=used)
     for most in (1, 3, 4, 6, 100):
         monkeypatch.setattr("auscult.attacks.layout.PART_BYTES", most * 8 * 10)
         patients, rows = 0, 0
@@ -86,7 +87,8 @@ def test_parts_make_up_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
             assert part.records <= most or part.patients == 1
             assert np.array_equal(part.signals, whole.signals[mine])
             assert np.array_equal(part.member, whole.member[here])
-            assert np.array_equal(part.used, whole.used[here])  # type: ignore[index]
+            assert part.used is not None
+            assert np.array_equal(part.used, used[here])
             assert np.array_equal(part.number, whole.number[here])
             assert np.array_equal(part.count, whole.count[here])
             assert part.first.tolist() == [0, *np.cumsum(part.count)[:-1]]
@@ -208,10 +210,10 @@ def truth_of(z: np.ndarray, labels: np.ndarray, kind: str) -> np.ndarray:
     """Probability of each truth, by its definition."""
     if kind == "softmax":
         p = np.exp(z) / np.exp(z).sum(axis=-1, keepdims=True)
-        return p[..., np.arange(5), labels]
+        return np.asarray(p[..., np.arange(5), labels])
     if kind == "sigmoid":
         return np.where(labels == 1, expit(z[..., 0]), expit(-z[..., 0]))
-    return np.where(labels == 1, expit(z), expit(-z)).prod(axis=-1)
+    return np.asarray(np.where(labels == 1, expit(z), expit(-z)).prod(axis=-1))
 
 
 @pytest.mark.parametrize(("kind", "columns"), [("softmax", 3), ("sigmoid", 1), ("multilabel", 2)])

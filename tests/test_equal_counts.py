@@ -221,7 +221,7 @@ def test_the_spread_is_rounded_as_coarsely_as_its_coarsest_group() -> None:
 def test_few_permutations_of_very_many(monkeypatch: pytest.MonkeyPatch) -> None:
     n = 80_000
     labels = np.where(np.arange(n) % 2, "a", "b")
-    monkeypatch.setattr(disparity.np, "split", lambda x, _: [x[:1], x[1:]])
+    monkeypatch.setattr(np, "split", lambda x, _: [x[:1], x[1:]])
     found = spread(np.full(n, 0.5), labels, np.ones(n, dtype=np.int64))
     assert found["permutations"] == 250
 

@@ -7,11 +7,13 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from xml.etree import ElementTree
 
 import pytest
 
+from auscult.base.errors import StoreError
 from auscult.base.version import __version__
 from auscult.policy import (
     Check,
@@ -26,8 +28,16 @@ from auscult.policy import (
     StructureLimits,
     judge,
 )
-from auscult.policy.gate import _released, fingerprints, write_decision_json, write_junit
+from auscult.policy.gate import (
+    _entered,
+    _exact,
+    _released,
+    fingerprints,
+    write_decision_json,
+    write_junit,
+)
 from auscult.policy.limits import Limit, _shown
+from auscult.results.result import EXACT
 
 
 def summary(**parts: Any) -> dict[str, Any]:
@@ -551,3 +561,18 @@ def test_a_decision_names_what_was_judged() -> None:
     imported = fingerprints(policy, {"fingerprint": {"scores": "s1"}, "blocks": []})
     assert (imported["data"], imported["recipe"]) == ("s1", "none: the scores were imported")
     assert fingerprints(policy, {"fingerprint": {}, "blocks": []})["data"] == ""
+
+
+def test_exact_figures_are_read_where_a_run_has_them(tmp_path: Path) -> None:
+    store: Any = SimpleNamespace(
+        secret_path=lambda name: tmp_path / name, manifest=lambda: {"ledger": "ward"}
+    )
+    assert _exact(store, {"x": 1}) == {"x": 1}
+    (tmp_path / EXACT).write_text('{"x": 2}')
+    assert _exact(store, {"x": 1}) == {"x": 2}
+    (tmp_path / EXACT).write_text("{")
+    with pytest.raises(StoreError, match="exact figures cannot be read"):
+        _exact(store, {"x": 1})
+    entered = _entered(store, {"disclosure": {"counts_rounded_to": 5, "ledger": "old"}, "y": 3})
+    assert entered == {"disclosure": {"counts_rounded_to": 5, "ledger": "ward"}, "y": 3}
+    assert _entered(store, {})["disclosure"] == {"ledger": "ward"}

@@ -359,8 +359,8 @@ def test_counts_have_gamma_intervals() -> None:
     assert count_interval(0.0, 0.0, 1000) == (0.0, 0.0)
     assert count_interval(3.4, 0.0, 1000) == (3.0, 4.0)
     low, high = count_interval(500.0, 1e6, 1000)
-    assert (low, high) == (pytest.approx(low), 1000.0)
-    assert low >= 0.0
+    assert 0.0 <= low < 500.0
+    assert high == 1000.0
     assert count_interval(1000.0, 0.0, 1000) == (1000.0, 1000.0)
 
 
@@ -467,7 +467,7 @@ def test_a_prior_of_equal_patients_lies_where_they_are() -> None:
     assert prior.mass @ GRID == pytest.approx(stats.norm.ppf(0.8), abs=0.03)
     spread = np.sqrt(prior.mass @ (GRID - prior.mass @ GRID) ** 2)
     assert spread < 0.15
-    shares = table.shares_above([(1.0, prior)], stats.norm.ppf([0.5, 0.95]))
+    shares = table.shares_above([(1.0, prior)], np.array(stats.norm.ppf([0.5, 0.95])))
     assert shares[0] > 0.999
     assert shares[1] < 0.001
     inside = (table.likelihood * prior.mass).sum(axis=1)

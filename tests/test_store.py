@@ -10,6 +10,7 @@ import os
 import socket
 import stat
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -317,12 +318,13 @@ def test_what_is_open_to_read_writes_nothing(tmp_path: Path) -> None:
     create(tmp_path / "run").close()
     store = RunStore.open(tmp_path / "run")
     membership = Membership(np.eye(4, dtype=bool))
-    for action in (
+    actions: list[Callable[[], object]] = [
         lambda: store.write_block(store.blocks[0], outputs(2)),
         lambda: store.adopt_block(store.blocks[0], WrittenBlock(file="x", description={})),
         lambda: store.write_membership(membership),
         lambda: store.update_manifest(timings={}),
-    ):
+    ]
+    for action in actions:
         with pytest.raises(StoreError, match="opened read-only"):
             action()
     with pytest.raises(StoreError, match="there is no such directory"):

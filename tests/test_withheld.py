@@ -372,7 +372,11 @@ def test_a_series_of_counts_is_rounded_where_a_cell_follows() -> None:
 
 def test_a_curve_is_rounded_as_its_counts_are() -> None:
     before = exposed(raw=[62, 41, 33])
-    curve = {"auc": [0.75, 0.85, 0.95], "raw": [62 / 300, None, 33 / 300], "null": [0.1, 0.2, 0.3]}
+    curve: dict[str, Any] = {
+        "auc": [0.75, 0.85, 0.95],
+        "raw": [62 / 300, None, 33 / 300],
+        "null": [0.1, 0.2, 0.3],
+    }
     before["patients"]["survival"] = curve
     made = released(before, CELL)["patients"]["survival"]
     assert made["raw"] == [0.2, None, 0.1167]
@@ -391,7 +395,7 @@ def row(patients: int, true: int, false: int, level: float) -> dict[str, Any]:
 
 
 def test_whom_a_release_names_is_counted_to_a_base() -> None:
-    plain = {"estimable": 300, "named": [row(80, 60, 20, 0.5)], "at_fpr": []}
+    plain: dict[str, Any] = {"estimable": 300, "named": [row(80, 60, 20, 0.5)], "at_fpr": []}
     named_patients(plain, CELL)
     assert plain["named"][0]["patients"] == 80
     assert plain["named"][0]["true"]["estimate"] == 60
@@ -404,7 +408,7 @@ def test_whom_a_release_names_is_counted_to_a_base() -> None:
         [row(120, 97, 20, 0.5)],
         [row(280, 62, 196, 0.5)],
     ):
-        made = {"estimable": 300, "named": rows, "at_fpr": []}
+        made: dict[str, Any] = {"estimable": 300, "named": rows, "at_fpr": []}
         named_patients(made, CELL)
         assert made["counts_rounded_to"] == 5
         for one in rows:
@@ -415,14 +419,19 @@ def test_whom_a_release_names_is_counted_to_a_base() -> None:
             assert one["true"]["low"] == pytest.approx(100 * low)
             assert one["true"]["high"] == pytest.approx(100 * high)
             assert (one["tpr"]["estimate"], one["tpr"]["low"]) == (hits / 100, low)
-    declared = {"estimable": 300, "named": [row(80, 60, 20, 0.5)], "at_fpr": [{"patients": 83}]}
+    declared: dict[str, Any] = {"estimable": 300, "named": [row(80, 60, 20, 0.5)]}
+    declared["at_fpr"] = [{"patients": 83}]
     named_patients(declared, CELL, 20)
     assert declared["counts_rounded_to"] == 20
     assert declared["at_fpr"][0]["patients"] == 80
 
 
 def test_few_who_are_named_are_not_counted() -> None:
-    made = {"estimable": 300, "named": [row(9, 9, 0, 0.9), row(40, 40, 0, 0.5)], "at_fpr": []}
+    made: dict[str, Any] = {
+        "estimable": 300,
+        "named": [row(9, 9, 0, 0.9), row(40, 40, 0, 0.5)],
+        "at_fpr": [],
+    }
     made["named"][0]["expected_members"]["high"] = 11.0
     made["named"][1]["expected_members"]["high"] = 39.0
     named_patients(made, CELL)
@@ -632,7 +641,7 @@ def test_where_no_step_is_coarse_enough_figures_are_withheld() -> None:
 
 
 def test_bands_of_the_cohort_are_counted_as_those_of_the_risk() -> None:
-    before = {
+    before: dict[str, Any] = {
         "patients": {"by_records": [{"counts_rounded_to": 5}, {"counts_rounded_to": 10}, {}]},
         "cohort": {"records_per_patient": {"bands": [{"patients": 87}, {"patients": 12}]}},
     }
