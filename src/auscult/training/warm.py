@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import tempfile
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,10 @@ IMPORTS = {
     ),
     "python": ("auscult.recipes.python",),
 }
+
+# Bytes of TMPDIR: the whole name of a socket has at most 107, of which 53 are those of the folder
+# that is collected, multiprocessing's own in it, and the socket.
+LONGEST = 54
 
 _server: Any = None
 
@@ -65,6 +70,8 @@ def warm_up(kind: str) -> None:
 
     if sys.platform != "linux" or _server is not None:
         return
+    if len(os.fsencode(tempfile.gettempdir())) > LONGEST:
+        return
     import multiprocessing
     from multiprocessing import forkserver
 
@@ -73,13 +80,33 @@ def warm_up(kind: str) -> None:
     kept = {name: os.environ.get(name) for name in WORKERS}
     os.environ.update(WORKERS)
     try:
+        _socket_is_collected()
         forkserver.ensure_running()
         _server = context
     except OSError:
-        pass  # for example a TMPDIR too long for a socket's name
+        pass  # for example a TMPDIR without room
     finally:
         for name, value in kept.items():
             if value is None:
                 del os.environ[name]
             else:
                 os.environ[name] = value
+
+
+def _socket_is_collected() -> None:
+    """Have the server's socket in a folder that is collected when this process is killed."""
+    from multiprocessing import util
+
+    from auscult.base.leftovers import drop_folder, make_folder
+
+    folder, usual = make_folder(), tempfile.tempdir
+    tempfile.tempdir = str(folder)
+    try:
+        used = Path(util.get_temp_dir()).parent == folder  # else it had one already
+    finally:
+        tempfile.tempdir = usual
+    if not used:
+        drop_folder(folder)
+        return
+    # multiprocessing removes its own folder first, whose priority is -100.
+    util.Finalize(None, drop_folder, args=(folder,), exitpriority=-200)
