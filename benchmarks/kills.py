@@ -29,6 +29,7 @@ from benchmarks.results import record, table
 from benchmarks.slices import arguments, in_slices, kept
 
 PATIENTS, MODELS, IN_A_ROW = 60, 16, 3
+POLL_SECONDS = 0.05
 TIMED = frozenset({"manifest.json", "seal.json"})
 # A block says what its training took; its seal covers that as well.
 MEASURED = frozenset({"speed", "seal"})
@@ -92,10 +93,14 @@ class Campaign:
             raise RuntimeError("the same command gives other files")
 
     def _undisturbed(self) -> float:
-        began = time.monotonic()
-        if self._start(self.folder / "whole")[0].wait():
+        process, _ = self._start(self.folder / "whole")
+        used = 0.0
+        while process.poll() is None:
+            used = max(used, _processor_seconds(process.pid))
+            time.sleep(POLL_SECONDS)
+        if process.returncode:
             raise RuntimeError((self.folder / "said").read_text(encoding="utf-8"))
-        return time.monotonic() - began
+        return used
 
     def _write_audit(self) -> None:
         rng = np.random.default_rng(1)
@@ -144,20 +149,23 @@ class Campaign:
             missing = 1 - len(list((place / "run").rglob("block-*.json"))) / self._blocks()
             length = self.again + (self.whole - self.again) * max(missing, 0.0)
             moment = float(rng.uniform(0.05, 1.0)) * length
-            found.append(self._killed(place, moment, together=bool((series + number) % 2)))
+            late = float(rng.uniform(0, POLL_SECONDS))
+            together = bool((series + number) % 2)
+            found.append(self._killed(place, moment, late, together=together))
         found.append(self._ended(place))
         shutil.rmtree(place)
         return found
 
-    def _killed(self, place: Path, moment: float, *, together: bool) -> str:
+    def _killed(self, place: Path, moment: float, late: float, *, together: bool) -> str:
         process, _ = self._start(place)
-        try:
-            process.wait(timeout=moment)
-        except subprocess.TimeoutExpired:
-            (os.killpg if together else os.kill)(process.pid, signal.SIGKILL)
-            process.wait()
-        else:
-            return "ended before it was killed"
+        # Moments are of processor time: another load on the machine would move those of a clock.
+        while _processor_seconds(process.pid) < moment:
+            if process.poll() is not None:
+                return "ended before it was killed"
+            time.sleep(POLL_SECONDS)
+        time.sleep(late)
+        (os.killpg if together else os.kill)(process.pid, signal.SIGKILL)
+        process.wait()
         run = place / "run"
         if (run / "report.html").exists():
             return "killed with results"
@@ -187,6 +195,19 @@ class Campaign:
         if semaphores := sum(len(list(SHARED.glob(f"sem.loky-{one}-*"))) for one in self.started):
             return f"semaphores left: {semaphores}"
         return "same"
+
+
+def _processor_seconds(group: int) -> float:
+    """What a process and those that it started have used."""
+    ticks = 0
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[2]) == group:
+            ticks += sum(map(int, fields[11:15]))
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def _files(run: Path) -> dict[str, bytes]:
