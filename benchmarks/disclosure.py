@@ -185,9 +185,7 @@ def main() -> int:
         command = (
             f"python -m benchmarks.disclosure --reports {options.reports} --pairs {options.pairs}"
         )
-        record(
-            "disclosure", "Random tables, set against themselves by another solver", command, text
-        )
+        record("disclosure", "Random tables against another solver", command, text)
     return int(any(row[3] for row in rows) or follow > 0)
 
 
