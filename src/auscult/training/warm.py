@@ -12,6 +12,7 @@ import ast
 import contextlib
 import os
 import sys
+import tempfile
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,10 @@ SHARED = {
 CODE = {"python": "train", "sklearn": "model", "torch": "model"}  # keys that name the user's code
 
 MOST_BYTES = 1 << 20  # of a file of training code
+
+# Bytes of TMPDIR: the whole name of a socket has at most 107, of which 53 are those of the folder
+# that is collected, multiprocessing's own in it, and the socket.
+LONGEST = 54
 
 _server: Any = None
 
@@ -115,6 +120,8 @@ def warm_up(kind: str, further: tuple[str, ...] = ()) -> None:
 
     if sys.platform != "linux" or _server is not None:
         return
+    if len(os.fsencode(tempfile.gettempdir())) > LONGEST:
+        return
     import multiprocessing
     from multiprocessing import forkserver
 
@@ -123,13 +130,33 @@ def warm_up(kind: str, further: tuple[str, ...] = ()) -> None:
     kept = {name: os.environ.get(name) for name in WORKERS}
     os.environ.update(WORKERS)
     try:
+        _socket_is_collected()
         forkserver.ensure_running()
         _server = context
     except OSError:
-        pass  # for example a TMPDIR too long for a socket's name
+        pass  # for example a TMPDIR without room
     finally:
         for name, value in kept.items():
             if value is None:
                 del os.environ[name]
             else:
                 os.environ[name] = value
+
+
+def _socket_is_collected() -> None:
+    """Have the server's socket in a folder that is collected when this process is killed."""
+    from multiprocessing import util
+
+    from auscult.base.leftovers import drop_folder, make_folder
+
+    folder, usual = make_folder(), tempfile.tempdir
+    tempfile.tempdir = str(folder)
+    try:
+        used = Path(util.get_temp_dir()).parent == folder  # else it had one already
+    finally:
+        tempfile.tempdir = usual
+    if not used:
+        drop_folder(folder)
+        return
+    # multiprocessing removes its own folder first, whose priority is -100.
+    util.Finalize(None, drop_folder, args=(folder,), exitpriority=-200)
