@@ -38,7 +38,7 @@ def lacking(summary: Mapping[str, Any], models: int = FEWEST_MODELS) -> Iterator
 def not_learned(summary: Mapping[str, Any]) -> str:
     """That the models have learned nothing, or that nobody knows."""
     if (summary["models"].get("learned") or {}).get("verdict") is False:
-        return "the models have learned nothing, and such models prove nothing"
+        return "the models have learned nothing, and that such models expose few proves nothing"
     return "it is not known whether the models have learned anything"
 
 
