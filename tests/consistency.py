@@ -43,6 +43,7 @@ def texts_of(shown: e.Page) -> Iterator[tuple[str, str]]:
     """Every text of a page with the place where it stands."""
     yield "headline", shown.headline.sentence
     yield from (("verdict", text) for text in shown.verdict)
+    yield from (("first", text) for text in (shown.decision, *shown.to_do, *shown.unknown))
     yield from (("facts", f"{one.value} {one.note}") for one in shown.facts)
     for section in shown.sections:
         for block in section.blocks:

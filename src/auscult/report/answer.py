@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from auscult.base.errors import StoreError
-from auscult.report.elements import Fact, Headline, Number
+from auscult.report.elements import Headline, Number
 from auscult.report.label import label_sentences
 from auscult.report.one_model import one_model_sentence
 from auscult.report.summary import WHERE, Part
@@ -18,7 +18,6 @@ from auscult.report.words import (
     counted,
     decimal,
     expected,
-    interval,
     listed,
     quoted,
     sentence,
@@ -129,7 +128,7 @@ def not_learned(summary: Part) -> bool:
 def memorised(summary: Part) -> bool:
     """Whether models that have learned nothing expose patients all the same."""
     row = main_row(summary)
-    return not_learned(summary) and row is not None and row.clear
+    return not_learned(summary) and row is not None and bool(row.clear)
 
 
 def proves_nothing(summary: Part) -> bool:
@@ -368,47 +367,6 @@ def _unassessed(summary: Part) -> tuple[str, ...]:
             f"and {'is' if count - estimable == 1 else 'are'} not counted{because}."
         ),
     )
-
-
-def facts(summary: Part) -> tuple[Fact, ...]:
-    """The strip of numbers under the headline."""
-    cohort, models = summary.part("cohort"), summary.part("models")
-    auc = summary.part("patients").part("auc")
-    null_mean = summary.part("patients").part("raw").number("null_mean")
-    found = [
-        Fact(
-            label="Patients",
-            value=whole(cohort.number("patients")),
-            note=f"with {counted(cohort.number('records'), 'record')}"
-            if cohort.number("records") is not None
-            else "number of records not recorded",
-        ),
-        Fact(
-            label="Models",
-            value=whole(models.number("count")),
-            note="each trained on a random half"
-            if summary.part("recipe")
-            else "outputs imported, trained elsewhere",
-        ),
-        Fact(
-            label="Mean AUC per patient",
-            value=decimal(auc.number("mean")),
-            note=f"95% interval {interval(auc.number('mean_low'), auc.number('mean_high'))}; "
-            f"by chance {decimal(null_mean)}",
-        ),
-    ]
-    strongest = strongest_attack(summary)
-    if strongest is not None:
-        name, part = strongest
-        found.append(
-            Fact(
-                label="Aggregate AUC",
-                value=decimal(part.number("auc")),
-                note=f"all records pooled, {name}; 95% interval "
-                f"{interval(part.number('low'), part.number('high'))}",
-            )
-        )
-    return tuple(found)
 
 
 def strongest_attack(summary: Part) -> tuple[str, Part] | None:

@@ -229,6 +229,9 @@ class Page:
     facts: tuple[Fact, ...]
     sections: tuple[Section, ...]
     colophon: str
+    decision: str = ""
+    to_do: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
 
 
 def kind_of(block: Block | Plot) -> str:

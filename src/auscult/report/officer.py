@@ -19,6 +19,7 @@ from auscult.report.one_model import one_model_sentence
 from auscult.report.release import blind_sentence
 from auscult.report.summary import Part, read_summary
 from auscult.report.words import (
+    at_least,
     count_interval,
     counted,
     decimal,
@@ -27,7 +28,6 @@ from auscult.report.words import (
     metric_name,
     quoted,
     sentence,
-    share,
 )
 
 LEAD = (
@@ -253,7 +253,7 @@ def _recommended(tried: tuple[Part, ...]) -> str:
     if best is None:
         return "None of them clearly removes exposed patients at a small cost."
     name = quoted(best.text("label") or best.text("name"))
-    removed = share(best.number("removed_at_least"))
+    removed = at_least(best.number("removed_at_least"))
     return f"To try first: {name}, which removes at least {removed} of the exposed patients."
 
 

@@ -24,12 +24,14 @@ from auscult.report.elements import (
     Paragraph,
     Section,
 )
+from auscult.report.facts import facts
 from auscult.report.frontier import frontier_figure, protection_tables
 from auscult.report.layers import layers
 from auscult.report.numbers import bounds_only, exposed_cell
 from auscult.report.summary import Part
 from auscult.report.words import (
     NOT_ESTIMABLE,
+    at_least,
     decimal,
     interval,
     quoted,
@@ -83,7 +85,7 @@ def comparison_page(summary: Part, entries: tuple[Part, ...], name: str) -> Page
             lead=f"{count} runs", rest="of the same cohort, side by side", aside="", tone="open"
         ),
         verdict=(answer.count_sentence(summary).sentence + f" (in {quoted(name)}).",),
-        facts=answer.facts(summary),
+        facts=facts(summary),
         sections=(section,),
         colophon=f"Auscult {summary.text('auscult')}. This file holds aggregates only.",
     )
@@ -267,7 +269,7 @@ def _recommendation(summary: Part, entries: tuple[Part, ...], metric: str) -> li
     if chosen is not None:
         text = (
             f"Try first: {quoted(chosen.text('name'))}. It removes at least "
-            f"{_at_least(chosen.number('removed_at_least'))} of the exposed patients and "
+            f"{at_least(chosen.number('removed_at_least'))} of the exposed patients and "
             f"{_at_most(chosen.number('utility_lost_at_most'), metric)}{together}. "
             f"{_group_price(chosen, metric)}"
         ).rstrip()
@@ -289,7 +291,7 @@ def _recommendation(summary: Part, entries: tuple[Part, ...], metric: str) -> li
         blocks.append(
             Paragraph(
                 text=f"The largest reduction comes from {quoted(best.text('name'))}: at least "
-                f"{_at_least(best.number('removed_at_least'))}, {_price(best, metric)}."
+                f"{at_least(best.number('removed_at_least'))}, {_price(best, metric)}."
             )
         )
     return blocks
@@ -305,13 +307,6 @@ def _clearly_more(best: Part, chosen: Part | None) -> bool:
         return True
     mine, theirs = (part.number("removed_at_least") or 0.0 for part in (best, chosen))
     return mine > theirs + 0.01
-
-
-def _at_least(value: Number) -> str:
-    """A lower bound as a percentage, rounded down; all of them is never sure."""
-    if value is None:
-        return NOT_ESTIMABLE
-    return f"{min(math.floor(100 * value + 1e-9), 99)}%"
 
 
 def _at_most(value: Number, metric: str) -> str:
