@@ -26,6 +26,11 @@ def disagreements(summary: dict[str, Any]) -> list[str]:
     return disagreements_of(page(summary), summary)
 
 
+def unknown_numbers(summary: dict[str, Any], build: Any) -> list[str]:  # noqa: ANN401
+    """Numbers of another document of the summary that are not the summary's."""
+    return list(_unknown_numbers(summary, build(summary), build))
+
+
 def disagreements_of(shown: e.Page, summary: dict[str, Any]) -> list[str]:
     """The same of a page that was made of the summary."""
     part = read_summary(summary)
@@ -124,9 +129,13 @@ def _value(token: str) -> tuple[float, float]:
     return (value / 100, reach / 100) if percent else (value, reach)
 
 
-def _unknown_numbers(summary: dict[str, Any], shown: e.Page) -> Iterator[str]:
-    silent = _nulled(summary)
-    prose = {token for _, text in texts_of(page(silent)) for token in NUMBER.findall(text)}
+def _unknown_numbers(
+    summary: dict[str, Any],
+    shown: e.Page,
+    build: Any = page,  # noqa: ANN401
+) -> Iterator[str]:
+    silent = build(_nulled(summary))
+    prose = {token for _, text in texts_of(silent) for token in NUMBER.findall(text)}
     known = {False: sorted(_derived(summary, False)), True: sorted(_derived(summary, True))}
     for place, text in texts_of(shown):
         curves = place in ("survival", "aggregate", "exposure", "guarantee", "release", "officer")

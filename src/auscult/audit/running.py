@@ -21,6 +21,7 @@ from auscult.protection.comparison import audit_variants
 from auscult.protection.plans import digest, trained
 from auscult.protection.runs import lacking
 from auscult.recipes.kinds import identity_of
+from auscult.report.dossier import declared
 from auscult.results import Planted, Result
 from auscult.results.analysis import AnalysisSettings
 from auscult.results.writing import write_results
@@ -136,6 +137,8 @@ def run_audit(
             store.update_manifest(plugins=plugins)
         if plugins:
             parts |= {"plugins": plugins}
+        if audit.dossier:
+            parts |= {"dossier": declared(audit.dossier)}
         if audit.sections:
             parts |= {"sections": list(audit.sections)}
         if (structure := _structure(audit, store)) is not None:

@@ -232,6 +232,7 @@ class Page:
     decision: str = ""
     to_do: tuple[str, ...] = ()
     unknown: tuple[str, ...] = ()
+    signed: bool = False  # a document for paper: nothing folded, no contents
 
 
 def kind_of(block: Block | Plot) -> str:
