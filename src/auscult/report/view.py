@@ -27,7 +27,7 @@ from auscult.report import (
 from auscult.report.elements import Page
 from auscult.report.facts import facts
 from auscult.report.sections import SECTIONS, ReportSection, added_sections
-from auscult.report.summary import SCHEMA, read_summary
+from auscult.report.summary import SCHEMA, Part, read_summary
 
 # In the order of the page.
 for _name, _label, _write in (
@@ -53,6 +53,17 @@ for _name, _label, _write in (
     SECTIONS.add(ReportSection(name=_name, label=_label, write=_write))
 
 
+def _title(part: Part) -> str:
+    """What was audited: as declared, or the source of the data and what is predicted."""
+    given = part.text("title") or part.part("dossier").text("system")
+    source, label = part.part("cohort").text("source"), part.part("label").text("attribute")
+    if given and given != source:
+        return given
+    if not source:
+        return "Untitled audit"
+    return f"Model of {label}, data of {source}" if label else f"Model on data of {source}"
+
+
 def page(summary: Mapping[str, Any]) -> Page:
     """Build the page.
 
@@ -75,7 +86,7 @@ def page(summary: Mapping[str, Any]) -> Page:
     sections = (*(kind.write(part) for kind in SECTIONS.built_in()), *added_sections(part))
     version = part.text("auscult")
     return Page(
-        title=part.text("title") or part.part("cohort").text("source") or "Untitled audit",
+        title=_title(part),
         kicker="Membership-inference audit",
         headline=answer.headline(part),
         verdict=(*guarantee.defects(part), *answer.verdict(part)),

@@ -219,6 +219,9 @@ def train_one(
     watched = Watched([]) if foreign else None
     with hired(work, Engine(workers=1), 1, Path(), 0) as crew:
         while not times or (len(times) == 1 and times[0] < TRAINED_TWICE_SECONDS):
+            if times:
+                progress.finish()
+                progress.start("Models again", len(models))
             outputs, seconds = _trained(crew, job, progress)
             found.append(outputs)
             times.append(seconds)
