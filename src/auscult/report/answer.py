@@ -129,14 +129,15 @@ def not_learned(summary: Part) -> bool:
 def memorised(summary: Part) -> bool:
     """Whether models that have learned nothing expose patients all the same."""
     row = main_row(summary)
-    return not_learned(summary) and row is not None and row.clear
+    return not_learned(summary) and row is not None and bool(row.clear)
 
 
 def proves_nothing(summary: Part) -> bool:
     """Whether nobody is exposed clearly, by models that have learned nothing."""
     row = main_row(summary)
-    known = row is not None and row.estimate is not None
-    return known and not_learned(summary) and not memorised(summary)
+    if row is None or row.estimate is None:
+        return False
+    return not_learned(summary) and not memorised(summary)
 
 
 def count_sentence(summary: Part) -> Headline:
