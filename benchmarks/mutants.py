@@ -58,7 +58,13 @@ WARM = (
 )
 AREAS: dict[str, tuple[list[str], list[str]]] = {
     "attacks": (["src/auscult/attacks"], ["attack_parts", "attacks", "layout", "signals"]),
-    "risk": (["src/auscult/risk"], ["risk_parts", "counting", "risk", "tpr", "one_model"]),
+    "risk": (
+        ["src/auscult/risk"],
+        [
+            *("risk_parts", "equal_counts", "counting", "risk", "tpr", "one_model", "outcome"),
+            *("disclosure", "ledger"),
+        ],
+    ),
     "disparity": (
         ["src/auscult/risk/disparity.py", "src/auscult/risk/equal_counts.py"],
         ["equal_counts", "disparity"],
