@@ -70,6 +70,8 @@ def test_small_counts_are_fewer_than_the_cell(result: Result) -> None:
 def test_maxima_and_rare_classes_are_cells(result: Result) -> None:
     cohort = result.summary["cohort"]
     assert cohort["records_per_patient"]["max"] == 1
+    assert len(exact(result)["patients"]["weights"]) > 1
+    assert list(result.summary["patients"]["weights"]) == ["1"], "the others name a maximum"
     rare = cohort["classes"][2]
     assert rare["records"] is None
     assert rare["fewer_than"] == {"patients": 10}

@@ -88,6 +88,7 @@ def released(summary: Mapping[str, Any], smallest: int, base: int = 1) -> dict[s
             patients = made["patients"]
         _tails(patients, smallest)
         exposed_patients(patients, smallest, base)
+        _bands_of_few(patients, made.get("cohort") or {})
     for entry in _entries(made):
         _worst_group(entry, made.get("disparities") or {})
         _worst_utility(entry, made.get("disparities") or {})
@@ -260,6 +261,20 @@ def _to_step(content: Any, step: float | None, base: int) -> Any:  # noqa: ANN40
     if abs(content) > 1:
         return float(base * round(content / base))
     return None if step is None else float(f"{round(content / step) * step:.9g}")
+
+
+def _bands_of_few(patients: dict[str, Any], cohort: Mapping[str, Any]) -> None:
+    """Weights of bands that only patients with more records than ten others have are in.
+
+    Their names alone would tell the largest number of records.
+    """
+    most = (cohort.get("records_per_patient") or {}).get("max")
+    if most is not None and isinstance(patients.get("weights"), Mapping):
+        patients["weights"] = {
+            band: one
+            for band, one in patients["weights"].items()
+            if int(band.partition("-")[0].rstrip("+")) <= most
+        }
 
 
 def _tails(patients: dict[str, Any], smallest: int) -> None:
