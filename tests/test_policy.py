@@ -85,7 +85,8 @@ def test_a_decision_is_as_bad_as_its_worst_check() -> None:
     found["models"]["learned"] = {"verdict": False}
     decision = judge(PLAIN, found)
     assert decision.verdict == "inconclusive"
-    assert decision.missing == ("the models have learned nothing, and such models prove nothing",)
+    (why,) = decision.missing
+    assert why.startswith("the models have learned nothing")
     assert decision.as_dict()["missing"] == list(decision.missing)
     found["models"]["learned"] = {}
     assert judge(PLAIN, found).missing == (
