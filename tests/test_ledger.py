@@ -64,7 +64,7 @@ def test_the_same_report_again_is_the_same_and_is_entered_once(tmp_path: Path) -
     # Another run with the same groups of the same patients shows them as they were.
     other, _ = report(tmp_path, "c", ids, age=age)
     assert other.tables["age"].steps == first.tables["age"].steps
-    labels = {"label": "age", "reports": Reports.open(tmp_path, "d", ids.tolist())}
+    labels: dict[str, Any] = {"label": "age", "reports": Reports.open(tmp_path, "d", ids.tolist())}
     everybody, one = np.ones(ids.size, bool), np.ones(ids.size, dtype=np.int64)
     same = release_groups(pd.DataFrame({"age": age}), everybody, one, **labels)
     moved = pd.DataFrame({"age": np.where(ids < 92, "younger", "older")})

@@ -156,7 +156,7 @@ def test_the_copy_is_complete(tmp_path: Path, result: Result) -> None:
 
 def test_no_whole_number_tells_who_was_added_to_a_release() -> None:
     """An earlier report is about all but one patient: what the two differ by is about that one."""
-    found = {
+    found: dict[str, Any] = {
         "disclosure": {"earlier_reports": 1, "labels_as_before": False},
         "cohort": {"classes": [{"name": "yes", "records": 145}, {"name": "no", "records": 141}]},
         "patients": {"rounded_to": 0.02, "estimable": 171},
@@ -182,7 +182,7 @@ def test_no_whole_number_tells_who_was_added_to_a_release() -> None:
     }
     made = released(found, 10)
     assert [one["records"] for one in made["cohort"]["classes"]] == [None, None]
-    numbers: list[int] = []
+    numbers: list[float] = []
 
     def look(part: Any) -> None:  # noqa: ANN401
         for value in part.values() if isinstance(part, dict) else part:

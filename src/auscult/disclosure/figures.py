@@ -260,8 +260,10 @@ def _whole_numbers(made: dict[str, Any], base: int) -> None:
     for entry in _entries(made):
         parts += list((entry.get("layers") or {}).values())
     for part in parts:
-        for name in _NUMBERS if isinstance(part, dict) else ():
-            if isinstance(part.get(name), int) and not isinstance(part[name], bool):
+        if not isinstance(part, dict):
+            continue
+        for name in _NUMBERS:
+            if isinstance(part.get(name), int):
                 part[name] = rounded_count(part[name], base)
 
 
