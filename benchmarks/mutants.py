@@ -58,7 +58,13 @@ WARM = (
 )
 AREAS: dict[str, tuple[list[str], list[str]]] = {
     "attacks": (["src/auscult/attacks"], ["attack_parts", "attacks", "layout", "signals"]),
-    "risk": (["src/auscult/risk"], ["risk_parts", "counting", "risk", "tpr", "one_model"]),
+    "risk": (
+        ["src/auscult/risk"],
+        [
+            *("risk_parts", "equal_counts", "counting", "risk", "tpr", "one_model", "outcome"),
+            *("disclosure", "ledger"),
+        ],
+    ),
     "disparity": (
         ["src/auscult/risk/disparity.py", "src/auscult/risk/equal_counts.py"],
         ["equal_counts", "disparity"],
@@ -147,9 +153,12 @@ def mutants_of(area: str, tree: Path) -> list[Mutant]:
                 continue
             positions = [place for node in nodes for place in operator().mutation_positions(node)]
             for occurrence, (start, end) in enumerate(positions):
-                if any(w[:2] <= tuple(start) and tuple(end) <= w[2:] for w in words):
+                line = lines[start[0] - 1]
+                # Annotations, and the mark of keywords in a signature, are no operators.
+                marks = line[start[1] :].startswith("*,")
+                if marks or any(w[:2] <= tuple(start) and tuple(end) <= w[2:] for w in words):
                     continue
-                text = lines[start[0] - 1].strip()
+                text = line.strip()
                 found.append(
                     Mutant(
                         module=str(path.relative_to(tree)),
@@ -299,6 +308,8 @@ class Covered:
             for node in ast.walk(ast.parse(text))
             if isinstance(node, ast.stmt) and node.lineno <= mutant.line <= (node.end_lineno or 0)
         ]
+        if not around:  # a decorator
+            return self._entering(mutant.module, 1, text.count("\n") + 1)
         inner = min(around, key=lambda node: (node.end_lineno or 0) - node.lineno)
         if isinstance(inner, ast.FunctionDef):  # a default
             return self._entering(mutant.module, inner.body[0].lineno, inner.end_lineno or 0)

@@ -586,6 +586,8 @@ def test_a_mean_curve_is_that_of_the_targets() -> None:
     assert at == (found.tpr[place], found.tpr_low[place], found.tpr_high[place])
     assert found.tpr_at(0.0001) is None
     assert REPORTED_FPR == (0.0001, 0.001, 0.01, 0.1)
+    assert (len(FPR_GRID), FPR_GRID[0], FPR_GRID[-1]) == (61, 1e-5, 1.0)
+    assert set(REPORTED_FPR) < set(FPR_GRID)
     twice = aggregate_roc(
         whole,
         lambda m: scores[:, m],

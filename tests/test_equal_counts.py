@@ -72,6 +72,8 @@ def test_too_few_are_not_compared() -> None:
     # Enough patients whose count tells the group: 2 x 9 x 1 / 10 of 2.5, against 2 x 8 x 2 / 10.
     assert reason(10, (1, 9, 1), (2, 1, 9)) == TOO_FEW
     assert reason(10, (1, 8, 2), (2, 2, 8)) == ""
+    assert reason(10, (1, 9, 1), (2, 1, 9), (3, 2, 1)) == TOO_FEW  # 0.9 + 0.9 + 2 / 3
+    assert reason(10, (1, 9, 1), (2, 1, 9), (3, 2, 2)) == ""  # 0.9 + 0.9 + 1
 
 
 def test_a_comparison_is_as_wide_as_the_wider_of_two_errors() -> None:
@@ -96,6 +98,16 @@ def test_a_comparison_is_as_wide_as_the_wider_of_two_errors() -> None:
         assert found.p == pytest.approx(p)
         assert found.low == pytest.approx(difference - half)
         assert found.high == pytest.approx(difference + half)
+
+
+def test_a_gap_in_the_counts_takes_nothing_out() -> None:
+    """Between 5 and 40 there are knots that nobody is near."""
+    auc, inside, count = sides((4, 3, 4), (5, 4, 3), (40, 3, 4), (41, 4, 3))
+    found = at_equal_counts(auc, inside, count, fewest=2)
+    expected = naive_comparison(auc, inside, count)
+    assert found.difference == pytest.approx(expected[0], abs=1e-9)
+    assert found.low == pytest.approx(expected[1], abs=1e-9)
+    assert found.p == pytest.approx(expected[3], abs=1e-9)
 
 
 def test_values_that_do_not_vary_differ_for_sure() -> None:

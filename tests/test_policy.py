@@ -85,7 +85,8 @@ def test_a_decision_is_as_bad_as_its_worst_check() -> None:
     found["models"]["learned"] = {"verdict": False}
     decision = judge(PLAIN, found)
     assert decision.verdict == "inconclusive"
-    assert decision.missing == ("the models have learned nothing, and such models prove nothing",)
+    (why,) = decision.missing
+    assert why.startswith("the models have learned nothing")
     assert decision.as_dict()["missing"] == list(decision.missing)
     found["models"]["learned"] = {}
     assert judge(PLAIN, found).missing == (
@@ -275,6 +276,8 @@ def test_a_share_is_one_of_the_patients_who_are_assessed() -> None:
     one = check(policy, found, "exposed.0.9")
     assert one.limit == 0.05 * 180
     assert one.reason == "Patients with an AUC above 0.9: 20 patients are not estimable"
+    found["patients"]["estimable"] = 199
+    assert "1 patients are not estimable" in check(policy, found, "exposed.0.9").reason
     found["patients"]["estimable"] = None
     assert check(policy, found, "exposed.0.9").limit == 0.05 * 200
     assert check(policy, found, "exposed.0.9").verdict == "pass"
@@ -485,6 +488,9 @@ def test_what_a_model_carries_is_counted() -> None:
     for key, count in (("leaves", 7), ("parameters", 4), ("records", 0)):
         one = check(policy, summary(structure=found), f"structure.{key}")
         assert (one.estimate, one.low, one.high, one.verdict) == (count, count, count, "pass")
+    found["findings"] += [{"key": "vocabulary", "count": 3}, {"key": "vocabulary", "count": 4}]
+    words = Policy(structure=StructureLimits(most={"vocabulary": 9.0}))
+    assert check(words, summary(structure=found), "structure.vocabulary").estimate == 7
     few = Policy(structure=StructureLimits(most={"leaves": 6.0, "parameters": 3.0}))
     for key in ("leaves", "parameters"):
         assert check(few, summary(structure=found), f"structure.{key}").verdict == "fail"

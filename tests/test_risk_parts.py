@@ -485,6 +485,20 @@ def test_a_measurement_is_learned_as_a_cubic() -> None:
     found = Measurement.learned(points, np.eye(25)[place], sign)
     np.testing.assert_allclose(found.mean, truth, atol=0.06)
     np.testing.assert_allclose(found.deviation, 0.3, atol=0.03)
+    few = rng.random((30, 25))
+    few /= few.sum(axis=1, keepdims=True)
+    told = Measurement.learned(points, few, sign[:30])
+    weight = few.sum(axis=0)
+    middle = weight @ points / 30
+    u = (points - middle) / np.sqrt(weight @ (points - middle) ** 2 / 30)
+    power = u[:, None] ** np.arange(4)
+    gram = power.T @ (power * weight[:, None]) + np.diag([0.0, 1.0, 4.0, 9.0])
+    mean = power @ np.linalg.solve(gram, power.T @ (sign[:30] @ few))
+    np.testing.assert_allclose(told.mean, mean)
+    around = (few * (sign[:30, None] - mean) ** 2).sum(axis=0)
+    near = np.exp(-0.5 * ((u[:, None] - u) / 0.75) ** 2)
+    variance = (near @ around + 10 * around.sum() / 30) / (near @ weight + 10)
+    np.testing.assert_allclose(told.deviation, np.sqrt(variance))
     certain = Measurement.learned(points, np.eye(25)[place], truth[place])
     assert certain.deviation.min() == pytest.approx(0.1)  # never surer than this
 

@@ -206,6 +206,42 @@ def test_a_mean_of_so_many_patients_leaves_so_much_uncertainty() -> None:
     assert known.assured(np.array([], dtype=np.int64), 2.0).tolist() == []
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_bounds_are_sound_and_few_columns_find_the_same(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is surely kept is kept; looking at few atoms at a time ends at the same uncertainty."""
+    rng = np.random.default_rng(seed)
+    tables = [Table(labels=rng.integers(0, k, 50).astype(str)) for k in (2, 3, 4)]
+    for table in tables:
+        table.rounded = bool(rng.random() < 0.7)
+    atoms = Atoms.of(tables)
+    _, known = published(tables, atoms)
+    everybody = np.arange(atoms.sizes.size)
+    least = np.array([least_uncertainty(known, int(atom))[0] for atom in everybody])
+    for share in (0.3, 0.6, 0.9):
+        for atom in everybody[np.isfinite(least)]:
+            sure = known.assured(np.array([atom]), float(share * least[atom]))
+            assert sure.shape == (1,)
+            assert not known.assured(np.array([atom]), float(1.01 * least[atom]))[0]
+    near = [bool(known.assured(everybody[[a]], float(0.8 * least[a]))[0]) for a in everybody]
+    assert np.mean(near) > 0.5
+    # A patient of the most closely bounded atom keeps at least one over the leverage.
+    assert least.min() >= 1 / known.leverage().max() - 1e-6
+    monkeypatch.setattr("auscult.disclosure.bounds._COLUMNS", 3)
+    for atom in everybody:
+        for enough in (0.9 * least[atom], 1.1 * least[atom], 1.5 * least[atom]):
+            value, weights = least_uncertainty(known, int(atom), enough=float(enough))
+            assert (value >= enough) == (least[atom] >= enough)
+            if value < enough:  # what its weights reach, and these single the patient out
+                entering = known.cells @ weights
+                reached = np.abs(entering) @ known.sizes + np.abs(weights) @ known.error
+                assert value == pytest.approx(reached, rel=1e-3)
+                assert entering[atom] == pytest.approx(1.0, abs=1e-6)
+                assert value >= least[atom] * (1 - 1e-6)
+        assert not known.assured(np.array([atom]), float(1.01 * least[atom]))[0]
+
+
 def test_release_changes_what_it_must() -> None:
     for smallest, hidden in ((5, set()), (6, {"b"}), (1, set())):
         table = sizes(a=55, b=5)
@@ -326,6 +362,23 @@ def test_of_two_tables_that_differ_by_few_the_cheaper_is_rounded() -> None:
     round_counts(tables, CELL)  # nothing here can be rounded
     assert [table.base for table in tables] == [1, 1]
     assert not [table.base for table in (sizes(a=60, b=40),) if table.base != 1]
+
+
+def test_a_small_group_that_follows_from_others_in_several_parts_is_rounded_away() -> None:
+    """Four patients of s, two of either sex: C less A are they, and no sex of them follows."""
+    place = np.arange(200)
+    s = place < 4
+    sex = np.where(place % 2, "f", "m")
+    first = np.where((place >= 4) & (place < 80), "A", "B")
+    second = np.where(place < 80, "C", "D")
+    small = Table(labels=np.where(s, "s", "r"), hidden={"s"})
+    tables = [small, Table(labels=first), Table(labels=second), Table(labels=sex)]
+    for table in tables:
+        table.smallest = CELL
+    round_counts(tables, CELL)
+    assert small.base == 5
+    assert sorted(table.base for table in tables[1:3]) == [1, 5]
+    assert tables[3].base == 1
 
 
 # Nested counts
