@@ -22,6 +22,14 @@ def test_reports_agree_with_their_summaries_and_with_themselves(name: str) -> No
     assert disagreements(summaries.ALL[name]()) == []
 
 
+def test_models_that_memorise_without_learning_say_so_everywhere() -> None:
+    summary = summaries.memorised()
+    assert disagreements(summary) == []
+    shown = render(summary)
+    assert "No conclusion" not in shown
+    assert "Train models that learn their task" in shown
+
+
 def few_models() -> dict[str, Any]:
     """Too few models for more than bounds."""
     summary = summaries.ALL["later parts"]()

@@ -315,7 +315,9 @@ def _limits(part: Part) -> list[Block]:
     ]
     learned = part.part("models").part("learned").truth("verdict")
     if learned is not True:
-        items.insert(0, ("The models.", "It is not shown that they learned their task."))
+        said = "They have not learned their task. " + answer.unlearned(part)
+        unknown = "It is not shown that they learned their task."
+        items.insert(0, ("The models.", said if learned is False else unknown))
     items.append(
         ("Test again", "when the model, the data or its use change, and at least once a year.")
     )

@@ -29,6 +29,8 @@ def to_do(summary: Part) -> tuple[str, ...]:
     models = summary.part("models").number("count")
     if bounds_only(summary):
         found.append("Train at least 32 models: the run resumes and keeps those it has.")
+    if answer.not_learned(summary):
+        found.append("Train models that learn their task: what these expose says little of others.")
     clear = row is not None and bool(row.clear)
     tried = summary.parts("protection")
     best = next((one for one in tried if one.truth("recommended")), None)

@@ -38,7 +38,10 @@ def lacking(summary: Mapping[str, Any], models: int = FEWEST_MODELS) -> Iterator
 def not_learned(summary: Mapping[str, Any]) -> str:
     """That the models have learned nothing, or that nobody knows."""
     if (summary["models"].get("learned") or {}).get("verdict") is False:
-        return "the models have learned nothing, and that such models expose few proves nothing"
+        return (
+            "the models have learned nothing that generalises, and whom such models expose says "
+            "little about models that have learned"
+        )
     return "it is not known whether the models have learned anything"
 
 
