@@ -323,8 +323,9 @@ def _changes(part: Part, shown: e.Page) -> Iterator[str]:
         counts = [_cell(row[1])[0][0] for row in (before, cells)]
         if counts[1] - counts[0] != value:
             yield f"protection {number}: from {before[1]} to {cells[1]} is not {change}"
-        y = drawn.get(str(number))
-        if y is not None and value and (y.value - drawn["0"].value) * value < 0:
+        ends = [spot.value for mark in ("0", str(number)) if (spot := drawn.get(mark)) is not None]
+        first, last = ends if len(ends) == 2 else (None, None)
+        if first is not None and last is not None and value * (last - first) < 0:
             yield f"protection {number}: {change}, and drawn on the other side"
 
 

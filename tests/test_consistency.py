@@ -88,9 +88,10 @@ def test_each_kind_of_contradiction_is_seen() -> None:
         return replace(table, rows=(first, (second[0], "777 (770 to 790)", *second[2:]), *rest))
 
     def moved(figure: e.Figure) -> e.Figure:
-        base, one, *rest = figure.plot.spots  # type: ignore[union-attr]
+        assert isinstance(figure.plot, e.ScatterChart)
+        base, one, *rest = figure.plot.spots
         up = replace(one, y=replace(one.y, value=25.0))
-        return replace(figure, plot=replace(figure.plot, spots=(base, up, *rest)))  # type: ignore[type-var]
+        return replace(figure, plot=replace(figure.plot, spots=(base, up, *rest)))
 
     cases = {
         "nowhere in the summary": replace(shown, verdict=("It is 0.4567.",)),

@@ -104,11 +104,11 @@ def test_nothing_that_was_withheld_is_told() -> None:
 
 def test_what_a_person_declares_is_told_as_that_and_checked() -> None:
     summary = summaries.rare_tail()
-    rows = dict(r[:2] for r in tables_of(dossier_page(summary))["system"].rows)
+    rows = {r[0]: r[1] for r in tables_of(dossier_page(summary))["system"].rows}
     assert {rows[name] for name in FACTS.values()} == {NOT_DECLARED}
     summary["dossier"] = declared(DECLARED)
     shown = dossier_page(summary)
-    rows = dict(r[:2] for r in tables_of(shown)["system"].rows)
+    rows = {r[0]: r[1] for r in tables_of(shown)["system"].rows}
     assert rows["Controller"] == "University Hospital"
     assert rows["Contact"] == NOT_DECLARED
     assert shown.title == "Readmission score"

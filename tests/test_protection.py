@@ -289,6 +289,8 @@ def counts_of(
 def test_counts_that_vary_together_differ_by_little() -> None:
     alike = counts_of(100, 100, 90.0, 90.0, 90.0)
     apart = counts_of(100, 100, 90.0, 90.0, 0.0)
+    assert alike.change is not None
+    assert apart.change is not None
     assert alike.change.high - alike.change.low < 0.1
     # Two independent normal counts with a variance of 90 each.
     assert apart.change.high - apart.change.low == pytest.approx(2 * 1.96 * 180**0.5, rel=0.06)
@@ -312,6 +314,7 @@ def test_the_same_outputs_show_no_change_at_all() -> None:
     noise = shared_noise(side, side)
     assert noise.correlation == pytest.approx(1.0)
     found = exposed_counts(side, side, noise=noise.correlation, seed=1)[0.9]
+    assert found.change is not None
     assert found.change.estimate == 0
     assert found.change.high - found.change.low < 0.5
     assert found.after == exposed_alone(side)[0.9]
@@ -340,6 +343,7 @@ def test_intervals_of_the_change_hold_the_truth(factor: float) -> None:
         truth = (norm.cdf(factor * first) > 0.9).sum() - (norm.cdf(first) > 0.9).sum()
         mean = mean_difference(before.risk.auc_raw, after.risk.auc_raw)
         assert mean is not None
+        assert found.change is not None
         held.append(
             (
                 found.change.low <= truth <= found.change.high,
