@@ -25,7 +25,7 @@ from auscult.recipes.base import Assignment, BlockOutputs, Recipe
 from auscult.recipes.torch.convolutions import guard_convolutions
 from auscult.store import BlockPlan
 from auscult.store.blocks import WrittenBlock, write_block_values
-from auscult.training.warm import THREAD_VARIABLES
+from auscult.training.warm import THREAD_VARIABLES, WORKERS
 
 RESUMES = "Finished work is kept; run the same command again to resume"
 MEMORY_RAN_OUT = f"Use fewer workers (--workers). {RESUMES}"
@@ -125,8 +125,8 @@ def run_anywhere(
     """
     global _work, _identity
     if _identity != identity or _work is None:
-        for name in THREAD_VARIABLES:
-            os.environ.setdefault(name, "1")
+        for name in (*THREAD_VARIABLES, "CUBLAS_WORKSPACE_CONFIG"):
+            os.environ.setdefault(name, WORKERS[name])
         _work, _identity = _unpacked(payload), identity
     _one_thread()
     if not Path(folder).is_dir():
