@@ -38,8 +38,8 @@ def exactly(device: torch.device, *, tf32: bool = False) -> Iterator[None]:
         torch.are_deterministic_algorithms_enabled(),
         torch.is_deterministic_algorithms_warn_only_enabled(),
     )
-    fill = torch.utils.deterministic.fill_uninitialized_memory
-    torch.utils.deterministic.fill_uninitialized_memory = False  # costs time, guards against a bug
+    memory: Any = torch.utils.deterministic
+    fill, memory.fill_uninitialized_memory = memory.fill_uninitialized_memory, False  # costs time
     torch.use_deterministic_algorithms(True, warn_only=True)
     _set({"deterministic": True, "benchmark": False, "convolutions": tf32, "products": tf32})
     try:
@@ -47,7 +47,7 @@ def exactly(device: torch.device, *, tf32: bool = False) -> Iterator[None]:
     finally:
         _set(before)
         torch.use_deterministic_algorithms(algorithms[0], warn_only=algorithms[1])
-        torch.utils.deterministic.fill_uninitialized_memory = fill
+        memory.fill_uninitialized_memory = fill
 
 
 @contextmanager
