@@ -338,7 +338,7 @@ def against_the_cpu(size: Size, compiler: bool) -> str:
     """Largest difference of outputs between a GPU and the CPU of the same machine."""
     import torch
 
-    pictures = images(size.images // 40, size.patients // 40, min(size.side, 32))
+    pictures = images(max(40, size.images // 40), max(20, size.patients // 40), min(size.side, 32))
     cases: list[tuple[str, TrainingData, dict[str, Any]]] = [
         ("mlp", measurements(size.rows // 4), {"model": "mlp", "epochs": size.few}),
         ("cnn", pictures, {"model": "cnn", "epochs": size.few}),

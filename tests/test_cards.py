@@ -179,7 +179,7 @@ def test_a_compiled_training_is_the_training(no_cache: Path) -> None:
         cpp_builder.get_cpp_compiler()
     except Exception as error:  # whatever a machine without one says
         pytest.skip(f"no C++ compiler is found here ({type(error).__name__})")
-    data, job = table(), assignments(2)
+    data, job = table(), assignments(1)
     settings: dict[str, Any] = {"hidden": [4], "epochs": 2, "batch_size": 16, "dtype": "float64"}
     recipe = TorchRecipe("mlp", compile=True, **settings)
     first, facts = outputs(recipe, data, job)
@@ -188,8 +188,8 @@ def test_a_compiled_training_is_the_training(no_cache: Path) -> None:
     plain, _ = outputs(TorchRecipe("mlp", stack="never", **settings), data, job)
     np.testing.assert_allclose(first, plain, atol=1e-9)
     compiled.forget()  # the same bytes from what is kept on disk
-    again, _ = outputs(recipe, data, job[1:])
-    np.testing.assert_array_equal(first[1:], again)
+    again, _ = outputs(recipe, data, job)
+    np.testing.assert_array_equal(first, again)
     assert no_cache.stat().st_mode & 0o777 == 0o700
 
 

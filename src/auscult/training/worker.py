@@ -20,7 +20,7 @@ import numpy as np
 from auscult.base.errors import AuscultError, RecipeError
 from auscult.base.parallel import peak_memory, shared_memory
 from auscult.cohort import TrainingData
-from auscult.recipes import asking
+from auscult.recipes import asking, checkpoints
 from auscult.recipes.base import Assignment, BlockOutputs, Recipe
 from auscult.recipes.torch.convolutions import guard_convolutions
 from auscult.store import BlockPlan
@@ -33,10 +33,19 @@ MEMORY_RAN_OUT = f"Use fewer workers (--workers). {RESUMES}"
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Work:
-    """What a worker needs to train any block."""
+    """What a worker needs to train any block.
+
+    Attributes
+    ----------
+    data : TrainingData
+    recipe : Recipe
+    states : Place, optional
+        Where long trainings leave their state.
+    """
 
     data: TrainingData
     recipe: Recipe
+    states: checkpoints.Place | None = None
 
 
 _work: Work | None = None
@@ -153,6 +162,9 @@ def _trained(
     advance: Callable[[float], None],
 ) -> tuple[BlockOutputs, float]:
     guard_convolutions()
+    states = work.states
+    # Elsewhere the run's folder may not be seen; training then goes on without.
+    checkpoints.place = states if states is not None and states.folder.is_dir() else None
     start, processor = time.perf_counter(), time.process_time()
     try:
         outputs = work.recipe.train_block(work.data, job, advance)

@@ -12,10 +12,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from auscult.recipes import checkpoints
 from auscult.recipes.base import Assignment
 from auscult.recipes.torch.backbone import train_mode
 from auscult.recipes.torch.compiled import compiled, described
 from auscult.recipes.torch.encoding import Encoded
+from auscult.recipes.torch.keeping import Kept
 from auscult.recipes.torch.training import (
     Course,
     Plan,
@@ -67,7 +69,16 @@ def train_alone(
         kind = (plan.loss, plan.label_smoothing, plan.bfloat16)
         key = f"{size} {kind} {described(module, encoded.shape, labels)}"
         loss_in = compiled(loss_in, key, labels.device)
+    place_of_states, begun, rounds = checkpoints.place, 0, plan.epochs * plan.steps
+    kept = None
+    if place_of_states is not None:
+        kept = Kept(place_of_states, assignment, module, course)
+        begun = kept.begun()
+        if begun:
+            course.skip(begun)
     for step, rows in enumerate(batches(assignment, plan)):
+        if step < begun:
+            continue
         index, used = one_batch(rows, size)
         picked = torch.from_numpy(index).to(labels.device)
         course.optimizer.zero_grad()
@@ -76,6 +87,8 @@ def train_alone(
         weights = torch.from_numpy(used).to(x.device, x.dtype)
         torch.autograd.backward(loss_in(module, x, labels[picked], weights))
         course.update(step)
+        if kept is not None:
+            kept.after(step, last=step + 1 == rounds)
     course.finish()
 
 

@@ -123,7 +123,8 @@ def _keep_on_disk() -> None:
 
     PyTorch's own choice lies in the folder for everybody's temporary files.
     """
-    if os.environ.get(KEPT):
+    named = os.environ.get(KEPT)
+    if named and not _everybodys(Path(named)):
         return
     try:
         home = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
@@ -134,6 +135,11 @@ def _keep_on_disk() -> None:
     except (OSError, RuntimeError):
         folder = Path(tempfile.mkdtemp(prefix="auscult-", dir=asking.place))
     os.environ[KEPT] = str(folder)
+
+
+def _everybodys(folder: Path) -> bool:
+    """Whether it is PyTorch's own choice, which it writes into the environment."""
+    return folder.parent == Path(tempfile.gettempdir()) and folder.name.startswith("torchinductor_")
 
 
 def _private(folder: Path) -> bool:

@@ -10,9 +10,10 @@ by element (Adam, AdamW, SGD) treat a stack as its parts. Imports torch: load it
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -145,6 +146,28 @@ class Course:
             self._advance(self._models * self._every / self._rounds)
         elif done == self._rounds:
             self._advance(self._models * (self._rounds % self._every) / self._rounds)
+
+    def state(self) -> dict[str, Any]:
+        """What the next steps depend on, besides the parameters."""
+        average = None if self._average is None else self._average.state()
+        return {"optimizer": self.optimizer.state(), "average": average}
+
+    def fits(self, state: Mapping[str, Any]) -> bool:
+        """Whether a state is that of a course over these parameters."""
+        average = state["average"]
+        alike = average is None if self._average is None else self._average.fits(average)
+        return alike and self.optimizer.fits(state["optimizer"])
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state that fits."""
+        self.optimizer.restore(state["optimizer"])
+        if self._average is not None:
+            self._average.restore(state["average"])
+
+    def skip(self, steps: int) -> None:
+        """Tell of steps that were done before."""
+        whole = steps if steps == self._rounds else steps - steps % self._every
+        self._advance(self._models * whole / self._rounds)
 
     def finish(self) -> None:
         """Put the averages in the place of the weights, where there are any."""
