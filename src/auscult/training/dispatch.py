@@ -23,6 +23,7 @@ from auscult.base.progress import SILENT, Progress
 from auscult.base.randomness import Stage, integer_seed
 from auscult.cohort import TrainingData
 from auscult.cohort.design import Membership
+from auscult.recipes import checkpoints
 from auscult.recipes.base import Assignment, BlockOutputs, Recipe
 from auscult.store import BlockPlan, RunStore, missing_blocks
 from auscult.store.blocks import WrittenBlock
@@ -36,6 +37,8 @@ TRAINED_TWICE_SECONDS = 20.0
 REPEATED = "repeated"
 ONE_BY_ONE = "one after the other"  # how a recipe's models were trained, as their facts say
 WRITTEN = "written"  # into the current folder, by training code
+STATES = "states"  # of trainings under way
+STATE_SECONDS = checkpoints.SECONDS
 
 FAULTS = ("SIGILL", "SIGABRT", "SIGBUS", "SIGFPE", "SIGSEGV")
 WINDOWS_FAULT = 0xC0000000  # exit codes from here on are faults there, as signals are elsewhere
@@ -108,7 +111,8 @@ def train(
         once_more = (
             assignments((first,), membership, patient_of_record, seed, withheld) if again else None
         )
-        work = Work(data=data, recipe=recipe)
+        states = _states(store, todo)
+        work = Work(data=data, recipe=recipe, states=states)
         outputs = (store.path / "outputs").resolve()
         outputs.mkdir(exist_ok=True)  # workers elsewhere look for it
         watched = Watched([store.path]) if "code" in recipe.settings() else None
@@ -116,12 +120,22 @@ def train(
             with hired(work, engine or Engine(), len(todo) or 1, outputs, store.records) as crew:
                 repeated = _collect(crew, jobs, once_more, store, progress)
         finally:
+            left = missing_blocks(store.blocks, store)
+            checkpoints.sweep(states.folder, (model for block in left for model in block.models))
             _keep_written(store, watched, len(todo), engine or Engine())
         if repeated is not None:
             store.update_manifest(**{REPEATED: _repeated(repeated, store, recipe)})
     if not recipe.independent and REPEATED not in store.manifest():
         store.update_manifest(**{REPEATED: {"models": 0, "reason": TOGETHER}})
     progress.finish()
+
+
+def _states(store: RunStore, todo: Sequence[BlockPlan]) -> checkpoints.Place:
+    """Where trainings leave their state; what finished or other runs left there is removed."""
+    folder = store.secret_path(STATES).resolve()
+    checkpoints.sweep(folder, (model for block in todo for model in block.models))
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return checkpoints.Place(folder=folder, run=store.identity, seconds=STATE_SECONDS)
 
 
 def _keep_written(store: RunStore, watched: Watched | None, blocks: int, engine: Engine) -> None:
@@ -360,6 +374,7 @@ def _collect(
                     progress.advance(len(block.models))
                 else:
                     store.write_block(block, found[0])
+                checkpoints.drop(store.secret_path(STATES), block.models)
             except AuscultError as error:
                 failure = failure or error
     if failure is not None:
