@@ -51,7 +51,8 @@ class TorchPart(Part):
     image_size: Annotated[int, Field(ge=8)] | None = None
     stack: Literal["auto", "always", "never"] | None = None
     device: Literal["auto", "cpu", "cuda"] | None = None
-    dtype: Literal["float32", "float64", "bfloat16"] | None = None
+    dtype: Literal["float32", "float64", "tf32", "bfloat16"] | None = None
+    compile: bool | None = None
     arguments: dict[str, Any] | None = None
     output: str | Annotated[int, Field(ge=0)] | None = None
     version: str | None = None

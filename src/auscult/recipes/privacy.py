@@ -231,10 +231,10 @@ def unkept(given: Mapping[str, Any], data: TrainingData, dtype: str) -> str | No
     """
     if DpSettings.read(given).unit == "patient" and data.patient_of_record is None:
         return "private training at patient level needs the patient of each record"
-    if dtype == "bfloat16":
+    if dtype in ("bfloat16", "tf32"):
         return (
             "norms of gradients need more than 16 bits: dp cannot be combined with dtype = "
-            '"bfloat16"'
+            f'"{dtype}"'
         )
     return None
 

@@ -23,6 +23,7 @@ from auscult.base.progress import SILENT, Progress
 from auscult.base.randomness import Stage, integer_seed
 from auscult.cohort import TrainingData
 from auscult.cohort.design import Membership
+from auscult.recipes import checkpoints
 from auscult.recipes.base import Assignment, BlockOutputs, Recipe
 from auscult.store import BlockPlan, RunStore, missing_blocks
 from auscult.store.blocks import WrittenBlock
@@ -34,7 +35,10 @@ from auscult.training.worker import RESUMES, Work
 POLL_SECONDS = 0.1
 TRAINED_TWICE_SECONDS = 20.0
 REPEATED = "repeated"
+ONE_BY_ONE = "one after the other"  # how a recipe's models were trained, as their facts say
 WRITTEN = "written"  # into the current folder, by training code
+STATES = "states"  # of trainings under way
+STATE_SECONDS = checkpoints.SECONDS
 
 FAULTS = ("SIGILL", "SIGABRT", "SIGBUS", "SIGFPE", "SIGSEGV")
 WINDOWS_FAULT = 0xC0000000  # exit codes from here on are faults there, as signals are elsewhere
@@ -107,7 +111,8 @@ def train(
         once_more = (
             assignments((first,), membership, patient_of_record, seed, withheld) if again else None
         )
-        work = Work(data=data, recipe=recipe)
+        states = _states(store, todo)
+        work = Work(data=data, recipe=recipe, states=states)
         outputs = (store.path / "outputs").resolve()
         outputs.mkdir(exist_ok=True)  # workers elsewhere look for it
         watched = Watched([store.path]) if "code" in recipe.settings() else None
@@ -115,12 +120,22 @@ def train(
             with hired(work, engine or Engine(), len(todo) or 1, outputs, store.records) as crew:
                 repeated = _collect(crew, jobs, once_more, store, progress)
         finally:
+            left = missing_blocks(store.blocks, store)
+            checkpoints.sweep(states.folder, (model for block in left for model in block.models))
             _keep_written(store, watched, len(todo), engine or Engine())
         if repeated is not None:
             store.update_manifest(**{REPEATED: _repeated(repeated, store, recipe)})
     if not recipe.independent and REPEATED not in store.manifest():
         store.update_manifest(**{REPEATED: {"models": 0, "reason": TOGETHER}})
     progress.finish()
+
+
+def _states(store: RunStore, todo: Sequence[BlockPlan]) -> checkpoints.Place:
+    """Where trainings leave their state; what finished or other runs left there is removed."""
+    folder = store.secret_path(STATES).resolve()
+    checkpoints.sweep(folder, (model for block in todo for model in block.models))
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return checkpoints.Place(folder=folder, run=store.identity, seconds=STATE_SECONDS)
 
 
 def _keep_written(store: RunStore, watched: Watched | None, blocks: int, engine: Engine) -> None:
@@ -156,6 +171,7 @@ class Tried:
     Attributes
     ----------
     outputs : BlockOutputs
+        Of the models that were trained, which may be fewer than asked for.
     seconds : list of float
         Wall-clock time of training alone, the start of the worker left out, each time.
     start_seconds : float
@@ -188,8 +204,9 @@ def train_one(
     """Train a few models in one worker, again in another, and compare; nothing is written.
 
     Short ones are trained twice by the first worker: the first time holds what is done once per
-    worker. Of long ones the other worker trains one model only, where a recipe's models are
-    independent.
+    worker. Of models that are trained one after the other, and would take long, both workers train
+    the first only. Of other long ones the other worker trains one model only, where a recipe's
+    models are independent.
 
     Parameters
     ----------
@@ -214,10 +231,19 @@ def train_one(
     asked = time.perf_counter()
     found: list[BlockOutputs] = []
     times: list[float] = []
-    progress.start("Models", len(models))
     foreign = "code" in recipe.settings()
     watched = Watched([]) if foreign else None
     with hired(work, Engine(workers=1), 1, Path(), 0) as crew:
+        if len(job) > 1:
+            progress.start("First model", 1)
+            outputs, seconds = _trained(crew, job[:1], progress)
+            progress.finish()
+            apart = recipe.independent or outputs.facts.get("trained") == ONE_BY_ONE
+            if apart and seconds * len(job) >= TRAINED_TWICE_SECONDS:
+                job, found, times = job[:1], [outputs], [seconds]
+            else:
+                asked += seconds
+        progress.start("Models", len(job))
         while not times or (len(times) == 1 and times[0] < TRAINED_TWICE_SECONDS):
             if times:
                 progress.finish()
@@ -351,6 +377,7 @@ def _collect(
                     progress.advance(len(block.models))
                 else:
                     store.write_block(block, found[0])
+                checkpoints.drop(store.secret_path(STATES), block.models)
             except AuscultError as error:
                 failure = failure or error
     if failure is not None:

@@ -25,7 +25,12 @@ THREAD_VARIABLES = (
     "NUMEXPR_NUM_THREADS",
 )
 # The order of a set of texts follows from a hash that is otherwise another one in every process.
-WORKERS = {**dict.fromkeys(THREAD_VARIABLES, "1"), "PYTHONHASHSEED": "0"}
+# cuBLAS promises the same bytes only with buffers of a fixed size.
+WORKERS = {
+    **dict.fromkeys(THREAD_VARIABLES, "1"),
+    "PYTHONHASHSEED": "0",
+    "CUBLAS_WORKSPACE_CONFIG": os.environ.get("CUBLAS_WORKSPACE_CONFIG", ":4096:8"),
+}
 ALWAYS = ("auscult.training.worker", "loky.process_executor")
 IMPORTS = {
     "torch": ("auscult.recipes.torch.encoding", "auscult.recipes.torch.together"),

@@ -20,12 +20,12 @@ import numpy as np
 from auscult.base.errors import AuscultError, RecipeError
 from auscult.base.parallel import peak_memory, shared_memory
 from auscult.cohort import TrainingData
-from auscult.recipes import asking
+from auscult.recipes import asking, checkpoints
 from auscult.recipes.base import Assignment, BlockOutputs, Recipe
 from auscult.recipes.torch.convolutions import guard_convolutions
 from auscult.store import BlockPlan
 from auscult.store.blocks import WrittenBlock, write_block_values
-from auscult.training.warm import THREAD_VARIABLES
+from auscult.training.warm import THREAD_VARIABLES, WORKERS
 
 RESUMES = "Finished work is kept; run the same command again to resume"
 MEMORY_RAN_OUT = f"Use fewer workers (--workers). {RESUMES}"
@@ -33,10 +33,19 @@ MEMORY_RAN_OUT = f"Use fewer workers (--workers). {RESUMES}"
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Work:
-    """What a worker needs to train any block."""
+    """What a worker needs to train any block.
+
+    Attributes
+    ----------
+    data : TrainingData
+    recipe : Recipe
+    states : Place, optional
+        Where long trainings leave their state.
+    """
 
     data: TrainingData
     recipe: Recipe
+    states: checkpoints.Place | None = None
 
 
 _work: Work | None = None
@@ -125,8 +134,8 @@ def run_anywhere(
     """
     global _work, _identity
     if _identity != identity or _work is None:
-        for name in THREAD_VARIABLES:
-            os.environ.setdefault(name, "1")
+        for name in (*THREAD_VARIABLES, "CUBLAS_WORKSPACE_CONFIG"):
+            os.environ.setdefault(name, WORKERS[name])
         _work, _identity = _unpacked(payload), identity
     _one_thread()
     if not Path(folder).is_dir():
@@ -153,6 +162,9 @@ def _trained(
     advance: Callable[[float], None],
 ) -> tuple[BlockOutputs, float]:
     guard_convolutions()
+    states = work.states
+    # Elsewhere the run's folder may not be seen; training then goes on without.
+    checkpoints.place = states if states is not None and states.folder.is_dir() else None
     start, processor = time.perf_counter(), time.process_time()
     try:
         outputs = work.recipe.train_block(work.data, job, advance)

@@ -17,6 +17,7 @@ from auscult.recipes.outputs import output_columns, output_kind
 from auscult.recipes.torch.adapting import adapted
 from auscult.recipes.torch.augmentation import parse
 from auscult.recipes.torch.backbone import prepared
+from auscult.recipes.torch.cards import exactly
 from auscult.recipes.torch.convolutions import guard_convolutions
 from auscult.recipes.torch.private import Privacy, train_privately
 from auscult.recipes.torch.together import train_openly
@@ -49,6 +50,19 @@ def train_networks(
     guard_convolutions()
     speed = {} if speed is None else speed
     device = recipe._device()
+    with exactly(device):
+        return _trained(recipe, data, assignments, advance, speed, further, device)
+
+
+def _trained(
+    recipe: TorchRecipe,
+    data: TrainingData,
+    assignments: Sequence[Assignment],
+    advance: Callable[[float], None],
+    speed: dict[str, Any],
+    further: list[NDArray[np.float64]] | None,
+    device: torch.device,
+) -> tuple[NDArray[np.float64], dict[str, Any]]:
     kind, columns, records = output_kind(data), output_columns(data), len(data.inputs)
     encoded = recipe._encoded(data.inputs, device)
     everybody = np.arange(records)
@@ -69,6 +83,7 @@ def train_networks(
         ema=recipe.ema,
         augment=parse(recipe.augment),
         bfloat16=recipe.dtype == "bfloat16",
+        compiled=recipe.compile,
     )
     first, maker, dtype = assignments[0].model, recipe._maker(), recipe._number_format()
     shape = encoded.shape
@@ -95,9 +110,12 @@ def train_networks(
         )
         check_shape(modules[0], encoded, columns)
     if recipe.dp is None:
-        reason = train_openly(
-            modules, encoded, labels, assignments, plan, advance, stack=recipe.stack, speed=speed
-        )
+        with exactly(device, tf32=recipe.dtype == "tf32"):
+            reason = train_openly(
+                *(modules, encoded, labels, assignments, plan, advance),
+                stack=recipe.stack,
+                speed=speed,
+            )
     else:
         reason = train_privately(
             modules,
@@ -134,6 +152,8 @@ def train_networks(
     }
     if reason is not None:
         facts["not_stacked_because"] = reason
+    if plan.compiled:
+        facts["compiled"] = True
     if ready.facts or recipe.backbone_trained_on_cohort is not None:
         said = {None: "not declared", True: "yes", False: "no"}
         facts["pretrained"] = {

@@ -195,10 +195,10 @@ class Maker:
         import torch
 
         from auscult.recipes.torch.adapting import fresh, refuse_own_training
+        from auscult.recipes.torch.cards import drawing
 
         inputs: Any = shape[0] if len(shape) == 1 else shape
-        with explained(assignment.model, "making the network"), torch.random.fork_rng():
-            torch.manual_seed(assignment.seed)
+        with explained(assignment.model, "making the network"), drawing(assignment.seed, device):
             built_in = self._built_in()
             if built_in is not None:
                 module = built_in.make(inputs, columns, self._options(built_in))

@@ -7,7 +7,8 @@ Imports torch: load it lazily.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -52,6 +53,26 @@ class FusedOptimizer:
         """Forget the gradients."""
         for parameter in self._parameters:
             parameter.grad = None
+
+    def state(self) -> dict[str, Any]:
+        """What the next steps depend on, besides the parameters."""
+        return {"moments": self._moments, "steps": self._steps, "first": self._first}
+
+    def fits(self, state: Mapping[str, Any]) -> bool:
+        """Whether a state is that of an optimiser of these parameters."""
+        mine = [moment.shape for moments in self._moments for moment in moments]
+        found = [moment.shape for moments in state["moments"] for moment in moments]
+        return mine == found and len(self._steps) == len(state["steps"])
+
+    @torch.no_grad()
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state that fits."""
+        for own, others in zip(self._moments, state["moments"], strict=True):
+            for moment, other in zip(own, others, strict=True):
+                moment.copy_(other)
+        for own_step, other in zip(self._steps, state["steps"], strict=True):
+            own_step.copy_(other)
+        self._first = bool(state["first"])
 
     @torch.no_grad()
     def step(self) -> None:

@@ -8,7 +8,6 @@ Imports torch: load it lazily.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -26,6 +25,7 @@ from auscult.recipes.base import Assignment
 from auscult.recipes.failures import explained
 from auscult.recipes.privacy import Guarantee
 from auscult.recipes.torch.backbone import train_mode
+from auscult.recipes.torch.cards import drawing
 from auscult.recipes.torch.chain import chain_of
 from auscult.recipes.torch.clipping import (
     Clipping,
@@ -34,11 +34,10 @@ from auscult.recipes.torch.clipping import (
     general_gradient,
 )
 from auscult.recipes.torch.encoding import Encoded
+from auscult.recipes.torch.mixing import mixing
 from auscult.recipes.torch.together import models_at_once
-from auscult.recipes.torch.training import Course, Plan, padded, shaped
+from auscult.recipes.torch.training import Course, Plan, padded
 from auscult.recipes.torch.transforms import augmented_step
-
-TOLERANCE = 1e-4
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -179,8 +178,7 @@ def train_privately(
     for start in range(0, len(modules), at_once):
         group = slice(start, start + at_once)
         one = assignments[start]
-        with explained(one.model, "training"), torch.random.fork_rng():
-            torch.manual_seed(one.seed)
+        with explained(one.model, "training"), drawing(one.seed, labels.device):
             train_stacked(
                 modules[group],
                 encoded,
@@ -267,26 +265,10 @@ def refuse_mixing(module: nn.Module, encoded: Encoded, records: int) -> None:
     encoded : Encoded
     records : int
     """
-    train_mode(module)
-    for part in module.modules():
-        if isinstance(part, nn.modules.batchnorm._BatchNorm) and part.training:
-            raise RecipeError(
-                "batch norm mixes the records of a batch, so no record has a gradient of its own",
-                where="recipe.dp",
-                next_step="Use group norm or layer norm in the network",
-            )
-    probe = copy.deepcopy(module)
-    for part in probe.modules():
-        if isinstance(part, nn.modules.dropout._DropoutNd):
-            part.eval()
-    rows = torch.tensor([[0, records // 2, records - 1]])
-    x = encoded.batch([0], rows.to(next(module.parameters()).device))[0]
-    with torch.no_grad():
-        together = shaped(probe(x))
-        alone = torch.cat([shaped(probe(x[i : i + 1])) for i in range(len(x))])
-    if not torch.allclose(together, alone, rtol=TOLERANCE, atol=TOLERANCE):
+    mixer = mixing(module, encoded, records)
+    if mixer is not None:
         raise RecipeError(
-            "the network mixes the records of a batch, so no record has a gradient of its own",
+            f"{mixer} mixes the records of a batch, so no record has a gradient of its own",
             where="recipe.dp",
-            next_step="Use layers that treat each record by itself",
+            next_step="Use group norm or layer norm in the network",
         )

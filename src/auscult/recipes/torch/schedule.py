@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -61,6 +62,21 @@ class WeightAverage:
         decay = min(self._decay, (1 + self._step) / (10 + self._step))
         for average, tensor in zip(self._averages, self._tensors, strict=True):
             average.lerp_(tensor, 1 - decay)
+
+    def state(self) -> dict[str, Any]:
+        """What the next averages depend on, besides the weights."""
+        return {"averages": self._averages, "step": self._step}
+
+    def fits(self, state: Mapping[str, Any]) -> bool:
+        """Whether a state is that of an average of these weights."""
+        return [a.shape for a in self._averages] == [a.shape for a in state["averages"]]
+
+    @torch.no_grad()
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state that fits."""
+        for average, other in zip(self._averages, state["averages"], strict=True):
+            average.copy_(other)
+        self._step = int(state["step"])
 
     @torch.no_grad()
     def put_in_place(self) -> None:

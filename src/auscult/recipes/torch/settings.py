@@ -14,7 +14,7 @@ CHOICES = {
     "scaling": ("members", "fixed"),
     "stack": ("auto", "always", "never"),
     "device": ("auto", "cpu", "cuda"),
-    "dtype": ("float32", "float64", "bfloat16"),
+    "dtype": ("float32", "float64", "tf32", "bfloat16"),
 }
 # Left out of a run's identity where they are not used, so that older runs keep theirs.
 UNUSED: Mapping[str, Any] = {
@@ -24,6 +24,7 @@ UNUSED: Mapping[str, Any] = {
     "ema": 0,
     "scaling": "members",
     "backbone_trained_on_cohort": None,
+    "compile": False,
 }
 
 
@@ -68,6 +69,25 @@ def check(settings: Mapping[str, Any]) -> None:
             "it is missing, but weights are given",
             where="recipe.backbone_trained_on_cohort",
             expected="true where these weights saw patients of this cohort, else false",
+        )
+    if settings["compile"]:
+        for name, refused in (
+            ("stack", settings["stack"] == "always"),
+            ("dp", settings["dp"] is not None),
+        ):
+            if refused:
+                said = 'stack = "always"' if name == "stack" else "dp"
+                raise ConfigError(
+                    f"what is compiled is trained one model at a time, and openly: it cannot be "
+                    f"combined with {said}",
+                    where="recipe.compile",
+                    next_step=f"Leave compile or {name} out",
+                )
+    if settings["dtype"] == "tf32" and settings["device"] == "cpu":
+        raise ConfigError(
+            "TF32 is a number format of NVIDIA's cards",
+            where="recipe.dtype",
+            expected='"float32", or device = "cuda"',
         )
 
 

@@ -12,12 +12,12 @@ from torch.func import functional_call, stack_module_state, vmap
 from auscult.base.errors import RecipeError
 from auscult.recipes.base import Assignment
 from auscult.recipes.failures import explained
+from auscult.recipes.torch.alone import train_alone
 from auscult.recipes.torch.backbone import train_mode
-from auscult.recipes.torch.training import (
-    Plan,
-    train_alone,
-    train_stacked,
-)
+from auscult.recipes.torch.cards import drawing
+from auscult.recipes.torch.chain import chain_of
+from auscult.recipes.torch.mixing import mixing
+from auscult.recipes.torch.training import Plan, train_stacked
 
 if TYPE_CHECKING:
     from auscult.recipes.torch.encoding import Encoded
@@ -57,11 +57,13 @@ def train_openly(
     RecipeError
         They must be stacked and cannot be, or training failed.
     """
-    reason = (
-        "as configured (stack = never)"
-        if stack == "never"
-        else why_not_stacked(modules[0], encoded, labels.device)
-    )
+    if plan.compiled:
+        _refuse_padding(modules[0], encoded, len(labels))
+    if stack == "never" or plan.compiled:
+        said = "stack = never" if stack == "never" else "compile = true"
+        reason: str | None = f"as configured ({said})"
+    else:
+        reason = why_not_stacked(modules[0], encoded, labels.device, len(labels))
     if reason is not None and stack == "always":
         reason = None if "faster" in reason else reason
         if reason is not None:
@@ -72,8 +74,7 @@ def train_openly(
             )
     if reason is not None:
         for place, one in enumerate(assignments):
-            with explained(one.model, "training"), torch.random.fork_rng():
-                torch.manual_seed(one.seed)
+            with explained(one.model, "training"), drawing(one.seed, labels.device):
                 train_alone(modules[place], place, encoded, labels, one, plan, advance)
         return reason
     with explained(assignments[0].model, "training"):
@@ -106,7 +107,9 @@ def models_at_once(modules: Sequence[nn.Module]) -> int:
     return int(min(len(modules), 1 << (room.bit_length() - 1)))
 
 
-def why_not_stacked(module: nn.Module, encoded: Encoded, device: torch.device) -> str | None:
+def why_not_stacked(
+    module: nn.Module, encoded: Encoded, device: torch.device, records: int
+) -> str | None:
     """Why models of this kind are trained one after the other, or None when they can be stacked.
 
     Parameters
@@ -114,6 +117,7 @@ def why_not_stacked(module: nn.Module, encoded: Encoded, device: torch.device) -
     module : Module
     encoded : Encoded
     device : torch.device
+    records : int
     """
     train_mode(module)
     for part in module.modules():
@@ -127,7 +131,25 @@ def why_not_stacked(module: nn.Module, encoded: Encoded, device: torch.device) -
         isinstance(part, nn.modules.conv._ConvNd) for part in module.modules()
     ):
         return "convolutions are faster one model at a time on a CPU"
-    return _vmap_failure(module, encoded)
+    reason = _vmap_failure(module, encoded)
+    if reason is None and chain_of(module) is None:
+        mixer = mixing(module, encoded, records)
+        if mixer is not None:
+            return f"{mixer} mixes the records of a batch, and stacked batches are filled up"
+    return reason
+
+
+def _refuse_padding(module: nn.Module, encoded: Encoded, records: int) -> None:
+    """Raise a RecipeError where records of weight 0 would have a part in what others get."""
+    with explained("the network", "trying it on three records"):
+        mixer = mixing(module, encoded, records)
+    if mixer is not None:
+        raise RecipeError(
+            f"{mixer} mixes the records of a batch, and compiled batches are filled up with "
+            "records of weight 0, which would have a part in it",
+            where="recipe.compile",
+            next_step="Use group norm or layer norm in the network, or leave compile out",
+        )
 
 
 def _vmap_failure(module: nn.Module, encoded: Encoded) -> str | None:

@@ -10,9 +10,10 @@ by element (Adam, AdamW, SGD) treat a stack as its parts. Imports torch: load it
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -56,6 +57,8 @@ class Plan:
     augment : tuple of Augmentation
     bfloat16 : bool
         Multiply in 16 bits; weights and their updates keep 32.
+    compiled : bool
+        Models that are trained alone go through PyTorch's compiler.
     """
 
     epochs: int
@@ -71,6 +74,7 @@ class Plan:
     ema: float = 0.0
     augment: tuple[Augmentation, ...] = ()
     bfloat16: bool = False
+    compiled: bool = False
 
     def make_optimizer(self, parameters: Sequence[Tensor]) -> FusedOptimizer:
         """Optimiser over parameters or stacks of them, fused into one kernel."""
@@ -142,6 +146,28 @@ class Course:
             self._advance(self._models * self._every / self._rounds)
         elif done == self._rounds:
             self._advance(self._models * (self._rounds % self._every) / self._rounds)
+
+    def state(self) -> dict[str, Any]:
+        """What the next steps depend on, besides the parameters."""
+        average = None if self._average is None else self._average.state()
+        return {"optimizer": self.optimizer.state(), "average": average}
+
+    def fits(self, state: Mapping[str, Any]) -> bool:
+        """Whether a state is that of a course over these parameters."""
+        average = state["average"]
+        alike = average is None if self._average is None else self._average.fits(average)
+        return alike and self.optimizer.fits(state["optimizer"])
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state that fits."""
+        self.optimizer.restore(state["optimizer"])
+        if self._average is not None:
+            self._average.restore(state["average"])
+
+    def skip(self, steps: int) -> None:
+        """Tell of steps that were done before."""
+        whole = steps if steps == self._rounds else steps - steps % self._every
+        self._advance(self._models * whole / self._rounds)
 
     def finish(self) -> None:
         """Put the averages in the place of the weights, where there are any."""
@@ -314,54 +340,6 @@ def _parameters(
     return leaves, {name: torch.stack([own[name] for own in each]) for name in frozen}, False
 
 
-def train_alone(
-    module: nn.Module,
-    place: int,
-    encoded: Encoded,
-    labels: Tensor,
-    assignment: Assignment,
-    plan: Plan,
-    advance: Callable[[float], None],
-) -> None:
-    """Train one module by itself, in place, with the steps of :func:`train_stacked`.
-
-    Parameters
-    ----------
-    module : Module
-    place : int
-        Of the model in its block.
-    encoded : Encoded
-    labels : Tensor, shape (records, ...)
-    assignment : Assignment
-    plan : Plan
-    advance : callable
-        Told of each finished part of the model.
-    """
-    # Measured on a CPU: convolutions take 20% less time with the channels last in memory.
-    # Volumes have no such form: weights of three-dimensional convolutions stay as they are.
-    for parameter in module.parameters():
-        if parameter.ndim == 4:
-            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
-    train_mode(module)
-    parameters = [p for p in module.parameters() if p.requires_grad]
-    running = [b for b in module.buffers() if b.is_floating_point()]
-    course = Course(plan, parameters, advance, running=running)
-    for step, rows in enumerate(batches(assignment, plan)):
-        picked = torch.from_numpy(rows).to(labels.device)
-        course.optimizer.zero_grad()
-        x = encoded.batch([place], picked[None])
-        x = _channels_last(augmented_step(x, [rows], [assignment], step, plan.augment)[0])
-        weights = torch.ones(len(rows), dtype=x.dtype, device=x.device)
-        with plan.precision(x.device):
-            outputs = shaped(module(x))
-            loss = loss_of(
-                outputs.to(x.dtype), labels[picked], weights, plan.loss, plan.label_smoothing
-            )
-        torch.autograd.backward(loss)
-        course.update(step)
-    course.finish()
-
-
 @torch.inference_mode()
 def predict(module: nn.Module, place: int, encoded: Encoded, records: int) -> Tensor:
     """Outputs of one model on all records, float64, shape (records, columns).
@@ -382,7 +360,7 @@ def predict(module: nn.Module, place: int, encoded: Encoded, records: int) -> Te
         at_once = max(64, min(at_once, PREDICT_NUMBERS // math.prod(encoded.shape)))
     for start in range(0, records, at_once):
         rows = torch.arange(start, min(start + at_once, records), device=device)
-        x = _channels_last(encoded.batch([place], rows[None])[0])
+        x = channels_last(encoded.batch([place], rows[None])[0])
         outputs.append(shaped(module(x)).double().cpu())
     return torch.cat(outputs)
 
@@ -418,7 +396,8 @@ def check_shape(module: nn.Module, encoded: Encoded, columns: int) -> None:
         )
 
 
-def _channels_last(x: Tensor) -> Tensor:
+def channels_last(x: Tensor) -> Tensor:
+    """Images with their channels last in memory; anything else as it is."""
     return x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x
 
 

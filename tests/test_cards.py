@@ -1,0 +1,213 @@
+"""Training on cards: number formats, the compiler, and what stands in for cards without any."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from auscult.base.errors import AuscultError, ConfigError, RecipeError
+from auscult.cohort import TrainingData
+from auscult.recipes import TorchRecipe
+from auscult.recipes.base import Assignment
+from auscult.recipes.torch import alone, compiled
+from auscult.recipes.torch.cards import exactly
+from auscult.recipes.torch.training import Plan
+from benchmarks import gpu
+from tests.test_recipes import assignments, images, table
+
+Found = tuple[Any, dict[str, Any]]
+
+
+def outputs(recipe: TorchRecipe, data: TrainingData, job: list[Assignment]) -> Found:
+    return recipe.train_exactly(data, job, lambda _: None)
+
+
+class Neighbours(nn.Module):
+    """Takes the mean of the batch away, as batch norm does, in code of its own."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.last = nn.Linear(inputs, outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(x - x.mean(dim=0))  # type: ignore[no-any-return]
+
+
+def forgetful(inputs: int, outputs: int) -> nn.Module:
+    norm = nn.BatchNorm1d(inputs, track_running_stats=False)
+    return nn.Sequential(norm, nn.Linear(inputs, outputs))
+
+
+def test_a_card_computes_the_same_every_time_and_in_the_format_that_was_asked_for() -> None:
+    def state() -> tuple[bool, ...]:
+        return (
+            torch.are_deterministic_algorithms_enabled(),
+            torch.backends.cudnn.deterministic,
+            torch.backends.cudnn.benchmark,
+            torch.backends.cudnn.allow_tf32,
+            torch.backends.cuda.matmul.allow_tf32,
+        )
+
+    before, card = state(), torch.device("cuda")
+    with exactly(torch.device("cpu")):
+        assert state() == before
+    with exactly(card):
+        assert state() == (True, True, False, False, False)
+        with exactly(card, tf32=True):
+            assert state() == (True, True, False, True, True)
+        assert state() == (True, True, False, False, False)
+    assert state() == before
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"compile": True, "stack": "always"}, "stack"),
+        ({"compile": True, "dp": {"unit": "record", "epsilon": 1.0}}, "dp"),
+        ({"dtype": "tf32", "device": "cpu"}, "TF32"),
+    ],
+)
+def test_settings_that_cannot_be_combined(settings: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        TorchRecipe("mlp", **settings).settings()
+
+
+def test_compile_is_part_of_the_identity_only_where_it_is_used() -> None:
+    assert "compile" not in TorchRecipe("mlp").settings()
+    assert TorchRecipe("mlp", compile=True).settings()["compile"] is True
+
+
+def test_tf32_without_a_card_is_refused() -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU here")
+    with pytest.raises(RecipeError, match="NVIDIA"):
+        outputs(TorchRecipe("mlp", dtype="tf32"), table(), assignments(1))
+
+
+@pytest.mark.parametrize("factory", [forgetful, Neighbours])
+def test_networks_that_mix_records_never_see_records_that_fill_a_batch(
+    factory: Callable[..., nn.Module],
+) -> None:
+    data, job = table(), assignments(2)
+    settings: dict[str, Any] = {"epochs": 2, "batch_size": 16, "dtype": "float64"}
+    free, facts = outputs(TorchRecipe(factory, **settings), data, job)
+    assert "mixes" in facts["not_stacked_because"]
+    apart = [outputs(TorchRecipe(factory, stack="never", **settings), data, [one]) for one in job]
+    np.testing.assert_allclose(free, np.concatenate([one for one, _ in apart]), atol=1e-12)
+    with pytest.raises(RecipeError, match="leave compile out"):
+        outputs(TorchRecipe(factory, compile=True, **settings), data, job)
+
+
+@pytest.mark.parametrize("augment", [(), ("flip", "shift")])
+def test_batches_that_are_filled_up_train_as_the_others_do(
+    monkeypatch: pytest.MonkeyPatch, augment: tuple[str, ...]
+) -> None:
+    seen: list[tuple[int, float]] = []
+
+    def plainly(function: Any, key: str, device: torch.device) -> Any:  # noqa: ANN401
+        def run(module: nn.Module, x: Tensor, y: Tensor, weights: Tensor) -> Tensor:
+            seen.append((len(x), float(weights.sum())))
+            result: Tensor = function(module, x, y, weights)
+            return result
+
+        return run
+
+    monkeypatch.setattr(alone, "compiled", plainly)
+    data, job = images(), assignments(2)
+    settings: dict[str, Any] = {"width": 4, "epochs": 2, "batch_size": 16, "dtype": "float64"}
+    settings["augment"] = augment
+    filled, facts = outputs(TorchRecipe("cnn", compile=True, **settings), data, job)
+    assert facts["not_stacked_because"] == "as configured (compile = true)"
+    assert facts["compiled"] is True
+    assert {size for size, _ in seen} == {14, 15}  # one size per model
+    assert {used for _, used in seen} == {13, 14, 15}
+    plain, facts = outputs(TorchRecipe("cnn", stack="never", **settings), data, job)
+    assert "compiled" not in facts
+    np.testing.assert_allclose(filled, plain, atol=1e-9)
+
+
+def test_models_of_an_audit_share_a_size_of_batches() -> None:
+    plan = Plan(
+        epochs=1,
+        steps=33,
+        optimizer="adamw",
+        learning_rate=1e-3,
+        weight_decay=0.0,
+        momentum=0.0,
+        loss="sigmoid",
+    )
+
+    def size(members: int) -> int:
+        one = Assignment(model=0, members=np.arange(members), seed=1)
+        return alone.padded_size(one, plan)
+
+    assert {size(members) for members in range(7960, 8449, 8)} == {256}
+    for members in (1, 2, 33, 34, 500, 8449, 20_000):
+        longest = -(-members // 33)
+        assert longest <= size(members) <= longest * 1.13
+
+
+def test_what_the_compiler_says_is_put_into_words() -> None:
+    missing = compiled._refusal(RuntimeError("InvalidCxxCompiler: No working C++ compiler found"))
+    assert "needs a C++ compiler" in missing.what
+    assert "g++" in (missing.next_step or "")
+    other = compiled._refusal(RuntimeError("call to print"))
+    assert "as a whole" in other.what
+
+
+@pytest.fixture
+def no_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
+    """Nothing that was compiled before, in memory or on disk."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv(compiled.KEPT, raising=False)
+    compiled.forget()
+    yield tmp_path / "cache" / "auscult" / "compiled"
+    compiled.forget()
+
+
+@pytest.mark.slow
+def test_a_compiled_training_is_the_training(no_cache: Path) -> None:
+    try:
+        from torch._inductor import cpp_builder
+
+        cpp_builder.get_cpp_compiler()
+    except Exception as error:  # whatever a machine without one says
+        pytest.skip(f"no C++ compiler is found here ({type(error).__name__})")
+    data, job = table(), assignments(1)
+    settings: dict[str, Any] = {"hidden": [4], "epochs": 2, "batch_size": 16, "dtype": "float64"}
+    recipe = TorchRecipe("mlp", compile=True, **settings)
+    first, facts = outputs(recipe, data, job)
+    assert facts["compiled"] is True
+    assert facts["trained"] == "one after the other"
+    plain, _ = outputs(TorchRecipe("mlp", stack="never", **settings), data, job)
+    np.testing.assert_allclose(first, plain, atol=1e-9)
+    compiled.forget()  # the same bytes from what is kept on disk
+    again, _ = outputs(recipe, data, job)
+    np.testing.assert_array_equal(first, again)
+    assert no_cache.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_a_card_runs_without_one(capsys: pytest.CaptureFixture[str]) -> None:
+    gpu.main(["--small", "--without-compiler"])
+    said = capsys.readouterr().out
+    for words in ("a model of 2 epochs", "in another process", "GPU against CPU", "at once"):
+        assert words in said
+    assert "failed" not in said
+    assert "differ |" not in said
+
+
+def test_a_part_that_would_begin_too_late_is_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    gpu.main(["model", "--seconds", "1"])
+    assert "left out" in capsys.readouterr().out
+
+
+def test_an_unknown_format_is_refused() -> None:
+    with pytest.raises(AuscultError, match="dtype"):
+        TorchRecipe("mlp", dtype="float16").settings()
