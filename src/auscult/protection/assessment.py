@@ -6,7 +6,7 @@ the patients it leaves exposed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from auscult.attacks.access import Access, access_signals, answers_seen, served
 from auscult.attacks.layout import Layout, lay_out
 from auscult.attacks.log_odds import signals_from_outputs
+from auscult.attacks.places import Places
 from auscult.base.progress import SILENT, Progress
 from auscult.base.randomness import Stage, generator
 from auscult.cohort.design import Membership
@@ -59,6 +60,8 @@ class Subject:
         Of membership, that the deployment declares; empty without one.
     metric : Metric, optional
         How utility is measured where the outputs are ready signals.
+    places : Places, optional
+        Where the records lie among each other.
     """
 
     membership: Membership
@@ -74,6 +77,7 @@ class Subject:
     priors: tuple[float, ...] = ()
     label_group: str | None = None
     metric: Metric | None = None
+    places: Places | None = None
 
     def plain(self, outputs: Outputs) -> tuple[int, ...]:
         """Places of the answers to the records themselves."""
@@ -82,10 +86,11 @@ class Subject:
     def lay_out(self, signals: NDArray[np.floating]) -> Layout:
         """Signals of all records, shape (models, records), as the attack wants them."""
         patient, stratum = self.patient_of_record, self.stratum
-        if self.withheld is not None:
-            kept = ~self.withheld
-            signals, patient, stratum = signals[:, kept], patient[kept], stratum[kept]
-        return lay_out(signals, self.membership.reveal(), patient, stratum)
+        if self.withheld is None:
+            return lay_out(signals, self.membership.reveal(), patient, stratum, self.places)
+        kept = np.flatnonzero(~self.withheld)
+        found = lay_out(signals[:, kept], self.membership.reveal(), patient[kept], stratum[kept])
+        return replace(found, order=kept[found.order], places=self.places)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -140,7 +145,7 @@ def assess_layout(layout: Layout, seed: int, *, progress: Progress = SILENT) -> 
     """
     risk, _ = patient_risk(layout, THRESHOLDS, progress)
     shuffled = permuted(layout, generator(seed, Stage.NULL))
-    null, _ = patient_risk(shuffled, THRESHOLDS, progress, confirming=False)
+    null, _ = patient_risk(shuffled, THRESHOLDS, progress, confirming=False, centring=risk.centring)
     usable = null.estimate.usable
     return Assessment(
         layout=layout,

@@ -16,6 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from auscult.attacks.layout import FEWEST_PER_CLASS, Layout, lay_out
+from auscult.attacks.places import Places
 from auscult.attacks.record import ATTACKS, RECORD_ATTACKS
 from auscult.attacks.roc import REPORTED_FPR, AggregateRoc, roc_of_attack
 from auscult.base.errors import AnalysisError
@@ -71,6 +72,8 @@ class Evidence:
         Which column of `groups` is the label's attribute.
     reports : Reports, optional
         What was published of these patients before.
+    places : Places, optional
+        Where the records lie among each other, for controls from records nearby.
     """
 
     signals: NDArray[np.floating]
@@ -82,6 +85,7 @@ class Evidence:
     dp: dict[str, Any] | None = None
     label: str | None = None
     reports: Reports | None = None
+    places: Places | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,6 +165,7 @@ def analyse(
         evidence.membership.reveal(),
         evidence.patient_of_record,
         evidence.stratum,
+        evidence.places,
     )
     if not layout.estimable().any():
         raise AnalysisError(
@@ -173,8 +178,8 @@ def analyse(
     risk, records = patient_risk(
         layout, (0.9,), progress, numbered=wanted, rates=PATIENT_FPR, by_record=True
     )
-    null = null_risk(layout, wanted, generator(seed, Stage.NULL), progress)
-    halves = half_risks(layout, generator(seed, Stage.SPLIT_HALF))
+    null = null_risk(layout, wanted, generator(seed, Stage.NULL), progress, centring=risk.centring)
+    halves = half_risks(layout, generator(seed, Stage.SPLIT_HALF), centring=risk.centring)
     progress.finish()
     aggregate = _aggregate(layout, seed, settings.attacks, progress)
     names = [str(name) for name in evidence.groups.columns]

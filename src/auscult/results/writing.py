@@ -178,10 +178,11 @@ def _assess(
             str(outputs.facts.get("output", "score")),
         )
     stratum = None if labels is None else stratum_of(labels)
-    patient_of_record = roster.patient_of_record
+    patient_of_record, places = roster.patient_of_record, roster.places
     if withheld is not None:
         # The patient is attacked with what was trained on; the other records are an attack apart.
         signals, patient_of_record = signals[:, ~withheld], patient_of_record[~withheld]
+        places = None if places is None else places.take(~withheld)
         stratum = None if stratum is None else stratum[~withheld]
     evidence = Evidence(
         signals=signals,
@@ -193,6 +194,7 @@ def _assess(
         dp=outputs.facts.get("dp"),
         label=attributes.label,
         reports=reports,
+        places=places,
     )
     return analyse(evidence, seed=seed, progress=progress, settings=settings), models
 
@@ -264,6 +266,7 @@ def _exposure(
         seed=seed,
         smallest_cell=settings.smallest_cell,
         progress=progress,
+        places=roster.places,
     )
 
 
@@ -296,6 +299,7 @@ def _release(
         priors=tuple(declared.get("prior") or ()),
         withheld=None if inquiry is None else inquiry.withheld,
         progress=progress,
+        places=roster.places,
     )
     rows = found.rows
     rows.insert(0, "patient", roster.patient_ids.reveal())
