@@ -148,7 +148,7 @@ class _Kernel:
         found *= -2
         found += (near**2).sum(axis=1)[:, None]
         found += self._square
-        return np.maximum(found, 0, out=found)
+        return np.asarray(np.maximum(found, 0, out=found))
 
     def __call__(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         found = self.distance(rows)
@@ -258,7 +258,7 @@ class _Signals:
 
     def __call__(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         found = self._centred(rows).astype(np.float64)
-        return found - found.mean(axis=1, keepdims=True)
+        return np.asarray(found - found.mean(axis=1, keepdims=True))
 
     def _unit(self, rows: NDArray[np.int64], own_scale: bool) -> NDArray[np.float64]:
         """What a row's signals are divided by, shape (rows, 1)."""
