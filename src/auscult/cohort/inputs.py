@@ -53,14 +53,19 @@ class TableInputs:
 
     def frame(self) -> pd.DataFrame:
         """What the built-in encoders read: floats and categoricals, NaN where missing."""
-        columns: dict[str, Any] = {
-            name: self.numeric[:, j].astype(np.float64) for j, name in enumerate(self.numeric_names)
-        }
-        for j, name in enumerate(self.categorical_names):
-            columns[name] = pd.Categorical.from_codes(
+        # One array, in the order that columns have in memory: there may be tens of thousands.
+        values = np.asarray(self.numeric, dtype=np.float64, order="F")
+        numbers = pd.DataFrame(values, columns=[*self.numeric_names], copy=False)
+        columns = {
+            name: pd.Categorical.from_codes(
                 self.codes[:, j].astype(np.int64), categories=pd.Index(self.levels[j])
             )
-        return pd.DataFrame(columns)
+            for j, name in enumerate(self.categorical_names)
+        }
+        categories = pd.DataFrame(columns)
+        if not columns:
+            return numbers
+        return pd.concat([numbers, categories], axis=1) if self.numeric_names else categories
 
     def table(self) -> pd.DataFrame:
         """What the user's own code gets; a copy, since that code may write into it."""

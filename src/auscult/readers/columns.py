@@ -8,7 +8,7 @@ models of an audit have the same columns; imputing and scaling are the recipe's,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -42,12 +42,12 @@ def table_inputs(
     patient_of_record: NDArray[np.int64],
     *,
     missing: Sequence[str],
-    numeric: Sequence[str],
-    categorical: Sequence[str],
+    numeric: Collection[str],
+    categorical: Collection[str],
     max_levels: int,
     min_level_patients: int,
     dated: Dates | None = None,
-    typed: Sequence[str] = (),
+    typed: Collection[str] = (),
 ) -> tuple[TableInputs, list[str]]:
     """Turn all columns of a frame into inputs.
 
@@ -58,13 +58,13 @@ def table_inputs(
     patient_of_record : int64 array, shape (records,)
     missing : sequence of str
         Values that mean missing.
-    numeric, categorical : sequence of str
+    numeric, categorical : collection of str
         Declared columns; the others are numeric when all their values are numbers.
     max_levels, min_level_patients : int
     dated : {"days", "exclude"}, optional
         What becomes of columns of dates: days since the first date that the patient has in any of
         them, or none.
-    typed : sequence of str
+    typed : collection of str
         Columns whose source has types: text in them is text, for the user's own code.
 
     Returns
@@ -84,6 +84,10 @@ def table_inputs(
     own: dict[str, Any] = {}
     constant: list[str] = []
     moments: dict[str, NDArray[np.float64]] = {}
+    # Every column is asked for in these, and there may be tens of thousands of columns.
+    numeric, categorical, typed = frozenset(numeric), frozenset(categorical), frozenset(typed)
+    frame = frame.copy(deep=False)
+    frame.attrs = {}  # copied with every column otherwise
     for name in map(str, frame.columns):
         column = frame[name]
         plain = None if name in categorical else plain_numbers(column, missing)

@@ -52,6 +52,10 @@ def own_column(
     -------
     Series, numbered from 0
     """
+    if values is not None and isinstance(column.dtype, np.dtype) and column.dtype.kind in "iuf":
+        array = column.to_numpy()
+        if bool((np.isnan(array) == np.isnan(values)).all()):
+            return pd.Series(array)  # nothing more is missing than it says itself
     column = column.reset_index(drop=True)
     if not _is_text(column) or (typed and declared != "numeric"):
         if values is not None and not _is_text(column):

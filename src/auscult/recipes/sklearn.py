@@ -313,19 +313,23 @@ def table_encoder(inputs: TableInputs) -> Any:  # noqa: ANN401
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-    parts: list[tuple[str, Any, list[str]]] = []
+    # Places, since scikit-learn looks every name up in a list of all of them. The frame that the
+    # cohort makes holds the numeric columns first.
+    numbers = len(inputs.numeric_names)
+    parts: list[tuple[str, Any, slice]] = []
     if inputs.numeric_names:
         numeric = make_pipeline(
             SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True),
             StandardScaler(),
         )
-        parts.append(("numeric", numeric, list(inputs.numeric_names)))
+        parts.append(("numeric", numeric, slice(0, numbers)))
     if inputs.categorical_names:
         levels = [np.array(names, dtype=object) for names in inputs.levels]
         categorical = OneHotEncoder(
             categories=levels, handle_unknown="ignore", sparse_output=False, dtype=np.float32
         )
-        parts.append(("categorical", categorical, list(inputs.categorical_names)))
+        place = slice(numbers, numbers + len(inputs.categorical_names))
+        parts.append(("categorical", categorical, place))
     return ColumnTransformer(parts, sparse_threshold=0.0)
 
 
