@@ -391,7 +391,10 @@ def test_libraries_of_the_users_code_are_found_in_its_text(tmp_path: Path) -> No
     (tmp_path / "own.py").write_text(code, encoding="utf-8")
     assert imported_by("own:train", tmp_path) == ("torch", "torch._dynamo")
     assert imported_by("xgboost:XGBClassifier", tmp_path) == ("xgboost",)
-    # What is named otherwise, lies elsewhere or hides a library is left to the worker.
+    # What is named otherwise, lies elsewhere, hides a library or sets what libraries read when they
+    # are imported is left to the worker.
+    (tmp_path / "early.py").write_text("import os\nos.environ['X'] = '1'\nimport torch\n")
+    assert imported_by("early:train", tmp_path) == ()
     assert imported_by("mlp", tmp_path) == imported_by(3, tmp_path) == ()
     assert imported_by("other:train", tmp_path) == ()
     (tmp_path / "torch.py").touch()

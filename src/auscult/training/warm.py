@@ -47,8 +47,7 @@ SHARED = {
     "xgboost": ("xgboost",),
     "lightgbm": ("lightgbm",),
 }
-CODE = {"python": "train", "sklearn": "model", "torch": "model"}  # keys that name the user's code
-
+CODE = {"python": "train", "sklearn": "model"}  # keys that name the user's code
 MOST_BYTES = 1 << 20  # of a file of training code
 
 # Bytes of TMPDIR: the whole name of a socket has at most 107, of which 53 are those of the folder
@@ -70,7 +69,7 @@ def warm_up_for(configuration: Path) -> None:
         recipe = recipe if isinstance(recipe, dict) else {}
         kind = recipe.get("kind")
         if isinstance(kind, str) and kind in IMPORTS:
-            warm_up(kind, imported_by(recipe.get(CODE[kind]), configuration.parent))
+            warm_up(kind, imported_by(recipe.get(CODE.get(kind)), configuration.parent))
 
 
 def imported_by(code: object, folder: Path) -> tuple[str, ...]:
@@ -96,7 +95,10 @@ def imported_by(code: object, folder: Path) -> tuple[str, ...]:
     names = {module.partition(".")[0]}
     file = folder.joinpath(*module.split(".")).with_suffix(".py")
     if file.is_file() and file.stat().st_size < MOST_BYTES:
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        text = file.read_text(encoding="utf-8")
+        if "environ" in text or "putenv" in text:
+            return ()  # libraries read the environment as they are imported
+        for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.Import):
                 names |= {alias.name.partition(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
