@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,12 @@ from auscult.attacks.joint import tuned
 from auscult.attacks.layout import Centring, Layout, lay_out, take_patients
 from auscult.attacks.neighbours import Told, told_by_neighbours
 from auscult.attacks.places import Places
-from auscult.base.errors import CohortError
+from auscult.base.errors import CohortError, StoreError
 from auscult.cohort.inputs import ArrayInputs, NamedInputs, TableInputs
 from auscult.imported.importing import import_scores
 from auscult.imported.scores import from_arrays
+from auscult.protection import empirical
+from auscult.results.comparing import compare
 from auscult.risk.patients import count_patients
 from tests.simulation import balanced
 
@@ -411,6 +414,52 @@ def test_an_import_uses_features_and_says_what_it_lacks(tmp_path: Path) -> None:
     }
     raised = found.summary["patients"]["auc"]["mean"] - without.summary["patients"]["auc"]["mean"]
     assert raised > 0.03
+
+
+def test_finished_runs_are_compared_with_the_same_controls(tmp_path: Path) -> None:
+    """The run beside itself, beside one without inputs, and after what was kept is lost."""
+    given = arrays(np.random.default_rng(21))
+    runs = {name: tmp_path / name for name in ("one", "again", "bare")}
+    one = import_scores(from_arrays(given, "scores.npz"), runs["one"]).summary["patients"]
+    import_scores(from_arrays(given, "scores.npz"), runs["again"])
+    del given["features"]
+    import_scores(from_arrays(given, "scores.npz"), runs["bare"])
+    same, bare = compare(list(runs.values())).entries
+    exact = json.loads((runs["one"] / "secret" / "exact.json").read_text(encoding="utf-8"))
+    assert same["mean_auc"]["estimate"] == pytest.approx(one["raw"]["mean"], abs=1e-3)
+    assert same["mean_auc_change"]["estimate"] == 0
+    assert exact["patients"]["raw"]["mean"] - bare["mean_auc"]["estimate"] > 0.03
+    # What one run has no inputs for is left out on both sides.
+    assert bare["mean_auc_change"]["estimate"] == 0
+    assert "which bare has no inputs for" in bare["notes"][-1]
+    assert not any("nearby" in note for note in same["notes"])
+    (runs["again"] / "secret" / "nearby.npy").write_bytes(b"not an array")
+    with pytest.raises(StoreError) as error:
+        compare([runs["one"], runs["again"]])
+    assert "Run its command again" in str(error.value)
+    import_scores(
+        from_arrays(
+            given | {"features": arrays(np.random.default_rng(21))["features"]}, "scores.npz"
+        ),
+        runs["again"],
+    )
+    assert compare([runs["one"], runs["again"]]).entries == [same]
+
+
+def test_guesses_of_a_promise_use_no_coin_that_is_guessed() -> None:
+    """Kept strengths are those that shown pairs suggest, whichever model of a pair is which."""
+    layout = cohort(np.random.default_rng(22), patients=150, models=24)
+    everybody, rng = np.arange(150), np.random.default_rng(0)
+    pairs = empirical._pairs(layout.member, 12, rng)
+    first = empirical._scores(layout, everybody, pairs)
+    swapped = layout.member.copy()
+    for flipped in (pairs[:, 6:, 0], pairs[:, 6:, 1]):
+        np.put_along_axis(swapped, flipped, ~np.take_along_axis(swapped, flipped, 1), 1)
+    assert not np.array_equal(swapped, layout.member)
+    again = empirical._scores(replace(layout, member=swapped), everybody, pairs)
+    np.testing.assert_array_equal(again, first)
+    plain = empirical._scores(replace(layout, places=None), everybody, pairs)
+    assert np.abs(plain - first).max() > 0.1, "records nearby are used"
 
 
 @pytest.mark.parametrize(

@@ -357,14 +357,26 @@ class Centring:
     layout : Layout
         The whole cohort.
     sample, groups : int
+    nearby : float32 array, shape (records of the cohort, models), optional
+        What records nearby say, where it is known already: `nearby` of the centring of the same
+        signals.
 
     Attributes
     ----------
     neighbours : Told
         What was taken away besides the medians, or why nothing was.
+    nearby : float32 array, shape (records of the cohort, models), or None
+        What was taken away besides the medians, by record of the cohort (`layout.order`).
     """
 
-    def __init__(self, layout: Layout, *, sample: int = 4096, groups: int = 5) -> None:
+    def __init__(
+        self,
+        layout: Layout,
+        *,
+        sample: int = 4096,
+        groups: int = 5,
+        nearby: NDArray[np.float32] | None = None,
+    ) -> None:
         self._groups = groups
         group = layout.number[layout.patient] % groups
         self._strata = np.unique(layout.stratum)
@@ -384,18 +396,21 @@ class Centring:
         self._centres -= self._level
         self._slope = np.ones(int(layout.order.max(initial=-1)) + 1, dtype=np.float32)
         self._slope[layout.order] = self._slopes(layout)
-        self._told: NDArray[np.float32] | None
+        self.nearby: NDArray[np.float32] | None
         self.neighbours: Told
-        self._told, self.neighbours = told_by_neighbours(
+        if nearby is not None:
+            self.nearby, self.neighbours = nearby, Told()
+            return
+        self.nearby, self.neighbours = told_by_neighbours(
             layout, lambda rows: self._on_medians(layout, rows)
         )
 
     def apply(self, part: Layout) -> NDArray[np.float32]:
         """Signals of a part less what others say, float32, shape (records, models)."""
         found = self._on_medians(part, slice(None))
-        if self._told is not None:
-            found -= self._told[part.order]
-            let_go(self._told)
+        if self.nearby is not None:
+            found -= self.nearby[part.order]
+            let_go(self.nearby)
         return found
 
     def _on_medians(self, part: Layout, rows: NDArray[np.int64] | slice) -> NDArray[np.float32]:

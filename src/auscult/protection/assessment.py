@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from auscult.attacks.access import Access, access_signals, answers_seen, served
-from auscult.attacks.layout import Layout, lay_out
+from auscult.attacks.layout import Centring, Layout, lay_out
 from auscult.attacks.log_odds import signals_from_outputs
 from auscult.attacks.places import Places
 from auscult.base.progress import SILENT, Progress
@@ -119,6 +119,7 @@ def assess(
     signals: NDArray[np.floating],
     subject: Subject,
     *,
+    nearby: NDArray[np.float32] | None = None,
     progress: Progress = SILENT,
 ) -> Assessment:
     """Attack the patients and shrink the results.
@@ -127,13 +128,19 @@ def assess(
     ----------
     signals : float array, shape (models, records)
     subject : Subject
+    nearby : float32 array, shape (records, models), optional
+        What records nearby say of these signals, where a finished run tells.
     progress : Progress
         Advanced by two per patient.
     """
-    return assess_layout(subject.lay_out(signals), subject.seed, progress=progress)
+    layout = subject.lay_out(signals)
+    centring = None if nearby is None else Centring(layout, nearby=nearby)
+    return assess_layout(layout, subject.seed, centring=centring, progress=progress)
 
 
-def assess_layout(layout: Layout, seed: int, *, progress: Progress = SILENT) -> Assessment:
+def assess_layout(
+    layout: Layout, seed: int, *, centring: Centring | None = None, progress: Progress = SILENT
+) -> Assessment:
     """The same from signals that are laid out; see :func:`assess`.
 
     Parameters
@@ -141,9 +148,11 @@ def assess_layout(layout: Layout, seed: int, *, progress: Progress = SILENT) -> 
     layout : Layout
     seed : int
         The audit's seed.
+    centring : Centring, optional
+        Of the layout; made from it when absent.
     progress : Progress
     """
-    risk, _ = patient_risk(layout, THRESHOLDS, progress)
+    risk, _ = patient_risk(layout, THRESHOLDS, progress, centring=centring)
     shuffled = permuted(layout, generator(seed, Stage.NULL))
     null, _ = patient_risk(shuffled, THRESHOLDS, progress, confirming=False, centring=risk.centring)
     usable = null.estimate.usable

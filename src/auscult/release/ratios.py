@@ -57,7 +57,7 @@ class AsTheyCome(Centring):
     """No centring: for a release whose members are not half of the cohort."""
 
     def __init__(self) -> None:
-        self.neighbours = Told(reason="signals are not centred")
+        self.nearby, self.neighbours = None, Told(reason="signals are not centred")
 
     def apply(self, part: Layout) -> NDArray[np.float32]:
         """Signals of a part as they are."""

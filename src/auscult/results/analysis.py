@@ -129,11 +129,14 @@ class Findings:
         One row per patient, in the cohort's order, without identifiers. A secret.
     records : DataFrame
         One row per record, in the cohort's order. A secret.
+    nearby : float32 array, shape (records, models), or None
+        What records nearby say of each signal, in the cohort's order. A secret.
     """
 
     summary: dict[str, Any] = field(repr=False)
     patients: pd.DataFrame = field(repr=False)
     records: pd.DataFrame = field(repr=False)
+    nearby: NDArray[np.float32] | None = field(repr=False, default=None)
 
 
 def analyse(
@@ -243,10 +246,13 @@ def analyse(
             bands=groups.bands,
         )
     patient_rows = _patient_rows(layout, risk)
-    shapes = risk.posterior.shapes
+    shapes, nearby = risk.posterior.shapes, risk.centring.nearby
     del risk, null, halves
     return Findings(
-        summary=summary, patients=patient_rows, records=_record_rows(layout, records, shapes)
+        summary=summary,
+        patients=patient_rows,
+        records=_record_rows(layout, records, shapes),
+        nearby=nearby,
     )
 
 

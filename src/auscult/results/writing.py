@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from auscult.attacks.log_odds import signals_from_outputs
 from auscult.base.errors import AuscultError
-from auscult.base.files import write_bytes, write_json
+from auscult.base.files import write_bytes, write_json, write_whole
+from auscult.base.parallel import let_go
 from auscult.base.progress import SILENT, Progress
 from auscult.base.version import __version__
 from auscult.cohort.design import Membership
@@ -35,6 +36,7 @@ from auscult.results.result import (
     COHORT,
     EXACT,
     GROUPS,
+    NEARBY,
     OFFICER,
     PATIENTS,
     RECORDS,
@@ -121,6 +123,7 @@ def write_results(
         summary["planted"] = _planted(roster.planted, found.patients)
     _write_secrets(store, roster, attributes, found, inquiry)
     _write_cohort(store, roster, settings, inquiry)
+    _write_nearby(store, found.nearby)
     # Which ledger differs from place to place; the same audit gives the same summary everywhere.
     store.update_manifest(ledger=reports.name)
     write_json(store.secret_path(EXACT), summary, secret=True)
@@ -344,6 +347,16 @@ def _write_cohort(
     content = io.BytesIO()
     np.savez_compressed(content, **arrays)
     write_bytes(store.secret_path(COHORT), content.getvalue(), secret=True)
+
+
+def _write_nearby(store: RunStore, nearby: NDArray[np.float32] | None) -> None:
+    """What records nearby say, so that finished runs can be compared without their inputs."""
+    path = store.secret_path(NEARBY)
+    if nearby is None:
+        path.unlink(missing_ok=True)
+    else:
+        write_whole(path, lambda handle: np.save(handle, nearby), secret=True)
+        let_go(nearby)
 
 
 def _write_secrets(
