@@ -431,8 +431,8 @@ def test_finished_runs_are_compared_with_the_same_controls(tmp_path: Path) -> No
     assert exact["patients"]["raw"]["mean"] - bare["mean_auc"]["estimate"] > 0.03
     # What one run has no inputs for is left out on both sides.
     assert bare["mean_auc_change"]["estimate"] == 0
-    assert "which bare has no inputs for" in bare["notes"][-1]
-    assert not any("nearby" in note for note in same["notes"])
+    assert "bare was attacked without" in bare["notes"][-1]
+    assert not any("similar" in note for note in same["notes"])
     (runs["again"] / "secret" / "nearby.npy").write_bytes(b"not an array")
     with pytest.raises(StoreError) as error:
         compare([runs["one"], runs["again"]])

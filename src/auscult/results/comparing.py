@@ -110,7 +110,7 @@ def compare(paths: Sequence[Path], progress: Progress = SILENT) -> Comparison:
         if run.places_known != first.places_known:
             # One attacked harder than the other: neither as well as the better informed.
             poor = first if run.places_known else run
-            notes = [f"without records nearby as controls, which {poor.name} has no inputs for"]
+            notes = [f"without similar records as controls: {poor.name} was attacked without"]
             run = replace(run, nearby=None)
             if first.nearby is not None:
                 plain = plain or _side(replace(first, nearby=None), first.subject, progress)
