@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from auscult.attacks.places import Places
 from auscult.audit import added
 from auscult.audit.protecting import Whole, train_variants
 from auscult.audit.subjects import roster_of, settings_of, subject_of
@@ -98,7 +99,8 @@ def run_audit(
             progress=whole,
             withheld=None if inquiry is None else inquiry.withheld,
         )
-        subject = subject_of(audit, membership)
+        places = Places.of(audit.cohort.inputs, audit.cohort.patient_of_record)
+        subject = subject_of(audit, membership, places)
         skipped = train_variants(
             store,
             variants,
@@ -151,7 +153,7 @@ def run_audit(
         told = {name: manifest[name] for name in (REPEATED, WRITTEN) if name in manifest}
         result = write_results(
             store,
-            roster_of(audit, recipe | told, planted),
+            roster_of(audit, recipe | told, planted, places),
             seed=audit.seed,
             settings=AnalysisSettings(
                 smallest_cell=audit.smallest_cell,

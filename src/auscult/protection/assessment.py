@@ -6,7 +6,7 @@ the patients it leaves exposed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,8 +14,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from auscult.attacks.access import Access, access_signals, answers_seen, served
-from auscult.attacks.layout import Layout, lay_out
+from auscult.attacks.layout import Centring, Layout, lay_out
 from auscult.attacks.log_odds import signals_from_outputs
+from auscult.attacks.places import Places
 from auscult.base.progress import SILENT, Progress
 from auscult.base.randomness import Stage, generator
 from auscult.cohort.design import Membership
@@ -60,6 +61,8 @@ class Subject:
         Of membership, that the deployment declares; empty without one.
     metric : Metric, optional
         How utility is measured where the outputs are ready signals.
+    places : Places, optional
+        Where the records lie among each other.
     """
 
     membership: Membership
@@ -75,6 +78,7 @@ class Subject:
     priors: tuple[float, ...] = ()
     label_group: str | None = None
     metric: Metric | None = None
+    places: Places | None = None
 
     def plain(self, outputs: Outputs) -> tuple[int, ...]:
         """Places of the answers to the records themselves."""
@@ -83,10 +87,11 @@ class Subject:
     def lay_out(self, signals: NDArray[np.floating]) -> Layout:
         """Signals of all records, shape (models, records), as the attack wants them."""
         patient, stratum = self.patient_of_record, self.stratum
-        if self.withheld is not None:
-            kept = ~self.withheld
-            signals, patient, stratum = signals[:, kept], patient[kept], stratum[kept]
-        return lay_out(signals, self.membership.reveal(), patient, stratum)
+        if self.withheld is None:
+            return lay_out(signals, self.membership.reveal(), patient, stratum, self.places)
+        kept = np.flatnonzero(~self.withheld)
+        found = lay_out(signals[:, kept], self.membership.reveal(), patient[kept], stratum[kept])
+        return replace(found, order=kept[found.order], places=self.places)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -123,6 +128,7 @@ def assess(
     signals: NDArray[np.floating],
     subject: Subject,
     *,
+    nearby: NDArray[np.float32] | None = None,
     progress: Progress = SILENT,
 ) -> Assessment:
     """Attack the patients and shrink the results.
@@ -131,13 +137,19 @@ def assess(
     ----------
     signals : float array, shape (models, records)
     subject : Subject
+    nearby : float32 array, shape (records, models), optional
+        What records nearby say of these signals, where a finished run tells.
     progress : Progress
         Advanced by two per patient.
     """
-    return assess_layout(subject.lay_out(signals), subject.seed, progress=progress)
+    layout = subject.lay_out(signals)
+    centring = None if nearby is None else Centring(layout, nearby=nearby)
+    return assess_layout(layout, subject.seed, centring=centring, progress=progress)
 
 
-def assess_layout(layout: Layout, seed: int, *, progress: Progress = SILENT) -> Assessment:
+def assess_layout(
+    layout: Layout, seed: int, *, centring: Centring | None = None, progress: Progress = SILENT
+) -> Assessment:
     """The same from signals that are laid out; see :func:`assess`.
 
     Parameters
@@ -145,11 +157,13 @@ def assess_layout(layout: Layout, seed: int, *, progress: Progress = SILENT) -> 
     layout : Layout
     seed : int
         The audit's seed.
+    centring : Centring, optional
+        Of the layout; made from it when absent.
     progress : Progress
     """
-    risk, _ = patient_risk(layout, THRESHOLDS, progress)
+    risk, _ = patient_risk(layout, THRESHOLDS, progress, centring=centring)
     shuffled = permuted(layout, generator(seed, Stage.NULL))
-    null, _ = patient_risk(shuffled, THRESHOLDS, progress, confirming=False)
+    null, _ = patient_risk(shuffled, THRESHOLDS, progress, confirming=False, centring=risk.centring)
     usable = null.estimate.usable
     # The headline's own draws: the unprotected count is the headline's, to the patient.
     learned = learned_again(risk, THRESHOLDS, generator(seed, Stage.BOOTSTRAP_PATIENTS))
