@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,13 +15,18 @@ import torch
 from torch import Tensor, nn
 
 from auscult.base.errors import AuscultError, ConfigError, RecipeError
+from auscult.base.parallel import cores
 from auscult.cohort import TrainingData
-from auscult.recipes import TorchRecipe
+from auscult.config import load
+from auscult.recipes import PythonRecipe, TorchRecipe, devices
 from auscult.recipes.base import Assignment
 from auscult.recipes.torch import alone, compiled
 from auscult.recipes.torch.cards import exactly
 from auscult.recipes.torch.training import Plan
+from auscult.store import RunStore
+from auscult.training.engines import Engine
 from benchmarks import gpu
+from tests.cohorts import write_audit
 from tests.test_recipes import assignments, images, table
 
 Found = tuple[Any, dict[str, Any]]
@@ -211,3 +219,94 @@ def test_a_part_that_would_begin_too_late_is_left_out(capsys: pytest.CaptureFixt
 def test_an_unknown_format_is_refused() -> None:
     with pytest.raises(AuscultError, match="dtype"):
         TorchRecipe("mlp", dtype="float16").settings()
+
+
+def test_a_list_of_cards_is_not_part_of_the_identity() -> None:
+    plain = TorchRecipe("mlp", device="cuda").settings()
+    assert TorchRecipe("mlp", device=["cuda:0", "cuda:1"]).settings() == plain
+    assert TorchRecipe("mlp", device=["cuda:3"]).settings() == plain
+    assert TorchRecipe("mlp", device=["cpu", "cpu"]).settings()["device"] == "cpu"
+
+    def train(inputs: Any, labels: Any, seed: int, device: str) -> Any: ...  # noqa: ANN401
+
+    settings = PythonRecipe(train, device=["cuda:1"]).settings()
+    assert settings["device"] == "cuda"
+    assert PythonRecipe(train, device=["cuda:1"]).cards() == ("cuda:1",)
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:1", [], ["cpu", "cuda:0"], ["cuda"], ["auto"]])
+def test_devices_that_cannot_be(device: Any) -> None:  # noqa: ANN401
+    with pytest.raises(ConfigError, match=r"recipe\.device"):
+        TorchRecipe("mlp", device=device).settings()
+
+
+def test_cards_are_as_many_as_are_seen_and_give_as_many_workers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(devices, "DRIVERS", ("/",))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    assert devices.cards_of("auto") == devices.cards_of("cuda") == ("cuda:0", "cuda:1", "cuda:2")
+    assert devices.cards_of("cpu") == ()
+    assert Engine().hands(TorchRecipe("mlp")) == 3
+    assert Engine(workers=5).hands(TorchRecipe("mlp")) == 5
+    assert Engine().hands(TorchRecipe("mlp", device=["cuda:1"])) == 1
+    assert Engine().hands(TorchRecipe("mlp", device="cpu")) == cores()
+    monkeypatch.setattr(devices, "DRIVERS", ())
+    monkeypatch.setattr("auscult.recipes.devices.shutil.which", lambda _: None)
+    assert devices.visible_cards() == 0
+
+
+CLAIM = """
+import os, sys
+from pathlib import Path
+from auscult.recipes.devices import claim
+print(claim(Path(sys.argv[1]), sys.argv[2].split()), os.environ.get("CUDA_VISIBLE_DEVICES"))
+sys.stdout.flush()
+sys.stdin.read()
+"""
+
+
+def test_a_worker_has_a_card_until_it_dies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(devices.VISIBLE, "4, 7")
+    started: list[subprocess.Popen[str]] = []
+
+    def worker(cards: str = "cuda:0 cuda:1") -> str:
+        started.append(
+            subprocess.Popen(
+                [sys.executable, "-c", CLAIM, str(tmp_path), cards],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+        )
+        assert started[-1].stdout is not None
+        return started[-1].stdout.readline().strip()
+
+    try:
+        assert [worker(), worker()] == ["cuda:0 4", "cuda:1 7"]
+        started[0].kill()
+        started[0].wait()
+        assert worker() == "cuda:0 4"
+        assert worker() == "cuda:0 4"  # more workers than cards share them
+        assert worker("cpu cpu") == "cpu 4, 7"
+    finally:
+        for process in started:
+            process.kill()
+            process.communicate()
+
+
+@pytest.mark.slow
+def test_two_cards_give_what_one_gives(tmp_path: Path) -> None:
+    path = write_audit(tmp_path, models=8)
+    text = path.read_text()
+    values = {}
+    for name, device, workers in (("one", '"cpu"', 1), ("two", '["cpu", "cpu"]', None)):
+        recipe = f'kind = "torch"\nhidden = [4]\nepochs = 1\ndevice = {device}\n'
+        path.write_text(
+            re.sub(r'kind = "sklearn".*?max_iter = 200 }\n', recipe, text, flags=re.DOTALL)
+        )
+        load(path).audit().run(tmp_path / name, workers=workers)
+        values[name] = RunStore.open(tmp_path / name).outputs().read(0, 10_000)
+    np.testing.assert_array_equal(values["one"], values["two"])
+    first, second = (RunStore.open(tmp_path / name).identity for name in values)
+    assert first == second

@@ -23,7 +23,7 @@ import numpy as np
 from auscult.base.errors import AuscultError, ConfigError, RecipeError
 from auscult.base.leftovers import note_semaphores, temporary_folder
 from auscult.base.parallel import cores
-from auscult.recipes.base import Assignment, BlockOutputs
+from auscult.recipes.base import Assignment, BlockOutputs, Recipe
 from auscult.store import BlockPlan
 from auscult.store.blocks import WrittenBlock
 from auscult.training.warm import WORKERS, server
@@ -43,7 +43,8 @@ class Engine:
     ----------
     kind : {"local", "dask", "slurm"}
     workers : int, optional
-        Worker processes of "local", one per core by default; jobs at once of "slurm".
+        Worker processes of "local", by default one per card where the recipe trains on cards, else
+        one per core; jobs at once of "slurm".
     scheduler : str, optional
         Address of Dask's scheduler, for example "tcp://host:8786".
     options : mapping
@@ -55,6 +56,10 @@ class Engine:
     workers: int | None = None
     scheduler: str | None = None
     options: Mapping[str, str] = field(default_factory=dict)
+
+    def hands(self, recipe: Recipe) -> int:
+        """Worker processes of "local": as many as are asked for, else one per card or core."""
+        return self.workers or len(recipe.cards()) or cores()
 
     def check(self) -> None:
         """Raise a ConfigError when the parts cannot be combined."""
@@ -166,7 +171,8 @@ def hired(work: Work, engine: Engine, blocks: int, outputs: Path, records: int) 
         with _slurm(payload, engine, outputs, records) as crew:
             yield crew
     else:
-        with _local(payload, min(engine.workers or cores(), blocks)) as crew:
+        cards = work.recipe.cards()
+        with _local(payload, min(engine.hands(work.recipe), blocks), cards) as crew:
             yield crew
 
 
@@ -236,15 +242,15 @@ class _LocalCrew:
 
 
 @contextmanager
-def _local(payload: bytes, workers: int) -> Iterator[Crew]:
-    """Fresh worker processes that hold the work."""
+def _local(payload: bytes, workers: int, cards: Sequence[str]) -> Iterator[Crew]:
+    """Fresh worker processes that hold the work, each with a card of its own if there are any."""
     import loky
 
     with temporary_folder() as folder:  # holds the workers' progress, nothing else
         pool = loky.ProcessPoolExecutor(
             max_workers=workers,
             timeout=None,
-            initializer=partial(begin, forked=server() is not None),
+            initializer=partial(begin, forked=server() is not None, cards=cards),
             initargs=(payload, str(folder)),
             context=server(),
             env=WORKERS if server() is None else None,
