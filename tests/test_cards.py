@@ -17,11 +17,16 @@ from torch import Tensor, nn
 from auscult.base.errors import AuscultError, ConfigError, RecipeError
 from auscult.base.parallel import cores
 from auscult.cohort import TrainingData
+from auscult.cohort.inputs import ArrayInputs
 from auscult.config import load
 from auscult.recipes import PythonRecipe, TorchRecipe, devices
 from auscult.recipes.base import Assignment
-from auscult.recipes.torch import alone, compiled
+from auscult.recipes.networks.small import cnn
+from auscult.recipes.networks.wide import wide_resnet
+from auscult.recipes.torch import alone, compiled, together
 from auscult.recipes.torch.cards import exactly
+from auscult.recipes.torch.encoding import EncodedArray
+from auscult.recipes.torch.grouping import Extent, OutOfMemory, in_groups
 from auscult.recipes.torch.training import Plan
 from auscult.store import RunStore
 from auscult.training.engines import Engine
@@ -310,3 +315,75 @@ def test_two_cards_give_what_one_gives(tmp_path: Path) -> None:
     np.testing.assert_array_equal(values["one"], values["two"])
     first, second = (RunStore.open(tmp_path / name).identity for name in values)
     assert first == second
+
+
+def encoded_of(side: int) -> EncodedArray:
+    array = np.zeros((4, side, side), dtype=np.uint8)
+    found = EncodedArray(
+        ArrayInputs(array=array, rows=np.arange(4), channels="none"),
+        torch.float32,
+        torch.device("cpu"),
+        None,
+    )
+    found.fit([np.arange(4)])
+    return found
+
+
+def test_what_a_network_takes_decides_how_many_are_trained_at_once() -> None:
+    wide, small = wide_resnet((1, 64, 64), 1, depth=28, widening=2), cnn((1, 32, 32), 1, 16, 0.0)
+    large = Extent.of(wide, encoded_of(64))
+    assert large.weights == sum(p.numel() for p in wide.parameters())
+    # By hand: the stem, nine convolutions per stage and the shortcuts of three.
+    stage = [32 * 64**2, 64 * 32**2, 128 * 16**2]
+    assert large.convolved == 16 * 64**2 + sum(9 * n for n in stage)
+    assert large.activations > large.convolved
+    assert large.wide(256)
+    assert not large.wide(16)
+    little = Extent.of(small, encoded_of(32))
+    assert not little.wide(256)
+    assert wide.training
+    memory = 80 << 30
+    assert little.room(64, memory) >= 32
+    assert little.room(64, memory) > little.room(256, memory) > little.room(256, memory, 8)
+    assert large.room(256, 1 << 20) == 1
+
+
+def test_groups_are_halved_where_memory_runs_out() -> None:
+    tried: list[tuple[int, int]] = []
+    told: list[float] = []
+
+    def train(group: slice, tell: Callable[[float], None]) -> None:
+        tried.append((group.start, group.stop))
+        tell(0.5)
+        if group.stop - group.start > 3:
+            raise OutOfMemory("no more")
+        tell(group.stop - group.start - 0.5)
+
+    assert in_groups(11, 8, train, told.append) == (2, 8)
+    assert tried == [(0, 8), (0, 4), (0, 2), (2, 4), (4, 6), (6, 8), (8, 10), (10, 11)]
+    assert sum(told) == pytest.approx(11.0)
+
+    def never(group: slice, tell: Callable[[float], None]) -> None:
+        raise OutOfMemory("no more")
+
+    with pytest.raises(RecipeError, match="does not hold one model"):
+        in_groups(2, 2, never, told.append)
+
+
+def test_a_group_for_which_memory_ran_out_is_trained_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    whole = together.train_stacked
+
+    def short(modules: Any, *arguments: Any, **named: Any) -> None:  # noqa: ANN401
+        if len(modules) > 1:
+            raise OutOfMemory("no more")
+        whole(modules, *arguments, **named)
+
+    recipe = TorchRecipe("mlp", hidden=[4], epochs=2, dtype="float64")
+    expected, facts = outputs(recipe, table(), assignments(3))
+    assert "memory_ran_out_at" not in facts
+    monkeypatch.setattr(together, "train_stacked", short)
+    found, facts = outputs(recipe, table(), assignments(3))
+    np.testing.assert_allclose(found, expected, atol=1e-9)
+    assert facts["memory_ran_out_at"] == 3

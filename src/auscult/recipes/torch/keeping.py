@@ -151,7 +151,8 @@ def read_state(file: Path, name: str) -> dict[str, Any] | None:
     if len(content) <= 32 or digest.digest() != content[:32]:
         return None
     try:
-        state = torch.load(io.BytesIO(content[32:]), map_location="cpu", weights_only=True)
+        whole = io.BytesIO(content[32:])
+        state = torch.load(whole, map_location="cpu", weights_only=True)
     except (RuntimeError, ValueError, EOFError, pickle.UnpicklingError):
         return None
     return state if isinstance(state, dict) else None
