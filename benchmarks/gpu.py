@@ -199,7 +199,7 @@ def jobs(data: TrainingData, models: int) -> list[Assignment]:
 def trained(
     recipe: TorchRecipe, data: TrainingData, job: Sequence[Assignment]
 ) -> tuple[float, float, NDArray[np.float64], dict[str, Any]]:
-    """Seconds of the whole block, of its training alone, its outputs in 64 bits, its facts."""
+    """Seconds of the whole block, of its training alone, outputs in 64 bits, facts and speed."""
     import torch
 
     begun = time.perf_counter()
@@ -210,8 +210,9 @@ def trained(
             torch.cuda.synchronize()  # a card works behind the process that feeds it
         marks.append(time.perf_counter())
 
-    values, facts = recipe.train_exactly(data, job, advance)
-    return time.perf_counter() - begun, marks[-1] - begun, values[:, :, 0], facts
+    speed: dict[str, Any] = {}
+    values, facts = recipe.train_exactly(data, job, advance, speed)
+    return time.perf_counter() - begun, marks[-1] - begun, values[:, :, 0], {**facts, **speed}
 
 
 def auroc(data: TrainingData, job: Assignment, outputs: NDArray[np.float64]) -> tuple[float, float]:
@@ -321,16 +322,17 @@ def together(size: Size, compiler: bool) -> str:
             each = training / count
             alone = each if count == 1 else alone
             rows.append(
-                [name, count, facts["trained"], f"{each:.3f} s", f"{alone / each:.1f}", _memory()]
+                [
+                    *(name, count, facts.get("models_at_once", 1)),
+                    *(f"{each:.3f} s", f"{alone / each:.1f}", _memory()),
+                ]
             )
             print(" | ".join(map(str, rows[-1])), flush=True)
     return (
         f"Batches of {size.batch}; time of training alone, the second time. A table of "
         f"{size.rows:,} records for {5 * size.few} epochs, {size.images // 4:,} images for "
         f"{size.few}, {size.images // 2:,} for one.\n\n"
-        + table(
-            ["network", "models at once", "trained", "per model", "times as fast", "memory"], rows
-        )
+        + table(["network", "models", "at once", "per model", "times as fast", "memory"], rows)
     )
 
 
