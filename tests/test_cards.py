@@ -28,8 +28,9 @@ from auscult.recipes.torch.cards import exactly
 from auscult.recipes.torch.encoding import EncodedArray
 from auscult.recipes.torch.grouping import Extent, OutOfMemory, in_groups
 from auscult.recipes.torch.training import Plan
-from auscult.store import RunStore
-from auscult.training.engines import Engine
+from auscult.store import BlockPlan, RunStore
+from auscult.training.engines import Engine, hired, slurm_parameters
+from auscult.training.worker import Work
 from benchmarks import gpu
 from tests.cohorts import write_audit
 from tests.test_recipes import assignments, images, table
@@ -387,3 +388,69 @@ def test_a_group_for_which_memory_ran_out_is_trained_all_the_same(
     found, facts = outputs(recipe, table(), assignments(3))
     np.testing.assert_allclose(found, expected, atol=1e-9)
     assert facts["memory_ran_out_at"] == 3
+
+
+@pytest.mark.parametrize(
+    ("recipe", "needed"),
+    [
+        (TorchRecipe("mlp", device="cuda"), True),
+        (TorchRecipe("mlp", device=["cuda:1", "cuda:2"]), True),
+        (TorchRecipe("mlp", device=["cpu", "cpu"]), False),
+        (TorchRecipe("mlp"), False),
+        (PythonRecipe("module:train", device="cuda"), True),
+        (PythonRecipe("module:train"), False),
+    ],
+)
+def test_batch_systems_are_asked_for_a_card_where_one_is_needed(
+    recipe: TorchRecipe | PythonRecipe, needed: bool
+) -> None:
+    assert devices.needs_card(recipe) is needed
+    told = slurm_parameters({"mem_gb": "16", "slurm_partition": "gpu"}, card=needed)
+    assert told.get("gpus_per_node") == (1 if needed else None)
+    assert told["mem_gb"] == 16
+    for own in ("slurm_gres", "slurm_gpus_per_task", "gpus_per_node"):
+        told = slurm_parameters({own: "2"}, card=needed)
+        assert told[own] == 2
+        assert own == "gpus_per_node" or "gpus_per_node" not in told
+
+
+def test_slurm_and_dask_hear_of_the_card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    submitit, distributed = pytest.importorskip("submitit"), pytest.importorskip("distributed")
+    work = Work(data=table(), recipe=TorchRecipe("mlp", device="cuda"))
+    told: dict[str, Any] = {}
+
+    class Executor:
+        def __init__(self, **_: Any) -> None: ...  # noqa: ANN401
+
+        def update_parameters(self, **parameters: Any) -> None:  # noqa: ANN401
+            told.update(parameters)
+
+    monkeypatch.setattr(submitit, "AutoExecutor", Executor)
+    (tmp_path / "outputs").mkdir()
+    with hired(work, Engine(kind="slurm"), 1, tmp_path / "outputs", 90):
+        assert told["gpus_per_node"] == 1
+
+    offered: dict[str, Any] = {"GPU": 1.0}
+    given: list[Any] = []
+
+    class Client:
+        def __init__(self, *_: Any, **__: Any) -> None: ...  # noqa: ANN401
+
+        def scheduler_info(self) -> dict[str, Any]:
+            return {"workers": {"a": {"resources": {}}, "b": {"resources": offered}}}
+
+        def scatter(self, payload: bytes, **_: Any) -> bytes:  # noqa: ANN401
+            return payload
+
+        def submit(self, *_: Any, resources: Any, **__: Any) -> None:  # noqa: ANN401
+            given.append(resources)
+
+        def close(self) -> None: ...
+
+    monkeypatch.setattr(distributed, "Client", Client)
+    engine, plan = Engine(kind="dask", scheduler="tcp://x:1"), BlockPlan(block=0, models=(0,))
+    for wanted in ({"GPU": 1}, None):
+        with hired(work, engine, 1, tmp_path / "outputs", 90) as crew:
+            crew.submit(plan, tuple(assignments(1)))
+        assert given[-1] == wanted
+        offered = {}

@@ -15,10 +15,13 @@ import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from auscult.base.errors import ConfigError
 from auscult.base.leftovers import take
+
+if TYPE_CHECKING:
+    from auscult.recipes.base import Recipe
 
 DEVICES = ("auto", "cpu", "cuda")
 VISIBLE = "CUDA_VISIBLE_DEVICES"
@@ -66,6 +69,17 @@ def cards_of(device: Device) -> tuple[str, ...]:
     if not isinstance(device, str):
         return tuple(device)
     return () if device == "cpu" else tuple(f"cuda:{number}" for number in range(visible_cards()))
+
+
+def needs_card(recipe: Recipe) -> bool:
+    """Whether a recipe cannot be trained without a card: its device is "cuda" or a list of cards.
+
+    Parameters
+    ----------
+    recipe : Recipe
+    """
+    device: Device | None = getattr(recipe, "device", None)
+    return bool(device) and kind_of_device(device or "auto") == "cuda"
 
 
 def visible_cards() -> int:
