@@ -36,7 +36,7 @@ def try_one_block(audit: Audit, recipe: Recipe, progress: Progress) -> Trial:
     )
     outputs = tried.outputs
     return Trial(
-        models=len(block),
+        models=len(outputs.values),
         seconds=tried.seconds[-1],
         start_seconds=tried.start_seconds,
         worker_bytes=int(outputs.speed.get("peak_bytes", TASK_BYTES)),

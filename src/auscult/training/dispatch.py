@@ -34,6 +34,7 @@ from auscult.training.worker import RESUMES, Work
 POLL_SECONDS = 0.1
 TRAINED_TWICE_SECONDS = 20.0
 REPEATED = "repeated"
+ONE_BY_ONE = "one after the other"  # how a recipe's models were trained, as their facts say
 WRITTEN = "written"  # into the current folder, by training code
 STATES = "states"  # of trainings under way
 STATE_SECONDS = checkpoints.SECONDS
@@ -170,6 +171,7 @@ class Tried:
     Attributes
     ----------
     outputs : BlockOutputs
+        Of the models that were trained, which may be fewer than asked for.
     seconds : list of float
         Wall-clock time of training alone, the start of the worker left out, each time.
     start_seconds : float
@@ -202,8 +204,9 @@ def train_one(
     """Train a few models in one worker, again in another, and compare; nothing is written.
 
     Short ones are trained twice by the first worker: the first time holds what is done once per
-    worker. Of long ones the other worker trains one model only, where a recipe's models are
-    independent.
+    worker. Of models that are trained one after the other, and would take long, both workers train
+    the first only. Of other long ones the other worker trains one model only, where a recipe's
+    models are independent.
 
     Parameters
     ----------
@@ -228,10 +231,19 @@ def train_one(
     asked = time.perf_counter()
     found: list[BlockOutputs] = []
     times: list[float] = []
-    progress.start("Models", len(models))
     foreign = "code" in recipe.settings()
     watched = Watched([]) if foreign else None
     with hired(work, Engine(workers=1), 1, Path(), 0) as crew:
+        if len(job) > 1:
+            progress.start("First model", 1)
+            outputs, seconds = _trained(crew, job[:1], progress)
+            progress.finish()
+            apart = recipe.independent or outputs.facts.get("trained") == ONE_BY_ONE
+            if apart and seconds * len(job) >= TRAINED_TWICE_SECONDS:
+                job, found, times = job[:1], [outputs], [seconds]
+            else:
+                asked += seconds
+        progress.start("Models", len(job))
         while not times or (len(times) == 1 and times[0] < TRAINED_TWICE_SECONDS):
             outputs, seconds = _trained(crew, job, progress)
             found.append(outputs)
