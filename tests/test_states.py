@@ -150,6 +150,15 @@ def test_a_module_that_counts_by_itself_leaves_no_state(place: checkpoints.Place
     assert hidden(strange) is None
 
 
+def test_where_no_state_can_be_written_training_goes_on(
+    place: checkpoints.Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.folder.write_text("a file is in the way")
+    found, _ = trained(recipe(), assignments(1))
+    monkeypatch.setattr(checkpoints, "place", None)
+    np.testing.assert_array_equal(found, trained(recipe(), assignments(1))[0])
+
+
 def test_states_of_finished_models_are_swept(tmp_path: Path) -> None:
     folder = tmp_path / "states"
     folder.mkdir()

@@ -16,6 +16,7 @@ from typing import IO, Any
 import torch
 from torch import Tensor, nn
 
+from auscult.base.errors import StoreError
 from auscult.base.files import write_whole
 from auscult.recipes import checkpoints
 from auscult.recipes.base import Assignment
@@ -91,7 +92,10 @@ class Kept:
         }
         if self._cuda:
             state["drawn on the card"] = torch.cuda.get_rng_state(self._device)
-        write_state(self._file, self._name, state)
+        try:
+            write_state(self._file, self._name, state)
+        except StoreError:  # the training is worth more than a state; the block will say it
+            self._hidden = None
         self._last = time.monotonic()
         self._wait = max(self._every, (self._last - start) / SHARE)
 
