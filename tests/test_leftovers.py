@@ -131,7 +131,7 @@ def test_an_owner_whose_folder_is_collected_before_it_is_locked_makes_another(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tried: list[Path] = []
-    take = leftovers._take
+    take = leftovers.take
 
     def late(path: Path) -> object:
         if not tried:
@@ -139,7 +139,7 @@ def test_an_owner_whose_folder_is_collected_before_it_is_locked_makes_another(
             (path.parent / OWNER).unlink()  # the first that whoever collects does
         return take(path)
 
-    monkeypatch.setattr(leftovers, "_take", late)
+    monkeypatch.setattr(leftovers, "take", late)
     with temporary_folder() as mine:
         assert folders(place) == [mine]
         assert mine != tried[0]
@@ -152,7 +152,7 @@ def test_where_nothing_can_be_locked_nothing_is_collected(
         raise OSError(95, "not supported", str(path))
 
     with monkeypatch.context() as patch:
-        patch.setattr(leftovers, "_take", never)
+        patch.setattr(leftovers, "take", never)
         held = temporary_folder()
         mine = held.__enter__()
     assert not (mine / LOCK).exists()
@@ -166,7 +166,7 @@ def test_where_nothing_can_be_locked_nothing_is_collected(
 def test_without_flock_another_lock_is_taken(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(leftovers, "fcntl", None)  # as on Windows
     with temporary_folder() as mine:
-        assert leftovers._take(mine / LOCK) is None
+        assert leftovers.take(mine / LOCK) is None
     assert list(place.iterdir()) == []
 
 

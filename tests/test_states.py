@@ -42,7 +42,7 @@ class Counting(Busy):
 
     def forward(self, x: Tensor) -> Tensor:
         self.seen += 1
-        return super().forward(x)  # type: ignore[no-any-return]
+        return super().forward(x)  # type: ignore[no-any-return, no-untyped-call]
 
 
 def recipe(**settings: Any) -> TorchRecipe:  # noqa: ANN401
@@ -146,8 +146,17 @@ def test_a_module_that_counts_by_itself_leaves_no_state(place: checkpoints.Place
     assert not place.folder.exists()
     assert hidden(nn.Linear(2, 2)) == hidden(nn.Linear(2, 2))
     strange = nn.Linear(2, 2)
-    strange.made = lambda: 1
+    vars(strange)["made"] = lambda: 1
     assert hidden(strange) is None
+
+
+def test_where_no_state_can_be_written_training_goes_on(
+    place: checkpoints.Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.folder.write_text("a file is in the way")
+    found, _ = trained(recipe(), assignments(1))
+    monkeypatch.setattr(checkpoints, "place", None)
+    np.testing.assert_array_equal(found, trained(recipe(), assignments(1))[0])
 
 
 def test_states_of_finished_models_are_swept(tmp_path: Path) -> None:
@@ -209,7 +218,9 @@ def test_a_run_that_is_killed_inside_a_model_goes_on_there(
     assert len(list(states.glob("*.state"))) == 1
     assert states.stat().st_mode & 0o777 == 0o700
     load(path).audit().run(run, workers=1)
-    assert log.stat().st_size <= steps + 2  # the step of the kill, and one whose state was not left
+    assert (
+        log.stat().st_size < steps + 10
+    )  # ten steps of the second model were begun before the kill
     assert not states.exists()
     stores = [RunStore.open(where) for where in (run, tmp_path / "whole")]
     for block in stores[0].blocks:

@@ -15,7 +15,6 @@ from auscult.audit.subjects import roster_of, settings_of, subject_of
 from auscult.base.errors import StoreError
 from auscult.base.files import toml_text
 from auscult.base.leftovers import collect
-from auscult.base.parallel import cores
 from auscult.base.progress import Progress
 from auscult.cohort.queries import PLAIN
 from auscult.protection.comparison import audit_variants
@@ -189,7 +188,7 @@ def _refuse_what_does_not_fit(audit: Audit, store: RunStore, engine: Engine) -> 
         store.path,
         output_bytes=4 * missing * audit.cohort.records * columns * audit.answers,
         data_bytes=data.inputs.nbytes,
-        workers=0 if engine.kind != "local" else engine.workers or cores(),
+        workers=0 if engine.kind != "local" else engine.hands(audit.recipe),
     )
 
 

@@ -59,7 +59,7 @@ def make_folder() -> Path:
         folder = Path(tempfile.mkdtemp(prefix=PREFIX))
         try:
             (folder / OWNER).write_text(_this_process(), encoding="utf-8")
-            lock = _take(folder / LOCK)
+            lock = take(folder / LOCK)
         except FileNotFoundError:  # collected before it was locked
             continue
         except (OSError, NotImplementedError):
@@ -146,7 +146,7 @@ def _collected(folder: Path, found: os.stat_result) -> bool:
     owner = folder / OWNER
     if owner.is_file() and not _is_gone(owner.read_text(encoding="utf-8")):
         return False
-    lock = _take(folder / LOCK)
+    lock = take(folder / LOCK)
     if lock is None:
         return False
     try:
@@ -159,7 +159,7 @@ def _collected(folder: Path, found: os.stat_result) -> bool:
     return not folder.exists()
 
 
-def _take(path: Path) -> Any:  # noqa: ANN401
+def take(path: Path) -> Any:  # noqa: ANN401
     """Lock a file without waiting; None where another process has it.
 
     Where there is `flock` the lock is a number in this module: no object whose end would free it in

@@ -7,13 +7,14 @@ import shutil
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from auscult.base.parallel import available_memory, cores
+from auscult.base.parallel import available_memory
 from auscult.cli.display import duration
 from auscult.report.words import visible
 from auscult.risk.outcome import Attributes
 from auscult.risk.pooling import pool_small_cells
 from auscult.risk.stability import models_needed, planning_without_pilot
 from auscult.training.cost import Trial, VariantTrial, expected, expected_of_variants, in_bytes
+from auscult.training.engines import Engine
 from auscult.training.repeat import Repeat
 from auscult.training.shared import sharing_words
 
@@ -73,7 +74,7 @@ def describe_trial(audit: Audit, trial: Trial, workers: int | None) -> str:
     workers : int or None
         Worker processes; one per core when None.
     """
-    count = min(workers or cores(), math.ceil(audit.models / trial.models))
+    count = min(Engine(workers=workers).hands(audit.recipe), math.ceil(audit.models / trial.models))
     cost = expected(
         trial,
         models=audit.models,
@@ -159,7 +160,7 @@ def describe_variants(
     workers : int or None
         Worker processes; one per core when None.
     """
-    count = min(workers or cores(), math.ceil(audit.models / trial.models))
+    count = min(Engine(workers=workers).hands(audit.recipe), math.ceil(audit.models / trial.models))
     size = {
         "models": audit.models,
         "records": audit.cohort.records,

@@ -50,7 +50,7 @@ class TorchPart(Part):
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] | None = None
     image_size: Annotated[int, Field(ge=8)] | None = None
     stack: Literal["auto", "always", "never"] | None = None
-    device: Literal["auto", "cpu", "cuda"] | None = None
+    device: str | list[str] | None = None
     dtype: Literal["float32", "float64", "tf32", "bfloat16"] | None = None
     compile: bool | None = None
     arguments: dict[str, Any] | None = None
@@ -141,7 +141,7 @@ class PythonPart(Part):
     files: list[str] = Field(default_factory=list)
     validation: Annotated[float, Field(gt=0, lt=1)] | None = None
     weights: Literal["balanced", "patients"] | None = None
-    device: Literal["auto", "cpu", "cuda"] | None = None
+    device: str | list[str] | None = None
 
     def recipe(self, folder: Path) -> Recipe:
         """The recipe; modules are looked up in `folder` first."""

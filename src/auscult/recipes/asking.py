@@ -20,6 +20,7 @@ from auscult.base.errors import ConfigError, RecipeError
 from auscult.base.leftovers import temporary_folder
 from auscult.cohort import TrainingData
 from auscult.recipes.base import Assignment
+from auscult.recipes.devices import Device, check_device, kind_of_device
 from auscult.recipes.splitting import (
     SHARE,
     check_share,
@@ -38,7 +39,6 @@ ASKED: dict[str, str] = {
     "scratch": "a folder that is removed afterwards",
 }
 GIVEN = ("inputs", "labels", "seed")
-DEVICES = ("auto", "cpu", "cuda")
 
 # Where scratch folders are made; a worker names a folder that its hirer removes whatever happens.
 place: Path | None = None
@@ -74,13 +74,13 @@ class Options:
         Share of the members' patients that is held back, 0.2 by default.
     weights : {"balanced", "patients"} or None
         "balanced" by default.
-    device : {"auto", "cpu", "cuda"} or None
-        "auto" by default: "cuda" where PyTorch finds one.
+    device : {"auto", "cpu", "cuda"}, sequence of str, or None
+        "auto" by default: "cuda" where PyTorch finds one. A list names cards.
     """
 
     validation: float | None = None
     weights: str | None = None
-    device: str | None = None
+    device: Device | None = None
 
     def settings(self, asking: Asking) -> dict[str, Any]:
         """Those that change results, for the run's identity; none for who asks for nothing.
@@ -92,16 +92,12 @@ class Options:
         """
         check_share(self.validation)
         check_weights(self.weights)
-        if self.device is not None and self.device not in DEVICES:
-            raise ConfigError(
-                f'there is no device "{self.device}"',
-                where="recipe.device",
-                expected=", ".join(DEVICES),
-            )
+        check_device(self.device)
+        device = None if self.device is None else kind_of_device(self.device)
         given = {
             "validation": (self.validation, SHARE),
             "weights": (self.weights, "balanced"),
-            "device": (self.device, "auto"),
+            "device": (device, "auto"),
         }
         for name, (value, _) in given.items():
             if value is not None and name not in asking.names:

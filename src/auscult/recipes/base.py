@@ -135,6 +135,13 @@ class Recipe(ABC):
         """
         return max(1, min(8, models // 8))
 
+    def cards(self) -> tuple[str, ...]:
+        """Cards, such as "cuda:0", that models may be trained on, one worker each.
+
+        Empty where a worker has a core of the processor to itself instead.
+        """
+        return ()
+
     @abstractmethod
     def train_block(
         self,

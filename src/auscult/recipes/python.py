@@ -19,6 +19,7 @@ from auscult.cohort.cohort import CLASS_TASKS
 from auscult.cohort.inputs import Inputs, NamedInputs, TableInputs
 from auscult.recipes.asking import Asking, Options, Supplies, read_signature, supplied
 from auscult.recipes.base import Assignment, BlockOutputs, Recipe
+from auscult.recipes.devices import Device, cards_of
 from auscult.recipes.failures import explained
 from auscult.recipes.fit import FITS, check_measure, from_fit, labels_given
 from auscult.recipes.identity import Identity, identify
@@ -78,8 +79,9 @@ class PythonRecipe(Recipe):
         default.
     weights : {"balanced", "patients"}, optional
         Equal weight for every class (the default) or for every patient.
-    device : {"auto", "cpu", "cuda"}, optional
-        "auto" by default: "cuda" where PyTorch finds one.
+    device : {"auto", "cpu", "cuda"} or sequence of str, optional
+        "auto" by default: "cuda" where PyTorch finds one. A list of cards, such as ["cuda:0",
+        "cuda:1"], says which are used; a function is told "cuda", and sees its worker's card only.
     """
 
     kind = "python"
@@ -98,7 +100,7 @@ class PythonRecipe(Recipe):
         files: Sequence[Path | str] = (),
         validation: float | None = None,
         weights: str | None = None,
-        device: str | None = None,
+        device: Device | None = None,
     ) -> None:
         self.train = train
         self.output = output
@@ -190,6 +192,11 @@ class PythonRecipe(Recipe):
                 f'outcome is "{data.task}": name another one as recipe.utility'
             )
         return None
+
+    def cards(self) -> tuple[str, ...]:
+        """See :meth:`Recipe.cards`; those of a function that asks for `device`."""
+        asks = "device" in self._asking().names
+        return cards_of(self.device or "auto") if asks else ()
 
     def _asking(self) -> Asking:
         return read_signature(self._function())

@@ -18,7 +18,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from auscult.base.errors import AuscultError, RecipeError
-from auscult.base.parallel import cores
 from auscult.base.progress import SILENT, Progress
 from auscult.base.randomness import Stage, integer_seed
 from auscult.cohort import TrainingData
@@ -122,7 +121,8 @@ def train(
         finally:
             left = missing_blocks(store.blocks, store)
             checkpoints.sweep(states.folder, (model for block in left for model in block.models))
-            _keep_written(store, watched, len(todo), engine or Engine())
+            hands = (engine or Engine()).hands(recipe)
+            _keep_written(store, watched, min(hands, len(todo)))
         if repeated is not None:
             store.update_manifest(**{REPEATED: _repeated(repeated, store, recipe)})
     if not recipe.independent and REPEATED not in store.manifest():
@@ -138,12 +138,12 @@ def _states(store: RunStore, todo: Sequence[BlockPlan]) -> checkpoints.Place:
     return checkpoints.Place(folder=folder, run=store.identity, seconds=STATE_SECONDS)
 
 
-def _keep_written(store: RunStore, watched: Watched | None, blocks: int, engine: Engine) -> None:
+def _keep_written(store: RunStore, watched: Watched | None, workers: int) -> None:
     """Keep in the manifest how many entries of the current folder training changed, if any."""
     count = 0 if watched is None else len(watched.changed())
     before = store.manifest().get(WRITTEN, {})
     if count:
-        side_by_side = max(min(engine.workers or cores(), blocks), before.get("workers", 1))
+        side_by_side = max(workers, before.get("workers", 1))
         entries = max(count, before.get("entries", 0))
         store.update_manifest(**{WRITTEN: {"entries": entries, "workers": side_by_side}})
 

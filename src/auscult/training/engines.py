@@ -23,7 +23,8 @@ import numpy as np
 from auscult.base.errors import AuscultError, ConfigError, RecipeError
 from auscult.base.leftovers import note_semaphores, temporary_folder
 from auscult.base.parallel import cores
-from auscult.recipes.base import Assignment, BlockOutputs
+from auscult.recipes.base import Assignment, BlockOutputs, Recipe
+from auscult.recipes.devices import needs_card
 from auscult.store import BlockPlan
 from auscult.store.blocks import WrittenBlock
 from auscult.training.warm import WORKERS, server
@@ -32,6 +33,7 @@ from auscult.training.worker import Work, begin, run_anywhere, run_here
 ENGINES = ("local", "dask", "slurm")
 MOST_ATTEMPTS = 3
 CONNECT_SECONDS = 15
+CARD = "GPU"  # what Dask's workers call it by custom: dask worker ... --resources GPU=1
 SLURM_DEFAULTS = {"timeout_min": 240, "cpus_per_task": 1, "mem_gb": 8}
 
 
@@ -43,7 +45,8 @@ class Engine:
     ----------
     kind : {"local", "dask", "slurm"}
     workers : int, optional
-        Worker processes of "local", one per core by default; jobs at once of "slurm".
+        Worker processes of "local", by default one per card where the recipe trains on cards, else
+        one per core; jobs at once of "slurm".
     scheduler : str, optional
         Address of Dask's scheduler, for example "tcp://host:8786".
     options : mapping
@@ -55,6 +58,10 @@ class Engine:
     workers: int | None = None
     scheduler: str | None = None
     options: Mapping[str, str] = field(default_factory=dict)
+
+    def hands(self, recipe: Recipe) -> int:
+        """Worker processes of "local": as many as are asked for, else one per card or core."""
+        return self.workers or len(recipe.cards()) or cores()
 
     def check(self) -> None:
         """Raise a ConfigError when the parts cannot be combined."""
@@ -160,13 +167,14 @@ def hired(work: Work, engine: Engine, blocks: int, outputs: Path, records: int) 
             "training function",
         ) from error
     if engine.kind == "dask":
-        with _dask(payload, engine, outputs, records) as crew:
+        with _dask(payload, engine, outputs, records, card=needs_card(work.recipe)) as crew:
             yield crew
     elif engine.kind == "slurm":
-        with _slurm(payload, engine, outputs, records) as crew:
+        with _slurm(payload, engine, outputs, records, card=needs_card(work.recipe)) as crew:
             yield crew
     else:
-        with _local(payload, min(engine.workers or cores(), blocks)) as crew:
+        cards = work.recipe.cards()
+        with _local(payload, min(engine.hands(work.recipe), blocks), cards) as crew:
             yield crew
 
 
@@ -236,15 +244,15 @@ class _LocalCrew:
 
 
 @contextmanager
-def _local(payload: bytes, workers: int) -> Iterator[Crew]:
-    """Fresh worker processes that hold the work."""
+def _local(payload: bytes, workers: int, cards: Sequence[str]) -> Iterator[Crew]:
+    """Fresh worker processes that hold the work, each with a card of its own if there are any."""
     import loky
 
     with temporary_folder() as folder:  # holds the workers' progress, nothing else
         pool = loky.ProcessPoolExecutor(
             max_workers=workers,
             timeout=None,
-            initializer=partial(begin, forked=server() is not None),
+            initializer=partial(begin, forked=server() is not None, cards=cards),
             initargs=(payload, str(folder)),
             context=server(),
             env=WORKERS if server() is None else None,
@@ -262,8 +270,15 @@ def _local(payload: bytes, workers: int) -> Iterator[Crew]:
 class _DaskCrew:
     attempts = MOST_ATTEMPTS
 
-    def __init__(self, client: Any, payload: bytes, outputs: Path, records: int) -> None:  # noqa: ANN401
-        self._client = client
+    def __init__(
+        self,
+        client: Any,  # noqa: ANN401
+        payload: bytes,
+        outputs: Path,
+        records: int,
+        resources: dict[str, int] | None = None,
+    ) -> None:
+        self._client, self._resources = client, resources
         self._identity = hashlib.sha256(payload).hexdigest()
         self._payload = client.scatter(payload, broadcast=True, hash=False)
         self._outputs, self._records = str(outputs), records
@@ -288,6 +303,7 @@ class _DaskCrew:
             self._records,
             pure=False,
             retries=0,
+            resources=self._resources,
         )
         return _Future(future, (KilledWorker, FutureCancelledError))
 
@@ -296,7 +312,9 @@ class _DaskCrew:
 
 
 @contextmanager
-def _dask(payload: bytes, engine: Engine, outputs: Path, records: int) -> Iterator[Crew]:
+def _dask(
+    payload: bytes, engine: Engine, outputs: Path, records: int, *, card: bool
+) -> Iterator[Crew]:
     try:
         from distributed import Client
     except ImportError as error:
@@ -312,13 +330,17 @@ def _dask(payload: bytes, engine: Engine, outputs: Path, records: int) -> Iterat
             next_step="Start one with `dask scheduler` and workers with `dask worker ADDRESS`",
         ) from error
     try:
-        if not client.scheduler_info()["workers"]:
+        workers = client.scheduler_info()["workers"]
+        if not workers:
             raise ConfigError(
                 f"the scheduler at {engine.scheduler} has no workers",
                 where="--scheduler",
                 next_step="Start some: dask worker ADDRESS --nthreads 1",
             )
-        yield _DaskCrew(client, payload, outputs, records)
+        # Only where workers say what they have: a task that asks for more waits without end.
+        offered = any(dict(one.get("resources") or {}).get(CARD) for one in workers.values())
+        resources = {CARD: 1} if card and offered else None
+        yield _DaskCrew(client, payload, outputs, records, resources)
     finally:
         client.close()
 
@@ -376,7 +398,9 @@ class _SlurmCrew:
 
 
 @contextmanager
-def _slurm(payload: bytes, engine: Engine, outputs: Path, records: int) -> Iterator[Crew]:
+def _slurm(
+    payload: bytes, engine: Engine, outputs: Path, records: int, *, card: bool
+) -> Iterator[Crew]:
     try:
         import submitit
     except ImportError as error:
@@ -389,7 +413,7 @@ def _slurm(payload: bytes, engine: Engine, outputs: Path, records: int) -> Itera
     try:
         try:
             executor = submitit.AutoExecutor(folder=folder, cluster=cluster)
-            executor.update_parameters(**SLURM_DEFAULTS | _numbers(options))
+            executor.update_parameters(**slurm_parameters(options, card=card))
             if cluster == "slurm" and engine.workers is not None:
                 executor.update_parameters(slurm_array_parallelism=engine.workers)
         except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
@@ -401,6 +425,21 @@ def _slurm(payload: bytes, engine: Engine, outputs: Path, records: int) -> Itera
         yield _SlurmCrew(executor, payload, outputs, records)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def slurm_parameters(options: Mapping[str, str], *, card: bool) -> dict[str, Any]:
+    """What submitit is told: our defaults, a GPU for each job where one is needed, the options.
+
+    Parameters
+    ----------
+    options : mapping of str to str
+        They come last; where one of them asks for GPUs, ours does not.
+    card : bool
+        Whether the recipe cannot be trained without.
+    """
+    asked = any("gpu" in name or name.endswith("gres") for name in options)
+    ours = {"gpus_per_node": 1} if card and not asked else {}
+    return SLURM_DEFAULTS | ours | _numbers(options)
 
 
 def _numbers(options: Mapping[str, str]) -> dict[str, Any]:

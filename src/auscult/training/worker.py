@@ -11,7 +11,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,7 +20,7 @@ import numpy as np
 from auscult.base.errors import AuscultError, RecipeError
 from auscult.base.parallel import peak_memory, shared_memory
 from auscult.cohort import TrainingData
-from auscult.recipes import asking, checkpoints
+from auscult.recipes import asking, checkpoints, devices
 from auscult.recipes.base import Assignment, BlockOutputs, Recipe
 from auscult.recipes.torch.convolutions import guard_convolutions
 from auscult.store import BlockPlan
@@ -53,7 +53,7 @@ _identity: str | None = None
 _folder: Path | None = None
 
 
-def begin(payload: bytes, folder: str, *, forked: bool) -> None:
+def begin(payload: bytes, folder: str, *, forked: bool, cards: Sequence[str] = ()) -> None:
     """Start a worker process of this machine: one thread, the work in memory, no orphan's life.
 
     Parameters
@@ -64,6 +64,8 @@ def begin(payload: bytes, folder: str, *, forked: bool) -> None:
         Where progress is told.
     forked : bool
         Whether it was forked from a server and not started by the process that hires it.
+    cards : sequence of str
+        One of which this worker takes for itself.
     """
     global _work, _folder
 
@@ -75,6 +77,8 @@ def begin(payload: bytes, folder: str, *, forked: bool) -> None:
     multiprocessing.set_start_method(None, force=True)
     _folder = Path(folder)
     asking.place = _folder
+    devices.be_a_worker()
+    devices.claim(_folder, cards)  # before anything in the work may touch one
     _work = _unpacked(payload)
 
 
@@ -138,6 +142,7 @@ def run_anywhere(
             os.environ.setdefault(name, WORKERS[name])
         _work, _identity = _unpacked(payload), identity
     _one_thread()
+    devices.be_a_worker()
     if not Path(folder).is_dir():
         return RecipeError(
             "a worker cannot see the run directory",

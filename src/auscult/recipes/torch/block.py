@@ -20,7 +20,7 @@ from auscult.recipes.torch.backbone import prepared
 from auscult.recipes.torch.cards import exactly
 from auscult.recipes.torch.convolutions import guard_convolutions
 from auscult.recipes.torch.private import Privacy, train_privately
-from auscult.recipes.torch.together import train_openly
+from auscult.recipes.torch.together import RAN_OUT, train_openly
 from auscult.recipes.torch.training import Plan, check_shape, predict, steps_per_epoch
 
 if TYPE_CHECKING:
@@ -154,6 +154,8 @@ def _trained(
         facts["not_stacked_because"] = reason
     if plan.compiled:
         facts["compiled"] = True
+    if RAN_OUT in speed:  # groups of another size round differently: it belongs to the record
+        facts[RAN_OUT] = speed[RAN_OUT]
     if ready.facts or recipe.backbone_trained_on_cohort is not None:
         said = {None: "not declared", True: "yes", False: "no"}
         facts["pretrained"] = {

@@ -96,7 +96,15 @@ def forget() -> None:
 
 
 def described(module: nn.Module, shape: tuple[int, ...], labels: Tensor) -> str:
-    """What tells networks apart whose compiled forms differ."""
+    """What tells networks apart whose compiled forms differ.
+
+    Parameters
+    ----------
+    module : Module
+    shape : tuple of int
+        Of a record.
+    labels : Tensor, shape (records, ...)
+    """
     sizes = [(name, tuple(p.shape), p.requires_grad) for name, p in module.named_parameters()]
     return f"{module} {sizes} {shape} {labels.dtype} {tuple(labels.shape[1:])} {labels.device}"
 

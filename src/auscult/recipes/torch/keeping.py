@@ -16,6 +16,7 @@ from typing import IO, Any
 import torch
 from torch import Tensor, nn
 
+from auscult.base.errors import StoreError
 from auscult.base.files import write_whole
 from auscult.recipes import checkpoints
 from auscult.recipes.base import Assignment
@@ -91,7 +92,10 @@ class Kept:
         }
         if self._cuda:
             state["drawn on the card"] = torch.cuda.get_rng_state(self._device)
-        write_state(self._file, self._name, state)
+        try:
+            write_state(self._file, self._name, state)
+        except StoreError:  # the training is worth more than a state; the block will say it
+            self._hidden = None
         self._last = time.monotonic()
         self._wait = max(self._every, (self._last - start) / SHARE)
 
@@ -151,7 +155,8 @@ def read_state(file: Path, name: str) -> dict[str, Any] | None:
     if len(content) <= 32 or digest.digest() != content[:32]:
         return None
     try:
-        state = torch.load(io.BytesIO(content[32:]), map_location="cpu", weights_only=True)
+        whole = io.BytesIO(content[32:])
+        state = torch.load(whole, map_location="cpu", weights_only=True)
     except (RuntimeError, ValueError, EOFError, pickle.UnpicklingError):
         return None
     return state if isinstance(state, dict) else None

@@ -34,8 +34,8 @@ from auscult.recipes.torch.clipping import (
     general_gradient,
 )
 from auscult.recipes.torch.encoding import Encoded
+from auscult.recipes.torch.grouping import models_at_once
 from auscult.recipes.torch.mixing import mixing
-from auscult.recipes.torch.together import models_at_once
 from auscult.recipes.torch.training import Course, Plan, padded
 from auscult.recipes.torch.transforms import augmented_step
 
@@ -174,7 +174,9 @@ def train_privately(
     at_once = 1
     if reason is None:
         with explained(first, "training"):
-            at_once = speed["models_at_once"] = models_at_once(modules)
+            at_once = speed["models_at_once"] = models_at_once(
+                modules, encoded, -(-len(labels) // (2 * plan.steps))
+            )
     for start in range(0, len(modules), at_once):
         group = slice(start, start + at_once)
         one = assignments[start]

@@ -15,6 +15,7 @@ from auscult.cohort import TrainingData
 from auscult.cohort.cohort import CLASS_TASKS
 from auscult.cohort.inputs import ArrayInputs, Inputs, NamedInputs, TableInputs
 from auscult.recipes.base import Assignment, BlockOutputs, Recipe
+from auscult.recipes.devices import Device, cards_of, in_worker, kind_of_device
 from auscult.recipes.networks import kind_of
 from auscult.recipes.outputs import output_columns, output_kind
 from auscult.recipes.privacy import DpSettings, Guarantee, guarantee, unkept
@@ -81,7 +82,9 @@ class TorchRecipe(Recipe):
         Resize images to this height and width.
     stack : {"auto", "always", "never"}
         Train the models of a block in one batched step. "auto" does so where it can and helps.
-    device : {"auto", "cpu", "cuda"}
+    device : {"auto", "cpu", "cuda"} or sequence of str
+        "auto" and "cuda" use all cards that PyTorch sees, with one worker each; a list such as
+        ["cuda:0", "cuda:1"] names those to use. Which card it was does not change the results.
     dtype : {"float32", "float64", "tf32", "bfloat16"}
         "bfloat16" multiplies in 16 bits while it trains; weights and predictions keep 32. "tf32"
         does so in 19 bits, on NVIDIA's cards only.
@@ -137,7 +140,7 @@ class TorchRecipe(Recipe):
         backbone_trained_on_cohort: bool | None = None,
         image_size: int | None = None,
         stack: str = "auto",
-        device: str = "auto",
+        device: Device = "auto",
         dtype: str = "float32",
         compile: bool = False,  # noqa: A002 - the recipe's key
         factory_arguments: Mapping[str, Any] | None = None,
@@ -213,7 +216,11 @@ class TorchRecipe(Recipe):
         if self.dp is not None:
             settings["dp"] = DpSettings.read(self.dp).as_settings()
         # Device, number format and stacking change the last digits: they are part of the identity.
-        return settings | {"stack": self.stack, "device": self.device, "dtype": self.dtype}
+        return settings | {
+            "stack": self.stack,
+            "device": kind_of_device(self.device),
+            "dtype": self.dtype,
+        }
 
     def unseen(self) -> tuple[str, ...]:
         """See :meth:`Recipe.unseen`."""
@@ -363,13 +370,17 @@ class TorchRecipe(Recipe):
             files=[Path(file) for file in self.files],
         )
 
+    def cards(self) -> tuple[str, ...]:
+        """See :meth:`Recipe.cards`."""
+        return cards_of(self.device)
+
     def _device(self) -> torch.device:
         torch = _torch()
-        if self.device == "cuda" and not torch.cuda.is_available():
+        name = kind_of_device(self.device)
+        if name == "cuda" and not torch.cuda.is_available():
             raise RecipeError(
                 "PyTorch finds no GPU here", where="recipe.device", expected='"cpu" or "auto"'
             )
-        name = self.device
         if name == "auto":
             name = "cuda" if torch.cuda.is_available() else "cpu"
         if self.dtype == "tf32" and name == "cpu":
@@ -378,6 +389,8 @@ class TorchRecipe(Recipe):
                 where="recipe.dtype",
                 expected='"float32"',
             )
+        if name == "cuda" and not isinstance(self.device, str) and not in_worker():
+            name = self.device[0]
         return torch.device(name)  # type: ignore[no-any-return]
 
 

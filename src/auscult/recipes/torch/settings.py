@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from auscult.base.errors import ConfigError
+from auscult.recipes.devices import check_device, kind_of_device
 
 OPTIMIZERS = ("adamw", "adam", "sgd")
 CHOICES = {
@@ -13,7 +14,6 @@ CHOICES = {
     "schedule": ("constant", "cosine"),
     "scaling": ("members", "fixed"),
     "stack": ("auto", "always", "never"),
-    "device": ("auto", "cpu", "cuda"),
     "dtype": ("float32", "float64", "tf32", "bfloat16"),
 }
 # Left out of a run's identity where they are not used, so that older runs keep theirs.
@@ -43,6 +43,7 @@ def check(settings: Mapping[str, Any]) -> None:
                 where=f"recipe.{name}",
                 expected=", ".join(choices),
             )
+    check_device(settings["device"])
     for name in ("epochs", "batch_size"):
         if settings[name] < 1:
             raise ConfigError("it is too small", where=f"recipe.{name}", expected="1 or more")
@@ -83,7 +84,7 @@ def check(settings: Mapping[str, Any]) -> None:
                     where="recipe.compile",
                     next_step=f"Leave compile or {name} out",
                 )
-    if settings["dtype"] == "tf32" and settings["device"] == "cpu":
+    if settings["dtype"] == "tf32" and kind_of_device(settings["device"]) == "cpu":
         raise ConfigError(
             "TF32 is a number format of NVIDIA's cards",
             where="recipe.dtype",

@@ -16,14 +16,20 @@ from auscult.recipes.torch.alone import train_alone
 from auscult.recipes.torch.backbone import train_mode
 from auscult.recipes.torch.cards import drawing
 from auscult.recipes.torch.chain import chain_of
+from auscult.recipes.torch.grouping import (
+    Extent,
+    OutOfMemory,
+    in_groups,
+    models_at_once,
+    no_room,
+)
 from auscult.recipes.torch.mixing import mixing
 from auscult.recipes.torch.training import Plan, train_stacked
 
 if TYPE_CHECKING:
     from auscult.recipes.torch.encoding import Encoded
 
-STACK_BYTES = 8 << 20
-BYTES_PER_WEIGHT = 16  # weight, gradient and two moments in 32 bits
+RAN_OUT = "memory_ran_out_at"
 
 
 def train_openly(
@@ -57,13 +63,14 @@ def train_openly(
     RecipeError
         They must be stacked and cannot be, or training failed.
     """
+    batch = -(-len(labels) // (2 * plan.steps))
     if plan.compiled:
         _refuse_padding(modules[0], encoded, len(labels))
     if stack == "never" or plan.compiled:
         said = "stack = never" if stack == "never" else "compile = true"
         reason: str | None = f"as configured ({said})"
     else:
-        reason = why_not_stacked(modules[0], encoded, labels.device, len(labels))
+        reason = why_not_stacked(modules[0], encoded, labels.device, len(labels), batch)
     if reason is not None and stack == "always":
         reason = None if "faster" in reason else reason
         if reason is not None:
@@ -75,40 +82,35 @@ def train_openly(
     if reason is not None:
         for place, one in enumerate(assignments):
             with explained(one.model, "training"), drawing(one.seed, labels.device):
-                train_alone(modules[place], place, encoded, labels, one, plan, advance)
+                try:
+                    train_alone(modules[place], place, encoded, labels, one, plan, advance)
+                except OutOfMemory as error:
+                    raise no_room() from error
         return reason
     with explained(assignments[0].model, "training"):
-        together = speed["models_at_once"] = models_at_once(modules)
-        for start in range(0, len(modules), together):
-            group = slice(start, start + together)
+
+        def train(group: slice, tell: Callable[[float], None]) -> None:
             train_stacked(
                 modules[group],
                 encoded,
                 labels,
                 assignments[group],
                 plan,
-                advance,
-                first_place=start,
+                tell,
+                first_place=group.start,
             )
+
+        at_once, ran_out = in_groups(
+            len(modules), models_at_once(modules, encoded, batch), train, advance
+        )
+    speed["models_at_once"] = at_once
+    if ran_out is not None:
+        speed[RAN_OUT] = ran_out
     return None
 
 
-def models_at_once(modules: Sequence[nn.Module]) -> int:
-    """How many models to train in one step: as many as the cache holds, a power of two.
-
-    Small networks gain much from company, wide ones lose by leaving the cache. The number must
-    follow from the networks alone: products of larger stacks round differently, so a choice by
-    measured time gave other last digits on a busy machine, and a resumed run other results.
-    """
-    weights = sum(p.numel() for p in modules[0].parameters())
-    if next(modules[0].parameters()).device.type != "cpu":
-        return len(modules)
-    room = max(1, STACK_BYTES // (BYTES_PER_WEIGHT * weights))
-    return int(min(len(modules), 1 << (room.bit_length() - 1)))
-
-
 def why_not_stacked(
-    module: nn.Module, encoded: Encoded, device: torch.device, records: int
+    module: nn.Module, encoded: Encoded, device: torch.device, records: int, batch: int
 ) -> str | None:
     """Why models of this kind are trained one after the other, or None when they can be stacked.
 
@@ -118,6 +120,8 @@ def why_not_stacked(
     encoded : Encoded
     device : torch.device
     records : int
+    batch : int
+        Records of a step.
     """
     train_mode(module)
     for part in module.modules():
@@ -127,10 +131,13 @@ def why_not_stacked(
             return "dropout draws its own random numbers for each model"
         if isinstance(part, nn.modules.batchnorm._NormBase) and part.track_running_stats:
             return "batch norm keeps running statistics, which cannot be stacked"
-    if device.type == "cpu" and any(
-        isinstance(part, nn.modules.conv._ConvNd) for part in module.modules()
-    ):
-        return "convolutions are faster one model at a time on a CPU"
+    if any(isinstance(part, nn.modules.conv._ConvNd) for part in module.modules()):
+        if device.type == "cpu":
+            return "convolutions are faster one model at a time on a CPU"
+        # Measured on an H100: stacks of wide residual networks take as long as one by one, or twice
+        # as long, and several processes on one card gain nothing either.
+        if Extent.of(module, encoded).wide(batch):
+            return "convolutions as wide as these are not faster in company"
     reason = _vmap_failure(module, encoded)
     if reason is None and chain_of(module) is None:
         mixer = mixing(module, encoded, records)
