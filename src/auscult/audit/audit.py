@@ -302,8 +302,8 @@ class Audit:
     def _scores(self) -> bool:
         return self.recipe.scores(self.cohort.training_data())
 
-    def _block_models(self) -> int:
-        return self.recipe.block_models(self.cohort.training_data(), self.models)
+    def _blocks(self) -> list[int]:
+        return self.recipe.blocks(self.cohort.training_data(), self.models)
 
     @property
     def answers(self) -> int:

@@ -131,9 +131,18 @@ class Recipe(ABC):
     def block_models(self, data: TrainingData, models: int) -> int:  # noqa: ARG002
         """Number of models trained and written together; part of the run's identity.
 
-        An eighth of the models, at most 8, unless training more models together is cheaper.
+        Two where models are trained one after the other, 8 where they are trained at once. It
+        should not depend on `models`, the number of models of the audit: when a run grows, blocks
+        that would have been others are trained again.
         """
-        return max(1, min(8, models // 8))
+        return min(2 if self.independent else 8, models)
+
+    def blocks(self, data: TrainingData, models: int) -> list[int]:
+        """Models of the first blocks; the last number holds for all blocks that follow.
+
+        Those of an audit with fewer models should be the first of one with more.
+        """
+        return [self.block_models(data, models)]
 
     @abstractmethod
     def train_block(

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from auscult.recipes.torch.backbone import Features
     from auscult.recipes.torch.encoding import Encoded
 
+SMALL_BLOCKS = (16, 16, 16, 16, 32)  # models of the blocks of small networks
 SMALL_STEP = 2e7  # floating point operations of a model's step below which overhead rules
 
 
@@ -257,7 +258,15 @@ class TorchRecipe(Recipe):
         weights = sum(a * b for a, b in itertools.pairwise(sizes))
         if 6 * weights * self.batch_size > SMALL_STEP:
             return usual
-        return max(usual, min(32, models // 4))
+        return min(SMALL_BLOCKS[0], models)
+
+    def blocks(self, data: TrainingData, models: int) -> list[int]:
+        """See :meth:`Recipe.blocks`; blocks of small stacked networks are larger after the first.
+
+        The first ones are of 16, so that a few models keep several processors busy.
+        """
+        first = self.block_models(data, models)
+        return list(SMALL_BLOCKS) if first == SMALL_BLOCKS[0] else [first]
 
     def train_block(
         self,

@@ -1,0 +1,230 @@
+"""Runs that grow: few models first, then more, and the same results as more at once."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from auscult import Audit, Cohort, SklearnRecipe, TorchRecipe
+from auscult.attacks.joint import joint_scores
+from auscult.attacks.layout import Centring, deal, lay_out, waves_of
+from auscult.base.errors import StoreError
+from auscult.cohort.design import Design
+from auscult.protection.variants import Variant
+from auscult.recipes.base import Recipe
+from auscult.release import Release
+from auscult.release.doors import FileDoor
+from auscult.release.members import MemberList
+from auscult.risk.patients import auc_in_folds, permuted
+from auscult.store import RunStore, plan_blocks
+from tests.cohorts import visits
+
+SEED = 3
+
+
+class Killed(BaseException):
+    """Stands for a process that was killed."""
+
+
+class KilledAfter:
+    """Progress that ends a run after so many steps of training."""
+
+    def __init__(self, steps: float) -> None:
+        self.left = steps
+        self.training = False
+
+    def start(self, label: str, total: float) -> None:  # noqa: ARG002
+        self.training = label == "Models"
+
+    def advance(self, steps: float = 1.0) -> None:
+        if self.training:
+            self.left -= steps
+            if self.left <= 0:
+                raise Killed
+
+    def finish(self) -> None:
+        self.training = False
+
+
+@pytest.fixture(scope="module")
+def people() -> Cohort:
+    return Cohort.from_table(visits(), patient="person", label="outcome", groups=["sex"])
+
+
+def tree(depth: int | None = None) -> SklearnRecipe:
+    from sklearn.tree import DecisionTreeClassifier
+
+    return SklearnRecipe(DecisionTreeClassifier(max_depth=depth))
+
+
+@pytest.fixture(scope="module")
+def release(people: Cohort, tmp_path_factory: pytest.TempPathFactory) -> Release:
+    rng = np.random.default_rng(4)
+    answers = rng.dirichlet([1.0, 1.0], people.records)
+    path = tmp_path_factory.mktemp("release") / "answers.npy"
+    np.save(path, answers)
+    ids = people.patient_ids.reveal()[:30].tolist()
+    return Release(door=FileDoor(path=path), members=MemberList(source=ids))
+
+
+def audit_of(people: Cohort, release: Release, models: int) -> Audit:
+    return Audit(
+        people,
+        tree(),
+        models=models,
+        seed=SEED,
+        queries=("without:a",),
+        withhold=0.3,
+        protect=[Variant(name="shallow", recipe=tree(2)), Variant(without_top=0.3)],
+        release=release,
+    )
+
+
+def results_of(run: Path) -> dict[str, bytes]:
+    """Every file but those that hold times: descriptions of blocks, manifests and seals."""
+    timed = {"manifest.json", "seal.json", "writer.lock", "writer.json"}
+    found = {
+        path.relative_to(run).as_posix(): path.read_bytes()
+        for path in run.rglob("*")
+        if path.is_file() and path.name not in timed and not path.match("outputs/block-*.json")
+    }
+    return {name: content for name, content in found.items() if "lock" not in name}
+
+
+def times(run: Path) -> dict[str, int]:
+    return {path.as_posix(): path.stat().st_mtime_ns for path in run.rglob("block-*.npy")}
+
+
+def test_sixteen_and_then_more_are_as_many_at_once(
+    people: Cohort, release: Release, tmp_path: Path
+) -> None:
+    grown, whole = tmp_path / "a" / "run", tmp_path / "b" / "run"
+    audit_of(people, release, 16).run(grown, workers=1)
+    first = times(grown)
+    for steps in (5, 11):
+        with pytest.raises(Killed):
+            audit_of(people, release, 32).run(grown, workers=1, progress=KilledAfter(16 + steps))
+        assert not (grown / "seal.json").exists()
+    audit_of(people, release, 32).run(grown, workers=1)
+    audit_of(people, release, 32).run(whole, workers=1)
+    expected, found = results_of(whole), results_of(grown)
+    assert expected.keys() == found.keys()
+    assert [name for name in expected if expected[name] != found[name]] == []
+    kept = [name for name, at in times(grown).items() if first.get(name) == at]
+    # The audit's own and the shallow trees; who is most exposed with 32 models are others.
+    assert len(kept) == 8 + 8
+    assert json.loads(expected["results/summary.json"])["release"]["models"] == 32
+
+
+def test_models_are_not_taken_away(people: Cohort, tmp_path: Path) -> None:
+    Audit(people, tree(), models=16, seed=SEED).run(tmp_path / "run", workers=1)
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")}
+    with pytest.raises(StoreError, match="has 16 models and the audit 8") as caught:
+        Audit(people, tree(), models=8, seed=SEED).run(tmp_path / "run", workers=1)
+    assert "audit.models = 16" in str(caught.value)
+    with pytest.raises(StoreError, match="models, seed differ"):
+        Audit(people, tree(), models=24, seed=SEED + 1).run(tmp_path / "run", workers=1)
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")} == before
+
+
+@pytest.mark.parametrize("recipe", [TorchRecipe("mlp", epochs=1), tree(1)])
+def test_a_short_wave_is_drawn_and_trained_again(
+    people: Cohort, recipe: Recipe, tmp_path: Path
+) -> None:
+    grown, whole = tmp_path / "a" / "run", tmp_path / "b" / "run"
+    Audit(people, recipe, models=20, seed=SEED).run(grown, workers=1)
+    first = times(grown)
+    Audit(people, recipe, models=24, seed=SEED).run(grown, workers=1)
+    Audit(people, recipe, models=24, seed=SEED).run(whole, workers=1)
+    assert results_of(whole) == results_of(grown)
+    kept = [name for name, at in times(grown).items() if first.get(name) == at]
+    assert len(kept) == (8 if recipe.independent else 1)
+
+
+def test_a_block_of_a_short_wave_belongs_to_no_other_number_of_models(tmp_path: Path) -> None:
+    from auscult.recipes.base import BlockOutputs
+
+    def store(name: str, models: int) -> RunStore:
+        return RunStore.create_or_resume(
+            tmp_path / name,
+            fingerprint={"models": str(models)},
+            configuration=None,
+            blocks=plan_blocks(models, 2),
+            records=3,
+            wave=8,
+        )
+
+    values = np.zeros((2, 1, 3, 1), dtype=np.float32)
+    with store("ten", 10) as ten, store("more", 16) as more:
+        assert ten.identity == more.identity
+        for plan in ten.blocks:
+            ten.write_block(plan, BlockOutputs(values=values, kind="signal"))
+        (tmp_path / "more" / "outputs").mkdir()
+        for number in (3, 4):
+            for suffix in ("npy", "json"):
+                name = f"outputs/block-{number:04d}.{suffix}"
+                (tmp_path / "more" / name).write_bytes((tmp_path / "ten" / name).read_bytes())
+        more.block(3)
+        with pytest.raises(StoreError, match="belongs to another run"):
+            more.block(4)
+
+
+def test_everybody_is_in_half_of_every_wave_whatever_follows() -> None:
+    few, many = (Design(models=m, patients=50, seed=1).membership().reveal() for m in (24, 64))
+    np.testing.assert_array_equal(many[:24], few)
+    assert (many.reshape(8, 8, 50).sum(axis=1) == 4).all()
+    assert waves_of(many) == 8
+    short = Design(models=20, patients=50, seed=1).membership().reveal()
+    np.testing.assert_array_equal(short[:16], many[:16])
+    assert (short[16:].sum(axis=0) == 2).all()
+    assert waves_of(short) == 8
+
+
+def test_membership_that_was_drawn_at_once_has_no_waves() -> None:
+    rng = np.random.default_rng(0)
+    assert waves_of(rng.random((64, 30)).argsort(axis=0) < 32) is None
+    assert waves_of(rng.random((64, 30)) < 0.5) is None
+
+
+def test_every_fold_holds_as_many_members_of_every_wave() -> None:
+    """What is known of the other folds tells nothing of a fold's models."""
+    member = Design(models=64, patients=40, seed=2).membership().reveal().T
+    dealt = deal(member, 4, wave=8)
+    for patient in range(40):
+        for fold in range(4):
+            waves = dealt.model[patient, fold] // 8
+            np.testing.assert_array_equal(np.sort(waves[0]), np.arange(8))
+            np.testing.assert_array_equal(np.sort(waves[1]), np.arange(8))
+
+
+def test_the_null_is_drawn_as_membership_was() -> None:
+    member = Design(models=20, patients=40, seed=2).membership().reveal()
+    signals = np.zeros((20, 40), dtype=np.float32)
+    layout = permuted(lay_out(signals, member, np.arange(40)), np.random.default_rng(0))
+    assert waves_of(layout.member.T.copy()) == 8
+    assert (layout.member != member.T).mean() > 0.3
+
+
+def _nobody_is_remembered(
+    seed: int, patients: int = 200, records: int = 4
+) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.int64]]:
+    """Signals that other patients' membership moves, as linear models do, and the own never."""
+    rng = np.random.default_rng(seed)
+    member = Design(models=64, patients=patients, seed=seed).membership().reveal()
+    of = np.repeat(np.arange(patients), records)
+    pull = rng.normal(size=(of.size, patients))
+    pull[np.arange(of.size), of] = 0
+    return ((member - 0.5) @ pull.T).astype(np.float32), member, of
+
+
+def test_nothing_is_found_where_a_wave_balances_its_models() -> None:
+    """In one wave, models that lack a patient answer against those that have it: 0.511 unless
+    waves are dealt apart."""
+    layouts = [lay_out(*_nobody_is_remembered(seed)) for seed in range(4)]
+    scores = [joint_scores(layout, Centring(layout)) for layout in layouts]
+    found = [np.nanmean(auc_in_folds(one.values, one.deal.weight)) for one in scores]
+    assert abs(np.mean(found) - 0.5) < 0.006
