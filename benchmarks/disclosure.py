@@ -1,6 +1,6 @@
 """Random reports, and pairs of them, set against themselves by a slow solver of its own.
 
-    python -m benchmarks.disclosure [REPORTS] [PAIRS]
+    python -m benchmarks.disclosure [--reports 200] [--pairs 100] [--state DIR] [--seconds S]
 
 Every report has nested and crossed attributes with small groups; every pair is of overlapping
 cohorts whose groups moved. An independent programme (one variable per patient, scipy's simplex)
@@ -14,6 +14,7 @@ import sys
 import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,6 +23,8 @@ from scipy.optimize import linprog
 
 from auscult.disclosure import Reports
 from auscult.risk.released import Released, release_groups
+from benchmarks.results import record, table
+from benchmarks.slices import arguments, in_slices, kept
 
 CELL = 10
 Rows = list[tuple[NDArray[np.int64], float, int]]
@@ -31,10 +34,10 @@ Rows = list[tuple[NDArray[np.int64], float, int]]
 def rows_of(found: Released, ids: NDArray[np.int64]) -> Rows:
     """Every published total of a report."""
     rows: Rows = [(ids, found.step, 1)] if np.isfinite(found.step) else []
-    for table in [*found.tables.values(), found.bands]:
-        for group in table.shown:
-            if np.isfinite(table.steps[group]):
-                rows.append((ids[table.labels == group], table.steps[group], table.base))
+    for one in [*found.tables.values(), found.bands]:
+        for group in one.shown:
+            if np.isfinite(one.steps[group]):
+                rows.append((ids[one.labels == group], one.steps[group], one.base))
     return rows
 
 
@@ -151,19 +154,40 @@ def pair(rng: np.random.Generator, folder: Path, *, patients: int = 12) -> float
     return closest(rows, ids, tried)
 
 
-def main(reports: int = 200, pairs: int = 100) -> int:
-    """Run the campaign."""
-    rng = np.random.default_rng(20)
-    found = [single(rng) for _ in range(reports)]
-    least = min((u for u, _ in found), default=np.inf)
-    follow = sum(follows for _, follows in found)
-    print(f"{reports} reports: least uncertainty {least:.3f} patients, small counts {follow}")
+def one_report(number: int) -> dict[str, Any]:
+    """One random report: the least uncertainty found, and whether a small count follows."""
+    least, follows = single(np.random.default_rng([20, number]))
+    return {"least": least, "follows": follows}
+
+
+def one_pair(number: int) -> float:
+    """One pair of reports: the least uncertainty found."""
     with tempfile.TemporaryDirectory() as folder:
-        between = [pair(rng, Path(folder) / str(number)) for number in range(pairs)]
-    close = min(between, default=np.inf)
-    print(f"{pairs} pairs: least uncertainty {close:.3f} patients")
-    return int(min(least, close) < CELL * (1 - 1e-3) or follow > 0)
+        return pair(np.random.default_rng([21, number]), Path(folder))
+
+
+def main() -> int:
+    """Run the campaign, or a slice of it."""
+    options = arguments(reports=200, pairs=100)
+    found = in_slices(kept(options, "random"), options.reports, one_report, options.seconds)
+    between = in_slices(kept(options, "random-pairs"), options.pairs, one_pair, options.seconds)
+    least = [one["least"] for one in found.values()]
+    follow = sum(one["follows"] for one in found.values())
+    close = list(between.values())
+    rows = []
+    for name, these, told in (("reports", least, str(follow)), ("pairs", close, "")):
+        low = sum(one < CELL * (1 - 1e-3) for one in these)
+        rows.append((name, len(these), f"{min(these, default=np.inf):.2f}", low, told))
+    columns = ("set", "done", "least uncertainty, patients", "below 10", "small counts that follow")
+    text = table(columns, rows)
+    print(text)
+    if len(found) == options.reports and len(between) == options.pairs:
+        command = (
+            f"python -m benchmarks.disclosure --reports {options.reports} --pairs {options.pairs}"
+        )
+        record("disclosure", "Random tables against another solver", command, text)
+    return int(any(row[3] for row in rows) or follow > 0)
 
 
 if __name__ == "__main__":
-    sys.exit(main(*map(int, sys.argv[1:])))
+    sys.exit(main())

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from auscult import Cohort
 from auscult.base.errors import ConfigError, RecipeError
+from auscult.base.leftovers import PREFIX
 from auscult.cohort import TrainingData
 from auscult.recipes import PythonRecipe, asking
 from auscult.recipes.asking import read_signature
@@ -93,6 +94,7 @@ def test_everything_that_is_asked_for(data: TrainingData, tmp_path: Path) -> Non
         assert said["device"] in ("cpu", "cuda")
         assert said["rate"] == 0.1
         assert not said["scratch"].exists()
+        assert said["scratch"].parent.name.startswith(PREFIX), "collected should this be killed"
     assert seen[0]["scratch"] != seen[1]["scratch"]
     settings = recipe.settings()
     assert (settings["validation"], settings["weights"]) == (0.3, "balanced")

@@ -145,11 +145,12 @@ def test_a_short_sweep_ends_well() -> None:
 
 LOOP = """
 import sys
+from importlib import import_module
 from pathlib import Path
 
 def train(inputs, labels, seed):
     imported = "torch" in sys.modules
-    import torch
+    {statement}
 
     last = torch.channels_last
     module = torch.nn.Conv2d(3, 2, 1, stride=2).to(memory_format=last)
@@ -166,9 +167,14 @@ def train(inputs, labels, seed):
 
 
 @pytest.mark.slow
-def test_a_loop_of_ones_own_is_watched_in_a_worker(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("statement", "before"), [("import torch", True), ("torch = import_module('torch')", False)]
+)
+def test_a_loop_of_ones_own_is_watched_in_a_worker(
+    tmp_path: Path, statement: str, before: bool
+) -> None:
     log = tmp_path / "log"
-    (tmp_path / "loop_for_tests.py").write_text(LOOP.format(log=str(log)))
+    (tmp_path / "loop_for_tests.py").write_text(LOOP.format(log=str(log), statement=statement))
     path = write_audit(tmp_path, models=8)
     recipe = 'kind = "python"\ntrain = "loop_for_tests:train"\n'
     text = re.sub(
@@ -184,8 +190,8 @@ def test_a_loop_of_ones_own_is_watched_in_a_worker(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     first, *others = log.read_text().splitlines()
-    assert first == "False 3 True", "pixels are picked, in a process that had not loaded torch"
-    # Seven more models; the first once more, as its PyTorch was loaded before it could be seeded,
+    assert first == f"{before} 3 True", "pixels are picked, whenever torch was loaded"
+    # Seven more models; the first once more, where PyTorch was loaded before it could be seeded,
     # and once more in the end, to see that it is the same.
-    assert len(others) == 9
+    assert len(others) == (8 if before else 9)
     assert {line.split(maxsplit=1)[1] for line in others} == {"3 True"}

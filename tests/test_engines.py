@@ -17,6 +17,7 @@ import pytest
 from auscult.base.errors import ConfigError
 from auscult.training import dispatch
 from auscult.training.engines import Engine, LostWorkerError
+from auscult.training.warm import imported_by
 from tests.cohorts import write_audit
 
 pytestmark = pytest.mark.slow
@@ -381,3 +382,20 @@ def test_no_scheduler_is_one_clear_word(audit: Path, tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "no Dask scheduler answers at tcp://127.0.0.1:1" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_libraries_of_the_users_code_are_found_in_its_text(tmp_path: Path) -> None:
+    code = (
+        "import os\n\ndef train(inputs, labels, seed):\n    from torch import nn\n    import own\n"
+    )
+    (tmp_path / "own.py").write_text(code, encoding="utf-8")
+    assert imported_by("own:train", tmp_path) == ("torch", "torch._dynamo")
+    assert imported_by("xgboost:XGBClassifier", tmp_path) == ("xgboost",)
+    # What is named otherwise, lies elsewhere, hides a library or sets what libraries read when they
+    # are imported is left to the worker.
+    (tmp_path / "early.py").write_text("import os\nos.environ['X'] = '1'\nimport torch\n")
+    assert imported_by("early:train", tmp_path) == ()
+    assert imported_by("mlp", tmp_path) == imported_by(3, tmp_path) == ()
+    assert imported_by("other:train", tmp_path) == ()
+    (tmp_path / "torch.py").touch()
+    assert imported_by("own:train", tmp_path) == ()

@@ -64,6 +64,12 @@ def test_the_same_report_again_is_the_same_and_is_entered_once(tmp_path: Path) -
     # Another run with the same groups of the same patients shows them as they were.
     other, _ = report(tmp_path, "c", ids, age=age)
     assert other.tables["age"].steps == first.tables["age"].steps
+    labels: dict[str, Any] = {"label": "age", "reports": Reports.open(tmp_path, "d", ids.tolist())}
+    everybody, one = np.ones(ids.size, bool), np.ones(ids.size, dtype=np.int64)
+    same = release_groups(pd.DataFrame({"age": age}), everybody, one, **labels)
+    moved = pd.DataFrame({"age": np.where(ids < 92, "younger", "older")})
+    assert same.label_alike
+    assert not release_groups(moved, everybody, one, **labels).label_alike
     assert (first.alike, again.alike, other.alike) == (True, True, True)
     assert reports.run == "a"
 
@@ -162,6 +168,7 @@ def test_the_message_says_what_happened_and_its_steps_work(tmp_path: Path) -> No
             signals=signals[:, :last],
             membership=member[:, :last],
             patient=np.arange(last),
+            labels=np.arange(last) % 2,
         )
     import_scores(read_npz(tmp_path / "one.npz"), tmp_path / "one", seed=1)
     found = import_scores(read_npz(tmp_path / "two.npz"), tmp_path / "two", seed=1).summary
@@ -169,12 +176,16 @@ def test_the_message_says_what_happened_and_its_steps_work(tmp_path: Path) -> No
     assert found["patients"]["rounded_to"] is None
     assert found["patients"]["raw"]["mean"] is None
     assert found["aggregate"]["lira"]["auc"] is None
+    # Whoever left was of the class that has a record less now.
+    assert [one["records"] for one in found["cohort"]["classes"]] == [None, None]
+    assert (tmp_path / "two" / "report.html").read_text().count("withheld") >= 2
     assert "audit.ledger" in found["disclosure"]["note"]
     assert "their own" in (tmp_path / "two" / "report.html").read_text()
     settings = AnalysisSettings(ledger=tmp_path / "another")
     own = import_scores(read_npz(tmp_path / "two.npz"), tmp_path / "two", settings=settings, seed=1)
     assert own.summary["patients"]["raw"]["mean"] is not None
     assert own.summary["disclosure"]["note"] == ""
+    assert [one["records"] for one in own.summary["cohort"]["classes"]] == [30, 29]
     for entry in (tmp_path / ".auscult-ledger").glob("000000*"):
         entry.unlink()
     again = import_scores(read_npz(tmp_path / "two.npz"), tmp_path / "two", seed=1)

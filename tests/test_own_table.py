@@ -249,3 +249,25 @@ def test_doors_of_a_release_send_it_and_nobody_has_no_ones_text() -> None:
     assert row["note"] in ("", "(rare)")
     assert row["smoker"] is False
     assert nobody.table()["order"].dtype == np.int64
+
+
+def test_the_built_in_encoder_takes_each_column_for_what_it_is() -> None:
+    from auscult.recipes.sklearn import table_encoder
+
+    n = 40
+    table = pd.DataFrame({"patient": np.arange(n), "ward": ["a", "b", None, "a"] * 10})
+    table["age"] = np.where(np.arange(n) % 5 == 0, np.nan, np.arange(n) * 1.5)
+    table["sex"] = ["f", "m"] * 20
+    table["dose"] = np.arange(n) ** 2 / 7
+    table["label"] = [0, 1, 1, 0] * 10
+    inputs = Cohort.from_table(table, patient="patient", label="label").inputs
+    assert isinstance(inputs, TableInputs)
+    numbers = table[["age", "dose"]].astype(np.float32).astype(np.float64)
+    filled = numbers.fillna(numbers.median()).to_numpy()
+    gap = table["age"].isna().to_numpy(dtype=float)[:, None]
+    plain = np.hstack([filled, gap])
+    wanted = [(plain - plain.mean(axis=0)) / plain.std(axis=0)]
+    wanted += [(table["ward"] == level).to_numpy(dtype=float)[:, None] for level in ("a", "b")]
+    wanted += [(table["sex"] == level).to_numpy(dtype=float)[:, None] for level in ("f", "m")]
+    found = table_encoder(inputs).fit_transform(inputs.frame())
+    np.testing.assert_allclose(found, np.hstack(wanted), atol=1e-12)

@@ -70,6 +70,8 @@ def test_small_counts_are_fewer_than_the_cell(result: Result) -> None:
 def test_maxima_and_rare_classes_are_cells(result: Result) -> None:
     cohort = result.summary["cohort"]
     assert cohort["records_per_patient"]["max"] == 1
+    assert len(exact(result)["patients"]["weights"]) > 1
+    assert list(result.summary["patients"]["weights"]) == ["1"], "the others name a maximum"
     rare = cohort["classes"][2]
     assert rare["records"] is None
     assert rare["fewer_than"] == {"patients": 10}
@@ -150,3 +152,49 @@ def test_files_carry_nothing_exact(result: Result) -> None:
 
 def test_the_copy_is_complete(tmp_path: Path, result: Result) -> None:
     assert set(exact(result)) == set(result.summary)
+
+
+def test_no_whole_number_tells_who_was_added_to_a_release() -> None:
+    """An earlier report is about all but one patient: what the two differ by is about that one."""
+    found: dict[str, Any] = {
+        "disclosure": {"earlier_reports": 1, "labels_as_before": False},
+        "cohort": {"classes": [{"name": "yes", "records": 145}, {"name": "no", "records": 141}]},
+        "patients": {"rounded_to": 0.02, "estimable": 171},
+        "protection": [
+            {"layers": {"removed": {"patients": 37}, "remaining": {"patients": 134}}},
+        ],
+        "release": {
+            "patients": 171,
+            "estimable": 171,
+            "members": {"members": 86, "non_members": 84, "unknown": 1, "unmatched": 1},
+            "blind": {"members": 86, "others": 84, "records": 291},
+            "auc": {"estimate": 0.812, "members": 86, "non_members": 84},
+            "named": [
+                {
+                    "patients": 62,
+                    "true": {"estimate": 41, "low": 30.1, "high": 52.2, "of": 86},
+                    "tpr": {"estimate": 0.47, "low": 0.35, "high": 0.6},
+                    "false": {"estimate": 21, "low": 14.0, "high": 29.0, "of": 84},
+                    "fpr": {"estimate": 0.25, "low": 0.16, "high": 0.35},
+                }
+            ],
+        },
+    }
+    made = released(found, 10)
+    assert [one["records"] for one in made["cohort"]["classes"]] == [None, None]
+    numbers: list[float] = []
+
+    def look(part: Any) -> None:  # noqa: ANN401
+        for value in part.values() if isinstance(part, dict) else part:
+            if isinstance(value, dict | list):
+                look(value)
+            elif isinstance(value, int | float) and value >= 1:
+                numbers.append(value)
+
+    look({k: v for k, v in made["release"].items() if k not in ("patients", "estimable")})
+    look(made["protection"])
+    assert len(numbers) >= 14
+    assert {number % 5 for number in numbers} == {0}
+    alone = released(found | {"patients": {"estimable": 171}, "disclosure": {}}, 10)
+    assert alone["cohort"] == found["cohort"]
+    assert alone["release"]["members"] == found["release"]["members"]

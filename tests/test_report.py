@@ -136,6 +136,16 @@ def test_unlearned_models_prove_nothing() -> None:
     assert "This is not evidence of safety." in Page(render(summary)).text
 
 
+def test_unlearned_models_that_memorise_expose() -> None:
+    summary = summaries.scary()
+    summary["models"]["learned"] = summaries.nothing_learned()["models"]["learned"]
+    page = Page(render(summary)).text
+    assert "patients are exposed" in headline(summary)
+    assert "No conclusion" not in page
+    assert "they have memorised their members and learned nothing that generalises" in page
+    assert "expose nobody" not in page
+
+
 def test_what_is_not_clear_of_chance_is_no_finding() -> None:
     text = Page(render(exposed(estimate=3, low=0, high=6, null=2))).text
     assert "so it is not a finding" in text

@@ -1,22 +1,15 @@
-"""Text from outside hides nothing where it is shown; nothing is left of killed runs."""
+"""Text from outside hides nothing where it is shown."""
 
 from __future__ import annotations
 
 import csv
 import io
-import multiprocessing
-import os
-import signal
-import tempfile
-import time
 import unicodedata
 from pathlib import Path
 
 import numpy as np
-import pytest
 from typer.testing import CliRunner
 
-from auscult.base import leftovers
 from auscult.base.errors import ConfigError
 from auscult.base.showing import cleaned
 from auscult.cli.common import app
@@ -74,30 +67,3 @@ def test_pages_cells_and_terminal_show_what_others_wrote(tmp_path: Path) -> None
     bad.write_text('["coh\\u001b[31mort\\u202e"]\nx = 1\n')
     done = CliRunner().invoke(app, ["check", str(bad)])
     assert not hidden(done.output + str(done.exception))
-
-
-def _hold(folder: str) -> None:
-    os.environ["TMPDIR"] = folder
-    tempfile.tempdir = folder
-    with leftovers.temporary_folder() as made:
-        (made / "progress").write_text("1")
-        time.sleep(60)
-
-
-def test_folders_of_killed_runs_are_collected(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    process = multiprocessing.get_context("fork").Process(target=_hold, args=(str(tmp_path),))
-    process.start()
-    while not list(tmp_path.glob("auscult-run-*/progress")):
-        time.sleep(0.01)
-    (tmp_path / "auscult-run-foreign").mkdir()
-    with leftovers.temporary_folder() as mine:
-        assert len(list(tmp_path.glob("auscult-run-*/owner.lock"))) == 2, "its owner lives"
-        assert process.pid is not None
-        os.kill(process.pid, signal.SIGKILL)
-        process.join()
-        assert leftovers.collect() == 1
-        assert mine.exists(), "one's own is not a leftover"
-    assert [p.name for p in tmp_path.iterdir()] == ["auscult-run-foreign"]

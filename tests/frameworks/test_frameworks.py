@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import tomllib
@@ -18,6 +19,7 @@ from auscult.config import load
 from auscult.recipes import SklearnRecipe, TorchRecipe
 from auscult.recipes.base import Assignment, Recipe
 from auscult.results import Result
+from auscult.results.result import EXACT
 
 FOLDER = Path(__file__).parent
 PATIENTS = 120
@@ -95,20 +97,27 @@ def test_audit(
     path = write(tmp_path, recipe, **known)
     result: Result = load(path).audit().run(tmp_path / "run", workers=2)
     patients = result.summary["patients"]
-    at = patients["exposed"]["0.9"]
+    # As found: of released counts, those under ten are withheld.
+    exact = json.loads((tmp_path / "run" / "secret" / EXACT).read_text(encoding="utf-8"))
+    at = exact["patients"]["exposed"]["0.9"]
     with capsys.disabled():
         print(
             f"\n{row}: mean AUC {patients['auc']['mean']:.3f}, {at['estimate']:.1f} of "
             f"{PATIENTS} exposed ({at['low']:.0f} to {at['high']:.0f}, by chance "
             f"{at['null']:.1f}), null {patients['raw']['null_mean']:.3f}"
         )
-    assert result.summary["recipe"]["repeated"]["different"] == 0, result.opening
+    repeated = result.summary["recipe"]["repeated"]
+    if recipe["kind"] == "torch":
+        assert repeated["models"] == 0
+        assert repeated["reason"]
+    else:
+        assert repeated["different"] == 0, result.opening
     assert result.summary["models"]["learned"]["verdict"] is not False  # of Dice it is not known
     assert abs(patients["raw"]["null_mean"] - 0.5) < 0.035  # 3 standard errors
     assert (tmp_path / "run" / "report.html").exists()
     assert set(Path.cwd().iterdir()) == here  # no catboost_info
     if memorises:
-        assert at["low"] > PATIENTS / 10 > at["null"]
+        assert at["low"] > PATIENTS / 20 > at["null"]
     else:
         assert at["low"] == 0
         assert at["estimate"] < 1

@@ -13,6 +13,7 @@ from auscult.audit.protecting import Whole, train_variants
 from auscult.audit.subjects import roster_of, settings_of, subject_of
 from auscult.base.errors import StoreError
 from auscult.base.files import toml_text
+from auscult.base.leftovers import collect
 from auscult.base.parallel import cores
 from auscult.base.progress import Progress
 from auscult.cohort.design import WAVE
@@ -57,6 +58,7 @@ def run_audit(
     trust_code : bool
     """
     engine.check()
+    collect()
     design = audit._design()
     recipe = {"kind": audit.recipe.kind, "settings": audit.recipe.settings()}
     with RunStore.create_or_resume(

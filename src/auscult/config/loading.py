@@ -148,14 +148,19 @@ def _within(place: str) -> Iterator[None]:
         ) from error
 
 
-def load(path: Path) -> LoadedConfiguration:
+def load(path: str | Path) -> LoadedConfiguration:
     """Read and validate a configuration file.
+
+    Parameters
+    ----------
+    path : path-like
 
     Raises
     ------
     ConfigError
         It is missing, no TOML, or has keys or values that cannot be.
     """
+    path = Path(path)
     _, content = read_toml(
         path,
         expected="a configuration",

@@ -22,6 +22,7 @@ from auscult.disclosure.nested import (
 )
 
 WITHHELD = "withheld: an earlier report is about a cohort that differs by too few patients"
+OTHER_LABELS = "withheld: an earlier report is about other patients, or other labels of them"
 # Parts that hold no figure of patients: settings, promises that follow from them, the plan.
 _AS_THEY_ARE = frozenset(
     {
@@ -51,6 +52,10 @@ _AS_THEY_ARE = frozenset(
 )
 _COUNTED = frozenset({"exposed", "exposed_before", "before", "after"})
 _ESTIMATED = ("patients", "true", "false", "expected_members")
+_NUMBERS = (
+    *("patients", "members", "non_members", "others", "unknown", "unmatched", "records"),
+    *("estimate", "of"),
+)
 _COUNTS = ("confirmed", "raw", "study", "above_bound")  # in this order: the bytes depend on it
 
 
@@ -88,9 +93,11 @@ def released(summary: Mapping[str, Any], smallest: int, base: int = 1) -> dict[s
             patients = made["patients"]
         _tails(patients, smallest)
         exposed_patients(patients, smallest, base)
+        _bands_of_few(patients, made.get("cohort") or {})
     for entry in _entries(made):
         _worst_group(entry, made.get("disparities") or {})
         _worst_utility(entry, made.get("disparities") or {})
+    _classes(made)
     rows = (patients or {}).get("by_records") or []
     if any("counts_rounded_to" in row for row in rows) and "cohort" in made:
         base = max(row.get("counts_rounded_to", 1) for row in rows)
@@ -236,8 +243,41 @@ def _coarser(made: dict[str, Any], step: float | None, smallest: int) -> None:
     for part in _EVERYBODY:
         if made.get(part):
             made[part] = _to_step(made[part], step, base)
+    _whole_numbers(made, base)
     if curve:
         made["patients"]["survival"] = axes | shares
+
+
+def _whole_numbers(made: dict[str, Any], base: int) -> None:
+    """Round the numbers of patients that a release and the protections have.
+
+    One member more on a release's list, or one patient more whom it names, is who was added.
+    """
+    release = made.get("release") or {}
+    parts = [release.get(name) for name in ("members", "auc", "blind")]
+    for row in [*(release.get("named") or []), *(release.get("at_fpr") or [])]:
+        parts += [row, row.get("true"), row.get("false")]
+    for entry in _entries(made):
+        parts += list((entry.get("layers") or {}).values())
+    for part in parts:
+        if not isinstance(part, dict):
+            continue
+        for name in _NUMBERS:
+            if isinstance(part.get(name), int):
+                part[name] = rounded_count(part[name], base)
+
+
+def _classes(made: dict[str, Any]) -> None:
+    """Records of each class go where an earlier report has other patients, or other labels.
+
+    A patient who left, or whose label changed, takes any number of records from a class.
+    """
+    told = made.get("disclosure") or {}
+    classes = (made.get("cohort") or {}).get("classes") or []
+    if told.get("earlier_reports") and not told.get("labels_as_before"):
+        for one in classes:
+            if one.get("records") is not None:
+                one |= {"records": None, "reason": OTHER_LABELS}
 
 
 def _to_step(content: Any, step: float | None, base: int) -> Any:  # noqa: ANN401
@@ -260,6 +300,20 @@ def _to_step(content: Any, step: float | None, base: int) -> Any:  # noqa: ANN40
     if abs(content) > 1:
         return float(base * round(content / base))
     return None if step is None else float(f"{round(content / step) * step:.9g}")
+
+
+def _bands_of_few(patients: dict[str, Any], cohort: Mapping[str, Any]) -> None:
+    """Weights of bands that only patients with more records than ten others have are in.
+
+    Their names alone would tell the largest number of records.
+    """
+    most = (cohort.get("records_per_patient") or {}).get("max")
+    if most is not None and isinstance(patients.get("weights"), Mapping):
+        patients["weights"] = {
+            band: one
+            for band, one in patients["weights"].items()
+            if int(band.partition("-")[0].rstrip("+")) <= most
+        }
 
 
 def _tails(patients: dict[str, Any], smallest: int) -> None:

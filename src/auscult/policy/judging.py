@@ -101,7 +101,7 @@ def _evidence(policy: Policy, summary: Mapping[str, Any], limits: list[Limit]) -
             "evidence.learned",
             "The models have learned their task",
             verdict is True,
-            reason="the models have learned nothing, and such models prove nothing"
+            reason="the models have learned nothing, and that such models expose few proves nothing"
             if verdict is False
             else "it is not known whether the models have learned anything",
         )

@@ -37,7 +37,7 @@ AnyPath = str | os.PathLike[str]
 
 
 class Labelled(TypedDict, total=False):
-    """What the columns of a table mean; see :class:`auscult.readers.Reading`."""
+    """What columns mean; see :class:`auscult.readers.column_meaning.ColumnMeaning`."""
 
     label: str | Sequence[str]
     outcome: Outcome
@@ -78,8 +78,8 @@ def from_table(data: Any, **how: Unpack[Columns]) -> Cohort:  # noqa: ANN401
     data : path-like or dataframe
         ``.csv``, ``.csv.gz``, ``.parquet``, or any dataframe (pandas, polars, pyarrow).
     **how
-        Keywords of :class:`auscult.readers.Reading`: `patient` and `label` are needed;
-        `groups`, `positive`, `exclude`, `missing` and others may be given.
+        Keywords of :class:`auscult.readers.column_meaning.ColumnMeaning`: `patient` and `label`
+        are needed; `groups`, `positive`, `exclude`, `missing` and others may be given.
 
     Raises
     ------

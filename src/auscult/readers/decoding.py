@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from auscult.base.errors import CohortError
 from auscult.base.files import write_json, write_whole
+from auscult.base.leftovers import note_semaphores, temporary_folder
 from auscult.base.parallel import cores
 from auscult.base.progress import SILENT, Progress
 from auscult.cohort import LeftOut
@@ -184,8 +185,10 @@ class _Work:
         step = max(1, len(self._readable) // PEEKED)
         paths = [path for _, path in self._readable[::step]]
         try:
-            with _pool(1) as pool:
-                settled: Decoder = pool.submit(_settle, decoder, paths).result()
+            with _pool(1) as (pool, folder):
+                settling = pool.submit(_settle, decoder, paths)
+                note_semaphores(folder)
+                settled: Decoder = settling.result()
         except BrokenProcessPool:
             settled = decoder.settle([])
         write_json(plan, asdict(settled), secret=True)
@@ -227,13 +230,14 @@ class _Work:
 
         from loky.process_executor import BrokenProcessPool
 
-        with _pool(min(workers, len(numbers))) as pool:
+        with _pool(min(workers, len(numbers))) as (pool, folder):
             tasks = {
                 pool.submit(
                     decode_part, self._folder, number, self._parts[number], decoder, tuple(crashed)
                 ): number
                 for number in numbers
             }
+            note_semaphores(folder)
             try:
                 for task in as_completed(tasks):
                     task.result()
@@ -332,19 +336,22 @@ def _revived(decoder: Decoder, content: dict[str, Any]) -> Decoder:
 
 
 @contextmanager
-def _pool(workers: int) -> Iterator[Any]:
+def _pool(workers: int) -> Iterator[tuple[Any, Path]]:
+    """Workers, and the folder that tells whoever comes after a kill what they left."""
     import loky
 
-    pool = loky.ProcessPoolExecutor(
-        max_workers=workers,
-        timeout=None,
-        initializer=_begin_worker,
-        env=dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"),
-    )
-    try:
-        yield pool
-    finally:
-        pool.shutdown(wait=True, kill_workers=True)
+    with temporary_folder() as folder:
+        pool = loky.ProcessPoolExecutor(
+            max_workers=workers,
+            timeout=None,
+            initializer=_begin_worker,
+            env=dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"),
+        )
+        note_semaphores(folder)
+        try:
+            yield pool, folder
+        finally:
+            pool.shutdown(wait=True, kill_workers=True)
 
 
 def _begin_worker() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,106 +14,29 @@ from numpy.typing import NDArray
 
 from auscult.base.errors import CohortError
 from auscult.base.randomness import Stage, generator
-from auscult.cohort import Cohort, LeftOut, PatientIds, Task
+from auscult.cohort import Cohort, LeftOut, PatientIds
 from auscult.cohort.inputs import ArrayInputs, Inputs, NamedInputs, TableInputs
 from auscult.readers.arrays import arrays_by_name, channel_axis, finite_array
-from auscult.readers.columns import MAX_LEVELS, MIN_LEVEL_PATIENTS, Dates, table_inputs
+from auscult.readers.column_meaning import ColumnMeaning
+from auscult.readers.columns import table_inputs
 from auscult.readers.doubts import check_patients
 from auscult.readers.groups import read_groups
 from auscult.readers.joining import join_table, joins_of
 from auscult.readers.labels import Labels, read_labels
 from auscult.readers.leakage import leaking
-from auscult.readers.outcomes import Outcome, read_outcome
-from auscult.readers.quantities import Decimal
-from auscult.readers.roles import check_roles
+from auscult.readers.outcomes import read_outcome
 from auscult.readers.tables import read_table, rows_of, told, with_missing, with_types
-from auscult.readers.values import texts, written
+from auscult.readers.values import texts
 
-_COLUMNS = ("groups", "exclude", "numeric", "categorical", "inputs")
 ARRAY, TABLE = "array", "table"  # names of inputs, where there are several and none is given
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reading:
-    """What the columns of a table mean.
+class Reading(ColumnMeaning):
+    """How tables, and arrays with their tables, become cohorts; its fields say what columns mean.
 
-    Attributes
-    ----------
-    patient : str
-        Column that says whose record it is. Every row needs a value.
-    label : str or sequence of str
-        Column that the model predicts; several columns of 0 and 1 make a multi-label task. Left
-        out where the outcome is "none".
-    outcome : {"class", "number", "time and event", "none"}
-        What the label is. Of a number, `label_bins` cut what records are compared within, and the
-        model gets the number; several columns are several numbers. A time and an event are two
-        columns, in this order: `label=["time", "event"]`.
-    groups : sequence of str
-        Columns to compare risks by. They are inputs too, unless excluded.
-    positive : sequence of str, optional
-        Values of the label that count as positive; the others are negative.
-    label_groups : mapping of str to sequence of str, optional
-        New class names and the values merged into them.
-    label_bins : sequence of float, optional
-        Cut points that turn a numeric label into classes.
-    task : {"binary", "multiclass", "multilabel"}, optional
-        Told from the labels when not given.
-    bins : mapping of str to sequence of float, optional
-        Cut points of numeric group columns.
-    exclude : sequence of str
-        Columns that are no inputs (identifiers, later outcomes).
-    missing : sequence of str
-        Values that mean missing, besides empty fields and NA, NaN, null and None.
-    missing_in : mapping of str to sequence of str
-        Values that mean missing in one column alone, such as 9 or 999.
-    numeric, categorical : sequence of str
-        Columns whose kind is declared instead of recognised.
-    max_levels, min_level_patients : int
-        Categories beyond the `max_levels` most common, and those that fewer than
-        `min_level_patients` patients have, are pooled as "(rare)".
-    max_patients : int, optional
-        Draw a random subset of so many patients.
-    inputs : sequence of str
-        Columns that models read beside arrays, images or signals: inputs are then several, by name.
-    seed : int
-        For the subset.
-    source : str, optional
-        Public name of the data; the file's name by default.
-    join : Join, mapping or sequence of these, optional
-        Second tables: see :class:`auscult.readers.joining.Join`.
-    delimiter : str, optional
-        Of delimited text; told from its lines where not said.
-    decimal : "," or ".", optional
-        What parts decimals in numbers that are text, where their values leave two readings.
-    dates : {"days", "exclude"}, optional
-        What becomes of input columns of dates: days since the first date of each patient in any of
-        them, or no inputs. Without it such columns are refused.
+    See :class:`auscult.readers.column_meaning.ColumnMeaning` for the fields.
     """
-
-    patient: str
-    label: str | Sequence[str] = ()
-    outcome: Outcome = "class"
-    groups: Sequence[str] = ()
-    positive: Sequence[str] | None = None
-    label_groups: Mapping[str, Sequence[str]] | None = None
-    label_bins: Sequence[float] | None = None
-    task: Task | None = None
-    bins: Mapping[str, Sequence[float]] | None = None
-    exclude: Sequence[str] = ()
-    missing: Sequence[str] = ()
-    missing_in: Mapping[str, Sequence[str]] | None = None
-    numeric: Sequence[str] = ()
-    categorical: Sequence[str] = ()
-    max_levels: int = MAX_LEVELS
-    min_level_patients: int = MIN_LEVEL_PATIENTS
-    max_patients: int | None = None
-    inputs: Sequence[str] = ()
-    seed: int = 0
-    source: str | None = field(default=None)
-    join: Any = None
-    delimiter: str | None = None
-    decimal: Decimal | None = None
-    dates: Dates | None = None
 
     def table(self, data: Any) -> Cohort:  # noqa: ANN401
         """Read a table whose columns are the inputs."""
@@ -143,7 +66,7 @@ class Reading:
         self.check_columns(frame)
         kept = self.keep(frame)
         kept = replace(kept, left_out=(*left_out, *kept.left_out))
-        dropped = {self.patient, *self._labels(), *self.exclude}
+        dropped = {self.patient, *self.labels(), *self.exclude}
         given = rows_of(frame, kept.rows)
         inputs, more = table_inputs(
             given[[name for name in frame.columns if name not in dropped]],
@@ -265,72 +188,6 @@ class Reading:
             notes += more
         return frame, notes
 
-    def refuse_input_columns(self) -> None:
-        """Raise where columns are declared inputs, though arrays are the inputs."""
-        for name in ("numeric", "categorical", "exclude"):
-            known = {*self.inputs, *(self.groups if name == "categorical" else ())}
-            if name == "exclude":
-                known = set()
-            if set(getattr(self, name)) - known:
-                raise CohortError(
-                    "the table of an array holds no inputs, so there is nothing to declare",
-                    where=f"cohort.{name}",
-                    next_step="Leave it out",
-                )
-
-    def __post_init__(self) -> None:
-        """Take numbers as the text that a file would hold; refuse a text where a list belongs."""
-        for key in (*_COLUMNS, "missing", "positive"):
-            values = getattr(self, key)
-            if values is not None:
-                object.__setattr__(self, key, _texts_of(values, key))
-        if self.label_groups is not None:
-            merged = {
-                written(new): _texts_of(old, f"label_groups.{new}")
-                for new, old in self.label_groups.items()
-            }
-            object.__setattr__(self, "label_groups", merged)
-        if self.missing_in is not None:
-            by_column = {
-                str(name): _texts_of(values, f"missing_in.{name}")
-                for name, values in self.missing_in.items()
-            }
-            object.__setattr__(self, "missing_in", by_column)
-
-    def _label_name(self) -> str:
-        """Name of the label as a group: its column, or the event's."""
-        names = self._labels()
-        return names[-1] if len(names) == 1 or self.outcome == "time and event" else ""
-
-    def _labels(self) -> tuple[str, ...]:
-        return (self.label,) if isinstance(self.label, str) else tuple(self.label)
-
-    def check_columns(self, frame: pd.DataFrame) -> None:
-        """Raise a CohortError for columns that the table lacks, or that cannot be two things."""
-        bins = dict(self.bins or {})
-        for key, said, known in (
-            ("decimal", self.decimal, (",", ".")),
-            ("dates", self.dates, ("days", "exclude")),
-        ):
-            if said is not None and said not in known:
-                raise CohortError(
-                    f'"{said}" is not known', where=f"cohort.{key}", expected=" or ".join(known)
-                )
-        for key, value in (("max_levels", self.max_levels), ("max_patients", self.max_patients)):
-            if value is not None and value < 1:
-                raise CohortError(
-                    f"{value} is too few", where=f"cohort.{key}", expected="1 or more"
-                )
-        if self.seed < 0:
-            raise CohortError(
-                f"{self.seed} is not a valid seed", where="seed", expected="0 or more"
-            )
-        if not self._labels() and self.outcome != "none":
-            raise CohortError("there is no label", where="cohort.label", expected="a column")
-        roles = {key: list(getattr(self, key)) for key in _COLUMNS}
-        roles |= {"patient": [self.patient], "label": list(self._labels())}
-        check_roles(frame, roles, list(bins))
-
     def keep(self, frame: pd.DataFrame) -> _Kept:
         """Which rows make the cohort, whose they are and what was left out."""
         names = texts(frame[self.patient])
@@ -400,7 +257,7 @@ class Reading:
         columns = given[[*known, *inputs.categorical_names]]
         return [
             f"{name}: {why}"
-            for label in self._labels()
+            for label in self.labels()
             for name, why in leaking(columns, given[label], known).items()
         ]
 
@@ -408,7 +265,7 @@ class Reading:
         if self.outcome == "class":
             return read_labels(
                 frame,
-                self._labels(),
+                self.labels(),
                 missing=self.missing,
                 positive=self.positive,
                 groups=self.label_groups,
@@ -423,7 +280,7 @@ class Reading:
                     next_step="Leave it out",
                 )
         return read_outcome(
-            frame, self._labels(), self.outcome, missing=self.missing, bins=self.label_bins
+            frame, self.labels(), self.outcome, missing=self.missing, bins=self.label_bins
         )
 
     def _cohort(
@@ -459,7 +316,7 @@ class Reading:
             left_out=kept.left_out,
             notes=(*notes, *kept.notes, *more),
             source=self.source or source,
-            label_name=self._label_name(),
+            label_name=self.label_name(),
             strata=kept.labels.strata,
             stratum_names=kept.labels.stratum_names,
         )
@@ -477,13 +334,3 @@ class _Kept:
 
 def _source(data: Any) -> str:  # noqa: ANN401
     return Path(data).name if isinstance(data, str | os.PathLike) else "data in memory"
-
-
-def _texts_of(values: Any, key: str) -> tuple[str, ...]:  # noqa: ANN401
-    if isinstance(values, str):
-        raise CohortError(
-            "it is a text, not a list",
-            where=f"cohort.{key}",
-            next_step=f'Write {key} = ["{values}"]',
-        )
-    return tuple(written(value) for value in values)

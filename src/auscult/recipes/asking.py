@@ -8,7 +8,7 @@ import inspect
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from auscult.base.errors import ConfigError, RecipeError
+from auscult.base.leftovers import temporary_folder
 from auscult.cohort import TrainingData
 from auscult.recipes.base import Assignment
 from auscult.recipes.splitting import (
@@ -204,11 +205,12 @@ def supplied(
     if "scratch" not in asking.names:
         yield Supplies(rows=rows, named=named)
         return
-    folder = tempfile.mkdtemp(prefix="auscult-", dir=place)
-    try:
-        yield Supplies(rows=rows, named=named | {"scratch": Path(folder)})
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with temporary_folder() if place is None else nullcontext(place) as within:
+        folder = tempfile.mkdtemp(prefix="auscult-", dir=within)
+        try:
+            yield Supplies(rows=rows, named=named | {"scratch": Path(folder)})
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _device(wanted: str) -> str:

@@ -8,7 +8,6 @@ modules that it imports included; installed packages count by their version. Wha
 
 from __future__ import annotations
 
-import copyreg
 import functools
 import hashlib
 import logging
@@ -29,6 +28,7 @@ from numpy.typing import NDArray
 from auscult.base.errors import RecipeError
 from auscult.recipes.imports import find, globals_in, imports_in, imports_of, names_in
 from auscult.recipes.libraries import is_library, is_library_module, version_of
+from auscult.recipes.objects import NOT_BEHAVIOUR, is_foreign, is_library_class, is_tensor, state_of
 
 READERS = frozenset(
     {
@@ -53,13 +53,6 @@ SWITCHES = {
     "keras": ("KERAS_BACKEND",),
 }
 PLAIN = (int, float, complex, str, bytes, bool, type(None), type(Ellipsis), type(NotImplemented))
-NOT_BEHAVIOUR = frozenset(
-    {
-        *("__dict__", "__weakref__", "__doc__", "__module__", "__qualname__", "__annotations__"),
-        *("__firstlineno__", "__static_attributes__", "__abstractmethods__", "_abc_impl"),
-        *("__parameters__", "__orig_bases__"),
-    }
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,7 +206,7 @@ class _Walk:
             )
             self.token(type(it).__name__)
             self.value(state, names)
-        elif _is_tensor(it):
+        elif is_tensor(it):
             raw = it.detach().cpu().contiguous().flatten()
             self.token("tensor", str(it.dtype), repr(tuple(it.shape)))
             self.token(bytes(raw.untyped_storage())[: raw.numel() * raw.element_size()])
@@ -283,7 +276,7 @@ class _Walk:
     def type(self, it: type) -> None:
         """A class: its bases and all that is defined in it, also what was put there later."""
         self.token("class", it.__module__, it.__qualname__)
-        known = _is_library_class(it)
+        known = is_library_class(it)
         if known:
             self.library(it.__module__)
         else:
@@ -299,7 +292,7 @@ class _Walk:
                 part, (types.GetSetDescriptorType, types.MemberDescriptorType)
             ):
                 continue
-            if known and not _is_foreign(part):
+            if known and not is_foreign(part):
                 continue
             self.token("attribute", name)
             self.value(part, frozenset())
@@ -320,7 +313,7 @@ class _Walk:
                 continue
             self._read_attributes.add((it.__name__, name))
             part = content[name]
-            if known and not (_is_foreign(part) or type(part) in PLAIN):
+            if known and not (is_foreign(part) or type(part) in PLAIN):
                 continue
             self.token("attribute", name)
             self.value(part, names)
@@ -379,7 +372,7 @@ class _Walk:
         if kind.__module__ == "_thread":
             return
         try:
-            state = _state(it)
+            state = state_of(it)
         except Exception:
             self.unseen.add(f"the state of an object of type {kind.__qualname__}")
             return
@@ -401,55 +394,8 @@ class _Walk:
         self.draws |= {f"{name} in {it.__qualname__}" for name in used & DRAWS}
         if not self.reads:
             for name in sorted(used & READERS):
-                if not _is_foreign(scope.get(name)):
+                if not is_foreign(scope.get(name)):
                     self.unseen.add(f"a file that {it.__qualname__} reads ({name})")
         through = {name for name in globals_in(it.__code__) & BY_TEXT if name not in scope}
         for name in sorted(through | (used & {"import_module", "environ", "getenv"})):
             self.unseen.add(f"what {it.__qualname__} takes through {name}")
-
-
-def _state(it: Any) -> Any:  # noqa: ANN401
-    """What pickle would carry of an object, with attributes in an order of their own."""
-    kind = type(it)
-    own = getattr(kind, "__getstate__", None)
-    if own is not None and own is not getattr(object, "__getstate__", None):
-        given = it.__getstate__()
-        return sorted(given.items()) if _is_plain_mapping(given) else given
-    state: dict[str, Any] = dict(getattr(it, "__dict__", {}))
-    for base in kind.__mro__:
-        slots = base.__dict__.get("__slots__", ())
-        for name in [slots] if isinstance(slots, str) else slots:
-            if name not in ("__dict__", "__weakref__") and hasattr(it, name):
-                state[name] = getattr(it, name)
-    if state or not _is_library_class(kind):
-        return sorted(state.items(), key=lambda pair: str(pair[0]))
-    registered = copyreg.dispatch_table.get(kind)
-    reduced = registered(it) if registered is not None else it.__reduce_ex__(2)
-    return reduced if isinstance(reduced, str) else reduced[1:3]
-
-
-def _is_plain_mapping(state: Any) -> bool:  # noqa: ANN401
-    return type(state) is dict and all(isinstance(key, str) for key in state)
-
-
-def _is_tensor(it: Any) -> bool:  # noqa: ANN401
-    torch = sys.modules.get("torch")
-    return torch is not None and isinstance(it, torch.Tensor)
-
-
-def _is_foreign(it: Any) -> bool:  # noqa: ANN401
-    """Whether something found in a package was put there by code outside packages."""
-    if isinstance(it, (staticmethod, classmethod)):
-        it = it.__func__
-    if isinstance(it, property):
-        return any(_is_foreign(part) for part in (it.fget, it.fset) if part is not None)
-    if isinstance(it, types.FunctionType):
-        return not is_library(it.__code__.co_filename, sys.modules.get(it.__module__ or ""))
-    if isinstance(it, type):
-        return not _is_library_class(it)
-    return isinstance(it, functools.partial)
-
-
-def _is_library_class(it: type) -> bool:
-    module = sys.modules.get(it.__module__)
-    return module is not None and is_library_module(module)

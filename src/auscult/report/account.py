@@ -92,8 +92,10 @@ def _classes(classes: tuple[Part, ...]) -> list[Block]:
     rest = classes[MOST_CLASSES:]
     notes: tuple[str, ...] = ()
     if rest:
-        records = sum(part.number("records") or 0.0 for part in rest)
-        notes = (f"{len(rest)} more classes with {counted(records, 'record')} are not listed.",)
+        known = [part.number("records") for part in rest]
+        records = sum(number for number in known if number is not None)
+        whose = f" with {counted(records, 'record')}" if None not in known else ""
+        notes = (f"{len(rest)} more classes{whose} are not listed.",)
     return [
         Table(
             caption="Labels",
@@ -106,6 +108,8 @@ def _classes(classes: tuple[Part, ...]) -> list[Block]:
 
 
 def _records_of_class(part: Part) -> str:
+    if part.reason():
+        return "withheld"
     patients = part.number("patients")  # only where they are too few to say more
     return whole(part.number("records")) if patients is None else f"of {whole(patients)} patients"
 

@@ -27,6 +27,11 @@ from auscult.report.words import (
 )
 
 HEADLINE_THRESHOLD = "0.9"
+MEMORISED = (
+    "On patients that they never saw, these models do no better than chance: they have memorised "
+    "their members and learned nothing that generalises. A better model may expose fewer or more."
+)
+UNLEARNED = "That such models expose nobody clearly proves nothing about models that have learned."
 MOST_CLASSES = 2  # of the label that are spoken of beside the answer
 EXPOSED = (
     "exposed: over many models, their membership can be told from non-membership with an AUC above"
@@ -121,6 +126,20 @@ def not_learned(summary: Part) -> bool:
     return summary.part("models").part("learned").truth("verdict") is False
 
 
+def memorised(summary: Part) -> bool:
+    """Whether models that have learned nothing expose patients all the same."""
+    row = main_row(summary)
+    return not_learned(summary) and row is not None and bool(row.clear)
+
+
+def proves_nothing(summary: Part) -> bool:
+    """Whether nobody is exposed clearly, by models that have learned nothing."""
+    row = main_row(summary)
+    if row is None or row.estimate is None:
+        return False
+    return not_learned(summary) and not memorised(summary)
+
+
 def count_sentence(summary: Part) -> Headline:
     """Say how many patients are exposed, whatever the models learned."""
     row = main_row(summary)
@@ -160,10 +179,11 @@ def headline(summary: Part) -> Headline:
             aside="",
             tone="open",
         )
-    if not_learned(summary):
+    if proves_nothing(summary):
         return Headline(
             lead="No conclusion:",
-            rest="these models have not learned their task, so they leak nothing and prove nothing",
+            rest="these models have not learned their task, and that they expose nobody clearly "
+            "proves nothing",
             aside="",
             tone="open",
         )
@@ -176,7 +196,7 @@ def verdict(summary: Part) -> tuple[str, ...]:
     if inverted(summary):
         counts = count_sentence(summary).sentence
         return (sentence(inverted(summary)), f"For the record: {counts}.")
-    if not_learned(summary):
+    if proves_nothing(summary):
         learned = summary.part("models").part("learned")
         counts = count_sentence(summary).sentence
         return (
@@ -203,6 +223,7 @@ def verdict(summary: Part) -> tuple[str, ...]:
     )
     return (
         *(f"{said}." for said in beside(summary)),
+        *([MEMORISED] if memorised(summary) else []),
         _worth(summary, row),
         meaning,
         *_unassessed(summary),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from auscult.report.answer import MEMORISED, UNLEARNED, memorised
 from auscult.report.elements import (
     Block,
     Figure,
@@ -232,8 +233,8 @@ def utility_section(summary: Part) -> Section:
         Paragraph(
             text={
                 True: "Yes, the models have learned.",
-                False: "No, the models have not learned. A model that has not learned leaks "
-                "nothing and proves nothing.",
+                False: "No, the models have not learned. "
+                + (MEMORISED if memorised(summary) else UNLEARNED),
                 None: f"Whether the models have learned, and how well: {NOT_ESTIMABLE}.",
             }[verdict]
             + (f" {sentence(learned.reason())}" if learned.reason() else ""),

@@ -262,7 +262,7 @@ def _uncertainty(summary: Part) -> list[tuple[str, str]]:
         items.append(
             (
                 "The models have learned nothing.",
-                "Such models leak nothing and prove nothing about one that has.",
+                answer.MEMORISED if answer.memorised(summary) else answer.UNLEARNED,
             )
         )
     width = next(

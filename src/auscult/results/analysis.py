@@ -261,6 +261,7 @@ def _disclosure(settings: AnalysisSettings, groups: Released) -> dict[str, Any]:
         "smallest_cell": settings.smallest_cell,
         "counts_rounded_to": settings.count_base,
         "earlier_reports": number,
+        "labels_as_before": groups.label_alike,
         "note": "" if groups.alike else note,
     }
 

@@ -83,6 +83,8 @@ class Released(NamedTuple):
         Reports of some of these patients that were made before.
     alike : bool
         Whether they had the same groups of the same patients, so that nothing had to give way.
+    label_alike : bool
+        Whether there are such reports and one had the same patients with the same labels.
     """
 
     tables: dict[str, ReleasedTable]
@@ -90,6 +92,7 @@ class Released(NamedTuple):
     step: float
     earlier: int = 0
     alike: bool = True
+    label_alike: bool = False
 
 
 def released_tables(
@@ -228,6 +231,9 @@ def _released(
         tables=named,
         earlier=before,
         alike=_alike(entries[:before], tables, here, known),
+        label_alike=label in found
+        and before > 0
+        and _alike(entries[:before], {label: found[label]}, here, known),
     )
 
 

@@ -21,7 +21,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from auscult.base.errors import AuscultError, ConfigError, RecipeError
-from auscult.base.leftovers import temporary_folder
+from auscult.base.leftovers import note_semaphores, temporary_folder
 from auscult.base.parallel import cores
 from auscult.recipes.base import Assignment, BlockOutputs
 from auscult.store import BlockPlan
@@ -212,13 +212,18 @@ class _LocalCrew:
         self._pool = pool
         self._folder = folder
         self._last = 0.0
+        self._noted = False
 
     def submit(
         self, block: BlockPlan, job: tuple[Assignment, ...], *, heard: bool = True
     ) -> Pending:
         from loky.process_executor import BrokenProcessPool
 
-        return _Future(self._pool.submit(run_here, block, job, heard=heard), (BrokenProcessPool,))
+        future = self._pool.submit(run_here, block, job, heard=heard)
+        if not self._noted:  # the first block starts what the pool had not yet started
+            note_semaphores(self._folder)
+            self._noted = True
+        return _Future(future, (BrokenProcessPool,))
 
     def since(self) -> float:
         total = 0.0
@@ -244,6 +249,7 @@ def _local(payload: bytes, workers: int) -> Iterator[Crew]:
             context=server(),
             env=WORKERS if server() is None else None,
         )
+        note_semaphores(folder)
         try:
             yield _LocalCrew(pool, folder)
         finally:
