@@ -126,7 +126,7 @@ def test_models_are_not_taken_away(people: Cohort, tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="has 16 models and the audit 8") as caught:
         Audit(people, tree(), models=8, seed=SEED).run(tmp_path / "run", workers=1)
     assert "audit.models = 16" in str(caught.value)
-    with pytest.raises(StoreError, match="models, seed differ"):
+    with pytest.raises(StoreError, match="models, seed"):
         Audit(people, tree(), models=24, seed=SEED + 1).run(tmp_path / "run", workers=1)
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")} == before
 
@@ -174,14 +174,15 @@ def test_a_block_of_a_short_wave_belongs_to_no_other_number_of_models(tmp_path: 
 
 
 def test_everybody_is_in_half_of_every_wave_whatever_follows() -> None:
-    few, many = (Design(models=m, patients=50, seed=1).membership().reveal() for m in (24, 64))
-    np.testing.assert_array_equal(many[:24], few)
-    assert (many.reshape(8, 8, 50).sum(axis=1) == 4).all()
-    assert waves_of(many) == 8
-    short = Design(models=20, patients=50, seed=1).membership().reveal()
-    np.testing.assert_array_equal(short[:16], many[:16])
-    assert (short[16:].sum(axis=0) == 2).all()
-    assert waves_of(short) == 8
+    few, many = (Design(models=m, patients=50, seed=1).membership().reveal() for m in (32, 64))
+    np.testing.assert_array_equal(many[:32], few)
+    assert (many.reshape(4, 16, 50).sum(axis=1) == 8).all()
+    assert waves_of(many) == 16
+    short = Design(models=40, patients=50, seed=1).membership().reveal()
+    np.testing.assert_array_equal(short[:32], many[:32])
+    assert (short[32:].sum(axis=0) == 4).all()
+    assert waves_of(short) == 16
+    assert (Design(models=16, patients=50, seed=2).membership().reveal() != many[:16]).any()
 
 
 def test_membership_that_was_drawn_at_once_has_no_waves() -> None:
@@ -193,19 +194,18 @@ def test_membership_that_was_drawn_at_once_has_no_waves() -> None:
 def test_every_fold_holds_as_many_members_of_every_wave() -> None:
     """What is known of the other folds tells nothing of a fold's models."""
     member = Design(models=64, patients=40, seed=2).membership().reveal().T
-    dealt = deal(member, 4, wave=8)
+    dealt = deal(member, 4, wave=16)
     for patient in range(40):
         for fold in range(4):
-            waves = dealt.model[patient, fold] // 8
-            np.testing.assert_array_equal(np.sort(waves[0]), np.arange(8))
-            np.testing.assert_array_equal(np.sort(waves[1]), np.arange(8))
+            for models in dealt.model[patient, fold]:
+                np.testing.assert_array_equal(np.sort(models // 16), np.repeat(np.arange(4), 2))
 
 
 def test_the_null_is_drawn_as_membership_was() -> None:
-    member = Design(models=20, patients=40, seed=2).membership().reveal()
-    signals = np.zeros((20, 40), dtype=np.float32)
+    member = Design(models=40, patients=40, seed=2).membership().reveal()
+    signals = np.zeros((40, 40), dtype=np.float32)
     layout = permuted(lay_out(signals, member, np.arange(40)), np.random.default_rng(0))
-    assert waves_of(layout.member.T.copy()) == 8
+    assert waves_of(layout.member.T.copy()) == 16
     assert (layout.member != member.T).mean() > 0.3
 
 
@@ -228,3 +228,28 @@ def test_nothing_is_found_where_a_wave_balances_its_models() -> None:
     scores = [joint_scores(layout, Centring(layout)) for layout in layouts]
     found = [np.nanmean(auc_in_folds(one.values, one.deal.weight)) for one in scores]
     assert abs(np.mean(found) - 0.5) < 0.006
+
+
+def test_a_run_without_waves_cannot_grow_but_can_be_read(tmp_path: Path) -> None:
+    from auscult.store.manifest import MANIFEST
+
+    def store(models: int, wave: int | None) -> RunStore:
+        return RunStore.create_or_resume(
+            tmp_path / "run",
+            fingerprint={"models": str(models)},
+            configuration=None,
+            blocks=plan_blocks(models, 2),
+            records=3,
+            wave=wave,
+        )
+
+    with store(16, None):
+        pass
+    before = (tmp_path / "run" / MANIFEST).read_bytes()
+    with store(16, 16):  # one wave was drawn as all models at once
+        pass
+    for models in (24, 64):
+        with pytest.raises(StoreError, match="drew otherwise who is a member"):
+            store(models, 16)
+    assert (tmp_path / "run" / MANIFEST).read_bytes() == before
+    assert RunStore.open(tmp_path / "run").status().models_total == 16

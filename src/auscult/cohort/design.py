@@ -20,7 +20,7 @@ from auscult.base.randomness import Stage, generator
 MINIMUM_MODELS = 8
 MINIMUM_PATIENTS = 20
 PATIENTS_AT_ONCE = 1 << 16
-WAVE = 8  # models of a wave in which every patient is IN half of the models
+WAVE = 16  # models of which every patient is IN half, wave by wave
 
 
 class Membership:
@@ -115,7 +115,7 @@ class Design:
         matrix = scratch((self.models, self.patients), np.bool_)
         for wave, first in enumerate(range(0, self.models, WAVE)):
             size = min(WAVE, self.models - first)
-            rng = generator(self.seed, Stage.MEMBERSHIP, wave)
+            rng = generator(self.seed, Stage.MEMBERSHIP, *([wave] if wave else []))
             for start in range(0, self.patients, PATIENTS_AT_ONCE):
                 here = slice(start, min(start + PATIENTS_AT_ONCE, self.patients))
                 draws = rng.random((here.stop - start, size))

@@ -39,15 +39,23 @@ def grows(
     Raises
     ------
     StoreError
-        The run has more models than the audit.
+        The run has more models than the audit, or membership was drawn otherwise for it.
     """
     stored = manifest["fingerprint"]
     differing = {name for name in {*stored, *parts} if stored.get(name) != parts.get(name)}
-    if wave is None or manifest.get("wave") != wave or MODELS not in differing:
-        return False
-    if differing - {MODELS, BLOCKS}:
+    if wave is None or differing - {MODELS, BLOCKS}:
         return False
     there, wanted = models_of(manifest), int(parts[MODELS])
+    if manifest.get("wave") != wave and max(there, wanted) > wave:
+        raise StoreError(
+            "the run was begun by a version of Auscult that drew otherwise who is a member of "
+            "which model",
+            where=str(path),
+            next_step="Use another run directory. Reports and decisions of this run stay valid: "
+            "`auscult report`, `compare` and `gate` read it as it is",
+        )
+    if MODELS not in differing:
+        return False
     if wanted < there:
         raise StoreError(
             f"the run has {there} models and the audit {wanted}: models are added to a run, "
