@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +16,14 @@ from auscult.attacks.layout import Centring, deal, lay_out, waves_of
 from auscult.base.errors import StoreError
 from auscult.cohort.design import Design
 from auscult.protection.variants import Variant
-from auscult.recipes.base import Recipe
+from auscult.recipes.base import Assignment, BlockOutputs, Recipe
 from auscult.release import Release
 from auscult.release.doors import FileDoor
 from auscult.release.members import MemberList
 from auscult.risk.patients import auc_in_folds, permuted
-from auscult.store import RunStore, plan_blocks
+from auscult.store import BlockPlan, RunStore, plan_blocks
+from auscult.training import dispatch
+from auscult.training.worker import Work
 from tests.cohorts import visits
 
 SEED = 3
@@ -31,7 +34,7 @@ class Killed(BaseException):
 
 
 class KilledAfter:
-    """Progress that ends a run after so many steps of training."""
+    """Progress that ends a run after so many models."""
 
     def __init__(self, steps: float) -> None:
         self.left = steps
@@ -48,6 +51,48 @@ class KilledAfter:
 
     def finish(self) -> None:
         self.training = False
+
+
+class Block:
+    """A block that is trained when its result is fetched."""
+
+    def __init__(self, crew: Here, job: tuple[Assignment, ...], heard: bool) -> None:
+        self._crew, self._job, self._heard = crew, job, heard
+
+    def done(self) -> bool:
+        free, self._crew.free = self._crew.free, False
+        return free
+
+    def result(self) -> tuple[BlockOutputs, float]:
+        work = self._crew.work
+        outputs = work.recipe.train_block(work.data, self._job, lambda _: None)
+        self._crew.trained += len(self._job) * self._heard
+        return outputs, 0.0
+
+
+class Here:
+    """A crew that trains in this process, block by block: workers take seconds to start."""
+
+    attempts = 1
+
+    def __init__(self, work: Work) -> None:
+        self.work = work
+        self.trained = 0
+        self.free = True
+
+    def submit(self, block: BlockPlan, job: tuple[Assignment, ...], *, heard: bool = True) -> Block:  # noqa: ARG002
+        return Block(self, job, heard)
+
+    def since(self) -> float:
+        self.free = True
+        trained, self.trained = self.trained, 0
+        return trained
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dispatch, "POLL_SECONDS", 0.0)
+    monkeypatch.setattr(dispatch, "hired", lambda work, *_: nullcontext(Here(work)))
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +144,7 @@ def times(run: Path) -> dict[str, int]:
     return {path.as_posix(): path.stat().st_mtime_ns for path in run.rglob("block-*.npy")}
 
 
+@pytest.mark.usefixtures("here")
 def test_sixteen_and_then_more_are_as_many_at_once(
     people: Cohort, release: Release, tmp_path: Path
 ) -> None:
@@ -120,6 +166,7 @@ def test_sixteen_and_then_more_are_as_many_at_once(
     assert json.loads(expected["results/summary.json"])["release"]["models"] == 32
 
 
+@pytest.mark.usefixtures("here")
 def test_models_are_not_taken_away(people: Cohort, tmp_path: Path) -> None:
     Audit(people, tree(), models=16, seed=SEED).run(tmp_path / "run", workers=1)
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")}
@@ -131,6 +178,7 @@ def test_models_are_not_taken_away(people: Cohort, tmp_path: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")} == before
 
 
+@pytest.mark.usefixtures("here")
 @pytest.mark.parametrize("recipe", [TorchRecipe("mlp", epochs=1), tree(1)])
 def test_a_short_wave_is_drawn_and_trained_again(
     people: Cohort, recipe: Recipe, tmp_path: Path
@@ -146,8 +194,6 @@ def test_a_short_wave_is_drawn_and_trained_again(
 
 
 def test_a_block_of_a_short_wave_belongs_to_no_other_number_of_models(tmp_path: Path) -> None:
-    from auscult.recipes.base import BlockOutputs
-
     def store(name: str, models: int) -> RunStore:
         return RunStore.create_or_resume(
             tmp_path / name,
