@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +16,9 @@ from auscult import Audit, Cohort, SklearnRecipe, TorchRecipe
 from auscult.attacks.joint import joint_scores
 from auscult.attacks.layout import Centring, deal, lay_out, waves_of
 from auscult.base.errors import StoreError
+from auscult.cohort import TrainingData
 from auscult.cohort.design import Design
+from auscult.cohort.inputs import TableInputs
 from auscult.protection.variants import Variant
 from auscult.recipes.base import Assignment, BlockOutputs, Recipe
 from auscult.release import Release
@@ -100,10 +104,38 @@ def people() -> Cohort:
     return Cohort.from_table(visits(), patient="person", label="outcome", groups=["sex"])
 
 
-def tree(depth: int | None = None) -> SklearnRecipe:
-    from sklearn.tree import DecisionTreeClassifier
+class Remembering(Recipe):
+    """A line through one column, and for members a step towards their label."""
 
-    return SklearnRecipe(DecisionTreeClassifier(max_depth=depth))
+    kind = "remembering"
+    label = "Remembers its members"
+    independent = True
+
+    def __init__(self, much: float = 3.0) -> None:
+        self.much = much
+
+    def settings(self) -> dict[str, Any]:
+        return {"much": self.much}
+
+    def supports(self, data: TrainingData) -> str | None:  # noqa: ARG002
+        return None
+
+    def train_block(
+        self,
+        data: TrainingData,
+        assignments: Sequence[Assignment],
+        advance: Callable[[float], None],
+    ) -> BlockOutputs:
+        assert isinstance(data.inputs, TableInputs)
+        values = []
+        for one in assignments:
+            noise = np.random.default_rng(one.seed).normal(size=len(data.labels))
+            towards = np.zeros(len(data.labels))
+            towards[one.members] = self.much * (2 * data.labels[one.members] - 1)
+            line = np.asarray(data.inputs.frame())[:, 0]
+            values.append((line + towards + noise)[None, :, None])
+            advance(1)
+        return BlockOutputs(values=np.stack(values).astype(np.float32), kind="sigmoid")
 
 
 @pytest.fixture(scope="module")
@@ -116,16 +148,15 @@ def release(people: Cohort, tmp_path_factory: pytest.TempPathFactory) -> Release
     return Release(door=FileDoor(path=path), members=MemberList(source=ids))
 
 
-def audit_of(people: Cohort, release: Release, models: int) -> Audit:
+def audit_of(people: Cohort, release: Release, models: int, **more: Any) -> Audit:  # noqa: ANN401
     return Audit(
         people,
-        tree(),
+        Remembering(),
         models=models,
         seed=SEED,
-        queries=("without:a",),
-        withhold=0.3,
-        protect=[Variant(name="shallow", recipe=tree(2)), Variant(without_top=0.3)],
+        protect=[Variant(name="weak", recipe=Remembering(1.0)), Variant(without_top=0.3)],
         release=release,
+        **more,
     )
 
 
@@ -161,25 +192,49 @@ def test_sixteen_and_then_more_are_as_many_at_once(
     assert expected.keys() == found.keys()
     assert [name for name in expected if expected[name] != found[name]] == []
     kept = [name for name, at in times(grown).items() if first.get(name) == at]
-    # The audit's own and the shallow trees; who is most exposed with 32 models are others.
+    # The audit's own and the weak ones; who is most exposed with 32 models are others.
     assert len(kept) == 8 + 8
     assert json.loads(expected["results/summary.json"])["release"]["models"] == 32
 
 
+@pytest.mark.slow
+def test_a_run_with_queries_and_withheld_records_grows_with_any_number_of_workers(
+    people: Cohort, release: Release, tmp_path: Path
+) -> None:
+    """Processes train here, as in a run."""
+
+    from sklearn.tree import DecisionTreeClassifier
+
+    def audit(models: int) -> Audit:
+        made = audit_of(people, release, models, queries=("without:a",), withhold=0.3)
+        made.recipe = SklearnRecipe(DecisionTreeClassifier(max_leaf_nodes=20))
+        made.protect = (
+            Variant(name="few", recipe=SklearnRecipe(DecisionTreeClassifier(max_depth=2))),
+            Variant(without_top=0.3),
+        )
+        return made
+
+    grown, whole = tmp_path / "a" / "run", tmp_path / "b" / "run"
+    audit(16).run(grown, workers=2)
+    audit(32).run(grown, workers=2)
+    audit(32).run(whole, workers=1)
+    assert results_of(whole) == results_of(grown)
+
+
 @pytest.mark.usefixtures("here")
 def test_models_are_not_taken_away(people: Cohort, tmp_path: Path) -> None:
-    Audit(people, tree(), models=16, seed=SEED).run(tmp_path / "run", workers=1)
+    Audit(people, Remembering(), models=16, seed=SEED).run(tmp_path / "run", workers=1)
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")}
     with pytest.raises(StoreError, match="has 16 models and the audit 8") as caught:
-        Audit(people, tree(), models=8, seed=SEED).run(tmp_path / "run", workers=1)
-    assert "audit.models = 16" in str(caught.value)
+        Audit(people, Remembering(), models=8, seed=SEED).run(tmp_path / "run", workers=1)
+    assert "Set models = 16 to resume it" in str(caught.value)
     with pytest.raises(StoreError, match="models, seed"):
-        Audit(people, tree(), models=24, seed=SEED + 1).run(tmp_path / "run", workers=1)
+        Audit(people, Remembering(), models=24, seed=SEED + 1).run(tmp_path / "run", workers=1)
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")} == before
 
 
 @pytest.mark.usefixtures("here")
-@pytest.mark.parametrize("recipe", [TorchRecipe("mlp", epochs=1), tree(1)])
+@pytest.mark.parametrize("recipe", [TorchRecipe("mlp", epochs=1), Remembering()])
 def test_a_short_wave_is_drawn_and_trained_again(
     people: Cohort, recipe: Recipe, tmp_path: Path
 ) -> None:

@@ -140,9 +140,7 @@ def unread(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def grown(tmp_path: Path, until: Until, seconds: float = 0.0) -> growing.Grown:
     audit: Any = Trained(seconds)
-    return grow(
-        audit, tmp_path / "run", until, configuration=None, clock=lambda: audit.time[0]
-    )
+    return grow(audit, tmp_path / "run", until, configuration=None, clock=lambda: audit.time[0])
 
 
 def test_it_stops_when_the_interval_is_narrow_enough(tmp_path: Path) -> None:
@@ -171,7 +169,7 @@ def test_it_begins_nothing_that_would_take_longer_than_it_may(tmp_path: Path) ->
 def test_it_stops_when_a_policy_decides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     verdicts = iter(["inconclusive", "inconclusive", "fail"])
 
-    def judge_next(*_: Any, again: bool) -> Decision:
+    def judge_next(*_: object, again: bool) -> Decision:
         assert again
         return Decision(verdict=next(verdicts), checks=())  # type: ignore[arg-type]
 
@@ -197,7 +195,9 @@ def test_it_stops_when_a_policy_decides(tmp_path: Path, monkeypatch: pytest.Monk
         (("width=0.1", None, ["5 euros"]), '"5 euros" is no budget'),
     ],
 )
-def test_options_that_cannot_be(options: Any, said: str) -> None:
+def test_options_that_cannot_be(
+    options: tuple[str | None, Path | None, list[str]], said: str
+) -> None:
     with pytest.raises(ConfigError) as caught:
         goal_of(*options, models=64)
     assert said in str(caught.value)
