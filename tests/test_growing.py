@@ -234,10 +234,8 @@ def test_models_are_not_taken_away(people: Cohort, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("here")
-@pytest.mark.parametrize("recipe", [TorchRecipe("mlp", epochs=1), Remembering()])
-def test_a_short_wave_is_drawn_and_trained_again(
-    people: Cohort, recipe: Recipe, tmp_path: Path
-) -> None:
+def test_a_short_wave_is_drawn_and_trained_again(people: Cohort, tmp_path: Path) -> None:
+    recipe = Remembering()
     grown, whole = tmp_path / "a" / "run", tmp_path / "b" / "run"
     Audit(people, recipe, models=20, seed=SEED).run(grown, workers=1)
     first = times(grown)
@@ -245,7 +243,7 @@ def test_a_short_wave_is_drawn_and_trained_again(
     Audit(people, recipe, models=24, seed=SEED).run(whole, workers=1)
     assert results_of(whole) == results_of(grown)
     kept = [name for name, at in times(grown).items() if first.get(name) == at]
-    assert len(kept) == (8 if recipe.independent else 1)
+    assert len(kept) == 8
 
 
 def test_a_block_of_a_short_wave_belongs_to_no_other_number_of_models(tmp_path: Path) -> None:
@@ -354,3 +352,24 @@ def test_a_run_without_waves_cannot_grow_but_can_be_read(tmp_path: Path) -> None
             store(models, 16)
     assert (tmp_path / "run" / MANIFEST).read_bytes() == before
     assert RunStore.open(tmp_path / "run").status().models_total == 16
+
+
+@pytest.mark.parametrize(
+    ("recipe", "first"),
+    [
+        (Remembering(), [2] * 8 + [4] * 4 + [8] * 4),
+        (TorchRecipe("mlp", hidden=[8]), [16] * 4),
+        (TorchRecipe("mlp", hidden=[512, 512]), [2] * 8 + [4] * 4 + [8] * 4),
+    ],
+)
+def test_the_blocks_of_few_models_are_the_first_of_many(
+    people: Cohort, recipe: Recipe, first: list[int]
+) -> None:
+    data = people.training_data()
+    plans = {
+        models: plan_blocks(models, recipe.blocks(data, models)) for models in (16, 32, 64, 256)
+    }
+    assert [len(one.models) for one in plans[64]] == first
+    for models, plan in plans.items():
+        assert [m for one in plan for m in one.models] == list(range(models))
+        assert plans[256][: len(plan)] == plan
