@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from auscult import Audit, Cohort, SklearnRecipe, TorchRecipe
-from auscult.attacks.joint import joint_scores
+from auscult.attacks.joint import auc_in_folds, joint_scores
 from auscult.attacks.layout import Centring, deal, lay_out, waves_of
 from auscult.base.errors import StoreError
 from auscult.cohort import TrainingData
@@ -24,7 +24,7 @@ from auscult.recipes.base import Assignment, BlockOutputs, Recipe
 from auscult.release import Release
 from auscult.release.doors import FileDoor
 from auscult.release.members import MemberList
-from auscult.risk.patients import auc_in_folds, permuted
+from auscult.risk.patients import permuted
 from auscult.store import BlockPlan, RunStore, plan_blocks
 from auscult.training import dispatch
 from auscult.training.worker import Work
