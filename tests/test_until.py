@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,16 +12,20 @@ import numpy as np
 import pytest
 from scipy.stats import norm, poisson
 
+from auscult import Cohort
 from auscult.audit import growing
 from auscult.audit.audit import Audit
 from auscult.audit.growing import Until, grow
 from auscult.base.errors import AuscultError, ConfigError, StoreError
 from auscult.cli.until import goal_of, told
-from auscult.policy import Decision, ExposedLimit, Policy, judge
+from auscult.policy import Decision, EvidenceLimits, ExposedLimit, Policy, judge, judge_run
 from auscult.policy.looks import level, next_look, widened, widening
 from auscult.recipes.base import BlockOutputs
 from auscult.store import RunStore, missing_blocks, plan_blocks
 from auscult.store.seal import SUMMARY
+from auscult.training import dispatch
+from tests.cohorts import visits
+from tests.test_growing import Here, Remembering
 
 DOUBLED = [16, 32, 64, 128, 256, 512, 1024]
 SOME_POLICY = Policy(title="", smallest_cell=10, text="")
@@ -133,7 +138,7 @@ class Trained:
         return SimpleNamespace(summary={"patients": {"planning": rows}})
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def unread(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(growing, "Result", lambda path: SimpleNamespace(path=path))
 
@@ -143,6 +148,7 @@ def grown(tmp_path: Path, until: Until, seconds: float = 0.0) -> growing.Grown:
     return grow(audit, tmp_path / "run", until, configuration=None, clock=lambda: audit.time[0])
 
 
+@pytest.mark.usefixtures("unread")
 def test_it_stops_when_the_interval_is_narrow_enough(tmp_path: Path) -> None:
     found = grown(tmp_path, Until(width=0.3, most=256))
     assert (found.looks, found.reached, found.stopped_by) == ((16, 32, 64), True, "")
@@ -151,6 +157,7 @@ def test_it_stops_when_the_interval_is_narrow_enough(tmp_path: Path) -> None:
     assert grown(tmp_path, Until(width=0.3, most=256)).looks == (64,)
 
 
+@pytest.mark.usefixtures("unread")
 def test_it_stops_when_the_models_are_spent_and_goes_on_with_more(tmp_path: Path) -> None:
     found = grown(tmp_path, Until(width=0.2, most=50))
     assert (found.looks, found.reached, found.stopped_by) == ((16, 32, 50), False, "models")
@@ -160,12 +167,14 @@ def test_it_stops_when_the_models_are_spent_and_goes_on_with_more(tmp_path: Path
     assert grown(tmp_path, Until(width=0.2, most=200)).looks == (50, 100)
 
 
+@pytest.mark.usefixtures("unread")
 def test_it_begins_nothing_that_would_take_longer_than_it_may(tmp_path: Path) -> None:
     found = grown(tmp_path, Until(width=0.01, most=512, hours=1), seconds=30)
     # 64 models take 32 minutes, 128 would take 64.
     assert (found.looks, found.reached, found.stopped_by) == ((16, 32, 64), False, "hours")
 
 
+@pytest.mark.usefixtures("unread")
 def test_it_stops_when_a_policy_decides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     verdicts = iter(["inconclusive", "inconclusive", "fail"])
 
@@ -211,3 +220,29 @@ def test_options_are_read() -> None:
     with pytest.raises(AuscultError, match="a policy or a width"):
         Until().check()
     assert Audit.run_until.__doc__
+
+
+def test_a_run_grows_until_it_is_decided_and_is_judged_alike_afterwards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing passes with 16 models: the policy asks for 32."""
+    monkeypatch.setattr(dispatch, "POLL_SECONDS", 0.0)
+    monkeypatch.setattr(dispatch, "hired", lambda work, *_: nullcontext(Here(work)))
+    people = Cohort.from_table(visits(), patient="person", label="outcome")
+    policy = Policy(
+        exposed=(ExposedLimit(auc="0.9", patients=60),),
+        evidence=EvidenceLimits(models=32, null_clear=False, learned=False),
+    )
+    run = tmp_path / "run"
+    found = Audit(people, Remembering(0.1), seed=3).run_until(
+        run, Until(policy=policy, most=128), workers=1
+    )
+    assert (found.looks, found.reached) == ((16, 32), True)
+    assert found.decision is not None
+    assert found.decision.verdict == "pass"
+    decision = found.result.summary["decision"]
+    assert decision["looks"] == {"models": [16, 32], "error": level([16, 32])}
+    assert RunStore.open(run).manifest()["looks"] == [16, 32]
+    again = judge_run(run, policy)
+    assert again == found.decision
+    assert "models = 32" in (run / "audit.toml").read_text()
