@@ -14,6 +14,7 @@ from auscult.base.version import __version__ as __version__
 if TYPE_CHECKING:
     from auscult.attacks.access import Access
     from auscult.audit import Audit
+    from auscult.audit.growing import Grown, Until
     from auscult.base.errors import (
         AnalysisError,
         AuscultError,
@@ -57,6 +58,7 @@ _PLACES = {
     "Engine": "auscult.training.engines",
     "FileDoor": "auscult.release",
     "FunctionDoor": "auscult.release",
+    "Grown": "auscult.audit.growing",
     "MemberColumn": "auscult.release",
     "MemberList": "auscult.release",
     "OnnxDoor": "auscult.release",
@@ -70,6 +72,7 @@ _PLACES = {
     "SklearnRecipe": "auscult.recipes",
     "StoreError": "auscult.base.errors",
     "TorchRecipe": "auscult.recipes",
+    "Until": "auscult.audit.growing",
     "Variant": "auscult.protection.variants",
     "blind_baseline": "auscult.blind",
     "compare": "auscult.results.comparing",
@@ -93,6 +96,7 @@ __all__ = [
     "Engine",
     "FileDoor",
     "FunctionDoor",
+    "Grown",
     "MemberColumn",
     "MemberList",
     "OnnxDoor",
@@ -106,6 +110,7 @@ __all__ = [
     "SklearnRecipe",
     "StoreError",
     "TorchRecipe",
+    "Until",
     "Variant",
     "blind_baseline",
     "compare",

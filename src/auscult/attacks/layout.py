@@ -4,7 +4,9 @@ Everything that is estimated on some models is evaluated on others (law 5). Each
 and OUT models are dealt in turn to `folds` folds, so every fold holds as many IN and OUT models of
 the patient as can be, and an estimate for one fold is made from the other folds. Folds are the
 patient's own: membership is drawn per patient, so what one patient's folds share is independent of
-another's.
+another's. Where membership was drawn in waves, of each of which a patient is IN the same number of
+models, every wave is dealt apart: who is IN a wave's other models would otherwise tell who is IN
+those of a fold.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ FOLDS = 4
 FEWEST_PER_CLASS = 4
 BYTES_AT_ONCE = 1 << 26
 PART_BYTES = 1 << 22  # of float64 signals: a part's arrays stay in the processor's cache
+FIRST_LOOK = 64  # patients among whom most sizes of a wave are ruled out
 TIED = 0.5  # share of equal neighbours beyond which signals are taken for a few values
 DEALING = 20260610  # salt of the order in which models are dealt to folds; part of the format
 
@@ -59,13 +62,15 @@ def deal(
     *,
     number: NDArray[np.int64] | None = None,
     salt: int = DEALING,
+    wave: int | None = None,
 ) -> Deal:
     """Deal each patient's IN and OUT models to folds, in an order drawn for each patient.
 
     Dealt in the order of their numbers, which models of a fold are IN would depend on which are in
     the other folds, and a few odd models would bias the null of all patients alike (by 0.004 on
     brain slices with 32 models). In a random order every labelling of a fold is equally likely
-    given the others. The order depends on the patient's number alone: a patient is dealt the same
+    given the others, also where membership was drawn in waves: these follow each other, each in an
+    order of its own. The order depends on the patient's number alone: a patient is dealt the same
     way whoever is dealt with it.
 
     Parameters
@@ -78,6 +83,8 @@ def deal(
         Number of each patient; its row when absent.
     salt : int
         Another salt, another order.
+    wave : int, optional
+        Models of a wave; all are one wave when absent.
 
     Returns
     -------
@@ -86,9 +93,12 @@ def deal(
     """
     patients, models = member.shape
     keys = _hashed(np.arange(patients) if number is None else number, models, salt)
-    # Sorted by class, then by hash; the model's number rides in the lowest bits.
-    keys &= np.uint64((1 << 61) - (1 << 16))
-    keys |= np.arange(models, dtype=np.uint64)
+    # Sorted by class, wave and hash; the model's number rides in the lowest bits.
+    column = np.arange(models, dtype=np.uint64)
+    waves = column // np.uint64(wave or models)
+    bits = int(waves[-1]).bit_length()
+    keys &= np.uint64((1 << 61 - bits) - (1 << 16))
+    keys |= (waves << np.uint64(61 - bits)) | column
     keys |= member.astype(np.uint64) << np.uint64(61)
     inside = member
     if used is not None:
@@ -162,6 +172,8 @@ class Layout:
     places : Places, optional
         Where the cohort's records lie among each other, in the cohort's order: rows find theirs by
         `order`.
+    wave : int, optional
+        Models of a wave, see :func:`waves_of`; all are one wave when absent.
     """
 
     signals: NDArray[np.floating]
@@ -175,6 +187,7 @@ class Layout:
     used: NDArray[np.bool_] | None = None
     dealt: int | None = None
     places: Places | None = None
+    wave: int | None = None
 
     @property
     def records(self) -> int:
@@ -202,7 +215,7 @@ class Layout:
 
     def deal(self) -> Deal:
         """Deal every patient's models to folds."""
-        return deal(self.member, self.folds, self.used, number=self.number)
+        return deal(self.member, self.folds, self.used, number=self.number, wave=self.wave)
 
     def estimable(self) -> NDArray[np.bool_]:
         """Which patients are IN and OUT of enough models, shape (patients,)."""
@@ -248,6 +261,34 @@ class Layout:
 
     def __repr__(self) -> str:
         return f"Layout({self.records} records, {self.patients} patients, {self.models} models)"
+
+
+def waves_of(member: NDArray[np.bool_]) -> int | None:
+    """Models of a wave: every patient is IN as many models of each whole wave. Proved, not assumed.
+
+    Parameters
+    ----------
+    member : bool array, shape (models, patients)
+
+    Returns
+    -------
+    int or None
+        The smallest size for which this holds of every patient; None where it holds of none, or
+        there are fewer than two whole waves.
+    """
+    models = len(member)
+    for wave in range(2, models // 2 + 1):
+        if _in_waves(member[:, :FIRST_LOOK], wave) and _in_waves(member, wave):
+            return wave
+    return None
+
+
+def _in_waves(member: NDArray[np.bool_], wave: int) -> bool:
+    first = member[:wave].sum(axis=0)
+    return all(
+        np.array_equal(member[start : start + wave].sum(axis=0), first)
+        for start in range(wave, len(member) - wave + 1, wave)
+    )
 
 
 def lay_out(
@@ -301,6 +342,7 @@ def lay_out(
         stratum=strata[order],
         number=np.arange(patients),
         places=places,
+        wave=waves_of(member),
     )
 
 
@@ -336,6 +378,7 @@ def take_patients(layout: Layout, patients: NDArray[np.int64]) -> tuple[Layout, 
         used=None if layout.used is None else layout.used[patients],
         dealt=layout.folds,
         places=layout.places,
+        wave=layout.wave,
     )
     return part, rows
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import numpy as np
 from numpy.typing import NDArray
 
 from auscult.audit.checking import check_audit
+from auscult.audit.growing import Grown, Until, grow
 from auscult.audit.running import run_audit
 from auscult.audit.trying import try_one_block
 from auscult.base.errors import ConfigError
@@ -304,11 +305,59 @@ class Audit:
                 trust_code=trust_code,
             )
 
+    def run_until(
+        self,
+        out: str | os.PathLike[str],
+        until: Until,
+        *,
+        workers: int | None = None,
+        engine: Engine | None = None,
+        progress: Progress = SILENT,
+        configuration: Callable[[int], str] | None = None,
+        trust_code: bool = False,
+    ) -> Grown:
+        """Run with 16 models, look, and double them until the goal is reached or the budget spent.
+
+        `models` of the audit does not matter. A run that is there goes on from its models.
+
+        Parameters
+        ----------
+        out : path-like
+        until : Until
+            The goal and the budget.
+        workers : int, optional
+        engine : Engine, optional
+        progress : Progress
+        configuration : callable, optional
+            Number of models to the text of ``audit.toml``.
+        trust_code : bool
+            As for :meth:`run`.
+
+        Returns
+        -------
+        Grown
+
+        Raises
+        ------
+        AuscultError
+            Says what to correct; finished work is kept.
+        """
+        return grow(
+            self,
+            out,
+            until,
+            configuration=configuration,
+            workers=workers,
+            engine=engine,
+            progress=progress,
+            trust_code=trust_code,
+        )
+
     def _scores(self) -> bool:
         return self.recipe.scores(self.cohort.training_data())
 
-    def _block_models(self) -> int:
-        return self.recipe.block_models(self.cohort.training_data(), self.models)
+    def _blocks(self) -> list[int]:
+        return self.recipe.blocks(self.cohort.training_data(), self.models)
 
     @property
     def answers(self) -> int:

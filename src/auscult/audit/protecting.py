@@ -98,7 +98,8 @@ def train_variants(
             skipped[plan.slug] = chosen
             progress.advance(models)
             continue
-        with opened(store, plan, cohort, models, subject) as own:
+        selected = chosen if plan.variant.selects else None
+        with opened(store, plan, cohort, models, subject, selected) as own:
             own.write_membership(membership)
             if plan.variant.selects:
                 keep_selection(own, chosen)

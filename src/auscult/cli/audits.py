@@ -9,6 +9,7 @@ import typer
 
 from auscult.base.errors import ConfigError
 from auscult.cli.common import Out, Workers, app, finish, pairs, refuse_target, say
+from auscult.cli.until import goal_of, told
 
 
 @app.command()
@@ -130,8 +131,22 @@ def run(
             ),
         ),
     ] = False,
+    until: Annotated[
+        str | None,
+        typer.Option(
+            help="Begin with 16 models and double them until this is reached: decided (with "
+            "--policy), or width=0.1 of a patient's 95% interval."
+        ),
+    ] = None,
+    policy: Annotated[
+        Path | None, typer.Option(help="policy.toml that --until decided is about.")
+    ] = None,
+    at_most: Annotated[
+        list[str] | None,
+        typer.Option(help="Budget of --until: models (256) or hours (8h); may be given twice."),
+    ] = None,
 ) -> None:
-    """Train, analyse and report. Resumes an interrupted run."""
+    """Train, analyse and report. Resumes an interrupted run; adds models to a finished one."""
     from auscult.training.warm import warm_up_for
 
     if engine == "local":
@@ -145,8 +160,22 @@ def run(
     )
     crew.check()
     loaded = load(configuration)
+    goal = goal_of(until, policy, at_most or [], loaded.content.audit.models)
     audit = loaded.audit(progress=progress_for())
     target = out or Path("runs") / configuration.resolve().stem
+    if goal is not None:
+        grown = audit.run_until(
+            target,
+            goal,
+            engine=crew,
+            progress=progress_for(),
+            configuration=loaded.resolved,
+            trust_code=trust_code,
+        )
+        for line in told(grown):
+            say(line)
+        finish(grown.result)
+        return
     finish(
         audit.run(
             target,

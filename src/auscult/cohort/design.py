@@ -1,7 +1,9 @@
 """Which patients each model trains on, and the secret matrix that says so.
 
-Each patient is a member of exactly half of the models (METHOD 1): of one uniform draw per model,
-the lower half is IN. The draws come from the audit's seed alone.
+Models come in waves, and each patient is a member of exactly the same share of every wave, by
+default half of them (METHOD 1): of one uniform draw per model of the wave, the lowest are IN. The
+draws of a wave come from the audit's seed and the wave's number alone, so a run that grows by
+further waves is the run that had them from the start.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from auscult.base.randomness import Stage, generator
 MINIMUM_MODELS = 8
 MINIMUM_PATIENTS = 20
 PATIENTS_AT_ONCE = 1 << 16
+WAVE = 16  # models of which every patient is IN half, wave by wave
 
 
 class Membership:
@@ -79,7 +82,7 @@ class Design:
     Attributes
     ----------
     models : int
-        Even, at least 8.
+        Even, at least 8. Where they are no whole number of waves, the last wave is a short one.
     patients : int
         At least 20.
     seed : int
@@ -107,16 +110,18 @@ class Design:
             )
 
     def membership(self) -> Membership:
-        """Draw the matrix: each patient IN exactly half of the models (METHOD 1)."""
+        """Draw the matrix: each patient IN exactly half of every wave (METHOD 1)."""
         self.check()
-        rng = generator(self.seed, Stage.MEMBERSHIP)
         matrix = scratch((self.models, self.patients), np.bool_)
-        for start in range(0, self.patients, PATIENTS_AT_ONCE):
-            here = slice(start, min(start + PATIENTS_AT_ONCE, self.patients))
-            draws = rng.random((here.stop - start, self.models))
-            ranks = draws.argsort(axis=1).argsort(axis=1)
-            matrix[:, here] = (ranks < self.models // 2).T
-            let_go(matrix)
+        for wave, first in enumerate(range(0, self.models, WAVE)):
+            size = min(WAVE, self.models - first)
+            rng = generator(self.seed, Stage.MEMBERSHIP, *([wave] if wave else []))
+            for start in range(0, self.patients, PATIENTS_AT_ONCE):
+                here = slice(start, min(start + PATIENTS_AT_ONCE, self.patients))
+                draws = rng.random((here.stop - start, size))
+                ranks = draws.argsort(axis=1).argsort(axis=1)
+                matrix[first : first + size, here] = (ranks < size // 2).T
+                let_go(matrix)
         return Membership(matrix)
 
 

@@ -122,9 +122,17 @@ class LoadedConfiguration:
             else part.release(self.folder, self.content.cohort, cohort.record_rows),
         )
 
-    def resolved(self) -> str:
-        """The configuration as TOML, every path absolute, defaults of this file written out."""
+    def resolved(self, models: int | None = None) -> str:
+        """The configuration as TOML, every path absolute, defaults of this file written out.
+
+        Parameters
+        ----------
+        models : int, optional
+            Of a run that grows; the file's by default.
+        """
         content = self.content.model_dump()
+        if models is not None:
+            content["audit"]["models"] = models
         self.content.cohort.absolute(self.folder, content["cohort"])
         if content["recipe"].get("weights") is not None:
             weights = (self.folder / content["recipe"]["weights"]).resolve()

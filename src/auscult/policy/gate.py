@@ -23,8 +23,10 @@ from auscult.results.writing import write_summary
 from auscult.store import RunStore
 from auscult.store.seal import require_sealed
 
+LOOKS = "looks"  # of the manifest
 
-def judge_run(run: str | os.PathLike[str], policy: Policy) -> Decision:
+
+def judge_run(run: str | os.PathLike[str], policy: Policy, *, again: bool = False) -> Decision:
     """Judge a finished run and write the decision into its summary, report and officer's page.
 
     Parameters
@@ -32,6 +34,9 @@ def judge_run(run: str | os.PathLike[str], policy: Policy) -> Decision:
     run : path-like
         The run directory.
     policy : Policy
+    again : bool
+        Whether the run may be judged again with more models, depending on the verdict. Once this
+        was so, it holds for the run: bounds are wider, so that all verdicts together err in 5%.
 
     Returns
     -------
@@ -46,8 +51,9 @@ def judge_run(run: str | os.PathLike[str], policy: Policy) -> Decision:
     with RunStore.take_up(run) as store:
         require_sealed(store.path, values=False)
         summary = read_summary_file(store.path)
+        looks = _looks(store, again=again)
         found = (_entered(store, one) for one in (_exact(store, summary), summary))
-        decision = _released(*(judge(policy, one) for one in found))
+        decision = _released(*(judge(policy, one, looks) for one in found))
         summary["decision"] = {
             **decision.as_dict(),
             "title": policy.title,
@@ -56,6 +62,18 @@ def judge_run(run: str | os.PathLike[str], policy: Policy) -> Decision:
         }
         write_summary(store.path, summary)
     return decision
+
+
+def _looks(store: RunStore, *, again: bool) -> list[int]:
+    """Models at every look up to this one, which is kept; empty where the run is judged once."""
+    kept = store.manifest().get(LOOKS, [])
+    if not (kept or again):
+        return []
+    models = sum(len(block.models) for block in store.blocks)
+    looks = [*(one for one in kept if one < models), models]
+    if looks != kept:
+        store.update_manifest(**{LOOKS: looks})
+    return looks
 
 
 def _entered(store: RunStore, summary: dict[str, Any]) -> dict[str, Any]:

@@ -8,8 +8,8 @@ is kept throughout, on enough evidence, passes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from auscult.policy.limits import (
@@ -21,6 +21,7 @@ from auscult.policy.limits import (
     release_limits,
     structure_limits,
 )
+from auscult.policy.looks import level, widened, widening
 from auscult.policy.rules import EvidenceLimits, Policy
 from auscult.results.lacking import (
     NULL_TOLERANCE,
@@ -41,10 +42,13 @@ class Decision:
     verdict : {"pass", "fail", "inconclusive"}
     checks : tuple of Check
         Evidence first, then limits.
+    looks : tuple of int
+        Models of the run each time that it was judged, where it grows until it is decided.
     """
 
     verdict: Verdict
     checks: tuple[Check, ...]
+    looks: tuple[int, ...] = ()
 
     @property
     def missing(self) -> tuple[str, ...]:
@@ -57,10 +61,15 @@ class Decision:
             "verdict": self.verdict,
             "checks": [asdict(one) for one in self.checks],
             "missing": list(self.missing),
+            **(
+                {"looks": {"models": list(self.looks), "error": level(self.looks)}}
+                if self.looks
+                else {}
+            ),
         }
 
 
-def judge(policy: Policy, summary: Mapping[str, Any]) -> Decision:
+def judge(policy: Policy, summary: Mapping[str, Any], looks: Sequence[int] = ()) -> Decision:
     """Judge a run's summary.
 
     Parameters
@@ -68,6 +77,9 @@ def judge(policy: Policy, summary: Mapping[str, Any]) -> Decision:
     policy : Policy
     summary : mapping
         The contents of ``summary.json``.
+    looks : sequence of int
+        Models of the run at every look up to this one, where it is judged several times: bounds are
+        then wider, so that all looks together err in 5% of cases; see :mod:`auscult.policy.looks`.
 
     Returns
     -------
@@ -80,12 +92,14 @@ def judge(policy: Policy, summary: Mapping[str, Any]) -> Decision:
         *release_limits(policy, summary),
         *structure_limits(policy, summary),
     ]
+    factor = widening(looks)
+    limits = [replace(one, figure=widened(one.figure, factor)) for one in limits]
     checks = (*_evidence(policy, summary, limits), *(one.judged() for one in limits))
     verdicts = {one.verdict for one in checks}
     verdict: Verdict = (
         "fail" if "fail" in verdicts else "inconclusive" if "inconclusive" in verdicts else "pass"
     )
-    return Decision(verdict=verdict, checks=checks)
+    return Decision(verdict=verdict, checks=checks, looks=tuple(looks))
 
 
 def _evidence(policy: Policy, summary: Mapping[str, Any], limits: list[Limit]) -> Iterator[Check]:

@@ -19,6 +19,7 @@ from auscult.base.files import write_bytes
 from auscult.base.opening import npz_arrays
 from auscult.base.randomness import Stage, generator
 from auscult.cohort import Cohort
+from auscult.cohort.design import WAVE
 from auscult.protection.assessment import (
     Subject,
     signals_of,
@@ -28,7 +29,7 @@ from auscult.protection.plans import Plan, digest, trained
 from auscult.protection.variants import Variant
 from auscult.recipes.base import Recipe
 from auscult.recipes.kinds import identity_of
-from auscult.store import BlockPlan, RunStore, missing_blocks, plan_blocks
+from auscult.store import BlockPlan, RunStore, plan_blocks
 
 FOLDER = "protection"
 LEFT_OUT = "left-out.npz"
@@ -36,9 +37,17 @@ LEFT_OUT = "left-out.npz"
 
 @contextmanager
 def opened(
-    store: RunStore, plan: Plan, cohort: Cohort, models: int, subject: Subject
+    store: RunStore,
+    plan: Plan,
+    cohort: Cohort,
+    models: int,
+    subject: Subject,
+    allowed: NDArray[np.bool_] | None = None,
 ) -> Iterator[RunStore]:
-    """The run of a variant's models, locked for writing.
+    """The run of a variant's models, locked for writing; it grows with the audit.
+
+    Which records a variant leaves out may follow from the audit's models. Where more of them make
+    another choice, all of the variant's models are trained again.
 
     Parameters
     ----------
@@ -48,6 +57,8 @@ def opened(
     cohort : Cohort
     models : int
     subject : Subject
+    allowed : bool array, shape (records,), optional
+        Records that its models may be trained on, for a variant that leaves some out.
     """
     with RunStore.create_or_resume(
         store.path / FOLDER / plan.slug,
@@ -62,12 +73,15 @@ def opened(
         configuration=None,
         blocks=_blocks(plan, cohort, models),
         records=cohort.records,
+        wave=WAVE,
     ) as own:
+        if allowed is not None and own.growing and _other_selection(own, allowed):
+            own.begin_anew(LEFT_OUT)
         yield own
 
 
 def _blocks(plan: Plan, cohort: Cohort, models: int) -> tuple[BlockPlan, ...]:
-    return plan_blocks(models, plan.recipe.block_models(cohort.training_data(), models))
+    return plan_blocks(models, plan.recipe.blocks(cohort.training_data(), models))
 
 
 def lacking(
@@ -91,7 +105,9 @@ def lacking(
         blocks = _blocks(plan, cohort, models)
         path = store.path / FOLDER / plan.slug
         if (path / "manifest.json").exists():
-            total += sum(len(b.models) for b in missing_blocks(blocks, RunStore.open(path)))
+            own = RunStore.open(path)
+            there = {b for b in own.blocks if own.has_block(b.block)}
+            total += sum(len(b.models) for b in blocks if b not in there)
         else:
             total += models
     return total
@@ -155,9 +171,7 @@ def keep_selection(own: RunStore, allowed: NDArray[np.bool_]) -> None:
     """Write which records may be trained on, mode 0600; the same again is no change."""
     path = own.secret_path(LEFT_OUT)
     if path.exists():
-        found = npz_arrays(path, str(path), StoreError, names=["allowed"])
-        same = "allowed" in found and np.array_equal(found["allowed"], allowed)
-        if not same:
+        if _other_selection(own, allowed):
             raise StoreError(
                 "the variant was trained on different records from those that would be chosen now",
                 where=str(own.path),
@@ -167,6 +181,15 @@ def keep_selection(own: RunStore, allowed: NDArray[np.bool_]) -> None:
     content_bytes = io.BytesIO()
     np.savez_compressed(content_bytes, allowed=allowed)
     write_bytes(path, content_bytes.getvalue(), secret=True)
+
+
+def _other_selection(own: RunStore, allowed: NDArray[np.bool_]) -> bool:
+    """Whether a variant's models were trained on other records than may be trained on now."""
+    path = own.path / "secret" / LEFT_OUT
+    if not path.exists():
+        return False
+    found = npz_arrays(path, str(path), StoreError, names=["allowed"])
+    return "allowed" not in found or not np.array_equal(found["allowed"], allowed)
 
 
 def _digest_of(withheld: NDArray[np.bool_]) -> str:

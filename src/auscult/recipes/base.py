@@ -19,6 +19,9 @@ from auscult.cohort import TrainingData
 from auscult.cohort.cohort import CLASS_TASKS
 from auscult.recipes.metrics import Metric
 
+MANY = 1 << 20  # models, for the size of a block that does not depend on their number
+SMALLEST_BLOCK = 2
+
 OutputKind = Literal["softmax", "sigmoid", "multilabel", "signal"]
 
 
@@ -129,7 +132,7 @@ class Recipe(ABC):
         """Why this recipe cannot be used on this data, or None. Trains nothing."""
 
     def block_models(self, data: TrainingData, models: int) -> int:  # noqa: ARG002
-        """Number of models trained and written together; part of the run's identity.
+        """Most models trained and written together in an audit of `models` models.
 
         An eighth of the models, at most 8, unless training more models together is cheaper.
         """
@@ -141,6 +144,27 @@ class Recipe(ABC):
         Empty where a worker has a core of the processor to itself instead.
         """
         return ()
+
+    def blocks(self, data: TrainingData, models: int) -> list[int]:
+        """Models of each block; part of the run's identity.
+
+        The first blocks of many models are those of few, so that a run can grow: blocks of 2 for
+        the first 16 models, then twice as many each time that the models have doubled, up to what
+        :meth:`block_models` says of many models.
+
+        Parameters
+        ----------
+        data : TrainingData
+        models : int
+            Of the audit.
+        """
+        most = self.block_models(data, MANY)
+        found, start = [], 0
+        while start < models:
+            size = max(SMALLEST_BLOCK, 1 << max(start.bit_length() - 3, 0))
+            found.append(min(size, most, models - start))
+            start += found[-1]
+        return found
 
     @abstractmethod
     def train_block(

@@ -103,7 +103,7 @@ def ratios(layout: Layout, *, centred: bool, progress: Progress = SILENT) -> Rat
 
 def _folds(layout: Layout, known: NDArray[np.bool_]) -> NDArray[np.int8]:
     fold = np.full(known.shape, -1, dtype=np.int8)
-    dealt = deal(layout.member, FOLDS, known, number=layout.number, salt=DEALING)
+    dealt = deal(layout.member, FOLDS, known, number=layout.number, salt=DEALING, wave=layout.wave)
     patient, number, label, place = np.nonzero(dealt.weight)
     fold[patient, dealt.model[patient, number, label, place]] = number
     return fold

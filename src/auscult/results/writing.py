@@ -51,7 +51,8 @@ from auscult.results.roster import Planted, Roster, stratum_of
 from auscult.risk.outcome import Attributes, findings
 from auscult.risk.utility import model_utility
 from auscult.store import Outputs, RunStore
-from auscult.store.seal import SEAL, identity_of
+from auscult.store.growth import identity_of
+from auscult.store.seal import SEAL
 
 
 def write_results(

@@ -323,17 +323,28 @@ def null_risk(
 
 
 def permuted(layout: Layout, rng: np.random.Generator) -> Layout:
-    """Replace each patient's membership by a permutation of it over the models: nothing leaks."""
+    """Replace each patient's membership by a permutation of it over the models: nothing leaks.
+
+    Membership that was drawn in waves is permuted within each of them, as it was drawn.
+    """
     if layout.used is None:
         member = scratch(layout.member.shape, bool)
+        wave = layout.wave or layout.models
+        whole = layout.models - layout.models % wave
         for here, _, part in layout.parts():
-            member[here] = rng.permuted(part.member, axis=1)
+            waves = part.member[:, :whole].reshape(-1, wave)
+            member[here, :whole] = rng.permuted(waves, axis=1).reshape(-1, whole)
+            if whole < layout.models:
+                member[here, whole:] = rng.permuted(part.member[:, whole:], axis=1)
             let_go(member)
             let_go(layout.member)
         return replace(layout, member=member)
     # Models in use and the others are shuffled apart: as many of them stay IN.
-    keys = rng.random(layout.member.shape) + ~layout.used
-    places = np.argsort(~layout.used, axis=1, kind="stable")
+    apart = (~layout.used).astype(np.float64)
+    if layout.wave is not None:
+        apart += 2 * (np.arange(layout.models) // layout.wave)
+    keys = rng.random(layout.member.shape) + apart
+    places = np.argsort(apart, axis=1, kind="stable")
     member = np.empty_like(layout.member)
     shuffled = np.take_along_axis(layout.member, np.argsort(keys, axis=1), axis=1)
     np.put_along_axis(member, places, shuffled, axis=1)

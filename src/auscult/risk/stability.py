@@ -100,7 +100,7 @@ def both_halves(layout: Layout, salt: int) -> tuple[NDArray[np.bool_], NDArray[n
     """
     halves = scratch((2, *layout.member.shape), np.bool_)
     for patients, _, part in layout.parts():
-        dealt = deal(part.member, 2, number=part.number, salt=salt)
+        dealt = deal(part.member, 2, number=part.number, salt=salt, wave=part.wave)
         row, label, place = np.nonzero(dealt.weight[:, 0])
         first = np.zeros(part.member.shape, dtype=bool)
         first[row, dealt.model[row, 0, label, place]] = True

@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -34,6 +34,7 @@ from auscult.store.blocks import (
     read_outputs,
     write_block_values,
 )
+from auscult.store.growth import grows, identity_of, identity_of_block, stale_blocks
 from auscult.store.lock import WriterLock, lock_holder, take_lock
 from auscult.store.manifest import (
     MANIFEST,
@@ -43,7 +44,7 @@ from auscult.store.manifest import (
     read_manifest,
     versions,
 )
-from auscult.store.seal import SUMMARY, identity_of, write_seal
+from auscult.store.seal import SEAL, SUMMARY, write_seal
 
 __all__ = [
     "BlockPlan",
@@ -56,12 +57,23 @@ __all__ = [
 ]
 
 
-def plan_blocks(models: int, block_models: int) -> tuple[BlockPlan, ...]:
-    """Deal the models to blocks of `block_models`, in order; the last may be short."""
-    return tuple(
-        BlockPlan(block=block, models=tuple(range(start, min(start + block_models, models))))
-        for block, start in enumerate(range(0, models, block_models))
-    )
+def plan_blocks(models: int, block_models: int | Sequence[int]) -> tuple[BlockPlan, ...]:
+    """Deal the models to blocks, in order; the last may be short.
+
+    Parameters
+    ----------
+    models : int
+    block_models : int or sequence of int
+        Models of every block, or of the first ones; the last number holds for all that follow.
+    """
+    sizes = [block_models] if isinstance(block_models, int) else list(block_models)
+    found: list[BlockPlan] = []
+    start = 0
+    while start < models:
+        stop = min(start + sizes[min(len(found), len(sizes) - 1)], models)
+        found.append(BlockPlan(block=len(found), models=tuple(range(start, stop))))
+        start = stop
+    return tuple(found)
 
 
 def default_block_models(models: int) -> int:
@@ -69,9 +81,25 @@ def default_block_models(models: int) -> int:
     return max(1, min(8, models // 8))
 
 
+def _blocks_of(manifest: Mapping[str, Any]) -> tuple[BlockPlan, ...]:
+    return tuple(
+        BlockPlan(block=number, models=tuple(models))
+        for number, models in enumerate(manifest["blocks"])
+    )
+
+
 def missing_blocks(plan: Sequence[BlockPlan], store: RunStore) -> tuple[BlockPlan, ...]:
     """Blocks of the plan that the store does not hold yet, in the plan's order."""
     return tuple(block for block in plan if not store.has_block(block.block))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Growth:
+    """What happens to a run with the first write, when models are added to it."""
+
+    stale: list[BlockPlan]
+    configuration: str | None
+    secrets: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +142,7 @@ class RunStore:
         self.path = path
         self._manifest = dict(manifest)
         self._lock = lock
+        self._growth: _Growth | None = None
 
     @classmethod
     def create_or_resume(
@@ -124,8 +153,12 @@ class RunStore:
         configuration: str | None,
         blocks: Sequence[BlockPlan],
         records: int,
+        wave: int | None = None,
     ) -> RunStore:
         """Make a run directory, or take up the one that is there, and lock it for writing.
+
+        A run of fewer models of the same audit grows, with the first write: what was trained is
+        kept.
 
         Parameters
         ----------
@@ -138,12 +171,14 @@ class RunStore:
         blocks : sequence of BlockPlan
         records : int
             Records that every model answers.
+        wave : int, optional
+            Models of a wave, see :mod:`auscult.store.growth`, for runs that can grow.
 
         Raises
         ------
         StoreError
-            The directory is something else, holds a run of another configuration, or another
-            process writes to it. Nothing was changed.
+            The directory is something else, holds a run of another configuration or of more
+            models, or another process writes to it. Nothing was changed.
         """
         path = Path(path)
         parts = {
@@ -153,7 +188,7 @@ class RunStore:
         }
         check_folder(path)
         existing = read_manifest(path) if (path / MANIFEST).exists() else None
-        if existing is not None:
+        if existing is not None and not grows(path, existing, parts, wave):
             check_fingerprint(path, existing, parts)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -166,20 +201,25 @@ class RunStore:
         try:
             # Read again: another process may have made or finished the run before we got the lock.
             existing = read_manifest(path) if (path / MANIFEST).exists() else None
+            growing = existing is not None and grows(path, existing, parts, wave)
             if existing is None:
                 existing = {
                     "schema": MANIFEST_SCHEMA,
                     "fingerprint": parts,
                     "blocks": [list(block.models) for block in blocks],
                     "records": records,
+                    **({} if wave is None else {"wave": wave}),
                     "versions": versions(),
                 }
                 write_json(path / MANIFEST, existing)
-            check_fingerprint(path, existing, parts)
+            if not growing:
+                check_fingerprint(path, existing, parts)
             store = cls(path, existing, lock)
             store._note_versions()
             store._clean()
-            if configuration is not None:
+            if growing and wave is not None:
+                store._plan_growth(parts, blocks, wave, configuration)
+            elif configuration is not None:
                 write_bytes(path / "audit.toml", configuration.encode())
         except BaseException:
             lock.close()
@@ -245,10 +285,7 @@ class RunStore:
     @property
     def blocks(self) -> tuple[BlockPlan, ...]:
         """Plan of all blocks."""
-        return tuple(
-            BlockPlan(block=number, models=tuple(models))
-            for number, models in enumerate(self._manifest["blocks"])
-        )
+        return _blocks_of(self._manifest)
 
     @property
     def records(self) -> int:
@@ -257,12 +294,70 @@ class RunStore:
 
     @property
     def identity(self) -> str:
-        """SHA-256 of what makes the run this run: fingerprint, blocks and records."""
+        """SHA-256 of what makes the run this run; see :func:`auscult.store.growth.identity_of`."""
         return identity_of(self._manifest)
 
     def has_block(self, block: int) -> bool:
         """Whether the block is finished."""
+        stale = () if self._growth is None else self._growth.stale
+        if any(one.block == block for one in stale):
+            return False
         return self._block_file(block, ".json").exists()
+
+    # Growth
+
+    @property
+    def growing(self) -> bool:
+        """Whether models are to be added and nothing was written since."""
+        return self._growth is not None
+
+    def begin_anew(self, *secrets: str) -> None:
+        """Keep none of the models that are there when the run grows.
+
+        Parameters
+        ----------
+        *secrets : str
+            Files under ``secret/`` that go with them.
+
+        Raises
+        ------
+        StoreError
+            The run does not grow: a finished block is never written again.
+        """
+        if self._growth is None:
+            raise StoreError("its models are those that are wanted", where=str(self.path))
+        every = list(_blocks_of(read_manifest(self.path)))
+        self._growth = replace(self._growth, stale=every, secrets=secrets)
+
+    def _plan_growth(
+        self,
+        parts: Mapping[str, str],
+        blocks: Sequence[BlockPlan],
+        wave: int,
+        configuration: str | None,
+    ) -> None:
+        stale = stale_blocks(self.blocks, blocks, wave)
+        self._manifest = {
+            **self._manifest,
+            "fingerprint": dict(parts),
+            "blocks": [list(block.models) for block in blocks],
+        }
+        self._growth = _Growth(stale=stale, configuration=configuration)
+
+    def _grow(self) -> None:
+        """Become the run of more models. What a kill leaves grows with the next start."""
+        growth, self._growth = self._growth, None
+        if growth is None:
+            return
+        (self.path / SEAL).unlink(missing_ok=True)
+        for plan in growth.stale:
+            self._block_file(plan.block, ".json").unlink(missing_ok=True)
+            self._block_file(plan.block, ".npy").unlink(missing_ok=True)
+        for name in growth.secrets:
+            self.secret_path(name).unlink(missing_ok=True)
+        write_json(self.path / MANIFEST, self._manifest)
+        if growth.configuration is not None:
+            write_bytes(self.path / "audit.toml", growth.configuration.encode())
 
     def write_block(self, plan: BlockPlan, outputs: BlockOutputs) -> None:
         """Write a block once and for all.
@@ -278,7 +373,7 @@ class RunStore:
             raise StoreError("the block is finished and cannot be written again", where=plan.name)
         folder = self.path / "outputs"
         written = write_block_values(folder, plan, outputs, self.records)
-        finish_block(folder, plan, written, self.identity)
+        finish_block(folder, plan, written, identity_of_block(self._manifest, plan))
 
     def adopt_block(self, plan: BlockPlan, written: WrittenBlock) -> None:
         """Take a block that a worker wrote into the folder of outputs.
@@ -295,12 +390,11 @@ class RunStore:
         if self.has_block(plan.block):
             (folder / written.file).unlink(missing_ok=True)
             return
-        finish_block(folder, plan, written, self.identity)
+        finish_block(folder, plan, written, identity_of_block(self._manifest, plan))
 
     def block(self, number: int) -> StoredBlock:
         """Verify one block and open its values; see :meth:`outputs`."""
-        folder = self.path / "outputs"
-        return read_block(folder, self.blocks[number], self.records, self.identity)
+        return self._read(self.blocks[number])
 
     def outputs(self) -> Outputs:
         """Verify every block and open their values through memory maps.
@@ -310,9 +404,11 @@ class RunStore:
         StoreError
             A block is missing or damaged; says which and how to make it again.
         """
-        folder = self.path / "outputs"
-        blocks = [read_block(folder, plan, self.records, self.identity) for plan in self.blocks]
-        return read_outputs(blocks)
+        return read_outputs([self._read(plan) for plan in self.blocks])
+
+    def _read(self, plan: BlockPlan) -> StoredBlock:
+        identity = identity_of_block(self._manifest, plan)
+        return read_block(self.path / "outputs", plan, self.records, identity)
 
     # Secrets
 
@@ -327,6 +423,8 @@ class RunStore:
     def write_membership(self, membership: Membership) -> None:
         """Write who is IN which model, mode 0600; the same matrix again is no change.
 
+        To a run that has grown, models are added.
+
         Raises
         ------
         StoreError
@@ -335,13 +433,18 @@ class RunStore:
         self._check_writable()
         path = self.secret_path("membership.npz")
         if path.exists():
-            if np.array_equal(self.read_membership().reveal(), membership.reveal()):
+            stored, wanted = self.read_membership().reveal(), membership.reveal()
+            if np.array_equal(stored, wanted):
                 return
-            raise StoreError(
-                "the run contains a membership that differs from this audit's",
-                where=str(path),
-                next_step="Use another run directory",
-            )
+            wave = self._manifest.get("wave")
+            whole = 0 if wave is None else len(stored) - len(stored) % wave
+            added = wave is not None and len(stored) < len(wanted)
+            if not (added and np.array_equal(stored[:whole], wanted[:whole])):
+                raise StoreError(
+                    "the run contains a membership that differs from this audit's",
+                    where=str(path),
+                    next_step="Use another run directory",
+                )
         content = io.BytesIO()
         np.savez_compressed(content, membership=membership.reveal())
         write_bytes(path, content.getvalue(), secret=True)
@@ -409,6 +512,7 @@ class RunStore:
     def _check_writable(self) -> None:
         if self._lock is None:
             raise StoreError("the run was opened read-only", where=str(self.path))
+        self._grow()
 
     def _note_versions(self) -> None:
         """Another version of a library may change the last digits: say so beside the first ones."""

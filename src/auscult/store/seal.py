@@ -15,6 +15,7 @@ from typing import Any
 from auscult.base.errors import StoreError
 from auscult.base.files import sha256_of_file, write_json
 from auscult.base.opening import parse_json, read_text
+from auscult.store.growth import identity_of
 from auscult.store.lock import HOLDER, LOCK
 
 SEAL = "seal.json"
@@ -27,12 +28,6 @@ AGAIN = (
 )
 
 
-def identity_of(manifest: Mapping[str, Any]) -> str:
-    """SHA-256 of a manifest's fixed parts: fingerprint, blocks and records."""
-    fixed = {key: manifest[key] for key in ("fingerprint", "blocks", "records")}
-    return hashlib.sha256(json.dumps(fixed, sort_keys=True).encode()).hexdigest()
-
-
 def write_seal(run: Path, identity: str) -> None:
     """Seal a run as it is: ``seal.json`` with a SHA-256 per file.
 
@@ -40,7 +35,7 @@ def write_seal(run: Path, identity: str) -> None:
     ----------
     run : Path
     identity : str
-        The run's, from :func:`identity_of`.
+        The run's, from :func:`auscult.store.growth.identity_of`.
 
     Raises
     ------

@@ -14,7 +14,7 @@ from auscult.base.errors import ConfigError, RecipeError
 from auscult.cohort import TrainingData
 from auscult.cohort.cohort import CLASS_TASKS
 from auscult.cohort.inputs import ArrayInputs, Inputs, NamedInputs, TableInputs
-from auscult.recipes.base import Assignment, BlockOutputs, Recipe
+from auscult.recipes.base import MANY, Assignment, BlockOutputs, Recipe
 from auscult.recipes.devices import Device, cards_of, in_worker, kind_of_device
 from auscult.recipes.networks import kind_of
 from auscult.recipes.outputs import output_columns, output_kind
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from auscult.recipes.torch.backbone import Features
     from auscult.recipes.torch.encoding import Encoded
 
+SMALL_BLOCKS = (16, 16, 16, 16, 32)  # models of the first blocks; then as many as in the last
 SMALL_STEP = 2e7  # floating point operations of a model's step below which overhead rules
 
 
@@ -270,7 +271,13 @@ class TorchRecipe(Recipe):
         weights = sum(a * b for a, b in itertools.pairwise(sizes))
         if 6 * weights * self.batch_size > SMALL_STEP:
             return usual
-        return max(usual, min(32, models // 4))
+        return max(usual, min(SMALL_BLOCKS[-1], models // 4))
+
+    def blocks(self, data: TrainingData, models: int) -> list[int]:
+        """See :meth:`Recipe.blocks`; those of small stacked networks are larger from the start."""
+        if self.block_models(data, MANY) == SMALL_BLOCKS[-1]:
+            return list(SMALL_BLOCKS)
+        return super().blocks(data, models)
 
     def train_block(
         self,
