@@ -19,6 +19,8 @@ from auscult.attacks.access import (
 )
 from auscult.attacks.joint import (
     JointAttack,
+    _equal_effect,
+    _Training,
     band_name,
     joint_scores,
     tuned,
@@ -634,3 +636,16 @@ def test_lira_is_the_likelihood_ratio_of_two_normals() -> None:
     assert np.corrcoef(offline.ravel(), signals.ravel())[0, 1] > 0.9
     spread = stats.median_abs_deviation(offline[~member], scale="normal")
     assert spread == pytest.approx(1.0, abs=0.1)
+
+
+def test_records_that_cancel_by_rounding_keep_a_spread() -> None:
+    # The sum of all entries is -2e-9: a root of it would be no number.
+    away = 1 + 1e-9
+    training = _Training(
+        models=np.array([16.0]),
+        middle=np.zeros((1, 2)),
+        difference=np.array([[0.25, 0.5]]),
+        shrunk=np.array([[[1.0, -away], [-away, 1.0]]]),
+    )
+    # Shrinkage leaves 0.3 of the diagonal to a sum, whatever the records have in common.
+    np.testing.assert_allclose(_equal_effect(training), [0.75 / np.sqrt(0.6)])

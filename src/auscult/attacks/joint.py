@@ -272,9 +272,17 @@ def _train(moments: _Moments, folds: list[int]) -> _Training:
 
 def _equal_effect(training: _Training) -> NDArray[np.float64]:
     """Standardised difference of the plain sum of signals, shape (patients,)."""
-    spread = np.sqrt(training.shrunk.sum(axis=(1, 2)))
-    effect = training.difference.sum(axis=1) / spread
+    effect = training.difference.sum(axis=1) / _spread_of_sum(training)
     return np.asarray(np.clip(effect, -LARGEST_EFFECT, LARGEST_EFFECT))
+
+
+def _spread_of_sum(training: _Training) -> NDArray[np.float64]:
+    """Deviation of the plain sum of signals, shape (patients,).
+
+    At least what the diagonal adds: where records cancel, rounding can leave less than nothing.
+    """
+    least = DIAGONAL_SHRINKAGE * np.einsum("pkk->p", training.shrunk)
+    return np.asarray(np.sqrt(np.maximum(training.shrunk.sum(axis=(1, 2)), least)))
 
 
 def _weights(
@@ -286,7 +294,7 @@ def _weights(
         return np.ones_like(training.difference)
     variance = np.einsum("pkk->pk", training.shrunk).mean(axis=1)
     pull = strength / training.models * variance
-    scale = effect / np.sqrt(training.shrunk.sum(axis=(1, 2)))
+    scale = effect / _spread_of_sum(training)
     left = training.shrunk + pull[:, None, None] * np.eye(k)
     right = training.difference + (pull * scale)[:, None]
     return np.asarray(np.linalg.solve(left, right[:, :, None])[:, :, 0])
