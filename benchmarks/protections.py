@@ -92,7 +92,9 @@ def covered(scenario: Scenario, rng: np.random.Generator) -> dict[str, tuple[boo
     noise = shared_noise(before, after)
     counts = exposed_counts(before, after, noise=noise.correlation, seed=subject.seed)[0.9]
     true = [float((one > 0.9).sum()) for one in auc]
-    found = {"change": (counts.change, true[1] - true[0])}
+    found = {}
+    if counts.change is not None:
+        found["change"] = (counts.change, true[1] - true[0])
     if counts.removed is not None:
         found["removed"] = (counts.removed, 1 - true[1] / true[0])
     mean = mean_difference(before.risk.auc_raw, after.risk.auc_raw)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from playwright.sync_api import sync_playwright
 
-WIDTH, HEIGHT = 1100, 1180
+WIDTH, HEIGHT = 1100, 860
 
 
 def main(report: Path, picture: Path) -> None:

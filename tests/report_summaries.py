@@ -49,6 +49,16 @@ def nothing_learned() -> Summary:
     return summary
 
 
+def memorised() -> Summary:
+    """Models that have learned nothing that generalises, and give most patients away."""
+    summary, unlearned = scary(), nothing_learned()["models"]
+    summary["models"]["learned"] = unlearned["learned"]
+    summary["models"]["utility"] |= {
+        key: unlearned["utility"][key] for key in ("mean", "low", "high")
+    }
+    return summary
+
+
 def nothing_estimable() -> Summary:
     """Every figure is null, with one reason beside it."""
     summary: Summary = nulled(rare_tail())

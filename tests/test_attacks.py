@@ -526,7 +526,7 @@ def test_centring_removes_what_a_model_gives_everybody() -> None:
 
 def test_centring_never_reads_the_patient_that_it_centres() -> None:
     rng = np.random.default_rng(6)
-    sim = simulate(np.full(60, 0.7), 16, rng)
+    sim = simulate(np.full(60, 0.7), 16, rng, shared=0.5)
 
     def centres(signals: NDArray[np.float64]) -> NDArray[np.float64]:
         layout = lay_out(signals, sim.member, sim.patient)
@@ -536,10 +536,15 @@ def test_centring_never_reads_the_patient_that_it_centres() -> None:
     for patient in range(0, 60, 7):
         changed = sim.signals.copy()
         # From one side of each model's median to the other: any median that holds it must move.
-        low = changed[:, patient] < np.median(changed, axis=1)
-        changed[:, patient] = np.where(low, 100.0, -100.0)
+        changed[:, patient] = 2 * np.median(changed, axis=1) - changed[:, patient]
         found = centres(changed)
-        np.testing.assert_allclose(found[patient], usual[patient], atol=1e-4)
+        # How far a record goes with its centre is one number: that of other groups' records of the
+        # same scale.
+        assert found[patient].mean() == pytest.approx(usual[patient].mean(), abs=1e-4)
+        swing, before = (one - one.mean() for one in (found[patient], usual[patient]))
+        factor = float(swing @ before / (before @ before))
+        assert 0 < factor < 3
+        np.testing.assert_allclose(swing, factor * before, atol=1e-4)
         moved = (np.abs(found - usual) > 1e-3).any(axis=1)
         assert moved.sum() >= 40, "patients of other groups are centred on this one as well"
 

@@ -56,6 +56,19 @@ def test_a_run_directory_holds_what_the_design_promises(finished: Path) -> None:
         assert (finished / name).is_file(), name
 
 
+def test_the_dossier_of_a_run_is_written_elsewhere_and_of_an_unchanged_run_only(
+    finished: Path, tmp_path: Path
+) -> None:
+    target = tmp_path / "dossier.html"
+    done = auscult("report", finished, "--dossier", "--out", target)
+    assert done.returncode == 0, done.stderr
+    assert "Checklist" in target.read_text(encoding="utf-8")
+    assert ("PDF: " in done.stdout) == target.with_suffix(".pdf").exists()
+    refused = auscult("report", finished, "--dossier", "--out", finished / "report.html")
+    assert refused.returncode == 2
+    assert "reserves this path" in refused.stderr
+
+
 def test_secrets_are_readable_by_their_owner_only(finished: Path) -> None:
     for path in (finished / "secret").iterdir():
         assert stat.S_IMODE(path.stat().st_mode) == 0o600, path.name

@@ -113,6 +113,7 @@ def test_answer_figures_and_tables_are_visible(name: str, show: Any) -> None:  #
     page = show(name)
     title = page.locator("h1")
     assert title.is_visible()
+    page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
     assert " ".join(title.inner_text().split()) == headline(summaries.ALL[name]())
     for figure in page.locator("figure").all():
         drawing = figure.locator("[role=img]:visible").first.bounding_box()
@@ -136,16 +137,41 @@ def test_every_figure_of_a_usual_audit_is_there(show: Any) -> None:  # noqa: ANN
     assert figures == [*expected, "figure-roc", "figure-utility"]
 
 
+# Tables that are wider than their place, and cells that do not lie within the page.
+UNFIT = """
+() => [
+  ...[...document.querySelectorAll(".fit")].filter((one) => one.scrollWidth > one.clientWidth + 1)
+    .map((one) => `${one.querySelector("table").id} is too wide: ${one.scrollWidth}`),
+  ...[...document.querySelectorAll("td, th[scope=row]")].filter((one) => {
+    const box = one.getBoundingClientRect();
+    return !box.width || !box.height || box.left < 0 || box.right > innerWidth + 1;
+  }).map((one) => `${one.closest("table").id}: ${one.textContent.trim()} is not seen`),
+]
+"""
+PAPER = 672  # A4 within its margins, in CSS pixels
+
+
 @every_page
-@pytest.mark.parametrize("width", [320, 400, 1100])
-def test_page_never_scrolls_sideways(name: str, width: int, show: Any) -> None:  # noqa: ANN401
+@pytest.mark.parametrize("width", [320, 400, 800, 1280])
+def test_tables_fit_the_page_and_no_column_is_hidden(name: str, width: int, show: Any) -> None:  # noqa: ANN401
     page = show(name, width=width)
     page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.evaluate(UNFIT) == []
+
+
+@every_page
+def test_tables_fit_on_paper(name: str, show: Any) -> None:  # noqa: ANN401
+    page = show(name, width=PAPER)
+    page.emulate_media(media="print")
+    page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
+    assert page.evaluate("document.documentElement.scrollWidth") <= PAPER
+    assert page.evaluate(UNFIT) == []
 
 
 def test_drawings_for_telephones_keep_their_letters_large(show: Any) -> None:  # noqa: ANN401
     page = show("rare tail", width=400)
+    page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
     assert page.locator(".wide:visible").count() == 0
     sizes = page.locator(".narrow:visible svg text").evaluate_all(
         "all => all.map(one => one.getBoundingClientRect().height)"
@@ -187,6 +213,7 @@ def test_prints_on_paper(name: str, show: Any, tmp_path: Path) -> None:  # noqa:
 @every_page
 def test_screen_readers_are_told_everything(name: str, show: Any) -> None:  # noqa: ANN401
     page = show(name)
+    page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
     assert page.locator("html").get_attribute("lang") == "en"
     for drawing in page.locator("[role=img]:visible").all():
         assert len(drawing.get_attribute("aria-label")) > 20
@@ -211,7 +238,7 @@ def _soon(page: Any, condition: str) -> bool:  # noqa: ANN401
     return False
 
 
-def test_keyboard_reaches_the_answer_the_contents_and_wide_tables(show: Any) -> None:  # noqa: ANN401
+def test_keyboard_reaches_the_answer_the_contents_and_tables(show: Any) -> None:  # noqa: ANN401
     page = show("rare tail", width=400)
     page.keyboard.press("Tab")
     skip = page.locator(":focus")
@@ -220,19 +247,28 @@ def test_keyboard_reaches_the_answer_the_contents_and_wide_tables(show: Any) -> 
     page.keyboard.press("Enter")
     assert page.evaluate("document.activeElement.id") == "main"
     page.keyboard.press("Tab")
-    assert page.locator(":focus").get_attribute("href") == "#exposed"
-    wide = page.locator("[role=region]:has(#table-thresholds)")
-    wide.focus()
-    assert wide.get_attribute("aria-label").startswith("Table: ")
-    page.keyboard.press("ArrowRight")
-    assert _soon(page, "document.activeElement.scrollLeft > 0")
+    assert page.locator(":focus").inner_text() == "More about this answer"
+    page.keyboard.press("Tab")
+    assert page.locator(":focus").get_attribute("href") == "#officer"
+    page.evaluate("document.querySelectorAll('details.part').forEach(one => one.open = true)")
     details = page.locator("#figure-dots + details summary")
     details.focus()
     page.keyboard.press("Enter")
     assert page.locator("#table-dots-data").is_visible()
 
 
+def test_the_first_screen_is_one_and_links_unfold_what_they_lead_to(show: Any) -> None:  # noqa: ANN401
+    page = show("later parts", width=1280)
+    for shown in ("h1", ".facts", ".next"):
+        box = page.locator(shown).bounding_box()
+        assert box["y"] + box["height"] <= 900, shown
+    assert page.locator(".facts > div").count() == 3
+    assert not page.locator("#table-thresholds").is_visible(), "evidence is folded"
+    page.locator("nav a[href='#exposed']").click()
+    assert _soon(page, "document.querySelector('#table-thresholds').checkVisibility()")
+
+
 def test_hostile_names_do_nothing(show: Any) -> None:  # noqa: ANN401
     page = show("hostile")
     assert page.locator("script, img, iframe").count() == 0
-    assert summaries.HOSTILE_ATTRIBUTE in page.locator("h3").first.inner_text()
+    assert summaries.HOSTILE_ATTRIBUTE in page.locator("#groups h3").first.text_content()

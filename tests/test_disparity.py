@@ -317,11 +317,14 @@ def test_equal_leakage_per_record_is_no_disparity_within_a_band() -> None:
 
 
 def test_spread_is_judged_against_its_null() -> None:
-    rng = np.random.default_rng(1)
-    groups = pd.DataFrame({"g": rng.choice(list("abcdefghijkl"), 240)})
-    spread = compare(np.full(240, 0.6), groups, 5)["g"]["spread"]
-    assert spread["null_mean"] > 0.03  # far from zero although nothing differs
-    assert spread["p"] > 0.05
+    p = []
+    for seed in range(5, 9):
+        rng = np.random.default_rng(seed)
+        groups = pd.DataFrame({"g": rng.choice(list("abcdefghijkl"), 240)})
+        spread = compare(np.full(240, 0.6), groups, seed)["g"]["spread"]
+        assert spread["null_mean"] > 0.03  # far from zero although nothing differs
+        p.append(spread["p"])
+    assert np.mean(p) > 0.15  # of four uniform ones: less has probability 0.005
 
 
 def test_intersections_and_everybody_in_one_group() -> None:

@@ -29,6 +29,7 @@ from auscult.risk.prior import PLAIN
 from auscult.risk.reliability import calibration_error
 from auscult.store import Outputs
 from tests.cohorts import visits, write_audit
+from tests.consistency import disagreements
 from tests.simulation import balanced, simulate
 from tests.test_audit import auscult
 
@@ -404,6 +405,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Result:
 def test_summary_holds_what_the_deployment_declares(finished: Result) -> None:
     summary = finished.summary
     assert summary["deployment"]["prior"] == [0.01, 0.1]
+    assert disagreements(summary) == []
     assert [c["declared"] for c in summary["exposure"]].count(True) == 1
     seen = {(c["access"], c["knowledge"]) for c in summary["exposure"] if c["references"] == "all"}
     assert len(seen) == 20

@@ -21,6 +21,7 @@ from auscult.report import officer_markdown, render
 from auscult.results.result import read_summary_file
 from auscult.store import RunStore
 from tests import report_summaries as summaries
+from tests.consistency import disagreements
 from tests.released import table
 from tests.test_cli import run as command
 
@@ -176,6 +177,7 @@ def test_the_decision_stands_in_the_run(
     path = finished / "run32"
     decision = read_summary_file(path)["decision"]
     assert decision["verdict"] == "fail"
+    assert disagreements(read_summary_file(path)) == []
     assert decision["policy"] == text
     prints = decision["fingerprints"]
     assert set(prints) == {"data", "recipe", "models", "code", "policy"}
@@ -306,6 +308,34 @@ def test_evidence_is_asked_for() -> None:
     summary = simulated()
     summary["patients"]["estimable"] = summary["patients"]["count"] - 1
     assert verdict(text, summary) == "inconclusive"
+
+
+def test_a_limit_of_nobody_can_be_kept_and_what_is_broken_is_not_called_unknown() -> None:
+    limit = '[exposed."0.9"]\npatients = 0\n'
+    summary = summaries.rare_tail()
+    row = summary["patients"]["exposed"]["0.9"]
+    row |= {"estimate": 0.01, "low": 0.0, "high": 0.0, "null": 0.3}
+    kept = judge(policy(limit), summary)
+    assert kept.verdict == "pass", kept.missing
+    row |= {"estimate": 20.0, "low": 9.0, "high": 40.0, "null": 3.0}
+    broken = judge(policy(limit), summary)
+    assert broken.verdict == "fail"
+    assert not broken.missing, "it is broken beyond chance: chance leaves nothing open"
+    row |= {"low": 2.0}
+    unknown = judge(policy(limit), summary)
+    assert unknown.verdict == "inconclusive"
+    assert any("chance alone exceeds" in one for one in unknown.missing)
+
+
+def test_groups_shares_of_few_models_are_open() -> None:
+    summary = summaries.rare_tail()
+    for part in summary["disparities"].values():
+        for group in part["groups"].values():
+            group |= {"exposed_0.9": 0.3, "exposed_0.9_low": 0.2, "exposed_0.9_high": 0.4}
+    limit = "[groups]\nexposed_share = 0.1\n"
+    assert judge(policy(limit), summary).verdict == "fail"
+    summary["patients"]["few_models"] = "with about 8 IN and OUT models only bounds"
+    assert judge(policy(limit), summary).verdict == "inconclusive"
 
 
 def test_a_broken_promise_of_privacy_fails() -> None:

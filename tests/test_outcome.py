@@ -21,6 +21,7 @@ from auscult.results.analysis import AnalysisSettings
 from auscult.results.comparing import compare
 from auscult.risk.disparity import crossings
 from auscult.risk.outcome import findings, label_of_patients, with_label
+from tests.consistency import disagreements
 from tests.simulation import balanced
 
 
@@ -171,6 +172,7 @@ def rare(tmp_path_factory: pytest.TempPathFactory) -> Result:
 def test_who_has_the_rare_label_is_said_beside_the_answer(rare: Result) -> None:
     said = opening(rare.summary)
     assert said[0] == headline(rare.summary)
+    assert disagreements(rare.summary) == []
     assert said[1].startswith("Who has label = 1 is who is exposed: ")
     assert "of these 14 patients lie above 0.9" in said[1]
     assert said[2].startswith("With one model, and one threshold for everybody")

@@ -30,7 +30,7 @@ from auscult.protection.assessment import (
     assess,
     assess_layout,
 )
-from auscult.protection.frontier import recommend
+from auscult.protection.frontier import recommend, withdraw
 from auscult.protection.paired import (
     Counts,
     Moments,
@@ -45,10 +45,13 @@ from auscult.protection.paired import (
 from auscult.protection.selection import Selection, Twins, find_twins, within_cap
 from auscult.protection.variants import Variant
 from auscult.recipes import SklearnRecipe, TorchRecipe
+from auscult.results.lacking import lacking
 from auscult.risk.estimate import KNOTS, Estimate, NoiseLaw
 from auscult.risk.patients import permuted
 from auscult.store import Outputs
 from tests.cohorts import visits
+from tests.consistency import disagreements
+from tests.report_summaries import rare_tail
 from tests.simulation import balanced
 
 
@@ -286,6 +289,8 @@ def counts_of(
 def test_counts_that_vary_together_differ_by_little() -> None:
     alike = counts_of(100, 100, 90.0, 90.0, 90.0)
     apart = counts_of(100, 100, 90.0, 90.0, 0.0)
+    assert alike.change is not None
+    assert apart.change is not None
     assert alike.change.high - alike.change.low < 0.1
     # Two independent normal counts with a variance of 90 each.
     assert apart.change.high - apart.change.low == pytest.approx(2 * 1.96 * 180**0.5, rel=0.06)
@@ -309,6 +314,7 @@ def test_the_same_outputs_show_no_change_at_all() -> None:
     noise = shared_noise(side, side)
     assert noise.correlation == pytest.approx(1.0)
     found = exposed_counts(side, side, noise=noise.correlation, seed=1)[0.9]
+    assert found.change is not None
     assert found.change.estimate == 0
     assert found.change.high - found.change.low < 0.5
     assert found.after == exposed_alone(side)[0.9]
@@ -337,6 +343,7 @@ def test_intervals_of_the_change_hold_the_truth(factor: float) -> None:
         truth = (norm.cdf(factor * first) > 0.9).sum() - (norm.cdf(first) > 0.9).sum()
         mean = mean_difference(before.risk.auc_raw, after.risk.auc_raw)
         assert mean is not None
+        assert found.change is not None
         held.append(
             (
                 found.change.low <= truth <= found.change.high,
@@ -603,13 +610,51 @@ def entries_of(run: Path) -> dict[str, dict[str, Any]]:
     return {one["name"]: one for one in summary["protection"]}
 
 
+def test_a_recommendation_needs_the_evidence_that_the_gate_asks_for() -> None:
+    entries = [{"recommended": True}, {"recommended": False}]
+    withdraw(entries, "")
+    assert entries[0]["recommended"]
+    summary = rare_tail()
+    assert not list(lacking(summary))
+    summary["models"]["count"] = 24
+    summary["models"]["learned"]["verdict"] = None
+    found = "; ".join(lacking(summary))
+    assert found.startswith("24 shadow models are too few: at least 32")
+    assert "not known whether" in found
+    withdraw(entries, found)
+    assert entries == [{"recommended": False, "unsupported": found}, {"recommended": False}]
+
+
+def test_unprotected_counts_are_the_headlines(finished: Path) -> None:
+    summary = json.loads((finished / "results" / "summary.json").read_text(encoding="utf-8"))
+    patients = summary["patients"]
+    for one in summary["protection"]:
+        if "layers" in one:  # judged on half of the models
+            continue
+        for threshold, row in one["exposed_before"].items():
+            for name in ("estimate", "low", "high"):
+                assert row[name] == patients["exposed"][threshold][name], (one["name"], threshold)
+    same = next(one for one in summary["protection"] if one["name"] == "temperature 2")
+    # The same signals: the same mean with the same interval.
+    for name, key in (("estimate", "mean"), ("low", "mean_low"), ("high", "mean_high")):
+        assert same["mean_auc"][name] == pytest.approx(patients["auc"][key], abs=2e-4)
+    own = summary["models"]["utility"]
+    for name, key in (("estimate", "mean"), ("low", "low"), ("high", "high")):
+        assert same["utility"][name] == pytest.approx(own[key], abs=2e-3)
+
+
 def test_a_run_tells_of_every_protection(finished: Path) -> None:
     entries = entries_of(finished)
     assert len(entries) == len(PROTECT)
+    text = (finished / "results" / "summary.json").read_text(encoding="utf-8")
+    assert disagreements(json.loads(text)) == []
     shallow = entries["shallow"]
     assert shallow["kind"] == "recipe"
     assert shallow["mean_auc_change"]["high"] < 0
-    assert shallow["exposed_change"]["estimate"] < 0
+    # Of 16 models only bounds are given, so no change of counts and no recommendation either.
+    assert shallow["exposed_change"]["estimate"] is None
+    assert "24 models are needed" in shallow["exposed_change"]["reason"]
+    assert not any(one["recommended"] for one in entries.values())
     assert entries["temperature 2"]["mean_auc_change"]["estimate"] == pytest.approx(0, abs=1e-6)
     labels = entries["labels only"]
     assert any("perturbed" in note for note in labels["notes"])
@@ -634,11 +679,12 @@ def test_everybody_is_audited_again_without_the_most_exposed(finished: Path) -> 
 
 
 def test_the_sweep_takes_the_audits_own_models_for_its_own_size(finished: Path) -> None:
-    summary = json.loads((finished / "results" / "summary.json").read_text(encoding="utf-8"))
-    small, own = summary["sweep"]["points"]
+    # Fewer than ten are exposed by the smaller model: the report withholds what would tell it.
+    exact = json.loads((finished / "secret" / "exact.json").read_text(encoding="utf-8"))
+    small, own = exact["sweep"]["points"]
     assert (small["base"], own["base"]) == (False, True)
-    assert own["exposed_change"]["estimate"] == 0
-    assert small["exposed_change"]["estimate"] < 0
+    assert own["exposed_change"]["estimate"] is None
+    assert small["mean_auc_change"]["estimate"] < 0
     # shallow, cap, duplicates, without, depth 3: the others train nothing of their own.
     assert len(list((finished / "protection").iterdir())) == 5
 

@@ -137,13 +137,28 @@ def test_unlearned_models_prove_nothing() -> None:
 
 
 def test_unlearned_models_that_memorise_expose() -> None:
-    summary = summaries.scary()
-    summary["models"]["learned"] = summaries.nothing_learned()["models"]["learned"]
+    summary = summaries.memorised()
     page = Page(render(summary)).text
     assert "patients are exposed" in headline(summary)
     assert "No conclusion" not in page
     assert "they have memorised their members and learned nothing that generalises" in page
     assert "expose nobody" not in page
+    doubted = summaries.memorised()
+    agreement = {"agrees": False, "raw_mean": 0.6, "posterior_mean": 0.7}
+    doubted["patients"]["agreement"] = agreement | {"difference": 0.1, "allowed": 0.02}
+    page = Page(render(doubted)).text
+    assert headline(doubted).startswith("No conclusion: the number of exposed")
+    assert "they have memorised" not in page
+    assert "expose nobody" not in page
+    assert "What such models expose is not known here" in page
+
+
+def test_unlearned_models_may_expose_below_the_threshold() -> None:
+    summary = summaries.memorised()
+    for at in (at for at in summary["patients"]["exposed"] if float(at) >= 0.9):
+        summary["patients"]["exposed"][at] |= {"low": 0, "null": 1.5}
+    assert "expose nobody clearly above an AUC of 0.9" in headline(summary)
+    assert "Above 0.8 it is one" in Page(render(summary)).text
 
 
 def test_what_is_not_clear_of_chance_is_no_finding() -> None:

@@ -15,6 +15,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from auscult.attacks.neighbours import AT_ONCE, Told, slopes, told_by_neighbours
+from auscult.attacks.places import Places
 from auscult.base.parallel import in_order, let_go, scratch
 
 FOLDS = 4
@@ -157,6 +159,9 @@ class Layout:
         Models to look at, per patient; all when absent.
     dealt : int, optional
         Number of folds; from the patients when absent.
+    places : Places, optional
+        Where the cohort's records lie among each other, in the cohort's order: rows find theirs by
+        `order`.
     """
 
     signals: NDArray[np.floating]
@@ -169,6 +174,7 @@ class Layout:
     number: NDArray[np.int64]
     used: NDArray[np.bool_] | None = None
     dealt: int | None = None
+    places: Places | None = None
 
     @property
     def records(self) -> int:
@@ -249,6 +255,7 @@ def lay_out(
     member: NDArray[np.bool_],
     patient_of_record: NDArray[np.int64],
     stratum: NDArray[np.int64] | None = None,
+    places: Places | None = None,
 ) -> Layout:
     """Sort signals by patient and turn them record by record.
 
@@ -259,6 +266,8 @@ def lay_out(
     patient_of_record : int64 array, shape (records,)
     stratum : int64 array, shape (records,), optional
         Class of each record.
+    places : Places, optional
+        Of the same records.
     """
     models, records = signals.shape
     patients = member.shape[1]
@@ -291,6 +300,7 @@ def lay_out(
         member=turned_member,
         stratum=strata[order],
         number=np.arange(patients),
+        places=places,
     )
 
 
@@ -325,27 +335,48 @@ def take_patients(layout: Layout, patients: NDArray[np.int64]) -> tuple[Layout, 
         number=layout.number[patients],
         used=None if layout.used is None else layout.used[patients],
         dealt=layout.folds,
+        places=layout.places,
     )
     return part, rows
 
 
 class Centring:
-    """What each model gives to other patients' records of the same class.
+    """What each model gives to other patients' records: of the same class, and nearby.
 
     A model that is more confident all over raises everybody's signal; its per-class median over
     *other* patients takes that away and leaves what is the patient's own (METHOD 4). Patients are
     dealt to `groups` groups, and a group is centred on the median over the records of the other
     groups (at most `sample` of them, evenly spaced); a class with fewer than 20 such records is
-    centred on the median over all classes.
+    centred on the median over all classes. How much of the median's way from model to model is
+    taken away is learned from records of the same scale: signals that hardly vary (a saturated
+    model) would drown in it. Where the places of records are known, what records nearby say is
+    taken away as well; see :mod:`auscult.attacks.neighbours`.
 
     Parameters
     ----------
     layout : Layout
         The whole cohort.
     sample, groups : int
+    nearby : float32 array, shape (records of the cohort, models), optional
+        What records nearby say, where it is known already: `nearby` of the centring of the same
+        signals.
+
+    Attributes
+    ----------
+    neighbours : Told
+        What was taken away besides the medians, or why nothing was.
+    nearby : float32 array, shape (records of the cohort, models), or None
+        What was taken away besides the medians, by record of the cohort (`layout.order`).
     """
 
-    def __init__(self, layout: Layout, *, sample: int = 4096, groups: int = 5) -> None:
+    def __init__(
+        self,
+        layout: Layout,
+        *,
+        sample: int = 4096,
+        groups: int = 5,
+        nearby: NDArray[np.float32] | None = None,
+    ) -> None:
         self._groups = groups
         group = layout.number[layout.patient] % groups
         self._strata = np.unique(layout.stratum)
@@ -361,12 +392,58 @@ class Centring:
                     self._centres[g, place] = overall
                 else:
                     self._centres[g, place] = _median(layout.signals, _spaced(reference, sample))
+        self._level = self._centres.mean(axis=2, keepdims=True)
+        self._centres -= self._level
+        self._slope = np.ones(int(layout.order.max(initial=-1)) + 1, dtype=np.float32)
+        self._slope[layout.order] = self._slopes(layout)
+        self.nearby: NDArray[np.float32] | None
+        self.neighbours: Told
+        if nearby is not None:
+            self.nearby, self.neighbours = nearby, Told()
+            return
+        self.nearby, self.neighbours = told_by_neighbours(
+            layout, lambda rows: self._on_medians(layout, rows)
+        )
 
     def apply(self, part: Layout) -> NDArray[np.float32]:
-        """Signals of a part less their centres, float32, shape (records, models)."""
-        group = part.number[part.patient] % self._groups
-        place = np.searchsorted(self._strata, part.stratum)
-        return np.asarray(part.signals - self._centres[group, place], dtype=np.float32)
+        """Signals of a part less what others say, float32, shape (records, models)."""
+        found = self._on_medians(part, slice(None))
+        if self.nearby is not None:
+            found -= self.nearby[part.order]
+            let_go(self.nearby)
+        return found
+
+    def _on_medians(self, part: Layout, rows: NDArray[np.int64] | slice) -> NDArray[np.float32]:
+        """Signals of some rows less their medians."""
+        where = self._where(part, rows)
+        slope = self._slope[part.order[rows]][:, None]
+        centre = self._level[where] + slope * self._centres[where]
+        return np.asarray(part.signals[rows] - centre, dtype=np.float32)
+
+    def _where(
+        self, part: Layout, rows: NDArray[np.int64] | slice
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Places of the rows' centres: group of patients, and class."""
+        group = part.number[part.patient[rows]] % self._groups
+        return group, np.searchsorted(self._strata, part.stratum[rows])
+
+    def _slopes(self, layout: Layout) -> NDArray[np.float64]:
+        """How far each row goes with its median from model to model."""
+        power, along, spread = np.empty((3, layout.records))
+
+        def measure(start: int) -> None:
+            rows = np.arange(start, min(start + AT_ONCE, layout.records))
+            x = layout.signals[rows].astype(np.float64)
+            x -= x.mean(axis=1, keepdims=True)
+            centre = self._centres[self._where(layout, rows)]
+            power[rows] = np.einsum("nm,nm->n", centre, centre)
+            along[rows] = np.einsum("nm,nm->n", centre, x)
+            spread[rows] = x.std(axis=1)
+            let_go(layout.signals)
+
+        for _ in in_order(measure, range(0, layout.records, AT_ONCE)):
+            pass
+        return slopes(power, along, spread, layout.number[layout.patient] % self._groups)
 
 
 def centred(layout: Layout) -> NDArray[np.float32]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -75,6 +75,9 @@ class Audit:
     ledger : path-like, optional
         Folder of the release ledger, where several places report on the same patients; by default
         ``.auscult-ledger`` beside the run.
+    dossier : mapping of str to str, optional
+        What a person declares for the dossier: "system", "version", "controller", "owner",
+        "purpose", "lawful_basis", "contact", "approver". It changes no figure.
     count_base : int
         What numbers of patients are rounded to in the report, for example 5; by default only those
         are from which a small cell would follow.
@@ -106,6 +109,7 @@ class Audit:
         sections: Sequence[str] = (),
         ledger: str | os.PathLike[str] | None = None,
         count_base: int = 1,
+        dossier: Mapping[str, str] | None = None,
     ) -> None:
         self.cohort = cohort
         self.recipe = recipe
@@ -125,6 +129,7 @@ class Audit:
         self.sections = tuple(sections)
         self.ledger = ledger
         self.count_base = count_base
+        self.dossier = dict(dossier or {})
         self._from_a_file = from_a_file()
 
     @contextmanager

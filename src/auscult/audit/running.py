@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from auscult.attacks.places import Places
 from auscult.audit import added
 from auscult.audit.protecting import Whole, train_variants
 from auscult.audit.subjects import roster_of, settings_of, subject_of
@@ -20,6 +21,7 @@ from auscult.protection.comparison import audit_variants
 from auscult.protection.plans import digest, trained
 from auscult.protection.runs import lacking
 from auscult.recipes.kinds import identity_of
+from auscult.report.dossier import declared
 from auscult.results import Planted, Result
 from auscult.results.analysis import AnalysisSettings
 from auscult.results.writing import write_results
@@ -96,7 +98,8 @@ def run_audit(
             progress=whole,
             withheld=None if inquiry is None else inquiry.withheld,
         )
-        subject = subject_of(audit, membership)
+        places = Places.of(audit.cohort.inputs, audit.cohort.patient_of_record)
+        subject = subject_of(audit, membership, places)
         skipped = train_variants(
             store,
             variants,
@@ -135,6 +138,8 @@ def run_audit(
             store.update_manifest(plugins=plugins)
         if plugins:
             parts |= {"plugins": plugins}
+        if audit.dossier:
+            parts |= {"dossier": declared(audit.dossier)}
         if audit.sections:
             parts |= {"sections": list(audit.sections)}
         if (structure := _structure(audit, store)) is not None:
@@ -147,7 +152,7 @@ def run_audit(
         told = {name: manifest[name] for name in (REPEATED, WRITTEN) if name in manifest}
         result = write_results(
             store,
-            roster_of(audit, recipe | told, planted),
+            roster_of(audit, recipe | told, planted, places),
             seed=audit.seed,
             settings=AnalysisSettings(
                 smallest_cell=audit.smallest_cell,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from auscult.attacks.places import Places
 from auscult.cohort.cohort import CLASS_TASKS
 from auscult.cohort.design import Membership
 from auscult.protection.assessment import Subject
@@ -16,8 +17,16 @@ if TYPE_CHECKING:
     from auscult.audit.audit import Audit
 
 
-def subject_of(audit: Audit, membership: Membership) -> Subject:
-    """What protections are compared on: the audit's membership, groups and settings."""
+def subject_of(audit: Audit, membership: Membership, places: Places | None = None) -> Subject:
+    """What protections are compared on: the audit's membership, groups and settings.
+
+    Parameters
+    ----------
+    audit : Audit
+    membership : Membership
+    places : Places, optional
+        Where the cohort's records lie among each other.
+    """
     attributes = audit.attributes()
     classes, _ = audit.cohort.compared
     return Subject(
@@ -34,10 +43,16 @@ def subject_of(audit: Audit, membership: Membership) -> Subject:
         withheld=audit._withheld(),
         asked=audit.queries,
         priors=() if audit.deployment is None else audit.deployment.priors,
+        places=places,
     )
 
 
-def roster_of(audit: Audit, recipe: dict[str, Any], planted: Planted | None) -> Roster:
+def roster_of(
+    audit: Audit,
+    recipe: dict[str, Any],
+    planted: Planted | None,
+    places: Places | None = None,
+) -> Roster:
     """Whom the audit's outputs are about.
 
     Parameters
@@ -46,6 +61,8 @@ def roster_of(audit: Audit, recipe: dict[str, Any], planted: Planted | None) -> 
     recipe : dict
         Kind and settings of its recipe, for the summary.
     planted : Planted or None
+    places : Places, optional
+        Where the cohort's records lie among each other.
     """
     cohort = audit.cohort
     classes, names = cohort.compared
@@ -64,6 +81,7 @@ def roster_of(audit: Audit, recipe: dict[str, Any], planted: Planted | None) -> 
         metric=audit.recipe.metric(),
         label_name=cohort.label_name,
         planted=planted,
+        places=places,
     )
 
 

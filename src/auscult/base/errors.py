@@ -41,12 +41,17 @@ class AuscultError(Exception):
         what, where, expected, next_step = (
             cleaned(part, keep="\n") for part in (what, where, expected, next_step)
         )
-        message = f"{where}: {what}" if where else what
+        message = _ended(f"{where}: {what}" if where else what)
         if expected:
-            message += f". Expected: {expected}"
+            message += f" {_ended(f'Expected: {expected}')}"
         if next_step:
-            message += f". {next_step}"
-        super().__init__(message.rstrip(".") + ".")
+            message += f" {_ended(next_step)}"
+        super().__init__(message)
+
+
+def _ended(text: str) -> str:
+    """A sentence with its one full stop, or its question mark."""
+    return text if text.endswith("?") else text.rstrip(".") + "."
 
 
 class CohortError(AuscultError):
@@ -91,5 +96,11 @@ def one_of(name: str, names: Iterable[str], *, shown: int = 8) -> str:
     if len(existing) > shown:
         listed += f", ... {len(existing) - shown} more"
     text = f"it has: {listed}" if existing else "it has none"
-    close = difflib.get_close_matches(name, existing, n=1)
+    # Numbers are not misspelt: who asks for resnet50 does not mean resnet-1d.
+    alike = [one for one in existing if _digits(one) == _digits(name)]
+    close = difflib.get_close_matches(name, alike, n=1)
     return f'{text}. Did you mean "{close[0]}"?' if close else text
+
+
+def _digits(text: str) -> str:
+    return "".join(letter for letter in text if letter.isdigit())

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from auscult.base.errors import AnalysisError
 from auscult.base.randomness import Stage, generator
-from auscult.cohort.inputs import ArrayInputs, Inputs, NamedInputs, TableInputs
+from auscult.cohort.inputs import ArrayInputs, Inputs, NamedInputs, TableInputs, pooled
 
 SIDE = 16  # pixels or samples per axis that the classifier sees
 COMPONENTS = 64
@@ -79,24 +79,10 @@ def features(
             if piece.shape[axis] > 1
         ]
         moments = [flat.mean(axis=1), flat.std(axis=1), (flat == flat[:, :1]).mean(axis=1)]
-        coarse = _coarse(piece)
+        coarse = pooled(piece, SIDE)
         pixels = coarse.shape[1] if piece.ndim > 2 else 0
         pieces.append(np.column_stack([coarse, spread, *steps, *moments]))
     return np.concatenate(pieces).astype(np.float32), pixels
-
-
-def _coarse(piece: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Means over blocks: at most SIDE along the last two axes (the last one of signals)."""
-    for axis in range(max(1, piece.ndim - 2), piece.ndim):
-        length = piece.shape[axis]
-        if length > SIDE:
-            edges = np.linspace(0, length, SIDE + 1).astype(np.int64)[:-1]
-            counts = np.diff(np.append(edges, length)).astype(np.float32)
-            shape = [1] * piece.ndim
-            shape[axis] = SIDE
-            total = np.add.reduceat(piece, edges, axis=axis)
-            piece = (total / counts.reshape(shape)).astype(np.float32)
-    return piece.reshape(len(piece), -1)
 
 
 def _fields(labels: NDArray[Any], names: tuple[str, ...]) -> NDArray[np.float64]:

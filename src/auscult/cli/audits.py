@@ -180,14 +180,26 @@ def status(run: Annotated[Path, typer.Argument(help="Run directory.")]) -> None:
 def report(
     run: Annotated[Path, typer.Argument(help="Run directory.")],
     out: Annotated[Path | None, typer.Option(help="HTML file; RUN/report.html by default.")] = None,
+    dossier: Annotated[
+        bool,
+        typer.Option(
+            "--dossier",
+            help="Write the dossier to sign instead: dossier.html and, where it can be made, .pdf.",
+        ),
+    ] = False,
 ) -> None:
-    """Write the report of a finished run again."""
+    """Write the report of a finished run again, or its dossier."""
     from auscult.report import opening, write_report
     from auscult.results.result import REPORT, read_summary_file
     from auscult.store import RunStore
     from auscult.store.seal import require_sealed
 
     summary = read_summary_file(run)
+    if dossier:
+        from auscult.cli.signing import write_the_dossier
+
+        write_the_dossier(run, summary, out)
+        return
     refuse_target(out if out != run / REPORT else None, "--out", run=run)
     target = out or run / REPORT
     if target.resolve() == (run / REPORT).resolve():

@@ -7,15 +7,35 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from auscult.base.errors import ConfigError
 from auscult.base.showing import cleaned
+
+
+class WholeHelp(TyperGroup):
+    """Commands with their whole first sentence: click would cut it to one line."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401
+        """Write the list of commands."""
+        rows = []
+        for name in self.list_commands(ctx):
+            command = self.get_command(ctx, name)
+            if command is not None and not command.hidden:
+                said = " ".join((command.short_help or command.help or "").split())
+                rows.append((name, said))
+        if rows:
+            with formatter.section("Commands"):
+                formatter.write_dl(rows)
+
 
 app = typer.Typer(
     name="auscult",
     help="Which patients does a medical AI model expose?",
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    cls=WholeHelp,
     pretty_exceptions_enable=False,  # its tracebacks show local variables: secrets
     rich_markup_mode=None,
 )

@@ -11,10 +11,11 @@ import typer
 
 from auscult.base.errors import ConfigError
 from auscult.base.plugins import PluginError
-from auscult.cli.common import app, say
+from auscult.cli.common import WholeHelp, app, say
 
 datasets = typer.Typer(
     name="datasets",
+    cls=WholeHelp,
     help="Public clinical datasets: list them, fetch the open ones.",
     no_args_is_help=True,
     rich_markup_mode=None,

@@ -107,6 +107,8 @@ def describe_trial(audit: Audit, trial: Trial, workers: int | None) -> str:
             )
         )
     lines += [f"Note     {what}: {n}" for what, n in trial.notes.items()]
+    if fitted := audit.recipe.settings().get("fitted"):
+        lines.append(f"Note     the estimator was fitted {fitted}")
     lines += repeat_lines(trial.repeat)
     if trial.written:
         lines.append(f"Warning  {sharing_words(trial.written)}")

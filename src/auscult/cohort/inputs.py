@@ -195,3 +195,28 @@ class _MappedArray:
 
 
 Inputs = TableInputs | ArrayInputs | NamedInputs
+
+
+def pooled(values: NDArray[np.float32], side: int) -> NDArray[np.float32]:
+    """Means over blocks of images or signals, flat: at most `side` along the last two axes.
+
+    Parameters
+    ----------
+    values : float32 array, shape (records, ...)
+        Images with their last two axes in space, or signals with their last one in time.
+    side : int
+
+    Returns
+    -------
+    float32 array, shape (records, values)
+    """
+    for axis in range(max(1, values.ndim - 2), values.ndim):
+        length = values.shape[axis]
+        if length > side:
+            edges = np.linspace(0, length, side + 1).astype(np.int64)[:-1]
+            counts = np.diff(np.append(edges, length)).astype(np.float32)
+            shape = [1] * values.ndim
+            shape[axis] = side
+            total = np.add.reduceat(values, edges, axis=axis)
+            values = (total / counts.reshape(shape)).astype(np.float32)
+    return values.reshape(len(values), -1)

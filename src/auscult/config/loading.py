@@ -19,6 +19,7 @@ from auscult.cohort import Cohort
 from auscult.config.cohort import CohortPart, JoinPart
 from auscult.config.dataset import DATASET, FILES, AnyCohortPart, DatasetPart
 from auscult.config.deployment import DeploymentPart
+from auscult.config.dossier import DossierPart
 from auscult.config.part import Part
 from auscult.config.protect import (
     AccessChange,
@@ -69,6 +70,7 @@ class Configuration(Part):
     release: ReleasePart | None = None
     protect: list[ProtectPart] = Field(default_factory=list)
     sweep: SweepPart | None = None
+    dossier: DossierPart | None = None
 
 
 class LoadedConfiguration:
@@ -114,6 +116,7 @@ class LoadedConfiguration:
             sweep=sizes,
             **self.content.audit.settings(self.folder),
             deployment=None if deployment is None else deployment.deployment(),
+            dossier={} if self.content.dossier is None else self.content.dossier.given(),
             release=None
             if part is None
             else part.release(self.folder, self.content.cohort, cohort.record_rows),
@@ -277,6 +280,7 @@ def _known_keys(steps: list[str]) -> list[str]:
         "release": [ReleasePart],
         "protect": [ProtectPart],
         "sweep": [SweepPart],
+        "dossier": [DossierPart],
     }
     models: Sequence[type[BaseModel]]
     if steps[-2:] == ["recipe", "dp"]:

@@ -22,7 +22,8 @@ from auscult.policy import (
     ReleaseLimits,
     StructureLimits,
 )
-from auscult.policy.rules import FEWEST_MODELS, LEAST_MODELS
+from auscult.policy.rules import LEAST_MODELS
+from auscult.results.lacking import FEWEST_MODELS
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[float, Field(ge=0, allow_inf_nan=False)]

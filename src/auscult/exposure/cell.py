@@ -144,17 +144,26 @@ def attack(layout: Layout, how: How) -> Attacked:
     return Attacked(risk=risk, evidence=evidence)
 
 
-def null_of(layout: Layout, how: How) -> PatientRisk:
-    """The same with each patient's membership permuted over the models."""
+def null_of(layout: Layout, how: How, centring: Centring | None = None) -> PatientRisk:
+    """The same with each patient's membership permuted over the models.
+
+    Parameters
+    ----------
+    layout : Layout
+    how : How
+    centring : Centring, optional
+        Of the cell, which is the same whoever is a member.
+    """
     again = permuted(layout, generator(how.seed, Stage.NULL))
-    scored = _scored(again, how)
+    scored = _scored(again, how, centring)
     evidence = evidence_of(again, scored.scores, how.seed) if how.signed else None
     return _risk(again, scored, evidence)
 
 
-def _scored(layout: Layout, how: How) -> _Scored:
-    centring = Centring(layout)
+def _scored(layout: Layout, how: How, centring: Centring | None = None) -> _Scored:
     everything = how.references == ALL
+    # How to use records nearby is learned from all shadow models, which few references are not.
+    centring = centring or Centring(layout if everything else replace(layout, places=None))
     joint = tuned(layout, centring) if everything else JointAttack(strengths={}, effects={})
     few = None
     if not isinstance(how.references, str):

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from auscult.attacks.access import NAMES, SCORE, Access, access_signals, answers_seen, parse_access
 from auscult.attacks.layout import FEWEST_PER_CLASS, Layout, lay_out
+from auscult.attacks.places import Places
 from auscult.base.intervals import NORMAL_95
 from auscult.base.progress import SILENT, Progress
 from auscult.base.randomness import Stage, generator
@@ -99,6 +100,7 @@ def exposure_of(
     seed: int,
     smallest_cell: int,
     progress: Progress = SILENT,
+    places: Places | None = None,
 ) -> list[dict[str, Any]]:
     """The "exposure" list of the summary.
 
@@ -115,6 +117,8 @@ def exposure_of(
         A cell of fewer patients is not estimated.
     progress : Progress
         Advanced by one per cell.
+    places : Places, optional
+        Where all records lie among each other.
     """
     table = cells(asked, patient_of_record, seed, scores=outputs.kind == "signal")
     progress.start("Deployment", len(table))
@@ -140,6 +144,7 @@ def exposure_of(
             patient_of_record,
             stratum,
             cell.known.records[patient_of_record[cell.known.records] % every == 0],
+            places,
         )
         if every > 1:
             entry["method"] += f" Patients: one of every {every}, evenly; counts refer to these."
@@ -254,6 +259,7 @@ def _layout(
     patient_of_record: NDArray[np.int64],
     stratum: NDArray[np.int64] | None,
     records: NDArray[np.int64],
+    places: Places | None,
 ) -> tuple[Layout, NDArray[np.int64]]:
     """Signals of some records, laid out; and which patients have one."""
     patients, place = np.unique(patient_of_record[records], return_inverse=True)
@@ -263,7 +269,8 @@ def _layout(
         place.astype(np.int64),
         None if stratum is None else stratum[records],
     )
-    return replace(layout, number=patients), patients
+    layout = replace(layout, number=patients, order=records[layout.order], places=places)
+    return layout, patients
 
 
 def _described(cell: Cell, queries: int) -> dict[str, Any]:
@@ -295,7 +302,7 @@ def _fill(
     found = attack(layout, how)
     raw, evidence = found.risk.auc_raw, found.evidence
     if cell.references:
-        null = null_of(layout, how)
+        null = null_of(layout, how, found.risk.centring)
         entry["auc"] = _mean(raw) | {"null_mean": float(np.nanmean(null.auc_raw))}
         entry["exposed"] = exposed_patients(found.risk, null, seed)
     entry["over_all"] = {"auc": evidence.auc()}

@@ -6,6 +6,7 @@ import os
 
 import numpy as np
 
+from auscult.attacks.places import Places
 from auscult.base.progress import SILENT, Progress
 from auscult.cohort import Task
 from auscult.cohort.cohort import records_per_patient, released_classes
@@ -56,6 +57,7 @@ def import_scores(
     digest.update(repr(list(scores.groups.columns)).encode())
     digest.update("\0".join(scores.groups.astype(str).to_numpy().ravel()).encode())
     digest.update(b"" if scores.labels is None else scores.labels.tobytes())
+    digest.update(b"" if scores.features is None else scores.features.tobytes())
     models = scores.membership.models
     with RunStore.create_or_resume(
         out,
@@ -118,4 +120,7 @@ def _roster(scores: Scores, title: str | None, smallest_cell: int) -> Roster:
         labels=labels,
         task=task,
         classes=tuple(str(one["name"]) for one in classes),
+        places=None
+        if scores.features is None
+        else Places.of_features(scores.features, scores.patient_of_record),
     )

@@ -83,7 +83,9 @@ def groups_in_words(
     ]
 
 
-def numbers(values: NDArray[Any], dimensions: int, where: str, name: str) -> NDArray[np.float32]:
+def numbers(
+    values: NDArray[Any], dimensions: int, where: str, name: str, axes: str = ""
+) -> NDArray[np.float32]:
     """32-bit floats of so many dimensions, all finite.
 
     Parameters
@@ -94,13 +96,15 @@ def numbers(values: NDArray[Any], dimensions: int, where: str, name: str) -> NDA
         Name of the file, for messages.
     name : str
         Name of the array, for messages.
+    axes : str
+        What the dimensions are; models, records and classes when empty.
     """
     if values.ndim != dimensions or values.dtype.kind not in "fiu" or not values.size:
         raise CohortError(
             f"{name} are {values.dtype} of shape {values.shape}",
             where=where,
-            expected=f"numbers in {dimensions} dimensions: (models, records"
-            + (", classes)" if dimensions == 3 else ")"),
+            expected=f"numbers in {dimensions} dimensions: "
+            + (axes or ("(models, records, classes)" if dimensions == 3 else "(models, records)")),
         )
     with np.errstate(over="ignore"):
         found = values.astype(np.float32)

@@ -69,6 +69,8 @@ class Scores:
     labels : int64 array or None
     source : str
     notes : tuple of str
+    features : float32 array, shape (records, columns), optional
+        What the models read of each record, or an embedding of it: records nearby are controls.
     """
 
     values: NDArray[np.float32]
@@ -80,6 +82,7 @@ class Scores:
     labels: NDArray[np.int64] | None
     source: str
     notes: tuple[str, ...] = ()
+    features: NDArray[np.float32] | None = None
 
 
 def read_npz(path: Path, declared: Declared | None = None) -> Scores:
@@ -90,7 +93,7 @@ def read_npz(path: Path, declared: Declared | None = None) -> Scores:
     path : Path
         ``signals`` or ``losses`` (models, records), or ``logits`` or ``probabilities`` (models,
         records, classes); ``membership``, ``patient``; ``labels``, ``classes``; ``signals_are``,
-        ``outputs_are`` and ``labels_are`` as texts.
+        ``outputs_are`` and ``labels_are`` as texts; ``features`` (records, columns).
     declared : Declared, optional
         Takes precedence over the file.
 
@@ -162,6 +165,7 @@ def from_arrays(
     if arrays["membership"].shape[1] == len(ids) != records:
         notes += check_patients_order(signals, membership, of_record, arrays["patient"], where)
     notes += _directed(signals, membership, of_record, where, declared, said)
+    features, arrays = _features(arrays, records, where)
     columns, more = _group_columns(arrays, records, values, declared, where)
     if values.shape[0] == records:
         more.append(f"models and records are both {records}: arrays were read as (models, records)")
@@ -175,7 +179,25 @@ def from_arrays(
         labels=labels,
         source=where,
         notes=(*notes, *more),
+        features=features,
     )
+
+
+def _features(
+    arrays: Mapping[str, NDArray[Any]], records: int, where: str
+) -> tuple[NDArray[np.float32] | None, Mapping[str, NDArray[Any]]]:
+    """The array features, checked, and the other arrays; one value per record is a group."""
+    given = arrays.get("features")
+    if given is None or given.ndim == 1:
+        return None, arrays
+    found = numbers(given, 2, where, "features", "(records, columns)")
+    if len(found) != records:
+        raise CohortError(
+            f"there are features of {len(found)} records",
+            where=where,
+            expected=f"{records} rows, one for each value of patient, in the same order",
+        )
+    return found, {name: array for name, array in arrays.items() if name != "features"}
 
 
 def _declared(

@@ -22,10 +22,14 @@ from auscult.policy.limits import (
     structure_limits,
 )
 from auscult.policy.rules import EvidenceLimits, Policy
+from auscult.results.lacking import (
+    NULL_TOLERANCE,
+    disagreement,
+    not_learned,
+    null_off,
+)
 
 Verdict = Literal["pass", "fail", "inconclusive"]
-
-NULL_TOLERANCE = 0.02
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,9 +105,7 @@ def _evidence(policy: Policy, summary: Mapping[str, Any], limits: list[Limit]) -
             "evidence.learned",
             "The models have learned their task",
             verdict is True,
-            reason="the models have learned nothing, and that such models expose few proves nothing"
-            if verdict is False
-            else "it is not known whether the models have learned anything",
+            reason=not_learned(summary),
         )
     if evidence.interval_width is not None:
         yield _width(evidence, summary)
@@ -144,16 +146,22 @@ def _width(evidence: EvidenceLimits, summary: Mapping[str, Any]) -> Check:
 
 def _null(summary: Mapping[str, Any], limits: list[Limit]) -> Check:
     mean = (summary["patients"].get("raw") or {}).get("null_mean")
-    beyond = [one.what for one in limits if one.null is not None and one.null > one.most]
+    # What is broken beyond chance is judged already: chance does not make it unknown again.
+    beyond = [
+        one.what
+        for one in limits
+        if one.null is not None and one.beyond(one.null) and one.judged().verdict != "fail"
+    ]
     clear = mean is not None and abs(mean - 0.5) <= NULL_TOLERANCE and not beyond
-    if mean is None:
-        reason = "there is no null to compare with"
-    elif beyond:
+    reason = null_off(mean)
+    if mean is not None and beyond:
         reason = f"chance alone exceeds the limit ({beyond[0]}), so it cannot be judged here"
-    else:
-        reason = f"with shuffled membership the mean AUC is {mean:.3f} instead of 0.5"
     return _needs(
-        "evidence.null_clear", "The null finds nothing", clear, estimate=mean, reason=reason
+        "evidence.null_clear",
+        "Shuffled membership shows nothing",
+        clear,
+        estimate=mean,
+        reason=reason,
     )
 
 
@@ -162,18 +170,13 @@ def _agreement(summary: Mapping[str, Any]) -> Iterator[Check]:
     found = summary["patients"].get("agreement")
     if found is None:
         return
-    said = [
-        "withheld" if found[name] is None else f"{found[name]:.3f}"
-        for name in ("raw_mean", "posterior_mean")
-    ]
     yield _needs(
         "evidence.agreement",
         "The estimates agree with the AUCs as counted",
         bool(found["agrees"]),
         estimate=found["difference"],
         limit=found["allowed"],
-        reason=f"the AUCs as counted have a mean of {said[0]}, the estimates one of {said[1]}: "
-        "the number of exposed patients cannot be relied on",
+        reason=disagreement(found),
     )
 
 

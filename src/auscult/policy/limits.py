@@ -6,11 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from auscult.policy.rules import Policy
+from auscult.policy.rules import GroupLimits, Policy
 
 SIGNIFICANT = 0.05
 FARTHEST_RATE = 1e-9
 ROUNDING = 1e-12
+HALF_A_PATIENT = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +56,9 @@ class Limit:
         Why it cannot be kept whatever the figure says.
     unbroken_because : str
         Why it is not broken although the lower bound lies beyond it.
+    whole : bool
+        Whether it limits a number of patients: what is expected by chance is then compared as a
+        whole number, so that a limit of 0 can be kept.
     """
 
     key: str
@@ -64,6 +68,11 @@ class Limit:
     null: float | None = None
     open_because: str = ""
     unbroken_because: str = ""
+    whole: bool = False
+
+    def beyond(self, value: float) -> bool:
+        """Whether a figure, of chance for example, exceeds the limit."""
+        return value >= self.most + HALF_A_PATIENT if self.whole else value > self.most
 
     def judged(self) -> Check:
         """Compare bounds with the limit."""
@@ -118,6 +127,7 @@ def exposed_limits(policy: Policy, summary: Mapping[str, Any]) -> Iterator[Limit
             figure=row or {"reason": reason},
             null=None if row is None else row.get("null"),
             open_because=f"{lost} patients are not estimable" if lost > 0 else "",
+            whole=True,
         )
 
 
@@ -152,17 +162,15 @@ def group_limits(policy: Policy, summary: Mapping[str, Any]) -> Iterator[Limit]:
                 most=0.0,
                 figure={"reason": reason},
             )
+        few = str(summary["patients"].get("few_models") or "")
         for name, row in judged.items():
-            yield from _of_group(limits.difference, limits.exposed_share, attribute, name, row)
+            yield from _of_group(limits, attribute, name, row, few)
 
 
 def _of_group(
-    difference: float | None,
-    share: float | None,
-    attribute: str,
-    name: str,
-    row: Mapping[str, Any],
+    limits: GroupLimits, attribute: str, name: str, row: Mapping[str, Any], few: str
 ) -> Iterator[Limit]:
+    difference, share = limits.difference, limits.exposed_share
     if difference is not None:
         q = row.get("q")
         doubt = "" if q is not None and q <= SIGNIFICANT else _doubt(q)
@@ -188,6 +196,8 @@ def _of_group(
                 "low": row.get("exposed_0.9_low"),
                 "high": row.get("exposed_0.9_high"),
             },
+            open_because=few,  # the interval of a share is as good as what was learned of all
+            unbroken_because=few,
         )
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-FEWEST_MODELS = 32
+from auscult.results.lacking import FEWEST_MODELS
+
 LEAST_MODELS = 16
 
 

@@ -6,7 +6,7 @@ the patients it leaves exposed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,18 +14,20 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from auscult.attacks.access import Access, access_signals, answers_seen, served
-from auscult.attacks.layout import Layout, lay_out
+from auscult.attacks.layout import Centring, Layout, lay_out
 from auscult.attacks.log_odds import signals_from_outputs
+from auscult.attacks.places import Places
 from auscult.base.progress import SILENT, Progress
 from auscult.base.randomness import Stage, generator
 from auscult.cohort.design import Membership
 from auscult.recipes.metrics import Metric
 from auscult.risk.exposed import (
-    REPLICATES,
     SMOOTHING_ERROR,
-    prior_errors,
-    sample_for_replicates,
-    table_of,
+    Exposed,
+    exposed_by,
+    few_models,
+    learned_again,
+    widened,
 )
 from auscult.risk.patients import PatientRisk, patient_risk, permuted
 from auscult.risk.utility import UtilityPerModel, utility_per_model
@@ -59,6 +61,8 @@ class Subject:
         Of membership, that the deployment declares; empty without one.
     metric : Metric, optional
         How utility is measured where the outputs are ready signals.
+    places : Places, optional
+        Where the records lie among each other.
     """
 
     membership: Membership
@@ -74,6 +78,7 @@ class Subject:
     priors: tuple[float, ...] = ()
     label_group: str | None = None
     metric: Metric | None = None
+    places: Places | None = None
 
     def plain(self, outputs: Outputs) -> tuple[int, ...]:
         """Places of the answers to the records themselves."""
@@ -82,10 +87,11 @@ class Subject:
     def lay_out(self, signals: NDArray[np.floating]) -> Layout:
         """Signals of all records, shape (models, records), as the attack wants them."""
         patient, stratum = self.patient_of_record, self.stratum
-        if self.withheld is not None:
-            kept = ~self.withheld
-            signals, patient, stratum = signals[:, kept], patient[kept], stratum[kept]
-        return lay_out(signals, self.membership.reveal(), patient, stratum)
+        if self.withheld is None:
+            return lay_out(signals, self.membership.reveal(), patient, stratum, self.places)
+        kept = np.flatnonzero(~self.withheld)
+        found = lay_out(signals[:, kept], self.membership.reveal(), patient[kept], stratum[kept])
+        return replace(found, order=kept[found.order], places=self.places)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -99,21 +105,30 @@ class Assessment:
     null : dict of float to float
         Expected number of patients above each threshold when membership is permuted.
     null_mean : float
-    errors : float64 array, shape (replicates, thresholds)
-        How far off the share above each threshold is when the prior is learned again.
+    exposed : dict of float to Exposed
+        Patients above each threshold, as the headline counts them.
+    errors : float64 array, shape (replicates + 1, thresholds)
+        How far off the share above each threshold is when the prior is learned again; the mean of
+        squares over rows is the variance. The last row is what smoothing costs. Rows of two
+        assessments of as many patients belong together.
+    few : str
+        Why the patients above a threshold can only be bounded; empty where models are enough.
     """
 
     layout: Layout
     risk: PatientRisk
     null: dict[float, float]
     null_mean: float
+    exposed: dict[float, Exposed]
     errors: NDArray[np.float64]
+    few: str
 
 
 def assess(
     signals: NDArray[np.floating],
     subject: Subject,
     *,
+    nearby: NDArray[np.float32] | None = None,
     progress: Progress = SILENT,
 ) -> Assessment:
     """Attack the patients and shrink the results.
@@ -122,13 +137,19 @@ def assess(
     ----------
     signals : float array, shape (models, records)
     subject : Subject
+    nearby : float32 array, shape (records, models), optional
+        What records nearby say of these signals, where a finished run tells.
     progress : Progress
         Advanced by two per patient.
     """
-    return assess_layout(subject.lay_out(signals), subject.seed, progress=progress)
+    layout = subject.lay_out(signals)
+    centring = None if nearby is None else Centring(layout, nearby=nearby)
+    return assess_layout(layout, subject.seed, centring=centring, progress=progress)
 
 
-def assess_layout(layout: Layout, seed: int, *, progress: Progress = SILENT) -> Assessment:
+def assess_layout(
+    layout: Layout, seed: int, *, centring: Centring | None = None, progress: Progress = SILENT
+) -> Assessment:
     """The same from signals that are laid out; see :func:`assess`.
 
     Parameters
@@ -136,42 +157,28 @@ def assess_layout(layout: Layout, seed: int, *, progress: Progress = SILENT) -> 
     layout : Layout
     seed : int
         The audit's seed.
+    centring : Centring, optional
+        Of the layout; made from it when absent.
     progress : Progress
     """
-    risk, _ = patient_risk(layout, THRESHOLDS, progress)
+    risk, _ = patient_risk(layout, THRESHOLDS, progress, centring=centring)
     shuffled = permuted(layout, generator(seed, Stage.NULL))
-    null, _ = patient_risk(shuffled, THRESHOLDS, progress, confirming=False)
+    null, _ = patient_risk(shuffled, THRESHOLDS, progress, confirming=False, centring=risk.centring)
     usable = null.estimate.usable
+    # The headline's own draws: the unprotected count is the headline's, to the patient.
+    learned = learned_again(risk, THRESHOLDS, generator(seed, Stage.BOOTSTRAP_PATIENTS))
+    scale = widened(risk) * SMOOTHING_ERROR
+    rows = learned.errors.shape[0]
+    errors = np.vstack([learned.errors, learned.smoothing * np.sqrt(rows)])
     return Assessment(
         layout=layout,
         risk=risk,
         null={t: null.posterior.above[t].mean for t in THRESHOLDS},
         null_mean=float(null.auc_raw[usable].mean()),
-        errors=_errors(risk, seed),
+        exposed={one.threshold: one for one in exposed_by(risk, THRESHOLDS, learned)},
+        errors=scale * errors * np.sqrt((rows + 1) / rows),
+        few=few_models(risk),
     )
-
-
-def _errors(risk: PatientRisk, seed: int) -> NDArray[np.float64]:
-    """Errors of the shares above each threshold from learning the prior, replicate by replicate.
-
-    Replicates of one seed and number of patients resample the same patients, whatever the risk, so
-    that errors of two assessments can be paired.
-    """
-    usable = np.flatnonzero(risk.estimate.usable)
-    kept = sample_for_replicates(usable)
-    rng = generator(seed, Stage.PROTECTION)
-    rows = [np.sort(rng.integers(0, kept.size, kept.size)) for _ in range(REPLICATES)]
-    shapes = list(risk.posterior.shapes)
-    bounds = np.cumsum(list(risk.posterior.shapes.values()))
-    # The same places in the same order: where two assessments weigh shapes alike, they draw alike.
-    chosen = np.searchsorted(bounds, rng.random(REPLICATES), side="right")
-    draws = [
-        (shapes[c], r)
-        for c, r in zip(np.minimum(chosen, len(shapes) - 1).tolist(), rows, strict=True)
-    ]
-    scale = SMOOTHING_ERROR * np.sqrt(kept.size / usable.size)
-    weights = risk.posterior.shapes
-    return np.asarray(scale * prior_errors(table_of(risk, kept), weights, THRESHOLDS, draws))
 
 
 def signals_of(

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -105,9 +105,8 @@ def empirical_epsilon(layout: Layout, dp: Mapping[str, Any], *, seed: int) -> di
     if chosen.size == 0 or pairs < FEWEST_PAIRS:
         what = "no patient has a single record" if chosen.size == 0 else f"{pairs} pairs of models"
         return base | {"epsilon": None, "reason": f"not estimable: {what}"}
-    scores = _scores(layout, chosen)
-    member = layout.member[chosen]
-    found = _paired(scores, member, pairs, generator(seed, Stage.EMPIRICAL_PAIRS))
+    both = _pairs(layout.member[chosen], pairs, generator(seed, Stage.EMPIRICAL_PAIRS))
+    found = _paired(_scores(layout, chosen, both), both)
     guesses = _guess(found)
     delta = float(dp["delta"])
     result = base | {
@@ -121,25 +120,34 @@ def empirical_epsilon(layout: Layout, dp: Mapping[str, Any], *, seed: int) -> di
     return result | {"p": p, "defect": p < 1 - LEVEL}
 
 
-def _scores(layout: Layout, patients: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Mean centred signal of each patient in each model; no membership is used."""
-    part, _ = take_patients(layout, patients)
-    signals = Centring(layout).apply(part).astype(np.float64)
-    return np.asarray(np.add.reduceat(signals, part.first) / part.count[:, None])
-
-
-def _paired(
-    scores: NDArray[np.float64],
-    member: NDArray[np.bool_],
-    pairs: int,
-    rng: np.random.Generator,
-) -> _Pairs:
-    """Random pairs of a model without the patient and one with it; the first half are shown."""
+def _pairs(member: NDArray[np.bool_], pairs: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Random pairs of a model without the patient and one with it, shape (patients, pairs, 2)."""
     keys = rng.random(member.shape)
     outside = np.argsort(np.where(member, 2.0, keys), axis=1)[:, :pairs]
     inside = np.argsort(np.where(member, keys, 2.0), axis=1)[:, :pairs]
-    both = np.stack([np.take_along_axis(scores, m, axis=1) for m in (outside, inside)], axis=2)
-    half = pairs // 2
+    return np.stack([outside, inside], axis=2)
+
+
+def _scores(
+    layout: Layout, patients: NDArray[np.int64], pairs: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Mean centred signal of each patient in each model.
+
+    How records nearby are used is chosen by the membership in shown pairs only, so that nothing
+    here depends on a coin that is to be guessed.
+    """
+    used = np.ones(layout.member.shape, dtype=bool)
+    guessed = pairs[:, pairs.shape[1] // 2 :].reshape(len(pairs), -1)
+    used[patients[:, None], guessed] = False
+    part, _ = take_patients(layout, patients)
+    signals = Centring(replace(layout, used=used)).apply(part).astype(np.float64)
+    return np.asarray(np.add.reduceat(signals, part.first) / part.count[:, None])
+
+
+def _paired(scores: NDArray[np.float64], pairs: NDArray[np.int64]) -> _Pairs:
+    """Scores of the pairs; the first half are shown."""
+    rows = np.arange(len(pairs))[:, None, None]
+    both, half = scores[rows, pairs], pairs.shape[1] // 2
     return _Pairs(shown=both[:, :half], guessed=both[:, half:])
 
 

@@ -10,13 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
+from auscult.base.intervals import NORMAL_95
 from auscult.protection.accusations import accusations
 from auscult.protection.assessment import Assessment, Subject
 from auscult.protection.paired import (
     Counts,
     Estimate,
     Noise,
-    counts_from,
+    compared_counts,
     exposed_counts,
     mean_difference,
     mean_of,
@@ -26,7 +27,7 @@ from auscult.protection.paired import (
 from auscult.protection.promise import promise
 from auscult.risk.exposed import benjamini_hochberg
 from auscult.risk.pooling import pool_small_cells
-from auscult.risk.utility import NO_METRIC, UtilityPerModel
+from auscult.risk.utility import NO_METRIC, UtilityPerModel, over_models
 
 HEADLINE = 0.9
 TOLERATED_LOSS = 0.01
@@ -152,17 +153,27 @@ def counted(counts: dict[float, Counts], after: Assessment) -> dict[str, Any]:
             str(t): one.after.as_dict() | {"null": after.null[t]} for t, one in counts.items()
         },
         "exposed_before": {str(t): one.before.as_dict() for t, one in counts.items()},
-        "exposed_change": main.change.as_dict(),
+        "exposed_change": change_of(main),
         "removed": _or_none(main.removed),
         "removed_at_least": main.removed_at_least,
         "confirmed": int(benjamini_hochberg(p, 0.05).sum()),
     }
 
 
+def change_of(counts: Counts) -> dict[str, Any]:
+    """The change in exposed patients, or why there is none."""
+    if counts.change is None:
+        return {"estimate": None, "low": None, "high": None, "reason": counts.reason}
+    return counts.change.as_dict()
+
+
 def mean_auc(side: Assessment) -> dict[str, float]:
-    """Mean raw AUC over patients, beside its null."""
+    """Mean raw AUC over patients with the headline's interval, beside its null."""
     raw = side.risk.auc_raw[np.isfinite(side.risk.auc_raw)]
-    return mean_of(raw).as_dict() | {"null": side.null_mean, "n": int(raw.size)}
+    mean = float(raw.mean())
+    error = NORMAL_95 * float(raw.std(ddof=1) / np.sqrt(raw.size)) if raw.size > 1 else 0.0
+    found = Estimate(estimate=mean, low=mean - error, high=mean + error)
+    return found.as_dict() | {"null": side.null_mean, "n": int(raw.size)}
 
 
 def utilities(
@@ -189,10 +200,9 @@ def utilities(
     ]
     if change.size < 2:
         return absent | {"utility_reason": "a class has too few records, or there are too few"}
-    own = after.outside[np.isfinite(after.outside)]
     bound = mean_of(change, compared).low
     return {
-        "utility": mean_of(own).as_dict() | _named(after, own.size),
+        "utility": _utility(after),
         "utility_change": mean_of(change).as_dict()
         | {"n": int(change.size), "method": UTILITY_METHOD},
         "utility_lost_at_most": max(0.0, -bound),
@@ -200,9 +210,20 @@ def utilities(
     }
 
 
-def _named(side: UtilityPerModel, models: int) -> dict[str, Any]:
+def _utility(side: UtilityPerModel) -> dict[str, Any] | None:
+    """Mean over models, as the summary's own."""
+    found = over_models(side.outside, side.metric)
+    if found is None:
+        return None
     comparable = {} if side.metric.comparable else {"comparable": False}
-    return {"metric": side.metric.name, "n": int(models), **comparable}
+    return {
+        "estimate": found.mean,
+        "low": found.low,
+        "high": found.high,
+        "metric": side.metric.name,
+        "n": found.n,
+        **comparable,
+    }
 
 
 def unpaired(
@@ -219,12 +240,10 @@ def unpaired(
         Number of protections that a reader chooses from.
     """
     # Other models and other draws: whatever the patients have in common, the errors do not share.
-    counts = {
-        t: counts_from(
-            replace(one, covariance=0.0), len(subject.groups), seed=subject.seed, compared=compared
-        )
-        for t, one in moments(before.risk, after.risk, 0.0).items()
+    apart = {
+        t: replace(one, covariance=0.0) for t, one in moments(before.risk, after.risk, 0.0).items()
     }
+    counts = compared_counts(before.risk, after.risk, apart, seed=subject.seed, compared=compared)
     auc = mean_difference(before.risk.risk.auc_raw, after.risk.risk.auc_raw)
     return {
         "name": name,
@@ -264,7 +283,7 @@ def _unpaired_utility(
         estimate=change, low=change - reach * error, high=change + reach * error
     ).as_dict()
     return {
-        "utility": mean_of(y).as_dict() | _named(after, y.size),
+        "utility": _utility(after),
         "utility_change": interval | {"n": int(y.size), "method": WELCH},
         "utility_lost_at_most": max(0.0, -(change - surely * error)),
         "worst_group_utility_change": None,
@@ -312,13 +331,27 @@ def recommend(entries: list[dict[str, Any]]) -> None:
         if (one.get("removed_at_least") or 0.0) > 0
         and one.get("utility_lost_at_most") is not None
         and one["utility_lost_at_most"] <= TOLERATED_LOSS
-        and one.get("utility", {}).get("comparable", True)
+        and (one.get("utility") or {}).get("comparable", True)
     ]
     if fit:
         most = max(one["removed_at_least"] for one in fit) - AS_MUCH
         alike = [one for one in fit if one["removed_at_least"] >= most]
         best = min(alike, key=lambda one: (_paid(one), one["utility_lost_at_most"]))
         best["recommended"] = True
+
+
+def withdraw(entries: list[dict[str, Any]], reason: str) -> None:
+    """Take a recommendation back that rests on evidence which is not there.
+
+    Parameters
+    ----------
+    entries : list of dict
+    reason : str
+        What is missing; empty for nothing.
+    """
+    for one in entries if reason else []:
+        if one["recommended"]:
+            one["recommended"], one["unsupported"] = False, reason
 
 
 def _paid(one: Mapping[str, Any]) -> float:

@@ -20,8 +20,17 @@ from auscult.attacks.layout import Layout, take_patients
 from auscult.base.randomness import Stage, generator
 from auscult.protection.accusations import accusations
 from auscult.protection.assessment import Subject, assess_layout
-from auscult.protection.frontier import METHOD, Side, counted, mean_auc, utilities
+from auscult.protection.frontier import (
+    METHOD,
+    Side,
+    change_of,
+    counted,
+    mean_auc,
+    utilities,
+)
 from auscult.protection.paired import (
+    Counts,
+    Estimate,
     Moments,
     counts_from,
     exposed_alone,
@@ -128,8 +137,13 @@ def layers(
     counts = exposed_counts(stay[0], stay[1], noise=noise, seed=subject.seed, compared=compared)
     gone_before = exposed_alone(gone[0])
     everybody = {
-        t: counts_from(
-            _with_those_who_left(one, alone), removed.size, seed=subject.seed, compared=compared
+        t: _of_everybody(
+            counts_from(
+                _with_those_who_left(one, alone), removed.size, seed=subject.seed, compared=compared
+            ),
+            counts[t],
+            gone_before[t],
+            stay[0].few or stay[1].few or gone[0].few,
         )
         for (t, one), alone in zip(
             moments(stay[0], stay[1], noise).items(),
@@ -164,7 +178,7 @@ def layers(
                 "patients": int((~removed).sum()),
                 "before": {str(t): one.before.as_dict() for t, one in counts.items()},
                 "after": {str(t): one.after.as_dict() for t, one in counts.items()},
-                "change": counts[0.9].change.as_dict(),
+                "change": change_of(counts[0.9]),
                 "mean_auc_before": mean_auc(stay[0]),
                 "mean_auc": mean_auc(stay[1]),
             },
@@ -179,6 +193,25 @@ def layers(
         ],
         "recommended": False,
     }
+
+
+def _of_everybody(together: Counts, stay: Counts, gone: Estimate, few: str) -> Counts:
+    """Counts of all patients; bounds of the two kinds where models are too few for more."""
+    if not few:
+        return replace(together, after=stay.after)
+    before = Estimate(
+        estimate=stay.before.estimate + gone.estimate,
+        low=stay.before.low + gone.low,
+        high=stay.before.high + gone.high,
+    )
+    return Counts(
+        before=before,
+        after=stay.after,
+        change=None,
+        removed=None,
+        removed_at_least=None,
+        reason=few,
+    )
 
 
 def _with_those_who_left(stay: Moments, gone: Moments) -> Moments:

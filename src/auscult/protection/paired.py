@@ -4,16 +4,17 @@ Both were trained on the same memberships, so what a patient's draw of models do
 it does in part to the other, and what the patients are like they are under both. Differences keep
 both out.
 
-The number exposed is a sum of posterior probabilities, and so is its difference. Its error has two
-sources. Given the priors, whether a patient lies above the threshold is a coin under either recipe;
-the two coins of a patient are correlated as its two posteriors are, taken as bivariate normal with
-the correlation that prior and noise imply. And the priors were learned: both are learned again on
-the same resampled patients.
+The numbers exposed under either recipe, and their intervals, are the headline's: counted by
+:mod:`auscult.risk.exposed` and nowhere else. Here they are paired. The number exposed is a sum of
+posterior probabilities, and so is its difference. Its error has two sources. Given the priors,
+whether a patient lies above the threshold is a coin under either recipe; the two coins of a patient
+are correlated as its two posteriors are, taken as bivariate normal with the correlation that prior
+and noise imply. And the priors were learned: both are learned again on the same resampled patients.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +26,7 @@ from auscult.base.parallel import in_order, let_go
 from auscult.base.randomness import Stage, generator
 from auscult.protection.assessment import THRESHOLDS, Assessment
 from auscult.risk import estimate as counts
-from auscult.risk.exposed import count_interval
+from auscult.risk.exposed import Exposed, count_interval, widened
 
 DRAWS = 4000
 LARGEST = 1 - 1e-9  # correlation
@@ -51,18 +52,23 @@ class Counts:
 
     Attributes
     ----------
-    before, after, change : Estimate
+    before, after : Estimate
+    change : Estimate or None
+        None where models are too few to count.
     removed : Estimate or None
         Share of those exposed before that is exposed no longer; None where that is nobody.
     removed_at_least : float or None
         Lower bound of it that holds for all compared protections together.
+    reason : str
+        Why there is no change.
     """
 
     before: Estimate
     after: Estimate
-    change: Estimate
+    change: Estimate | None
     removed: Estimate | None
     removed_at_least: float | None
+    reason: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -138,11 +144,43 @@ def exposed_counts(
     compared : int
         Number of protections that a reader chooses from.
     """
+    return compared_counts(
+        before, after, moments(before, after, noise), seed=seed, compared=compared
+    )
+
+
+def compared_counts(
+    before: Assessment,
+    after: Assessment,
+    found: dict[float, Moments],
+    *,
+    seed: int,
+    compared: int = 1,
+) -> dict[float, Counts]:
+    """Counts of two assessments with what their difference owes to each; see the module.
+
+    Parameters
+    ----------
+    before, after : Assessment
+    found : dict of float to Moments
+    seed : int
+        The audit's.
+    compared : int
+        Number of protections that a reader chooses from.
+    """
     patients = int(before.risk.estimate.usable.sum())
-    return {
-        t: counts_from(one, patients, seed=seed, compared=compared)
-        for t, one in moments(before, after, noise).items()
-    }
+    few = before.few or after.few
+    counts = {}
+    for t, one in found.items():
+        made = counts_from(one, patients, seed=seed, compared=compared)
+        sides = {"before": _counted(before.exposed[t]), "after": _counted(after.exposed[t])}
+        nothing = {"change": None, "removed": None, "removed_at_least": None, "reason": few}
+        counts[t] = replace(made, **sides, **(nothing if few else {}))  # type: ignore[arg-type]
+    return counts
+
+
+def _counted(one: Exposed) -> Estimate:
+    return Estimate(estimate=one.estimate, low=one.low, high=one.high)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,6 +207,7 @@ def moments(before: Assessment, after: Assessment, noise: float) -> dict[float, 
     first, second = before.risk, after.risk
     usable = first.estimate.usable & second.estimate.usable
     n = int(usable.sum())
+    wide = [widened(side) for side in (first, second)]
     correlation = posterior_correlation(first.estimate, second.estimate, usable, noise)
     found = {}
     for place, threshold in enumerate(THRESHOLDS):
@@ -178,20 +217,16 @@ def moments(before: Assessment, after: Assessment, noise: float) -> dict[float, 
         found[threshold] = Moments(
             before=float(p.sum()),
             after=float(q.sum()),
-            variance_before=float((p * (1 - p)).sum() + (errors[0] ** 2).mean()),
-            variance_after=float((q * (1 - q)).sum() + (errors[1] ** 2).mean()),
-            covariance=float(together.sum() + (errors[0] * errors[1]).mean()),
+            variance_before=float(wide[0] ** 2 * (p * (1 - p)).sum() + (errors[0] ** 2).mean()),
+            variance_after=float(wide[1] ** 2 * (q * (1 - q)).sum() + (errors[1] ** 2).mean()),
+            covariance=float(wide[0] * wide[1] * together.sum() + (errors[0] * errors[1]).mean()),
         )
     return found
 
 
 def exposed_alone(side: Assessment) -> dict[float, Estimate]:
     """Exposed patients under one recipe, at each threshold."""
-    patients = int(side.risk.estimate.usable.sum())
-    return {
-        t: _interval(one.before, one.variance_before, patients)
-        for t, one in moments(side, side, 0.0).items()
-    }
+    return {t: _counted(one) for t, one in side.exposed.items()}
 
 
 def counts_from(one: Moments, patients: int, *, seed: int, compared: int = 1) -> Counts:

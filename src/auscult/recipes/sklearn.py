@@ -51,6 +51,22 @@ LOG_ODDS_TOLERANCE = 1e-6
 RENUMBERED = "models without a member of some class, trained on the classes that they have"
 
 
+FITTED = "before the audit: its fit is not used, every model is trained anew"
+
+
+def _is_fitted(estimator: Any) -> bool:  # noqa: ANN401
+    """Whether an estimator says of itself that it was fitted before."""
+    from sklearn.utils.validation import check_is_fitted
+
+    try:
+        check_is_fitted(estimator)
+    except Exception:
+        return False
+    return any(name.endswith("_") and not name.startswith("_") for name in vars(estimator)) or (
+        hasattr(estimator, "steps")
+    )
+
+
 class SklearnRecipe(Recipe):
     """Train a scikit-learn estimator or pipeline.
 
@@ -124,6 +140,7 @@ class SklearnRecipe(Recipe):
         estimator = self._estimator()
         shown = re.sub(r" at 0x[0-9a-f]+", "", _shown(estimator))
         settings = {
+            **({"fitted": FITTED} if _is_fitted(estimator) else {}),
             "estimator": " ".join(shown.split()),
             "class": f"{type(estimator).__module__}:{type(estimator).__qualname__}",
             "preprocess": "encode" if self._encodes(estimator) else "none",

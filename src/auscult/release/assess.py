@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from scipy.special import expit, logit
 
 from auscult.attacks.layout import Layout, lay_out
 from auscult.attacks.log_odds import log_odds_of_truth
+from auscult.attacks.places import Places
 from auscult.attacks.roc import exact_auc
 from auscult.base.errors import AnalysisError
 from auscult.base.intervals import NORMAL_95, clopper_pearson
@@ -87,6 +88,7 @@ def assess_release(
     priors: tuple[float, ...] = (),
     withheld: NDArray[np.bool_] | None = None,
     progress: Progress = SILENT,
+    places: Places | None = None,
 ) -> ReleaseFindings:
     """Audit the release.
 
@@ -109,6 +111,8 @@ def assess_release(
     withheld : bool array, shape (records,), optional
         Records that no shadow model trained on: they say nothing of what the release's own say.
     progress : Progress
+    places : Places, optional
+        Where the records lie among each other.
     """
     state = asked.roll.reveal()
     summary: dict[str, Any] = {
@@ -131,6 +135,8 @@ def assess_release(
         )
     kept = np.ones(outputs.records, dtype=np.bool_) if withheld is None else ~withheld
     layout = _layout(asked, outputs, membership, patient_of_record, labels, stratum, kept)
+    if places is not None:
+        layout = replace(layout, order=np.flatnonzero(kept)[layout.order], places=places)
     centred = _centred(state)
     found = ratios(layout, centred=centred, progress=progress)
     member = layout.member[:, :-1]
@@ -144,6 +150,7 @@ def assess_release(
     summary |= {
         "estimable": int(np.isfinite(release).sum()),
         "centred": centred,
+        "neighbours": found.neighbours,
         "folds": FOLDS,
         "likeness": likeness(layout, held, release, state),
         "calibration": reliability(held, member, rng),

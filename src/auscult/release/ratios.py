@@ -12,12 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from auscult.attacks.layout import Centring, Layout, deal
+from auscult.attacks.neighbours import Told
 from auscult.attacks.unseen import unseen_scores
 from auscult.base.parallel import in_order
 from auscult.base.progress import SILENT, Progress
@@ -41,18 +43,21 @@ class Ratios:
         The fold in which the model played the release.
     release : float64 array, shape (patients,)
         Of the release, from all shadow models.
+    neighbours : dict
+        Whether records nearby were controls, as in the summary's patients.
     """
 
     shadow: NDArray[np.float32]
     fold: NDArray[np.int8]
     release: NDArray[np.float64]
+    neighbours: dict[str, Any]
 
 
 class AsTheyCome(Centring):
     """No centring: for a release whose members are not half of the cohort."""
 
     def __init__(self) -> None:
-        pass
+        self.nearby, self.neighbours = None, Told(reason="signals are not centred")
 
     def apply(self, part: Layout) -> NDArray[np.float32]:
         """Signals of a part as they are."""
@@ -76,7 +81,7 @@ def ratios(layout: Layout, *, centred: bool, progress: Progress = SILENT) -> Rat
     known = np.ones((patients, columns), dtype=np.bool_)
     known[:, models] = False
     fold = _folds(layout, known)
-    centring = Centring(layout) if centred else AsTheyCome()
+    centring = Centring(replace(layout, used=known)) if centred else AsTheyCome()
     shadow = np.full((patients, models), np.nan, dtype=np.float32)
     progress.start("Release", (FOLDS + 1) * patients)
     for number in range(FOLDS):
@@ -88,7 +93,12 @@ def ratios(layout: Layout, *, centred: bool, progress: Progress = SILENT) -> Rat
     for where, found in _played(replace(layout, used=known), centring, progress):
         release[where] = found[:, models]
     progress.finish()
-    return Ratios(shadow=shadow, fold=fold[:, :models], release=release)
+    return Ratios(
+        shadow=shadow,
+        fold=fold[:, :models],
+        release=release,
+        neighbours=centring.neighbours.summary(),
+    )
 
 
 def _folds(layout: Layout, known: NDArray[np.bool_]) -> NDArray[np.int8]:

@@ -9,13 +9,21 @@ from collections.abc import Mapping
 from typing import Any
 
 from auscult.report import answer
-from auscult.report.html import render, write_report
+from auscult.report.html import render, write_dossier, write_report
 from auscult.report.officer import officer_markdown
 from auscult.report.sheet import groups_csv
 from auscult.report.summary import read_summary
 from auscult.report.words import plain
 
-__all__ = ["groups_csv", "headline", "officer_markdown", "opening", "render", "write_report"]
+__all__ = [
+    "groups_csv",
+    "headline",
+    "officer_markdown",
+    "opening",
+    "render",
+    "write_dossier",
+    "write_report",
+]
 
 
 def headline(summary: Mapping[str, Any]) -> str:

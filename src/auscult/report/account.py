@@ -147,7 +147,9 @@ def method_section(summary: Part) -> Section:
     """The design, the models, the attacks and the statistics in plain words."""
     blocks: list[Block] = [Items(items=tuple(_steps(summary)), ordered=True)]
     recipe = summary.part("recipe")
-    rows = _flat(recipe.part("settings").content())
+    said = ("kind", "model")  # rows of their own
+    settings = recipe.part("settings").content()
+    rows = _flat({key: value for key, value in settings.items() if key not in said})
     rows += [(f"{name} (fact)", value) for name, value in _flat(recipe.part("facts").content())]
     if rows:
         blocks.append(

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from auscult.base.errors import StoreError
-from auscult.report.elements import Fact, Headline, Number
+from auscult.report.elements import Headline, Number
 from auscult.report.label import label_sentences
 from auscult.report.one_model import one_model_sentence
 from auscult.report.summary import WHERE, Part
@@ -18,7 +18,6 @@ from auscult.report.words import (
     counted,
     decimal,
     expected,
-    interval,
     listed,
     quoted,
     sentence,
@@ -31,7 +30,11 @@ MEMORISED = (
     "On patients that they never saw, these models do no better than chance: they have memorised "
     "their members and learned nothing that generalises. A better model may expose fewer or more."
 )
-UNLEARNED = "That such models expose nobody clearly proves nothing about models that have learned."
+UNLEARNED = (
+    "That such models expose nobody clearly above an AUC of 0.9 proves nothing about models that "
+    "have learned."
+)
+UNKNOWN = "What such models expose is not known here, and would say little of models that learned."
 MOST_CLASSES = 2  # of the label that are spoken of beside the answer
 EXPOSED = (
     "exposed: over many models, their membership can be told from non-membership with an AUC above"
@@ -140,6 +143,14 @@ def proves_nothing(summary: Part) -> bool:
     return not_learned(summary) and not memorised(summary)
 
 
+def unlearned(summary: Part) -> str:
+    """What it means for the figures that the models have not learned."""
+    row = main_row(summary)
+    if row is None or row.clear is None or inverted(summary) or disagreement(summary):
+        return UNKNOWN
+    return MEMORISED if row.clear else UNLEARNED
+
+
 def count_sentence(summary: Part) -> Headline:
     """Say how many patients are exposed, whatever the models learned."""
     row = main_row(summary)
@@ -183,7 +194,14 @@ def headline(summary: Part) -> Headline:
         return Headline(
             lead="No conclusion:",
             rest="these models have not learned their task, and that they expose nobody clearly "
-            "proves nothing",
+            "above an AUC of 0.9 proves nothing",
+            aside="",
+            tone="open",
+        )
+    if disagreement(summary):
+        return Headline(
+            lead="No conclusion:",
+            rest="the number of exposed patients does not agree with the AUCs it is made of",
             aside="",
             tone="open",
         )
@@ -208,8 +226,12 @@ def verdict(summary: Part) -> tuple[str, ...]:
                 "This is not evidence of safety."
             ),
             f"For the record: {counts}.",
+            *([milder] if row is not None and (milder := _milder(summary, row)) else []),
             *(f"{said}." for said in beside(summary)),
         )
+    if disagreement(summary) and row is not None:
+        counts = count_sentence(summary).sentence
+        return (*(f"{said}." for said in beside(summary)), f"For the record: {counts}.")
     if row is None or row.estimate is None:
         return (
             "Nothing below should be read as evidence of safety: it is an absence of evidence.",
@@ -321,19 +343,24 @@ def _worth(summary: Part, row: Exposed) -> str:
             "This exceeds chance: the same analysis with each patient's membership shuffled finds "
             f"{_found(row.null)}."
         )
-    milder = [other for other in exposed_at(summary) if other.clear]
-    if milder:
-        best = max(milder, key=lambda other: other.threshold)
-        return (
-            f"Above {row.name} this does not exceed chance, so it is not a finding. Above "
-            f"{best.name} it is one: {counted(best.estimate, 'patient')} (95% interval "
-            f"{count_interval(best.low, best.high)}) against {expected(best.null)} by chance "
-            "alone."
-        )
-    return (
+    return _milder(summary, row) or (
         "This does not exceed chance, at this threshold or any other reported one: with "
         f"{models}, this audit found no patient whom this attack exposes. That is evidence for "
         "this recipe and this attack, not proof for every attack."
+    )
+
+
+def _milder(summary: Part, row: Exposed) -> str:
+    """That more patients than by chance lie above another threshold; empty where they do not."""
+    milder = [other for other in exposed_at(summary) if other.clear]
+    if not milder:
+        return ""
+    best = max(milder, key=lambda other: other.threshold)
+    return (
+        f"Above {row.name} this does not exceed chance, so it is not a finding. Above "
+        f"{best.name} it is one: {counted(best.estimate, 'patient')} (95% interval "
+        f"{count_interval(best.low, best.high)}) against {expected(best.null)} by chance "
+        "alone."
     )
 
 
@@ -359,47 +386,6 @@ def _unassessed(summary: Part) -> tuple[str, ...]:
             f"and {'is' if count - estimable == 1 else 'are'} not counted{because}."
         ),
     )
-
-
-def facts(summary: Part) -> tuple[Fact, ...]:
-    """The strip of numbers under the headline."""
-    cohort, models = summary.part("cohort"), summary.part("models")
-    auc = summary.part("patients").part("auc")
-    null_mean = summary.part("patients").part("raw").number("null_mean")
-    found = [
-        Fact(
-            label="Patients",
-            value=whole(cohort.number("patients")),
-            note=f"with {counted(cohort.number('records'), 'record')}"
-            if cohort.number("records") is not None
-            else "number of records not recorded",
-        ),
-        Fact(
-            label="Models",
-            value=whole(models.number("count")),
-            note="each trained on a random half"
-            if summary.part("recipe")
-            else "outputs imported, trained elsewhere",
-        ),
-        Fact(
-            label="Mean AUC per patient",
-            value=decimal(auc.number("mean")),
-            note=f"95% interval {interval(auc.number('mean_low'), auc.number('mean_high'))}; "
-            f"by chance {decimal(null_mean)}",
-        ),
-    ]
-    strongest = strongest_attack(summary)
-    if strongest is not None:
-        name, part = strongest
-        found.append(
-            Fact(
-                label="Aggregate AUC",
-                value=decimal(part.number("auc")),
-                note=f"all records pooled, {name}; 95% interval "
-                f"{interval(part.number('low'), part.number('high'))}",
-            )
-        )
-    return tuple(found)
 
 
 def strongest_attack(summary: Part) -> tuple[str, Part] | None:

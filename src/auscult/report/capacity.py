@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from auscult.report.answer import assessed
-from auscult.report.changes import axis_of, point_of, signed_count, utility_name
+from auscult.report.changes import axis_of, change_cell, utility_name
 from auscult.report.elements import (
     Axis,
     Block,
@@ -19,9 +19,9 @@ from auscult.report.elements import (
     Table,
 )
 from auscult.report.figures.scatter import drawable
+from auscult.report.numbers import bounds_only, exposed_cell, exposed_point, patients_cell
 from auscult.report.summary import Part
 from auscult.report.words import (
-    count_interval,
     counted,
     decimal,
     expected,
@@ -48,7 +48,7 @@ def sweep_section(summary: Part) -> Section | None:
             spot := Spot(
                 mark=str(number),
                 x=Point(value=part.number("parameters")),
-                y=point_of(part.part("exposed").part("0.9")),
+                y=exposed_point(part.part("exposed").part("0.9"), bounds_only(summary)),
                 style="main" if part.truth("base") else "first",
                 title=part.text("name"),
             )
@@ -99,8 +99,7 @@ def _capacity_figure(summary: Part, spots: tuple[Spot, ...]) -> Figure:
         ),
         legend=tuple(legend),
         sentence=f"From {whole(first.x.value)} to {whole(last.x.value)} parameters, exposed "
-        f"patients go from {expected(first.y.value)} ({count_interval(first.y.low, first.y.high)}) "
-        f"to {expected(last.y.value)} ({count_interval(last.y.low, last.y.high)}).",
+        f"patients go from {_cell(first)} to {_cell(last)}.",
         small_print=f"{names}. n = {counted(assessed(summary), 'patient')} and {models} each. "
         "Lines: 95% intervals.",
         table=Table(
@@ -110,7 +109,7 @@ def _capacity_figure(summary: Part, spots: tuple[Spot, ...]) -> Figure:
                 (
                     f"{spot.mark}: {spot.title}",
                     whole(spot.x.value),
-                    with_interval(expected(spot.y.value), count_interval(spot.y.low, spot.y.high)),
+                    _cell(spot),
                 )
                 for spot in spots
             ),
@@ -128,12 +127,9 @@ def _sweep_table(summary: Part, points: tuple[Part, ...], metric: str) -> Table:
             (
                 f"{number}: {part.text('name')}{base}",
                 whole(part.number("parameters")),
-                with_interval(
-                    expected(exposed.number("estimate")),
-                    count_interval(exposed.number("low"), exposed.number("high")),
-                ),
+                exposed_cell(exposed, bounds_only(summary)),
                 expected(exposed.number("null")),
-                signed_count(part.part("exposed_change")),
+                change_cell(part),
                 with_interval(
                     decimal(own.number("estimate")), interval(own.number("low"), own.number("high"))
                 ),
@@ -157,6 +153,10 @@ def _sweep_table(summary: Part, points: tuple[Part, ...], metric: str) -> Table:
         ),
         key="sweep",
     )
+
+
+def _cell(spot: Spot) -> str:
+    return patients_cell(spot.y.value, spot.y.low, spot.y.high, spot.y.bounds_only)
 
 
 def _parameters(spot: Spot) -> float:

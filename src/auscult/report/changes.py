@@ -11,11 +11,11 @@ from auscult.report.elements import (
     Point,
 )
 from auscult.report.figures.axes import round_axis
+from auscult.report.numbers import bounds_only, patients_cell
 from auscult.report.summary import Part
 from auscult.report.words import (
     MINUS,
     NOT_ESTIMABLE,
-    count_interval,
     expected,
     metric_name,
     share,
@@ -66,13 +66,37 @@ def share_of(part: Part) -> str:
     )
 
 
-def signed_count(part: Part) -> str:
-    """A change of a count with its interval, rounded outwards."""
+def signed_count(part: Part, outside: Number = None) -> str:
+    """A change of a count with its interval, rounded outwards.
+
+    Parameters
+    ----------
+    part : Part
+    outside : float, optional
+        A value that the interval holds in any case.
+    """
     low, high = part.number("low"), part.number("high")
     if low is None or high is None:
         return NOT_ESTIMABLE
+    if outside is not None:
+        low, high = min(low, outside), max(high, outside)
     ends = f"{signed_whole(math.floor(low + 1e-9))} to {signed_whole(math.ceil(high - 1e-9))}"
     return with_interval(signed_whole(part.number("estimate") or 0.0), ends)
+
+
+def change_cell(entry: Part) -> str:
+    """The change of an entry, so that it is the difference of the whole numbers beside it."""
+    change = entry.part("exposed_change")
+    before, after = (
+        entry.part(key).part("0.9").number("estimate") for key in ("exposed_before", "exposed")
+    )
+    estimate = change.number("estimate")
+    if estimate is None or None in (before, after):
+        return signed_count(change)
+    whole_numbers = math.floor((after or 0.0) + 0.5) - math.floor((before or 0.0) + 0.5)
+    return signed_count(
+        Part({**change.content(), "estimate": float(whole_numbers)}), outside=float(whole_numbers)
+    )
 
 
 def signed_whole(value: float) -> str:
@@ -89,7 +113,7 @@ def base_row(summary: Part, base: str) -> tuple[str, ...]:
         return (f"0: {base}", NOT_ESTIMABLE, NOT_ESTIMABLE, NOTHING, NOTHING)
     return (
         f"0: {base}",
-        with_interval(expected(row.estimate), count_interval(row.low, row.high)),
+        patients_cell(row.estimate, row.low, row.high, bounds_only(summary)),
         expected(row.null),
         NOTHING,
         NOTHING,

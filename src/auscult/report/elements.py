@@ -57,13 +57,14 @@ class LineChart:
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
-    """A value with its interval."""
+    """A value with its interval; with `bounds_only` the value is a place in a picture alone."""
 
     value: Number
     low: Number = None
     high: Number = None
     style: str = "main"
     title: str = ""
+    bounds_only: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -228,6 +229,10 @@ class Page:
     facts: tuple[Fact, ...]
     sections: tuple[Section, ...]
     colophon: str
+    decision: str = ""
+    to_do: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
+    signed: bool = False  # a document for paper: nothing folded, no contents
 
 
 def kind_of(block: Block | Plot) -> str:

@@ -19,6 +19,7 @@ from auscult.report.exposure_tables import (
 )
 from auscult.report.figures.axes import percent, rate
 from auscult.report.label import label_reveals
+from auscult.report.numbers import bounds_only
 from auscult.report.summary import Part
 from auscult.report.words import (
     NOT_ESTIMABLE,
@@ -28,6 +29,7 @@ from auscult.report.words import (
     quoted,
     sentence,
     share,
+    whole,
 )
 
 
@@ -43,9 +45,9 @@ def exposure_section(summary: Part) -> Section | None:
     few = tuple(cell for cell in cells if cell not in full)
     blocks: list[Block] = [*_assumed(deployment, mine, label_reveals(summary))]
     if mine is not None:
-        blocks += _answer(mine, deployment)
+        blocks += _answer(mine, deployment, few=bounds_only(summary))
     if full:
-        blocks.append(cells_table(full, shown))
+        blocks.append(cells_table(full, shown, few=bounds_only(summary)))
         figure = prior_figure(full, mine, deployment)
         if figure is not None:
             blocks.append(figure)
@@ -111,7 +113,7 @@ def _means(cell: Part) -> str:
     return counted(float(said) if isinstance(said, int) else None, "reference model")
 
 
-def _answer(mine: Part, deployment: Part) -> list[Block]:
+def _answer(mine: Part, deployment: Part, *, few: bool) -> list[Block]:
     """The declared cell in sentences."""
     if mine.reason() and not mine.parts("by_prior"):
         return [
@@ -125,11 +127,12 @@ def _answer(mine: Part, deployment: Part) -> list[Block]:
     texts = []
     exposed = mine.part("exposed").part("0.9")
     if exposed.number("estimate") is not None:
+        bounds = count_interval(exposed.number("low"), exposed.number("high"))
+        number = bounds if few else whole(exposed.number("estimate"))
         texts.append(
-            f"{expected(exposed.number('estimate'))} of "
+            f"{number[0].upper()}{number[1:]} of "
             f"{counted(mine.number('patients'), 'patient')} can be recognised as members with an "
-            "AUC above 0.9 (95% interval "
-            f"{count_interval(exposed.number('low'), exposed.number('high'))}; by chance alone: "
+            f"AUC above 0.9 ({'' if few else f'95% interval {bounds}; '}by chance alone: "
             f"{expected(exposed.number('null'))})."
         )
     for row in (rows[0], rows[-1]) if len(rows) > 1 else rows:

@@ -19,6 +19,7 @@ from auscult.report.elements import (
     Table,
 )
 from auscult.report.figures.axes import percent, rate, share_axis
+from auscult.report.numbers import exposed_cell
 from auscult.report.summary import Part
 from auscult.report.words import (
     count_interval,
@@ -70,8 +71,16 @@ def same_together(rows: Sequence[tuple[str, ...]]) -> tuple[tuple[str, ...], ...
     return tuple((listed(accesses), *others) for others, accesses in found.items())
 
 
-def cells_table(cells: tuple[Part, ...], priors: tuple[float, ...]) -> Table:
-    """Every access with every knowledge."""
+def cells_table(cells: tuple[Part, ...], priors: tuple[float, ...], *, few: bool = False) -> Table:
+    """Every access with every knowledge.
+
+    Parameters
+    ----------
+    cells : tuple of Part
+    priors : tuple of float
+    few : bool
+        Whether models are too few for more than bounds of a number of patients.
+    """
     rows = []
     for cell in by_knowledge(cells):
         auc, exposed = cell.part("auc"), cell.part("exposed").part("0.9")
@@ -81,7 +90,7 @@ def cells_table(cells: tuple[Part, ...], priors: tuple[float, ...]) -> Table:
                 cell.text("access_label") + mark,
                 cell.text("knowledge_label"),
                 *(share_of(row_at(cell, prior).part("ppv")) for prior in priors),
-                _count(exposed),
+                exposed_cell(exposed, few),
                 _auc(auc),
                 decimal(auc.number("null_mean")),
                 whole(cell.number("patients")),

@@ -7,9 +7,9 @@ from auscult.report.changes import (
     NOTHING,
     axis_of,
     base_row,
+    change_cell,
     point_of,
     share_of,
-    signed_count,
     signed_estimate,
 )
 from auscult.report.elements import (
@@ -22,11 +22,17 @@ from auscult.report.elements import (
     Table,
 )
 from auscult.report.figures.scatter import drawable
+from auscult.report.numbers import (
+    bounds_only,
+    exposed_cell,
+    exposed_point,
+    patients_cell,
+    point_between,
+)
 from auscult.report.summary import Part
 from auscult.report.words import (
     MINUS,
     NOT_ESTIMABLE,
-    count_interval,
     counted,
     decimal,
     expected,
@@ -55,28 +61,29 @@ def frontier_figure(
         Name of the unprotected recipe.
     """
     row, utility = main_row(summary), summary.part("models").part("utility")
+    few = bounds_only(summary)
     spots = [
         Spot(
             mark="0",
             x=Point(
                 value=utility.number("mean"), low=utility.number("low"), high=utility.number("high")
             ),
-            y=Point(
-                value=row.estimate if row else None,
-                low=row.low if row else None,
-                high=row.high if row else None,
-            ),
+            y=Point(value=None)
+            if row is None
+            else point_between(row.estimate, row.low, row.high, few),
             style="main",
             title=base,
         )
     ]
     for number, part in enumerate(entries, start=1):
         exposed, own = part.part("exposed").part("0.9"), part.part("utility")
+        if part.part("layers"):
+            continue  # counted on half of the models: not to be set beside the others
         spots.append(
             Spot(
                 mark=str(number),
                 x=point_of(own),
-                y=point_of(exposed),
+                y=exposed_point(exposed, few),
                 style="best" if part.truth("recommended") else "first",
                 title=part.text("name"),
             )
@@ -104,9 +111,9 @@ def frontier_figure(
         legend=tuple(legend),
         sentence="The lower, the fewer patients are exposed; the further right, the better the "
         "predictions.",
-        small_print=f"{names}. n = {counted(assessed(summary), 'patient')} and {models} each. "
-        "Lines: 95% intervals of each alone; intervals of the differences, which are narrower, "
-        "are in the table.",
+        small_print=f"{names}. {_apart(entries)}n = {counted(assessed(summary), 'patient')} and "
+        f"{models} each. Lines: 95% intervals of each alone; intervals of the differences, "
+        "which are narrower, are in the table.",
         table=Table(
             caption="Where the points lie",
             columns=("Protection", metric, "Exposed patients"),
@@ -114,13 +121,22 @@ def frontier_figure(
                 (
                     f"{spot.mark}: {spot.title}",
                     with_interval(decimal(spot.x.value), interval(spot.x.low, spot.x.high)),
-                    with_interval(expected(spot.y.value), count_interval(spot.y.low, spot.y.high)),
+                    patients_cell(spot.y.value, spot.y.low, spot.y.high, spot.y.bounds_only),
                 )
                 for spot in drawn
             ),
             key="frontier",
         ),
     )
+
+
+def _apart(entries: tuple[Part, ...]) -> str:
+    """Which protections are not in the picture, and why."""
+    numbers = [str(n) for n, part in enumerate(entries, start=1) if part.part("layers")]
+    if not numbers:
+        return ""
+    verb = "is" if len(numbers) == 1 else "are"
+    return f"Not shown: {listed(numbers, most=99)}, which {verb} counted on half of the models. "
 
 
 def protection_tables(
@@ -171,12 +187,9 @@ def protection_tables(
         risk.append(
             (
                 name,
-                with_interval(
-                    expected(exposed.number("estimate")),
-                    count_interval(exposed.number("low"), exposed.number("high")),
-                ),
+                exposed_cell(exposed, bounds_only(summary)),
                 expected(exposed.number("null")),
-                signed_count(part.part("exposed_change")),
+                change_cell(part),
                 _removed(removed),
             )
         )
@@ -301,6 +314,12 @@ def _risk_notes(entries: tuple[Part, ...]) -> tuple[str, ...]:
             "each patient's membership shuffled. Changes are against the unprotected recipe, "
             "with 95% intervals of the paired difference, each on its own."
         ),
+        *(
+            f"{number}: counted on half of the models, where without it "
+            f"{_alone(part)} are exposed: its change is from that number."
+            for number, part in enumerate(entries, start=1)
+            if part.part("layers")
+        ),
         *_methods(entries),
     ]
     return tuple(note for note in notes if note)
@@ -331,6 +350,11 @@ def _price_notes(entries: tuple[Part, ...]) -> tuple[str, ...]:
         *dict.fromkeys(part.part("worst_group_utility_change").text("method") for part in entries),
     )
     return tuple(sentence(method) for method in methods if method)
+
+
+def _alone(part: Part) -> str:
+    few = bool(part.part("exposed_change").reason())
+    return exposed_cell(part.part("exposed_before").part("0.9"), few)
 
 
 def _removed(part: Part) -> str:

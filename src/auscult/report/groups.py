@@ -22,6 +22,7 @@ from auscult.report.elements import (
 )
 from auscult.report.figures.axes import rate, round_axis
 from auscult.report.label import label_absence, label_sentences
+from auscult.report.numbers import bounds_only, share_above
 from auscult.report.summary import Part
 from auscult.report.words import (
     NOT_ESTIMABLE,
@@ -33,8 +34,6 @@ from auscult.report.words import (
     probability,
     quoted,
     sentence,
-    share,
-    share_interval,
     signed,
     signed_interval,
     visible,
@@ -71,8 +70,17 @@ def groups_section(summary: Part) -> Section:
     blocks += _label(summary)
     blocks += _reading(tuple(part for _, part in attributes))
     mean = summary.part("patients").part("auc").number("mean")
+    few = bounds_only(summary)
+    if few and attributes:
+        because = summary.part("patients").text("few_models")
+        blocks.append(
+            Paragraph(
+                text=f"Shares of groups above 0.9: {NOT_ESTIMABLE}. {sentence(because)}",
+                style="absent",
+            )
+        )
     for place, (name, part) in enumerate(attributes):
-        blocks += _attribute(place, visible(name), part, mean)
+        blocks += _attribute(place, visible(name), part, mean, few)
     return Section(key="groups", heading="Who is exposed", short="Groups", blocks=tuple(blocks))
 
 
@@ -147,16 +155,16 @@ def _reading(parts: tuple[Part, ...]) -> list[Block]:
     return [Items(items=tuple(points))]
 
 
-def _attribute(place: int, name: str, part: Part, mean: Number) -> list[Block]:
+def _attribute(place: int, name: str, part: Part, mean: Number, few: bool) -> list[Block]:
     blocks: list[Block] = [Heading(text=f"By {quoted(name)}")]
     groups = _ordered(tuple((visible(group), inner) for group, inner in part.items("groups")))
     hidden = _suppressed(part)
     if any(inner.number("mean_auc") is not None for _, inner in groups):
-        blocks.append(_figure(place, name, part, groups, mean, hidden))
+        blocks.append(_figure(place, name, part, groups, mean, hidden, few))
     elif groups:
         because = sentence(part.reason() or "the patients' AUCs are not estimable")
         blocks.append(Paragraph(text=f"Risk by group: {NOT_ESTIMABLE}. {because}", style="absent"))
-        blocks.append(_table(place, name, groups, part, hidden))
+        blocks.append(_table(place, name, groups, part, hidden, few))
     else:
         blocks.append(Paragraph(text=hidden or "No group to show.", style="absent"))
     return blocks
@@ -176,7 +184,9 @@ def _ordered(groups: Groups) -> Groups:
     return tuple(sorted(groups, key=place))
 
 
-def _figure(place: int, name: str, part: Part, groups: Groups, mean: Number, hidden: str) -> Figure:
+def _figure(
+    place: int, name: str, part: Part, groups: Groups, mean: Number, hidden: str, few: bool
+) -> Figure:
     values = [
         value
         for _, group in groups
@@ -203,7 +213,7 @@ def _figure(place: int, name: str, part: Part, groups: Groups, mean: Number, hid
         sentence=_finding(groups),
         small_print=f"n = {counted(patients, 'patient')}. Whiskers: 95% interval. Method: as "
         "described at the start of this section.",
-        table=_table(place, name, groups, part, hidden),
+        table=_table(place, name, groups, part, hidden, few),
         table_open=" & " not in name,
     )
 
@@ -279,7 +289,7 @@ def compared_in_part(group: Part) -> str:
     return f"{of_all(here, of)}, with {of_all(there, others)} others"
 
 
-def _table(place: int, name: str, groups: Groups, part: Part, hidden: str) -> Table:
+def _table(place: int, name: str, groups: Groups, part: Part, hidden: str, few: bool) -> Table:
     residuals = dict(part.part("composition").items("groups"))
     with_residuals = bool(residuals)
     with_any = any(group.number("difference_any_records") is not None for _, group in groups)
@@ -292,7 +302,7 @@ def _table(place: int, name: str, groups: Groups, part: Part, hidden: str) -> Ta
         "Group",
         "Patients",
         "Mean AUC (95% interval)",
-        "Above 0.9 (95% interval)",
+        *([] if few else ["Above 0.9 (95% interval)"]),
         *(["Difference at any records (95% interval)"] if with_any else []),
         "Difference at equal records (95% interval)",
         "q",
@@ -313,10 +323,7 @@ def _table(place: int, name: str, groups: Groups, part: Part, hidden: str) -> Ta
                 decimal(group.number("mean_auc")),
                 interval(group.number("low"), group.number("high")),
             ),
-            with_interval(
-                share(group.number("exposed_0.9")),
-                share_interval(group.number("exposed_0.9_low"), group.number("exposed_0.9_high")),
-            ),
+            *([] if few else [share_above(group, few)]),
             *([_at_any_records(group)] if with_any else []),
             with_interval(signed(equal), signed_interval(low, high)),
             probability(group.number("q")),

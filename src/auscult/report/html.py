@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from auscult.base.files import write_bytes
+from auscult.report.dossier import dossier_page
 from auscult.report.elements import Page
 from auscult.report.view import page
 
@@ -81,6 +82,28 @@ def write_report(summary: Mapping[str, Any], path: str | Path) -> None:
         The summary cannot be read, the disk is full or the folder cannot be written.
     """
     write_bytes(Path(path), render(summary).encode())
+
+
+def write_dossier(
+    summary: Mapping[str, Any], path: str | Path, record: Mapping[str, Any] | None = None
+) -> None:
+    """Write the dossier whole or not at all; see :mod:`auscult.report.dossier`.
+
+    Parameters
+    ----------
+    summary : mapping
+        The contents of ``summary.json``.
+    path : str or Path
+        The HTML file; its folder is made when missing.
+    record : mapping, optional
+        The run's manifest, for versions, seed and fingerprints.
+
+    Raises
+    ------
+    StoreError
+        The summary cannot be read, the disk is full or the folder cannot be written.
+    """
+    write_bytes(Path(path), render_page(dossier_page(summary, record)).encode())
 
 
 def _packaged(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from auscult.report.numbers import bounds_only
 from auscult.report.summary import Part
 from auscult.report.words import counted, decimal, quoted, share, share_interval, with_interval
 
@@ -14,8 +15,10 @@ def label_sentences(summary: Part) -> tuple[str, ...]:
 
     Concentrated classes only where there are any: the others follow from them.
     """
-    label = summary.part("label")
+    label, few = summary.part("label"), bounds_only(summary)
     found = label.parts("findings")
+    if few:  # nothing is known of shares above 0.9, and so not who is concentrated there
+        return tuple(_higher(label.text("attribute"), part) for part in found)
     grave = tuple(part for part in found if part.truth("concentrated"))
     name = label.text("attribute")
     return tuple(
@@ -40,7 +43,10 @@ def label_reveals(summary: Part) -> str:
         return ""
     first = found[0]
     class_of = f"{quoted(label.text('attribute'))} = {quoted(first.text('group'))}"
-    if (first.number("share_of_exposed") or 0.0) <= (first.number("share_of_patients") or 0.0):
+    no_more = (first.number("share_of_exposed") or 0.0) <= (
+        first.number("share_of_patients") or 0.0
+    )
+    if no_more or bounds_only(summary):
         return (
             f"Patients with {class_of} have a higher mean AUC than the others "
             f"({decimal(first.number('mean_auc'))} against "
@@ -71,11 +77,17 @@ def _who(name: str, part: Part) -> str:
     )
 
 
-def _more(name: str, part: Part) -> str:
+def _higher(name: str, part: Part) -> str:
     return (
         f"Patients with {quoted(name)} = {quoted(part.text('group'))} have a higher mean AUC than "
         f"the others ({decimal(part.number('mean_auc'))} against "
-        f"{decimal(part.number('others_mean_auc'))}); {_share(part)} of these "
+        f"{decimal(part.number('others_mean_auc'))})"
+    )
+
+
+def _more(name: str, part: Part) -> str:
+    return (
+        f"{_higher(name, part)}; {_share(part)} of these "
         f"{counted(part.number('patients'), 'patient')} lie above 0.9, and "
         f"{share(part.number('others_exposed_0.9'))} of all others"
     )

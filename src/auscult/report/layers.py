@@ -9,11 +9,10 @@ from auscult.report.elements import (
     Paragraph,
     Table,
 )
+from auscult.report.numbers import exposed_cell
 from auscult.report.summary import Part
 from auscult.report.words import (
-    count_interval,
     decimal,
-    expected,
     interval,
     sentence,
     whole,
@@ -25,12 +24,11 @@ def layers(place: int, part: Part) -> list[Block]:
     """Before and after for everybody, for those left out and for those who stay."""
     layers = part.part("layers")
     gone, stay = layers.part("removed"), layers.part("remaining")
+    few = bool(part.part("exposed_change").reason())
 
     def cell(side: Part, key: str) -> str:
         one = side.part(key).part("0.9")
-        return with_interval(
-            expected(one.number("estimate")), count_interval(one.number("low"), one.number("high"))
-        )
+        return exposed_cell(one, few)
 
     def mean(side: Part, key: str) -> str:
         one = side.part(key)
@@ -60,10 +58,7 @@ def layers(place: int, part: Part) -> list[Block]:
             "All patients",
             whole(part.number("patients")),
             cell(part, "exposed_before"),
-            with_interval(
-                expected(everybody.number("estimate")),
-                count_interval(everybody.number("low"), everybody.number("high")),
-            ),
+            exposed_cell(everybody, few),
             NOTHING,
             NOTHING,
         ),
@@ -74,6 +69,8 @@ def layers(place: int, part: Part) -> list[Block]:
         meaning = "Others take the place of those who left: the next layer is exposed."
     elif high is not None and high < 0:
         meaning = "The others are less exposed without them."
+    elif low is None or high is None:
+        meaning = f"Whether others take their place is not known: {change.reason()}."
     else:
         meaning = "Among the others no change was measured."
     return [

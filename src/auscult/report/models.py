@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from auscult.report.answer import MEMORISED, UNLEARNED, memorised
+from auscult.report.answer import unlearned
 from auscult.report.elements import (
     Block,
     Figure,
@@ -233,8 +233,7 @@ def utility_section(summary: Part) -> Section:
         Paragraph(
             text={
                 True: "Yes, the models have learned.",
-                False: "No, the models have not learned. "
-                + (MEMORISED if memorised(summary) else UNLEARNED),
+                False: f"No, the models have not learned. {unlearned(summary)}",
                 None: f"Whether the models have learned, and how well: {NOT_ESTIMABLE}.",
             }[verdict]
             + (f" {sentence(learned.reason())}" if learned.reason() else ""),

@@ -19,6 +19,7 @@ from auscult.report.one_model import one_model_sentence
 from auscult.report.release import blind_sentence
 from auscult.report.summary import Part, read_summary
 from auscult.report.words import (
+    at_least,
     count_interval,
     counted,
     decimal,
@@ -27,7 +28,6 @@ from auscult.report.words import (
     metric_name,
     quoted,
     sentence,
-    share,
 )
 
 LEAD = (
@@ -140,7 +140,8 @@ def _reveals(summary: Part) -> str:
             "Not declared. Being in the training data reveals at least that the patient was "
             "treated where and when the cohort was collected; where the cohort is defined by a "
             "condition, it reveals that the patient has the condition. The assessment must state "
-            "what it reveals here: [deployment] reveals in audit.toml puts it on this page. "
+            "what it reveals here; whoever runs the audit can declare it, and it then stands on "
+            "this page. "
             f"{label_reveals(summary)}"
         ).rstrip()
     text = f"Being in the training data reveals: {quoted(reveals.rstrip('.'))}."
@@ -247,10 +248,13 @@ def _protections(summary: Part) -> list[Block]:
 
 def _recommended(tried: tuple[Part, ...]) -> str:
     best = next((part for part in tried if part.truth("recommended")), None)
+    unsupported = next((one.text("unsupported") for one in tried if one.text("unsupported")), "")
+    if best is None and unsupported:
+        return f"None is recommended, because the evidence is missing: {unsupported}."
     if best is None:
         return "None of them clearly removes exposed patients at a small cost."
     name = quoted(best.text("label") or best.text("name"))
-    removed = share(best.number("removed_at_least"))
+    removed = at_least(best.number("removed_at_least"))
     return f"To try first: {name}, which removes at least {removed} of the exposed patients."
 
 
@@ -262,7 +266,7 @@ def _uncertainty(summary: Part) -> list[tuple[str, str]]:
         items.append(
             (
                 "The models have learned nothing.",
-                answer.MEMORISED if answer.memorised(summary) else answer.UNLEARNED,
+                answer.unlearned(summary),
             )
         )
     width = next(
@@ -308,8 +312,8 @@ def _decision(summary: Part) -> str:
     verdict = summary.part("decision").text("verdict")
     if not verdict:
         return (
-            "No policy was applied. `auscult gate RUN --policy policy.toml` compares the bounds "
-            "with limits that the institution sets and writes the verdict here."
+            "No policy was applied. Where the institution sets limits in a policy, whoever runs "
+            "the audit can have the bounds compared with them, and the verdict then stands here."
         )
     said = {
         "pass": "Pass: the upper bounds lie within the limits of the institution's policy.",

@@ -8,6 +8,7 @@ from auscult.report.exposure_tables import by_knowledge, same_together, usual_pr
 from auscult.report.figures.axes import percent
 from auscult.report.groups import at_equal_records, compared_in_part
 from auscult.report.label import label_absence, label_sentences
+from auscult.report.numbers import bounds_only, exposed_cell, patients_cell
 from auscult.report.summary import Part
 from auscult.report.words import (
     count_interval,
@@ -38,7 +39,7 @@ def worst_table(summary: Part) -> Table | None:
         rows=tuple(
             (
                 row.name,
-                with_interval(whole(row.estimate), count_interval(row.low, row.high)),
+                patients_cell(row.estimate, row.low, row.high, bounds_only(summary)),
                 whole(row.confirmed),
                 expected(row.null),
             )
@@ -85,10 +86,7 @@ def exposure_table(summary: Part) -> Table | None:
                 + (" (as declared)" if cell.truth("declared") else ""),
                 cell.text("knowledge_label") or cell.text("knowledge"),
                 references,
-                with_interval(
-                    whole(exposed.number("estimate")),
-                    count_interval(exposed.number("low"), exposed.number("high")),
-                ),
+                exposed_cell(exposed, bounds_only(summary)),
                 with_interval(
                     share(ppv.number("estimate")),
                     share_interval(ppv.number("low"), ppv.number("high")),
@@ -170,8 +168,8 @@ def group_items(summary: Part) -> list[Block]:
                             f"{counted(row.number('patients'), 'patient')}, mean AUC "
                             f"{signed(gap)} "
                             f"({_gap(row)})"
-                            f" against everybody else with equally many records{_part(row)}, "
-                            f"{share(row.number('exposed_0.9'))} above 0.9."
+                            f" against everybody else with equally many records{_part(row)}"
+                            f"{_above(summary, row)}."
                         ),
                     )
                     for gap, attribute, name, row in found[:MOST_GROUPS]
@@ -185,6 +183,12 @@ def group_items(summary: Part) -> list[Block]:
             )
         )
     return blocks
+
+
+def _above(summary: Part, row: Part) -> str:
+    if bounds_only(summary):
+        return ""
+    return f", {share(row.number('exposed_0.9'))} above 0.9"
 
 
 def _apart(apart: int, in_part: int) -> str:

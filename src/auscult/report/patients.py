@@ -19,6 +19,7 @@ from auscult.report.elements import (
     Table,
 )
 from auscult.report.figures.axes import false_positive_rate, linear_axis, share_axis, thinned
+from auscult.report.numbers import bounds_only
 from auscult.report.summary import Part
 from auscult.report.words import (
     NOT_ESTIMABLE,
@@ -82,6 +83,8 @@ def _survival_figure(summary: Part, survival: Part, grid: tuple[float, ...]) -> 
         and any(value is not None for value in values)
     }
     low, high = survival.numbers("low"), survival.numbers("high")
+    if bounds_only(summary):  # bounds, and no line between them
+        curves["joint"] = tuple(None for _ in grid)
     banded = len(low) == len(grid) == len(high)
     strongest = strongest_attack(summary)
     marks = []
@@ -89,7 +92,7 @@ def _survival_figure(summary: Part, survival: Part, grid: tuple[float, ...]) -> 
         aggregate = strongest[1].number("auc") or 0.0
         marks.append(Mark(at=aggregate, label=f"Aggregate AUC {decimal(aggregate, 2)}"))
     patients = assessed(summary) or 1.0
-    common = _at(grid, curves["joint"], 0.9)
+    common = _at(grid, survival.numbers("joint"), 0.9)
     linear = common is not None and common > COMMON_FROM
     first = min([grid[0], *(mark.at for mark in marks)])
     plot = LineChart(
@@ -139,6 +142,12 @@ def _survival_sentence(summary: Part, common: Number, strongest: tuple[str, Part
         return (
             f"Above {row.name} the curve of the patients does not rise above the curve expected "
             f"by chance alone{average}."
+        )
+    if row is not None and bounds_only(summary) and row.low is not None:
+        of = assessed(summary) or 1.0
+        return (
+            f"Between {share(row.low / of)} and {share((row.high or 0.0) / of)} of the patients "
+            f"lie above 0.9: with so few models only bounds are known{average}."
         )
     found = f"{share(common)} of the" if common is not None else "Too few to be shown of the"
     if common is None and row is not None and isinstance(row.estimate, Fewer):
@@ -219,7 +228,8 @@ def _summary_table(summary: Part) -> list[Block]:
                 (
                     f"n = {counted(assessed(summary), 'patient')}. A dash: the summary does not "
                     "give this figure. A mean by chance above 0.5 means that the estimate is too "
-                    "high even without any leakage."
+                    "high even without any leakage. The mean of the headline estimate is that of "
+                    "the AUCs as counted, which is unbiased."
                 ),
             ),
             key="patients",

@@ -30,7 +30,7 @@ def planted_section(summary: Part) -> Section | None:
         ),
         Table(
             caption=f"Found: patients with an estimated AUC above {threshold}",
-            columns=("Patients", "Number", "Found", "Share found", "Mean AUC"),
+            columns=("Patients", "Number", "Found", "Share found", "Mean of the estimates"),
             rows=tuple(rows),
             notes=(
                 (

@@ -9,7 +9,7 @@ from auscult.report.answer import main_row
 from auscult.report.changes import (
     NOTHING,
     base_row,
-    signed_count,
+    change_cell,
     signed_estimate,
     signed_whole,
     utility_name,
@@ -24,14 +24,15 @@ from auscult.report.elements import (
     Paragraph,
     Section,
 )
+from auscult.report.facts import facts
 from auscult.report.frontier import frontier_figure, protection_tables
 from auscult.report.layers import layers
+from auscult.report.numbers import bounds_only, exposed_cell
 from auscult.report.summary import Part
 from auscult.report.words import (
     NOT_ESTIMABLE,
-    count_interval,
+    at_least,
     decimal,
-    expected,
     interval,
     quoted,
     sentence,
@@ -84,7 +85,7 @@ def comparison_page(summary: Part, entries: tuple[Part, ...], name: str) -> Page
             lead=f"{count} runs", rest="of the same cohort, side by side", aside="", tone="open"
         ),
         verdict=(answer.count_sentence(summary).sentence + f" (in {quoted(name)}).",),
-        facts=answer.facts(summary),
+        facts=facts(summary),
         sections=(section,),
         colophon=f"Auscult {summary.text('auscult')}. This file holds aggregates only.",
     )
@@ -116,11 +117,8 @@ def comparison_rows(summary: Part, entries: tuple[Part, ...], name: str) -> list
         rows.append(
             (
                 part.text("name"),
-                with_interval(
-                    expected(exposed.number("estimate")),
-                    count_interval(exposed.number("low"), exposed.number("high")),
-                ),
-                signed_count(part.part("exposed_change")),
+                exposed_cell(exposed, bounds_only(summary)),
+                change_cell(part),
                 with_interval(
                     decimal(mine.number("estimate")),
                     interval(mine.number("low"), mine.number("high")),
@@ -224,6 +222,8 @@ def _privacy(part: Part) -> str:
     removed, change = part.part("removed"), part.part("exposed_change")
     low, high = removed.number("low"), removed.number("high")
     if low is None or high is None:
+        if change.reason():
+            return f"Change in exposed patients {NOT_ESTIMABLE} ({change.reason()})"
         if part.part("exposed").part("0.9").number("estimate") is None:
             return f"Change in exposed patients {NOT_ESTIMABLE}"
         return "Nobody to protect: no patient is expected above 0.9 without it"
@@ -231,7 +231,7 @@ def _privacy(part: Part) -> str:
         bounds = f"{share(low)} to {share(high)}"
         return f"Removes {share(removed.number('estimate'))} of the exposed patients ({bounds})"
     if high < 0:
-        return f"Exposes more patients: {signed_count(change)}"
+        return f"Exposes more patients: {change_cell(part)}"
     ends = [signed_whole(change.number(end) or 0.0) for end in ("low", "high")]
     return f"No measurable change in exposed patients ({' to '.join(ends)})"
 
@@ -269,11 +269,14 @@ def _recommendation(summary: Part, entries: tuple[Part, ...], metric: str) -> li
     if chosen is not None:
         text = (
             f"Try first: {quoted(chosen.text('name'))}. It removes at least "
-            f"{_at_least(chosen.number('removed_at_least'))} of the exposed patients and "
+            f"{at_least(chosen.number('removed_at_least'))} of the exposed patients and "
             f"{_at_most(chosen.number('utility_lost_at_most'), metric)}{together}. "
             f"{_group_price(chosen, metric)}"
         ).rstrip()
         blocks: list[Block] = [Paragraph(text=text, style="verdict")]
+    elif unsupported := _unsupported(entries):
+        text = f"No protection is recommended, because the evidence is missing: {unsupported}."
+        return [Paragraph(text=text, style="absent")]
     else:
         blocks = [
             Paragraph(
@@ -288,10 +291,14 @@ def _recommendation(summary: Part, entries: tuple[Part, ...], metric: str) -> li
         blocks.append(
             Paragraph(
                 text=f"The largest reduction comes from {quoted(best.text('name'))}: at least "
-                f"{_at_least(best.number('removed_at_least'))}, {_price(best, metric)}."
+                f"{at_least(best.number('removed_at_least'))}, {_price(best, metric)}."
             )
         )
     return blocks
+
+
+def _unsupported(entries: tuple[Part, ...]) -> str:
+    return next((one.text("unsupported") for one in entries if one.text("unsupported")), "")
 
 
 def _clearly_more(best: Part, chosen: Part | None) -> bool:
@@ -300,13 +307,6 @@ def _clearly_more(best: Part, chosen: Part | None) -> bool:
         return True
     mine, theirs = (part.number("removed_at_least") or 0.0 for part in (best, chosen))
     return mine > theirs + 0.01
-
-
-def _at_least(value: Number) -> str:
-    """A lower bound as a percentage, rounded down; all of them is never sure."""
-    if value is None:
-        return NOT_ESTIMABLE
-    return f"{min(math.floor(100 * value + 1e-9), 99)}%"
 
 
 def _at_most(value: Number, metric: str) -> str:

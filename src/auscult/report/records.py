@@ -15,6 +15,7 @@ from auscult.report.elements import (
     Table,
 )
 from auscult.report.figures.axes import share_axis
+from auscult.report.numbers import bounds_only
 from auscult.report.summary import Part
 from auscult.report.words import (
     NOT_ESTIMABLE,
@@ -41,7 +42,15 @@ def records_section(summary: Part) -> Section | None:
         )
     ]
     known = tuple(band for band in bands if band.number("exposed_0.9") is not None)
-    if known:
+    if bounds_only(summary):
+        because = sentence(summary.part("patients").text("few_models"))
+        blocks.append(
+            Paragraph(
+                text=f"Shares of patients above 0.9: {NOT_ESTIMABLE}. {because}", style="absent"
+            )
+        )
+        blocks.append(_records_table(bands, bounded=False, few=True))
+    elif known:
         blocks.append(_records_figure(bands, known))
     else:
         blocks.append(
@@ -120,10 +129,10 @@ def _records_figure(bands: tuple[Part, ...], known: tuple[Part, ...]) -> Figure:
     )
 
 
-def _records_table(bands: tuple[Part, ...], *, bounded: bool) -> Table:
+def _records_table(bands: tuple[Part, ...], *, bounded: bool, few: bool = False) -> Table:
     optional = {
-        "Raw mean AUC": ("raw_mean_auc", decimal),
-        "Raw mean AUC by chance": ("null_mean_auc", decimal),
+        "Mean AUC": ("raw_mean_auc", decimal),
+        "Mean AUC by chance": ("null_mean_auc", decimal),
         "Above 0.9": ("exposed_0.9", share),
         "Raw above 0.9": ("raw_exposed_0.9", share),
         "Study's maximum above 0.9": ("study_exposed_0.9", share),
@@ -132,15 +141,11 @@ def _records_table(bands: tuple[Part, ...], *, bounded: bool) -> Table:
     kept = {
         name: (key, form)
         for name, (key, form) in optional.items()
-        if any(band.number(key) is not None for band in bands)
+        if any(band.number(key) is not None for band in bands) and not (few and name == "Above 0.9")
     }
     rows = []
     for band in bands:
-        cells = [
-            band.text("records"),
-            whole(band.number("patients")),
-            decimal(band.number("mean_auc")),
-        ]
+        cells = [band.text("records"), whole(band.number("patients"))]
         for name, (key, form) in kept.items():
             cell = form(band.number(key))
             if name == "Above 0.9" and bounded:
@@ -158,7 +163,7 @@ def _records_table(bands: tuple[Part, ...], *, bounded: bool) -> Table:
     ]
     return Table(
         caption="Risk by number of records per patient",
-        columns=("Records", "Patients", "Mean AUC", *kept),
+        columns=("Records", "Patients", *kept),
         rows=tuple(rows),
         notes=tuple(notes),
         key="records",

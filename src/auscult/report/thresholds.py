@@ -16,15 +16,16 @@ from auscult.report.elements import (
     Section,
     Table,
 )
+from auscult.report.numbers import bounds_only, patients_cell, share_of_patients
 from auscult.report.one_model import one_model_table
 from auscult.report.summary import Part
 from auscult.report.words import (
     NOT_ESTIMABLE,
+    Fewer,
     count_interval,
     counted,
     expected,
     sentence,
-    share,
     whole,
     with_interval,
 )
@@ -66,7 +67,7 @@ def exposed_section(summary: Part) -> Section:
 
 def thresholds_table(summary: Part, rows: tuple[Exposed, ...]) -> Table:
     """Patients above each threshold, beside what chance and the study's figure give."""
-    patients = assessed(summary)
+    patients, few = assessed(summary), bounds_only(summary)
     columns = ["AUC above", "Patients (95% interval)", "Share", "By chance"]
     optional = {
         "Confirmed": any(row.confirmed is not None for row in rows),
@@ -83,12 +84,11 @@ def thresholds_table(summary: Part, rows: tuple[Exposed, ...]) -> Table:
                 expected(row.study), expected(row.study_null)
             ),
         }
-        part = None if row.estimate is None or not patients else row.estimate / patients
         cells.append(
             (
                 row.name,
-                with_interval(expected(row.estimate), count_interval(row.low, row.high)),
-                share(part),
+                patients_cell(row.estimate, row.low, row.high, few),
+                NOT_ESTIMABLE if few else share_of_patients(row.estimate, patients),
                 expected(row.null),
                 *(more[name] for name in shown),
             )
@@ -99,6 +99,11 @@ def thresholds_table(summary: Part, rows: tuple[Exposed, ...]) -> Table:
             "each patient's membership was shuffled over the models."
         )
     ]
+    if few:
+        notes = [f"Only bounds: {summary.part('patients').text('few_models')}.", *notes]
+    base = summary.part("patients").number("counts_rounded_to")
+    if base and {"Confirmed", "Raw (by chance)"} & set(shown):
+        notes.append(f"Numbers of patients other than the expected are rounded to {whole(base)}.")
     if "Confirmed" in shown:
         notes.append(
             "Confirmed: patients whose own measurements alone reject an AUC at or below the "
@@ -136,6 +141,8 @@ def dot_figure(summary: Part, rows: tuple[Exposed, ...]) -> Figure | None:
     ]
     if not patients or not levels or levels[0][0].name != HEADLINE_THRESHOLD:
         return None
+    if bounds_only(summary) or any(isinstance(row.estimate, Fewer) for row, _ in levels):
+        return None  # a dot would stand for a patient who is not counted
     dots = int(min(patients, MOST_DOTS))
     panels = [_panel("These models", [(row.estimate, style) for row, style in levels], patients)]
     nulls = [(row.null, style) for row, style in levels]

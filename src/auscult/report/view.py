@@ -11,6 +11,7 @@ from auscult.report import (
     capacity,
     decision,
     exposure,
+    first,
     groups,
     guarantee,
     models,
@@ -24,12 +25,14 @@ from auscult.report import (
     thresholds,
 )
 from auscult.report.elements import Page
+from auscult.report.facts import facts
 from auscult.report.sections import SECTIONS, ReportSection, added_sections
-from auscult.report.summary import SCHEMA, read_summary
+from auscult.report.summary import SCHEMA, Part, read_summary
 
 # In the order of the page.
 for _name, _label, _write in (
     ("decision", "Decision", decision.decision_section),
+    ("officer", "Officer", officer.officer_section),
     ("exposed", "Exposed", thresholds.exposed_section),
     ("planted", "Planted", planted.planted_section),
     ("survival", "Survival", patients.survival_section),
@@ -43,12 +46,22 @@ for _name, _label, _write in (
     ("guarantee", "Guarantee", guarantee.guarantee_section),
     ("protection", "Protection", protection.protection_section),
     ("sweep", "Sweep", capacity.sweep_section),
-    ("officer", "Officer", officer.officer_section),
     ("cohort", "Cohort", account.cohort_section),
     ("method", "Method", account.method_section),
     ("limits", "Limits", account.limits_section),
 ):
     SECTIONS.add(ReportSection(name=_name, label=_label, write=_write))
+
+
+def _title(part: Part) -> str:
+    """What was audited: as declared, or the source of the data and what is predicted."""
+    given = part.text("title") or part.part("dossier").text("system")
+    source, label = part.part("cohort").text("source"), part.part("label").text("attribute")
+    if given and given != source:
+        return given
+    if not source:
+        return "Untitled audit"
+    return f"Model of {label}, data of {source}" if label else f"Model on data of {source}"
 
 
 def page(summary: Mapping[str, Any]) -> Page:
@@ -73,12 +86,15 @@ def page(summary: Mapping[str, Any]) -> Page:
     sections = (*(kind.write(part) for kind in SECTIONS.built_in()), *added_sections(part))
     version = part.text("auscult")
     return Page(
-        title=part.text("title") or part.part("cohort").text("source") or "Untitled audit",
+        title=_title(part),
         kicker="Membership-inference audit",
         headline=answer.headline(part),
         verdict=(*guarantee.defects(part), *answer.verdict(part)),
-        facts=answer.facts(part),
+        facts=facts(part),
         sections=tuple(section for section in sections if section is not None),
+        decision=first.decided(part),
+        to_do=first.to_do(part),
+        unknown=first.unknown(part),
         colophon=f"Auscult {version or '(version not recorded)'}, summary of schema {SCHEMA}. "
         "This file holds aggregates only: no patient identifier, no membership, no row "
         "of a patient. It loads no external resources and runs no script.",

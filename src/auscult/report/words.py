@@ -122,6 +122,13 @@ def share(value: float | None) -> str:
     return f"{percent:.{places}f}%"
 
 
+def at_least(value: float | None) -> str:
+    """A lower bound of a share, rounded down: ``69%``; all of them is never sure."""
+    if value is None:
+        return NOT_ESTIMABLE
+    return f"{min(math.floor(100 * value + _TINY), 99)}%"
+
+
 def probability(value: float | None) -> str:
     """A p- or q-value: two decimals from 0.1 on, three below, ``<0.001`` at the end."""
     if value is None:

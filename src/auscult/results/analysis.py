@@ -16,6 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from auscult.attacks.layout import FEWEST_PER_CLASS, Layout, lay_out
+from auscult.attacks.places import Places
 from auscult.attacks.record import ATTACKS, RECORD_ATTACKS
 from auscult.attacks.roc import REPORTED_FPR, AggregateRoc, roc_of_attack
 from auscult.base.errors import AnalysisError
@@ -71,6 +72,8 @@ class Evidence:
         Which column of `groups` is the label's attribute.
     reports : Reports, optional
         What was published of these patients before.
+    places : Places, optional
+        Where the records lie among each other, for controls from records nearby.
     """
 
     signals: NDArray[np.floating]
@@ -82,6 +85,7 @@ class Evidence:
     dp: dict[str, Any] | None = None
     label: str | None = None
     reports: Reports | None = None
+    places: Places | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,11 +129,14 @@ class Findings:
         One row per patient, in the cohort's order, without identifiers. A secret.
     records : DataFrame
         One row per record, in the cohort's order. A secret.
+    nearby : float32 array, shape (records, models), or None
+        What records nearby say of each signal, in the cohort's order. A secret.
     """
 
     summary: dict[str, Any] = field(repr=False)
     patients: pd.DataFrame = field(repr=False)
     records: pd.DataFrame = field(repr=False)
+    nearby: NDArray[np.float32] | None = field(repr=False, default=None)
 
 
 def analyse(
@@ -161,6 +168,7 @@ def analyse(
         evidence.membership.reveal(),
         evidence.patient_of_record,
         evidence.stratum,
+        evidence.places,
     )
     if not layout.estimable().any():
         raise AnalysisError(
@@ -173,8 +181,8 @@ def analyse(
     risk, records = patient_risk(
         layout, (0.9,), progress, numbered=wanted, rates=PATIENT_FPR, by_record=True
     )
-    null = null_risk(layout, wanted, generator(seed, Stage.NULL), progress)
-    halves = half_risks(layout, generator(seed, Stage.SPLIT_HALF))
+    null = null_risk(layout, wanted, generator(seed, Stage.NULL), progress, centring=risk.centring)
+    halves = half_risks(layout, generator(seed, Stage.SPLIT_HALF), centring=risk.centring)
     progress.finish()
     aggregate = _aggregate(layout, seed, settings.attacks, progress)
     names = [str(name) for name in evidence.groups.columns]
@@ -238,10 +246,13 @@ def analyse(
             bands=groups.bands,
         )
     patient_rows = _patient_rows(layout, risk)
-    shapes = risk.posterior.shapes
+    shapes, nearby = risk.posterior.shapes, risk.centring.nearby
     del risk, null, halves
     return Findings(
-        summary=summary, patients=patient_rows, records=_record_rows(layout, records, shapes)
+        summary=summary,
+        patients=patient_rows,
+        records=_record_rows(layout, records, shapes),
+        nearby=nearby,
     )
 
 

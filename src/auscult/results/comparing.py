@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,27 +12,30 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from auscult.attacks.neighbours import NO_INPUTS
 from auscult.base.errors import ConfigError, StoreError
 from auscult.base.files import write_bytes
-from auscult.base.opening import npz_arrays
+from auscult.base.opening import npy_array, npz_arrays
 from auscult.base.progress import SILENT, Progress
 from auscult.disclosure import released
 from auscult.protection.assessment import Subject, assess, signals_of, utility_of
-from auscult.protection.frontier import Side, entry, recommend, unpaired
+from auscult.protection.frontier import Side, entry, recommend, unpaired, withdraw
 from auscult.recipes.metrics import metric_of_facts, on
 from auscult.report.html import render_page
 from auscult.report.protection import comparison_page
 from auscult.report.summary import Part, read_summary
-from auscult.results.result import COHORT, Result
+from auscult.results.lacking import lacking
+from auscult.results.result import COHORT, NEARBY, Result
 from auscult.results.roster import stratum_of
-from auscult.store import RunStore
+from auscult.store import Outputs, RunStore
 
+AGAIN = "Run its command again: the results are rewritten, nothing is trained"
 NOT_GROUPS = ("patient", "records", "auc", "auc_low", "auc_high", "auc_raw", "study_max_auc")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Run:
-    """A finished run and whom it is about."""
+    """A finished run and whom it is about; `nearby` by record of the cohort, where it was used."""
 
     name: str
     store: RunStore
@@ -39,6 +43,13 @@ class _Run:
     subject: Subject
     ids: NDArray[Any]
     labelled: bool
+    nearby: NDArray[np.float32] | None
+
+    @property
+    def places_known(self) -> bool:
+        """Whether controls from records nearby were tried."""
+        told = self.summary["patients"].get("neighbours") or {"reason": NO_INPUTS}
+        return bool(told["reason"] != NO_INPUTS)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -93,8 +104,18 @@ def compare(paths: Sequence[Path], progress: Progress = SILENT) -> Comparison:
         _refuse_another_cohort(first, other)
     progress.start("Runs", 2.0 * len(first.ids) * len(runs))
     base = _side(first, first.subject, progress)
+    plain: Side | None = None
     entries = []
     for run in runs[1:]:
+        before, notes = base, []
+        if run.places_known != first.places_known:
+            # One attacked harder than the other: neither as well as the better informed.
+            poor = first if run.places_known else run
+            notes = [f"without similar records as controls: {poor.name} was attacked without"]
+            run = replace(run, nearby=None)
+            if first.nearby is not None:
+                plain = plain or _side(replace(first, nearby=None), first.subject, progress)
+                before = plain
         own = run.subject
         subject = replace(
             first.subject,
@@ -110,7 +131,7 @@ def compare(paths: Sequence[Path], progress: Progress = SILENT) -> Comparison:
                 name=run.name,
                 kind="run",
                 change={},
-                before=base,
+                before=before,
                 after=side,
                 subject=subject,
                 compared=compared,
@@ -118,11 +139,13 @@ def compare(paths: Sequence[Path], progress: Progress = SILENT) -> Comparison:
             )
         else:
             found = unpaired(
-                name=run.name, before=base, after=side, subject=subject, compared=compared
+                name=run.name, before=before, after=side, subject=subject, compared=compared
             )
-        entries.append(found)
+        entries.append(found | {"notes": [*found["notes"], *notes]})
     progress.finish()
     recommend(entries)
+    for one, run in zip(entries, runs[1:], strict=True):
+        withdraw([one], "; ".join(dict.fromkeys((*lacking(first.summary), *lacking(run.summary)))))
     entries = [_released(one, first) for one in entries]
     return Comparison(name=first.name, summary=first.summary, entries=entries)
 
@@ -144,8 +167,7 @@ def _read(path: Path, name: str) -> _Run:
     store = RunStore.open(path)
     result = Result(path)
     place = path / "secret" / COHORT
-    again = "Run its command again: the results are rewritten, nothing is trained"
-    content = npz_arrays(place, str(place), StoreError, next_step=again)
+    content = npz_arrays(place, str(place), StoreError, next_step=AGAIN)
     try:
         of_record = content["patient_of_record"]
         smallest = int(content["smallest_cell"])
@@ -157,7 +179,7 @@ def _read(path: Path, name: str) -> _Run:
         raise StoreError(
             "the run does not say which patient each record belongs to",
             where=str(place),
-            next_step=again,
+            next_step=AGAIN,
         ) from error
     patients = result.patients
     known = np.zeros(len(of_record), dtype=np.int64) if labels is None else labels
@@ -182,7 +204,37 @@ def _read(path: Path, name: str) -> _Run:
         ),
         ids=patients["patient"].to_numpy(),
         labelled=labels is not None or truth is not None,
+        nearby=_nearby(path, result.summary, store.outputs(), withheld),
     )
+
+
+def _nearby(
+    path: Path,
+    summary: Mapping[str, Any],
+    outputs: Outputs,
+    withheld: NDArray[np.bool_] | None,
+) -> NDArray[np.float32] | None:
+    """What records nearby said in a run, by record of its cohort; None where they were not used."""
+    if not (summary["patients"].get("neighbours") or {}).get("used"):
+        return None
+    place = path / "secret" / NEARBY
+    kept = np.ones(outputs.records, dtype=bool) if withheld is None else ~withheld
+    shape = (int(kept.sum()), outputs.models)
+    found: NDArray[np.float32] | None = None
+    with suppress(StoreError):
+        found = npy_array(place, str(place), StoreError)
+    if found is None or found.shape != shape or found.dtype != np.float32:
+        raise StoreError(
+            "the run does not say what records nearby told",
+            where=str(place),
+            expected=f"32-bit floats of shape {shape}",
+            next_step=AGAIN,
+        )
+    if withheld is None:
+        return found
+    everybody = np.zeros((outputs.records, outputs.models), dtype=np.float32)
+    everybody[kept] = found
+    return everybody
 
 
 def _groups(patients: pd.DataFrame) -> pd.DataFrame:
@@ -222,7 +274,7 @@ def _side(run: _Run, subject: Subject, progress: Progress) -> Side:
     outputs = run.store.outputs()
     _, signals = signals_of(outputs, subject, None)
     return Side(
-        risk=assess(signals, subject, progress=progress),
+        risk=assess(signals, subject, nearby=run.nearby, progress=progress),
         utility=utility_of(outputs, subject) if run.labelled else None,
         facts=outputs.facts,
         models=outputs.models,

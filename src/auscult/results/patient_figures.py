@@ -85,6 +85,7 @@ def patient_figures(
         "not_estimable": [{"reason": reason, "patients": left_out}] if left_out else [],
         "method": PATIENT_METHOD,
         "weights": risk.attack.strengths_for_summary(),
+        "neighbours": risk.centring.neighbours.summary(),
         "auc": {
             "mean": float(raw.mean()),
             "mean_low": float(raw.mean() - NORMAL_95 * error),

@@ -22,6 +22,7 @@ PATIENTS = "patients.parquet"
 RECORDS = "records.parquet"
 RELEASE = "release.parquet"
 COHORT = "cohort.npz"
+NEARBY = "nearby.npy"
 EXACT = "exact.json"
 
 

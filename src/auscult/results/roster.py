@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from auscult.attacks.places import Places
 from auscult.cohort import PatientIds, Task
 from auscult.recipes.metrics import Metric
 from auscult.risk.outcome import NO_CLASSES, NO_LABELS, Attributes, with_label
@@ -42,6 +43,8 @@ class Roster:
         Labels as the models were given them, where they are no classes.
     metric : Metric, optional
         How utility is measured where the outputs are ready signals.
+    places : Places, optional
+        Where the records lie among each other; None where their inputs are not at hand.
     """
 
     title: str
@@ -58,6 +61,7 @@ class Roster:
     label_name: str = ""
     truth: NDArray[Any] | None = None
     metric: Metric | None = None
+    places: Places | None = None
 
     def attributes(self, *, label_group: bool) -> Attributes:
         """Declared groups, and the label where it is to be compared."""

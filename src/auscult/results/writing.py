@@ -17,13 +17,15 @@ from numpy.typing import NDArray
 
 from auscult.attacks.log_odds import signals_from_outputs
 from auscult.base.errors import AuscultError
-from auscult.base.files import write_bytes, write_json
+from auscult.base.files import write_bytes, write_json, write_whole
+from auscult.base.parallel import let_go
 from auscult.base.progress import SILENT, Progress
 from auscult.base.version import __version__
 from auscult.cohort.design import Membership
 from auscult.disclosure import Reports, released
 from auscult.disclosure.ledger import FOLDER
 from auscult.exposure import Inquiry, exposure_of
+from auscult.protection.frontier import withdraw
 from auscult.recipes.evidence import SURE, direction
 from auscult.recipes.metrics import on
 from auscult.release.assess import assess_release
@@ -31,10 +33,12 @@ from auscult.release.declaration import Asked
 from auscult.report import groups_csv, officer_markdown, write_report
 from auscult.report.summary import SCHEMA
 from auscult.results.analysis import AnalysisSettings, Evidence, Findings, analyse
+from auscult.results.lacking import lacking
 from auscult.results.result import (
     COHORT,
     EXACT,
     GROUPS,
+    NEARBY,
     OFFICER,
     PATIENTS,
     RECORDS,
@@ -111,6 +115,7 @@ def write_results(
         "release": None,
         **(parts or {}),
     }
+    withdraw(summary["protection"], "; ".join(lacking(summary)))
     if asked is not None:
         summary["release"] = _release(
             store, roster, asked, outputs, membership, seed, settings, summary, inquiry, progress
@@ -121,6 +126,7 @@ def write_results(
         summary["planted"] = _planted(roster.planted, found.patients)
     _write_secrets(store, roster, attributes, found, inquiry)
     _write_cohort(store, roster, settings, inquiry)
+    _write_nearby(store, found.nearby)
     # Which ledger differs from place to place; the same audit gives the same summary everywhere.
     store.update_manifest(ledger=reports.name)
     write_json(store.secret_path(EXACT), summary, secret=True)
@@ -178,10 +184,11 @@ def _assess(
             str(outputs.facts.get("output", "score")),
         )
     stratum = None if labels is None else stratum_of(labels)
-    patient_of_record = roster.patient_of_record
+    patient_of_record, places = roster.patient_of_record, roster.places
     if withheld is not None:
         # The patient is attacked with what was trained on; the other records are an attack apart.
         signals, patient_of_record = signals[:, ~withheld], patient_of_record[~withheld]
+        places = None if places is None else places.take(~withheld)
         stratum = None if stratum is None else stratum[~withheld]
     evidence = Evidence(
         signals=signals,
@@ -193,6 +200,7 @@ def _assess(
         dp=outputs.facts.get("dp"),
         label=attributes.label,
         reports=reports,
+        places=places,
     )
     return analyse(evidence, seed=seed, progress=progress, settings=settings), models
 
@@ -264,6 +272,7 @@ def _exposure(
         seed=seed,
         smallest_cell=settings.smallest_cell,
         progress=progress,
+        places=roster.places,
     )
 
 
@@ -296,6 +305,7 @@ def _release(
         priors=tuple(declared.get("prior") or ()),
         withheld=None if inquiry is None else inquiry.withheld,
         progress=progress,
+        places=roster.places,
     )
     rows = found.rows
     rows.insert(0, "patient", roster.patient_ids.reveal())
@@ -340,6 +350,16 @@ def _write_cohort(
     content = io.BytesIO()
     np.savez_compressed(content, **arrays)
     write_bytes(store.secret_path(COHORT), content.getvalue(), secret=True)
+
+
+def _write_nearby(store: RunStore, nearby: NDArray[np.float32] | None) -> None:
+    """What records nearby say, so that finished runs can be compared without their inputs."""
+    path = store.secret_path(NEARBY)
+    if nearby is None:
+        path.unlink(missing_ok=True)
+    else:
+        write_whole(path, lambda handle: np.save(handle, nearby), secret=True)
+        let_go(nearby)
 
 
 def _write_secrets(

@@ -37,6 +37,7 @@ FEW_MODELS_ERROR = 0.2
 # mass there is a guess: above 0.99, 32 models said three times as many as there were [simulated].
 MOST_OF_DISTANCE = 2.0
 MOST_FOR_REPLICATES = 3000
+NOBODY = 0.025  # an expected number of patients that is no more likely than this to be one or more
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +63,31 @@ class Exposed:
     study: int
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Learned:
+    """How much the shares above thresholds owe to learning the prior.
+
+    Attributes
+    ----------
+    errors : float64 array, shape (replicates, thresholds)
+        How far off the shares are when the prior is learned again, for all patients. Replicates of
+        the same generator and number of patients resample the same patients, whatever the risk.
+    smoothing : float64 array, shape (thresholds,)
+        What a rougher prior takes away.
+    plausible : float64 array, shape (priors, thresholds)
+        Shares that narrower priors give which the counts do not refute.
+    """
+
+    errors: NDArray[np.float64]
+    smoothing: NDArray[np.float64]
+    plausible: NDArray[np.float64]
+
+    @property
+    def spread(self) -> NDArray[np.float64]:
+        """Typical error of the share above each threshold, shape (thresholds,)."""
+        return np.asarray(np.sqrt((self.errors**2).mean(axis=0) + self.smoothing**2))
+
+
 def exposed(
     risk: PatientRisk,
     thresholds: tuple[float, ...],
@@ -84,12 +110,24 @@ def exposed(
     progress : Progress
         Advanced by one per replicate of the bootstrap.
     """
+    return exposed_by(risk, thresholds, learned_again(risk, thresholds, rng, progress))
+
+
+def exposed_by(risk: PatientRisk, thresholds: tuple[float, ...], learned: Learned) -> list[Exposed]:
+    """The same where it is known what learning the prior adds; see :func:`exposed`.
+
+    Parameters
+    ----------
+    risk : PatientRisk
+    thresholds : tuple of float
+        Those of `learned`.
+    learned : Learned
+    """
     usable = risk.estimate.usable
     patients = int(usable.sum())
-    spread, plausible = _learned_again(risk, usable, thresholds, rng, progress)
+    spread, plausible = learned.spread, learned.plausible
     models = max(typical_models(risk), 1.0)
-    lacking = max(0.0, ENOUGH_MODELS / models - 1.0)
-    widening = 1.0 + FEW_MODELS_ERROR * lacking
+    widening = widened(risk)
     result = []
     for number, threshold in enumerate(thresholds):
         p = risk.estimate.take(usable).p_above(threshold)
@@ -124,6 +162,12 @@ def typical_models(risk: PatientRisk) -> float:
     """IN models of the median patient, and as many OUT; 0 where nobody can be assessed."""
     usable = risk.estimate.usable
     return 1 / float(np.median(risk.estimate.reach[usable])) if usable.any() else 0.0
+
+
+def widened(risk: PatientRisk) -> float:
+    """How much wider errors of counts are than they look, because there are few models."""
+    lacking = max(0.0, ENOUGH_MODELS / max(typical_models(risk), 1.0) - 1.0)
+    return 1.0 + FEW_MODELS_ERROR * lacking
 
 
 def few_models(risk: PatientRisk) -> str:
@@ -167,27 +211,28 @@ def adjusted(p: NDArray[np.float64]) -> NDArray[np.float64]:
     return q
 
 
-def _learned_again(
+def learned_again(
     risk: PatientRisk,
-    usable: NDArray[np.bool_],
     thresholds: tuple[float, ...],
     rng: np.random.Generator,
-    progress: Progress,
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Typical error of the share above each threshold that comes from learning the prior.
+    progress: Progress = SILENT,
+) -> Learned:
+    """Learn the prior again, from resampled patients, rougher and narrower.
 
     Each replicate learns it from resampled patients, in a shape drawn by its weight, and is
-    compared with what is reported. Besides, the shares that narrower priors give which the counts
-    do not refute.
+    compared with what is reported.
 
-    Returns
-    -------
-    error : float64 array, shape (thresholds,)
-    plausible : float64 array, shape (priors, thresholds)
+    Parameters
+    ----------
+    risk : PatientRisk
+    thresholds : tuple of float
+    rng : numpy.random.Generator
+        It draws the same patients for every risk over as many: two of them can be paired.
+    progress : Progress
+        Advanced by one per replicate.
     """
-    kept = np.flatnonzero(usable)
-    patients = kept.size
-    kept = sample_for_replicates(kept)
+    usable = np.flatnonzero(risk.estimate.usable)
+    kept = sample_for_replicates(usable)
     weights = risk.posterior.shapes
     shapes = list(weights)
     draws = [
@@ -209,8 +254,11 @@ def _learned_again(
     levels = ndtri(np.array(thresholds))
     smoothing = table.shares_above(learned, levels) - table.shares_above(rougher, levels)
     # A prior learned from all patients varies less than one learned from the sample.
-    square = (error**2).mean(axis=0) * kept.size / patients + smoothing**2
-    return np.asarray(np.sqrt(square)), table.plausible_shares(learned, levels)
+    return Learned(
+        errors=error * np.sqrt(kept.size / usable.size),
+        smoothing=smoothing,
+        plausible=table.plausible_shares(learned, levels),
+    )
 
 
 def table_of(risk: PatientRisk, kept: NDArray[np.int64]) -> Likelihoods:
@@ -270,7 +318,9 @@ def count_interval(estimate: float, variance: float, patients: int) -> tuple[flo
 
     It keeps small counts above zero and is as good as normal for large ones. Of few patients, who
     may all have been missed, half a patient more is counted for the upper bound. Above half of the
-    patients, those who are not exposed are counted. Bounds are whole patients.
+    patients, those who are not exposed are counted. Bounds are whole patients; of fewer than 0.025
+    expected patients the upper one may be 0, because the chance that there is one is smaller still
+    (Markov).
 
     Parameters
     ----------
@@ -283,7 +333,12 @@ def count_interval(estimate: float, variance: float, patients: int) -> tuple[flo
         low, high = patients - high, patients - low
     else:
         low, high = _gamma_interval(estimate, variance)
-    low, high = min(np.round(low), np.floor(estimate)), max(np.round(high), np.ceil(estimate))
+    least, most = np.floor(estimate), np.ceil(estimate)
+    if estimate <= NOBODY:
+        most = 0.0
+    if patients - estimate <= NOBODY:
+        least = float(patients)
+    low, high = min(np.round(low), least), max(np.round(high), most)
     return max(float(low), 0.0), min(float(high), float(patients))
 
 

@@ -295,6 +295,8 @@ def null_risk(
     numbered: tuple[float, ...],
     rng: np.random.Generator,
     progress: Progress = SILENT,
+    *,
+    centring: Centring | None = None,
 ) -> Null:
     """Run the joint attack with each patient's membership permuted over the models.
 
@@ -306,8 +308,17 @@ def null_risk(
     rng : numpy.random.Generator
         It permutes the membership.
     progress : Progress
+    centring : Centring, optional
+        Of the layout: it is the same whoever is a member.
     """
-    risk, _ = patient_risk(permuted(layout, rng), (), progress, numbered=numbered, confirming=False)
+    risk, _ = patient_risk(
+        permuted(layout, rng),
+        (),
+        progress,
+        numbered=numbered,
+        confirming=False,
+        centring=centring or Centring(layout),
+    )
     return Null(auc_raw=risk.auc_raw, study_max_auc=risk.study_max_auc, above=risk.posterior.above)
 
 

@@ -55,16 +55,26 @@ class Halves:
     above: tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
-def half_risks(layout: Layout, rng: np.random.Generator) -> Halves | None:
+def half_risks(
+    layout: Layout, rng: np.random.Generator, *, centring: Centring | None = None
+) -> Halves | None:
     """Assess each patient on two disjoint halves of the models, or None with too few models.
 
     The halves are drawn per patient, half of its IN and half of its OUT models in each, so both
     have the same precision.
+
+    Parameters
+    ----------
+    layout : Layout
+    rng : numpy.random.Generator
+        It draws the halves.
+    centring : Centring, optional
+        Made from the layout when absent.
     """
     if layout.models < 4 * FEWEST_PER_CLASS:
         return None
     halves = both_halves(layout, int(rng.integers(1 << 60)))
-    centring = Centring(layout)
+    centring = centring or Centring(layout)
     risks = [
         patient_risk(
             replace(layout, used=half), (HALVED_AUC,), centring=centring, confirming=False

@@ -39,13 +39,16 @@ NO_METRIC = (
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Interval:
+class Interval:
+    """A mean over so many models with its interval."""
+
     mean: float
     low: float
     high: float
     n: int
 
     def as_dict(self) -> dict[str, Any]:
+        """For the summary."""
         return {"mean": self.mean, "low": self.low, "high": self.high, "n": self.n}
 
 
@@ -129,14 +132,14 @@ def model_utility(
         metric=metric,
     )
     metric = metric or (AUROC if task == "binary" else MACRO_AUROC)
-    mine = _interval(found.outside, metric)
+    mine = over_models(found.outside, metric)
     if mine is None:
         reason = f"not estimable: a class has fewer than {FEWEST_OF_A_CLASS} records"
         if outputs.kind == "signal":
             reason = f"not estimable: {metric.what} cannot be computed from so few records"
         models["learned"] = {"verdict": None, "reason": reason}
         return models, {}
-    theirs = _interval(found.members, metric)
+    theirs = over_models(found.members, metric)
     models["utility"] = mine.as_dict() | {
         "metric": metric.name,
         "chance": metric.chance,
@@ -147,7 +150,7 @@ def model_utility(
     models["learned"] = _verdict(mine, metric)
     by_group: dict[str, dict[str, dict[str, Any]]] = {}
     for (name, group), values in found.by_group.items():
-        here = _interval(values, metric)
+        here = over_models(values, metric)
         if here is not None:
             by_group.setdefault(name, {})[group] = {"metric": metric.name} | here.as_dict()
     return models, by_group
@@ -224,7 +227,7 @@ def _pools(
     return found
 
 
-def _verdict(utility: _Interval, metric: Metric) -> dict[str, Any]:
+def _verdict(utility: Interval, metric: Metric) -> dict[str, Any]:
     ranks = metric.name in ("auroc", "macro_auroc")
     name = "AUROC" if ranks else metric.name
     said = f"{name} {utility.mean:.3f}, 95% interval {utility.low:.3f} to {utility.high:.3f}"
@@ -257,14 +260,22 @@ def _measured(values: NDArray[np.floating], labels: NDArray[Any], metric: Metric
     return float(metric.measure(labels, read[:, 0] if read.shape[1] == 1 else read))
 
 
-def _interval(values: NDArray[np.float64], metric: Metric) -> _Interval | None:
-    """Mean over models with a normal 95% interval, or None when no model is estimable."""
+def over_models(values: NDArray[np.float64], metric: Metric) -> Interval | None:
+    """Mean over models with a normal 95% interval, or None when no model is estimable.
+
+    Parameters
+    ----------
+    values : float64 array, shape (models,)
+        NaN where a model has none.
+    metric : Metric
+        Whose range bounds the interval.
+    """
     finite = values[np.isfinite(values)]
     if not finite.size:
         return None
     error = float(finite.std(ddof=1) / np.sqrt(finite.size)) if finite.size > 1 else 0.0
     mean = float(finite.mean())
-    return _Interval(
+    return Interval(
         mean=mean,
         low=max(mean - NORMAL_95 * error, metric.low),
         high=min(mean + NORMAL_95 * error, metric.high),

@@ -245,6 +245,9 @@ def train_one(
                 asked += seconds
         progress.start("Models", len(job))
         while not times or (len(times) == 1 and times[0] < TRAINED_TWICE_SECONDS):
+            if times:
+                progress.finish()
+                progress.start("Models again", len(job))
             outputs, seconds = _trained(crew, job, progress)
             found.append(outputs)
             times.append(seconds)

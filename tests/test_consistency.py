@@ -1,0 +1,109 @@
+"""A report says one thing: plot and table, count and share, sentence and cell, all of the summary.
+
+Finished runs are asked the same where other tests make them; see ``tests/consistency.py``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from auscult.report import elements as e
+from auscult.report import render
+from auscult.report.view import page
+from tests import report_summaries as summaries
+from tests.consistency import disagreements, disagreements_of
+
+
+@pytest.mark.parametrize("name", sorted(summaries.ALL))
+def test_reports_agree_with_their_summaries_and_with_themselves(name: str) -> None:
+    assert disagreements(summaries.ALL[name]()) == []
+
+
+def test_models_that_memorise_without_learning_say_so_everywhere() -> None:
+    summary = summaries.memorised()
+    assert disagreements(summary) == []
+    shown = render(summary)
+    assert "No conclusion" not in shown
+    assert "Train models that learn their task" in shown
+
+
+def few_models() -> dict[str, Any]:
+    """Too few models for more than bounds."""
+    summary = summaries.ALL["later parts"]()
+    summary["models"]["count"] = 16
+    summary["patients"]["few_models"] = "with about 8 IN and OUT models only bounds are known"
+    for one in summary["protection"]:
+        if "exposed" in one:
+            nothing = {"estimate": None, "low": None, "high": None}
+            one["exposed_change"] = {**nothing, "reason": "with 16 models only bounds are known"}
+            one |= {"removed": None, "removed_at_least": None, "recommended": False}
+    return summary
+
+
+def test_few_models_give_bounds_wherever_patients_are_counted() -> None:
+    summary = few_models()
+    assert disagreements(summary) == []
+    shown = render(summary)
+    row = summary["patients"]["exposed"]["0.9"]
+    estimate = f"{row['estimate']:.0f} ("
+    assert estimate not in shown, "an estimate that the headline calls not estimable"
+    assert "Shares of groups above 0.9: not estimable" in shown
+
+
+def test_a_withheld_count_is_no_point_and_no_share() -> None:
+    summary = summaries.rare_tail()
+    row = summary["patients"]["exposed"]["0.9"]
+    row |= {"estimate": None, "low": 0.0, "high": 10.0, "fewer_than": {"estimate": 10}}
+    assert disagreements(summary) == []
+    shown = render(summary)
+    assert "less than 0.17%" in shown
+    assert "figure-dots" not in shown
+
+
+def changed(shown: e.Page, key: str, change: Any) -> e.Page:  # noqa: ANN401
+    """A page with the block of that key changed."""
+    sections = tuple(
+        replace(
+            section,
+            blocks=tuple(
+                change(block) if getattr(block, "key", "") == key else block
+                for block in section.blocks
+            ),
+        )
+        for section in shown.sections
+    )
+    return replace(shown, sections=sections)
+
+
+def test_each_kind_of_contradiction_is_seen() -> None:
+    summary = summaries.ALL["later parts"]()
+    shown = page(summary)
+    assert disagreements_of(shown, summary) == []
+
+    def other_number(table: e.Table) -> e.Table:
+        first, second, *rest = table.rows
+        return replace(table, rows=(first, (second[0], "777 (770 to 790)", *second[2:]), *rest))
+
+    def moved(figure: e.Figure) -> e.Figure:
+        assert isinstance(figure.plot, e.ScatterChart)
+        base, one, *rest = figure.plot.spots
+        up = replace(one, y=replace(one.y, value=25.0))
+        return replace(figure, plot=replace(figure.plot, spots=(base, up, *rest)))
+
+    cases = {
+        "nowhere in the summary": replace(shown, verdict=("It is 0.4567.",)),
+        "headline": replace(shown, headline=replace(shown.headline, lead="3 of 6,000 patients")),
+        "is not": changed(shown, "protection", other_number),
+        "drawn on the other side": changed(shown, "frontier", moved),
+        "which its table has not": changed(shown, "frontier", moved),
+    }
+    for words, page_of in cases.items():
+        assert any(words in one for one in disagreements_of(page_of, summary)), words
+    summary["decision"] = {
+        "verdict": "pass",
+        "checks": [{"key": "exposed.0.9", "what": "x", "verdict": "fail", "reason": "y"}],
+    }
+    assert any("its checks say fail" in one for one in disagreements(summary))
