@@ -27,7 +27,7 @@ from auscult.recipes.torch import alone, compiled, together
 from auscult.recipes.torch.cards import exactly
 from auscult.recipes.torch.encoding import EncodedArray
 from auscult.recipes.torch.grouping import Extent, OutOfMemory, in_groups
-from auscult.recipes.torch.training import Plan
+from auscult.recipes.torch.training import Plan, train_stacked
 from auscult.store import BlockPlan, RunStore
 from auscult.training.engines import Engine, hired, slurm_parameters
 from auscult.training.worker import Work
@@ -374,7 +374,7 @@ def test_groups_are_halved_where_memory_runs_out() -> None:
 def test_a_group_for_which_memory_ran_out_is_trained_all_the_same(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    whole = together.train_stacked
+    whole = train_stacked
 
     def short(modules: Any, *arguments: Any, **named: Any) -> None:  # noqa: ANN401
         if len(modules) > 1:

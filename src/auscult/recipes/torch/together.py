@@ -140,16 +140,20 @@ def why_not_stacked(
             return "convolutions as wide as these are not faster in company"
     reason = _vmap_failure(module, encoded)
     if reason is None and chain_of(module) is None:
-        mixer = mixing(module, encoded, records)
+        mixer = _mixer(module, encoded, records)
         if mixer is not None:
             return f"{mixer} mixes the records of a batch, and stacked batches are filled up"
     return reason
 
 
+def _mixer(module: nn.Module, encoded: Encoded, records: int) -> str | None:
+    with explained("the network", "trying it on three records"):
+        return mixing(module, encoded, records)
+
+
 def _refuse_padding(module: nn.Module, encoded: Encoded, records: int) -> None:
     """Raise a RecipeError where records of weight 0 would have a part in what others get."""
-    with explained("the network", "trying it on three records"):
-        mixer = mixing(module, encoded, records)
+    mixer = _mixer(module, encoded, records)
     if mixer is not None:
         raise RecipeError(
             f"{mixer} mixes the records of a batch, and compiled batches are filled up with "
