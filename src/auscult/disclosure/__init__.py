@@ -27,6 +27,7 @@ from auscult.disclosure.ledger import (
     other_people,
     raw_digest,
 )
+from auscult.disclosure.margins import ends
 from auscult.disclosure.nested import FEWER, ROUNDED, is_small, outward
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "Row",
     "Table",
     "as_before",
+    "ends",
     "fixed_tables",
     "is_small",
     "least_uncertainty",

@@ -55,6 +55,20 @@ def rounding_step(patients: int) -> float:
     return step_of_at_least(0.1 / np.sqrt(max(patients, 1)))
 
 
+def patients_of_step(step: float) -> tuple[int, int]:
+    """The least and the largest number of patients whose means are rounded to a step.
+
+    Parameters
+    ----------
+    step : float
+        One of 1, 2 and 5 times a power of ten.
+    """
+    finer = max((one for one in _STEPS if one < step * (1 - 1e-12)), default=0.0)
+    least = int(np.ceil((0.1 / step) ** 2 * (1 - 1e-9)))
+    most = np.iinfo(np.int64).max if not finer else np.ceil((0.1 / finer) ** 2 * (1 - 1e-9)) - 1
+    return max(least, 0), int(most)
+
+
 def step_of_at_least(wanted: float) -> float:
     """The least of 1, 2 and 5 times a power of ten that is at least as large; at most 5."""
     return next((step for step in _STEPS if step >= wanted * (1 - 1e-12)), _STEPS[-1])

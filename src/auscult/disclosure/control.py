@@ -72,6 +72,10 @@ class Table:
         number of patients supports; infinite where the figures are withheld.
     base : int
         What numbers of patients are rounded to; 1 where they are published as they are.
+    counted : bool
+        Its numbers of patients are published as they are, or known anyhow.
+    told : bool
+        How many groups are pooled is published.
     smallest : int
         The smallest cell, once the table went through :func:`release_together`.
     """
@@ -84,6 +88,8 @@ class Table:
     poolable: bool = True
     steps: dict[str, float] = field(default_factory=dict)
     base: int = 1
+    counted: bool = False
+    told: bool = True
     smallest: int = 0
 
     def __post_init__(self) -> None:
@@ -121,6 +127,11 @@ class Table:
         }
         labels = np.array(names, dtype=object)[code.reshape(-1)]
         return Table(labels=labels, hidden=hidden, weight=weight)
+
+    @property
+    def free(self) -> bool:
+        """Whether its numbers of patients may be rounded."""
+        return not (self.fixed or self.counted)
 
     def small(self, smallest: int) -> list[str]:
         """Groups with fewer patients."""

@@ -1,27 +1,47 @@
-"""Numbers of patients: round those of a table where a small cell would follow by subtraction.
+"""Numbers of patients: those of a table are rounded where a small cell would follow from them.
 
-What is small is a group under the smallest cell in one of the tables, and every combination of
-groups that fewer patients have. Its number follows where it is a linear combination of numbers that
-are published as they are. Who is in no combination at all is taken as known to the attacker (no
-patient is in hospital H1 and region south), which makes the check the stricter one.
+Every cell under the smallest one must keep as many possible numbers as rounding to 5 leaves,
+whatever is published is taken together; see :mod:`auscult.disclosure.margins`. Where one keeps
+fewer, the change that costs least is made: how many groups are not shown is not said; the numbers
+of a table are rounded to 5, 10, 15 or 20, those of an intersection before those of an attribute. If
+that is not enough, another group is pooled with those that are too small.
+
+Who is in no combination of groups at all is taken as known to the attacker (no patient is in
+hospital H1 and region south), which makes the check the stricter one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from auscult.disclosure.control import Atoms, Table
+from auscult.disclosure.control import POOLED, Atoms, Table
+from auscult.disclosure.margins import Margins, rounded_count, small_cells
+
+__all__ = ["BASE", "possible_numbers", "round_counts", "rounded_count"]
 
 BASE = 5
-_FOLLOWS = 1e-6
+
+
+def possible_numbers(smallest: int, base: int = BASE) -> int:
+    """How many possible numbers a cell under the smallest one keeps.
+
+    Parameters
+    ----------
+    smallest : int
+        The smallest cell. "Fewer than 4" leaves three numbers, so no more are asked for.
+    base : int
+        What numbers that tell a small cell are rounded to.
+    """
+    return max(1, min(BASE, base, smallest - 1))
 
 
 def round_counts(
     tables: Sequence[Table], smallest: int, *, base: int = BASE, total: bool = True
-) -> None:
+) -> bool:
     """Set the base to which a table's numbers of patients are rounded.
 
     Parameters
@@ -31,70 +51,141 @@ def round_counts(
     smallest : int
         The smallest cell.
     base : int
-        Numbers of a table that gives a small cell away are rounded to it. At most the smallest
-        cell is used.
+        Numbers of a table that gives a small cell away are rounded to it, or to a multiple. At most
+        the smallest cell is used.
     total : bool
         Whether the number of everybody is known, too.
+
+    Returns
+    -------
+    bool
+        True where no rounding was enough and a further group was pooled: there are other totals
+        then, and the tables have to be released again.
     """
     if not tables or tables[0].labels.size < smallest or smallest < 2:
-        return
-    atoms = Atoms.of(tables)
+        return False
     base = max(2, min(base, smallest))
-    free = [table for table in tables if not table.fixed]
-    for table in free:
+    wanted = possible_numbers(smallest, base)
+    for table in tables:
         # What a table hides without a pool would follow from its own total.
-        if table.hidden and table.held() < smallest:
+        if table.free and table.hidden and table.held() < smallest:
             table.base = max(table.base, base)
-    while owners := _telling(tables, atoms, smallest, total):
-        rounding = [table for table in owners if not table.fixed]
-        if not rounding:
-            return
-        min(rounding, key=lambda table: (table.weight, len(table.names))).base = base
+    atoms = Atoms.of(tables)
+    now = Margins(tables, atoms, smallest, total=total)
+    cells = small_cells(tables, atoms, smallest)
+    moved, given_up = True, set[int]()
+    # Coarser numbers of one table can be a closer bound on another cell: all are looked at again.
+    while moved:
+        moved = False
+        for number, cell in enumerate(cells):
+            if number in given_up or now.possible(cell, wanted) >= wanted:
+                continue
+            made = _coarsened(tables, now, cell, wanted, _bases(base, smallest))
+            if made is not None:
+                now, moved = made, True
+            elif _pooled(tables, now.binding(cell)):
+                return True
+            else:
+                given_up.add(number)  # only what is fixed tells, and nothing here can mend it
+    return False
 
 
-def rounded_count(number: int, base: int) -> int:
-    """A number of patients, rounded to a base.
+def _bases(base: int, smallest: int) -> list[int]:
+    """Bases to try. With the last, no group that is shown is rounded to nobody."""
+    return list(range(base, 2 * smallest + 1, base))
 
-    Parameters
-    ----------
-    number : int
-    base : int
-        1 leaves it as it is.
+
+@dataclass(frozen=True, kw_only=True)
+class _Change:
+    """Another base of a table, or that the number of its hidden groups is not told."""
+
+    place: int
+    base: int
+    told: bool
+    price: float
+
+
+def _changes(
+    tables: Sequence[Table], places: Sequence[int], bases: Sequence[int]
+) -> Iterator[_Change]:
+    for place in places:
+        table = tables[place]
+        if not table.free:
+            continue
+        if table.told and table.hidden:
+            yield _Change(place=place, base=table.base, told=False, price=0.0)
+        for one in bases:
+            if one > table.base:
+                price = table.weight * len(table.rows()) * one
+                yield _Change(place=place, base=one, told=table.told, price=price)
+
+
+def _coarsened(
+    tables: Sequence[Table],
+    now: Margins,
+    cell: NDArray[np.bool_],
+    wanted: int,
+    bases: Sequence[int],
+) -> Margins | None:
+    """Make the cheapest change that gives the cell its range; None where none does."""
+    tried = now.binding(cell)
+    for places in (sorted(tried - {-1}), [p for p in range(len(tables)) if p not in tried]):
+        for change in sorted(_changes(tables, places, bases), key=lambda c: (c.price, c.place)):
+            table = tables[change.place]
+            before = (table.base, table.told)
+            table.base, table.told = change.base, change.told
+            made = now.coarser(change.place)
+            if made.possible(cell, wanted) >= wanted:
+                return made
+            table.base, table.told = before
+    return _together(tables, now, cell, wanted, bases)
+
+
+def _together(
+    tables: Sequence[Table],
+    now: Margins,
+    cell: NDArray[np.bool_],
+    wanted: int,
+    bases: Sequence[int],
+) -> Margins | None:
+    """Round several tables, where each of them alone tells the cell; no more than are needed."""
+    free = [place for place, table in enumerate(tables) if table.free]
+    before = {place: (tables[place].base, tables[place].told) for place in free}
+    dearest = sorted(free, key=lambda p: (-tables[p].weight * len(tables[p].rows()), -p))
+    for base in bases:
+        for place in free:
+            tables[place].base, tables[place].told = max(before[place][0], base), False
+            now = now.coarser(place)
+        if now.possible(cell, wanted) < wanted:
+            continue
+        for place in dearest:
+            table = tables[place]
+            after = (table.base, table.told)
+            for table.base, table.told in (before[place], (before[place][0], False), after):
+                made = now.coarser(place)
+                if (table.base, table.told) == after or made.possible(cell, wanted) >= wanted:
+                    break
+            now = made
+        return now
+    for place in free:
+        tables[place].base, tables[place].told = before[place]
+    return None
+
+
+def _pooled(tables: Sequence[Table], binding: set[int]) -> bool:
+    """Pool the smallest group that is shown in one of the tables that hold a cell; whether one is.
+
+    Of the tables, the one where it costs least.
     """
-    return number if base <= 1 else base * ((2 * number + base) // (2 * base))
-
-
-def _small_groups(tables: Sequence[Table], atoms: Atoms, smallest: int) -> NDArray[np.float64]:
-    """Indicators over atoms of the groups under the smallest cell, shape (atoms, groups)."""
-    found = [np.zeros((atoms.sizes.size, 0))]
-    for table, code in zip(tables, atoms.codes, strict=True):
-        few = [i for i, name in enumerate(table.names) if name in table.small(smallest)]
-        found.append((code[:, None] == np.array(few, dtype=np.int64)).astype(np.float64))
-    return np.concatenate(found, axis=1)
-
-
-def _telling(tables: Sequence[Table], atoms: Atoms, smallest: int, total: bool) -> list[Table]:
-    """The tables whose numbers together give a small cell; none where no cell follows."""
-    exact = [one for one in atoms.columns(tables) if one[0].base <= 1]
-    cells = np.ones((atoms.sizes.size, len(exact) + total))
-    for place, (_, _, inside) in enumerate(exact):
-        cells[:, place] = inside
-    inverse = np.linalg.pinv(cells.T @ cells, hermitian=True)
-    # A combination of groups follows exactly where its leverage is one.
-    leverage = np.einsum("ij,ij->i", cells @ inverse, cells)
-    alone = np.flatnonzero((atoms.sizes < smallest) & (leverage > 1 - _FOLLOWS))
-    if alone.size:
-        weights = inverse @ cells[alone[0]]
-    else:
-        groups = _small_groups(tables, atoms, smallest)
-        all_weights = inverse @ (cells.T @ groups)
-        off = np.abs(cells @ all_weights - groups).max(axis=0, initial=0.0)
-        follows = np.flatnonzero(off < _FOLLOWS)
-        if not follows.size:
-            return []
-        weights = all_weights[:, follows[0]]
-    owners: list[Table] = []
-    for (table, _, _), weight in zip(exact, np.abs(weights[: len(exact)]), strict=True):
-        if weight > _FOLLOWS and all(table is not one for one in owners):
-            owners.append(table)
-    return owners
+    costs = []
+    for place, table in enumerate(tables):
+        shown = [row for row in table.rows() if row.key != POOLED]
+        if table.free and table.poolable and shown:
+            row = min(shown, key=lambda r: (r.patients, r.key))
+            price = table.weight * row.patients
+            costs.append((place not in binding, price, place, row.key))
+    if not costs:
+        return False
+    _, _, place, key = min(costs)
+    tables[place].hidden.add(key)
+    return True

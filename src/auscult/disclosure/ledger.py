@@ -177,6 +177,7 @@ class Reports:
                 "hidden": sorted(table.hidden),
                 "steps": {k: v if np.isfinite(v) else None for k, v in table.steps.items()},
                 "base": table.base,
+                "told": table.told,
                 "rounding": [table.step(row) for row in rows],
             }
         numbers = [int(path.name[:6]) for path in self.folder.glob("[0-9]" * 6 + "-*.npz")]
@@ -279,6 +280,7 @@ def as_before(table: Table, content: Mapping[str, Any]) -> None:
         step = np.inf if step is None else float(step)
         table.steps[key] = max(table.steps.get(key, 0.0), step)
     table.base = max(table.base, int(content["base"]))
+    table.told &= bool(content.get("told", True))
 
 
 def fixed_tables(

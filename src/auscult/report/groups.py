@@ -135,7 +135,7 @@ def _reading(parts: tuple[Part, ...]) -> list[Block]:
                 ),
             )
         )
-    if any(part.part("suppressed").number("groups") for part in parts):
+    if any(_suppressed(part) for part in parts):
         cell = next(
             (n for part in parts if (n := part.part("suppressed").number("smallest_cell"))), None
         )
@@ -389,7 +389,10 @@ def _notes(groups: Groups, part: Part) -> tuple[str, ...]:
 
 
 def _suppressed(part: Part) -> str:
-    number = part.part("suppressed").number("groups")
+    suppressed = part.part("suppressed")
+    number = suppressed.number("groups")
+    if suppressed.reason():
+        return "Small groups are not shown by name; their number would tell their sizes."
     if not number:
         return ""
     return f"{counted(number, 'small group')} {'is' if number == 1 else 'are'} not shown by name."

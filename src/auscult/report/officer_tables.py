@@ -123,6 +123,14 @@ def _prior_words(summary: Part, priors: tuple[float, ...]) -> str:
     return f"of {shown}; none was declared"
 
 
+def _pooled(hidden: float, untold: bool) -> str:
+    """How many groups are too small to show; of some attributes that is not said."""
+    if not hidden and not untold:
+        return ""
+    number = counted(hidden, "group") if not untold else f"More than {whole(hidden)} groups"
+    return f" {number if hidden else 'Groups'} too small to show were pooled."
+
+
 def group_items(summary: Part) -> list[Block]:
     """Groups that lie above everybody else, after correction for how many were looked at."""
     attributes = list(summary.items("disparities"))
@@ -135,6 +143,7 @@ def group_items(summary: Part) -> list[Block]:
             *([Paragraph(text=absent)] if (absent := label_absence(summary)) else []),
         ]
     found, hidden, looked_at, apart, in_part = [], 0.0, 0, 0, 0
+    untold = any(part.part("suppressed").reason() for _, part in attributes)
     for attribute, part in attributes:
         hidden += part.part("suppressed").number("groups") or 0.0
         for name, row in part.items("groups"):
@@ -155,7 +164,7 @@ def group_items(summary: Part) -> list[Block]:
             f"many records; {counted(float(len(found)), 'group')} "
             f"{'lies' if len(found) == 1 else 'lie'} above, beyond chance (5% false discoveries)."
             + (_apart(apart, in_part))
-            + (f" {counted(hidden, 'group')} too small to show were pooled." if hidden else "")
+            + _pooled(hidden, untold)
         ),
     ]
     if found:

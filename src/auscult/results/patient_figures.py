@@ -13,10 +13,11 @@ from auscult.base.parallel import in_order
 from auscult.base.progress import Progress
 from auscult.base.randomness import Stage, generator
 from auscult.cohort.cohort import record_bands
-from auscult.disclosure import is_small, outward, rounded_count, supported
+from auscult.disclosure import FEWER, is_small, rounded_count, supported
 from auscult.risk.exposed import REPLICATES, exposed, few_models
 from auscult.risk.group_intervals import share_interval
 from auscult.risk.patients import Null, PatientRisk, null_mean
+from auscult.risk.published import fewest, share_of
 from auscult.risk.released import ReleasedTable
 from auscult.risk.tpr import METHOD as TPR_METHOD
 
@@ -214,7 +215,10 @@ def by_records(
                 "study_exposed_0.9": float((risk.study_max_auc[here] > 0.9).mean()),
                 "study_null_mean": float(null.study_max_auc[there].mean()),
             }
-            again = min(-(-NULL_PATIENTS // int(there.sum())), MOST_PERMUTATIONS)
+            # How often is published, and tells no more of the number than its rounding does.
+            again = min(
+                -(-NULL_PATIENTS // fewest(int(there.sum()), bands.base)), MOST_PERMUTATIONS
+            )
             if again > 1:
                 rng = generator(seed, Stage.NULL, "records", name)
                 row["null_mean_auc"] = null_mean(
@@ -231,6 +235,9 @@ def _released_band(
 ) -> dict[str, Any]:
     """A band as it may be published beside the tables of groups."""
     n = row["patients"]
+    if is_small(n, smallest_cell):
+        gone = dict.fromkeys(row) | {"records": row["records"], "rounded_to": None}
+        return gone | {FEWER: {"patients": smallest_cell}}
     for name in ("raw_exposed_0.9", "study_exposed_0.9"):
         above = row.get(name, 0.0) * n
         if is_small(above, smallest_cell) or is_small(n - above, smallest_cell):
@@ -245,9 +252,7 @@ def _released_band(
     }
     if made.get("exposed_0.9") is not None:
         # The interval is that of the published share: another rounding would tell more of it.
-        above = made["exposed_0.9"]
-        low, high = outward(*share_interval(np.full(n, above)), step)
-        made["exposed_0.9_low"], made["exposed_0.9_high"] = max(low, 0.0), min(high, 1.0)
+        made |= share_of(made["exposed_0.9"], fewest(n, base), step)
     made["patients"] = rounded_count(n, base)
     made["rounded_to"] = float(f"{step:.9g}") if np.isfinite(step) else None
     return made | ({"counts_rounded_to": base} if base > 1 else {})

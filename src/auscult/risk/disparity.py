@@ -31,6 +31,7 @@ from auscult.risk.released import ReleasedTable, released_tables
 
 PERMUTATIONS = 500
 
+NOT_TOLD = "withheld: with the numbers of patients, it would tell how many are in small groups"
 METHOD = (
     "Mean raw AUC of the joint attack; 95% interval by studentised bootstrap over patients. "
     "Difference, interval and p: against all other patients with equally many records, by "
@@ -118,7 +119,12 @@ def disparities(
         def stream(what: str) -> np.random.Generator:
             return generator(seed, Stage.BOOTSTRAP_PATIENTS, name, what)
 
-        suppressed = {"groups": table.pooled, "smallest_cell": smallest_cell}
+        suppressed = {
+            "groups": table.pooled if table.told else None,
+            "smallest_cell": smallest_cell,
+        }
+        if not table.told:
+            suppressed["reason"] = NOT_TOLD
         if table.base > 1:
             suppressed["counts_rounded_to"] = table.base
         return _attribute(table, values, stream, smallest_cell) | {"suppressed": suppressed}
@@ -204,6 +210,8 @@ def _group(
     rest = values.auc[~inside]
     if rest.size < 2:
         return row | {"reason": "nobody else to compare with"}
+    if rest.size < smallest_cell:
+        return row | {"reason": f"fewer than {smallest_cell} others to compare with"}
     low, high = difference_interval(mine, rest, rng)
     row["difference_any_records"] = float(mine.mean() - rest.mean())
     row["difference_any_records_low"], row["difference_any_records_high"] = low, high

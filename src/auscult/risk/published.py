@@ -10,10 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from auscult.disclosure import outward, rounded_count, step_of_at_least, supported
+from auscult.disclosure import ends, outward, rounded_count, step_of_at_least, supported
 from auscult.risk.group_intervals import share_interval
 
 COARSE_FROM = 0.05
+ENOUGH_OTHERS = 4
+FEW_OTHERS = "withheld: the others are too few for how numbers of patients are rounded"
 WITHHELD = "the mean of all patients is withheld, and would follow"
 COUNTED = ("patients", "others", "patients_compared", "others_compared")
 _SAME = 1e-9
@@ -24,6 +26,11 @@ def published_mean(mean: float, step: float) -> float | None:
     if not np.isfinite(step):
         return None
     return mean if step == 0 else float(f"{round(mean / step) * step:.9g}")
+
+
+def fewest(patients: int, base: int) -> int:
+    """The least number of patients that is rounded as this one is; at least 1."""
+    return max(ends(patients, base)[0], 1)
 
 
 def utility_to_step(utility: dict[str, Any], step: float) -> dict[str, Any]:
@@ -55,7 +62,7 @@ def rounded_row(
     Two roundings of one figure tell more of it than one. So what follows from a published figure is
     computed from it, and an interval is given by how far its ends lie off.
     """
-    counts = {key: None if row[key] is None else rounded_count(row[key], base) for key in COUNTED}
+    counts = _counts(row, base, patients)
     if not np.isfinite(step):
         reason = (
             "withheld: together with the other tables, it would reveal too much about a few "
@@ -67,13 +74,15 @@ def rounded_row(
     made["mean_auc"], made["low"], made["high"] = _around(
         supported(row["mean_auc"], n, step), row["mean_auc"], row["low"], row["high"], step
     )
-    made |= _share_of(row["exposed_0.9"], n, step)
+    made |= share_of(row["exposed_0.9"], fewest(n, base), step)
     exact = row["difference_any_records"]
     if exact is not None:
         # The difference says nothing about the group's mean that its own rounded mean does not.
-        told = None
+        told, why = None, WITHHELD
         if overall is not None:
-            told = patients * (made["mean_auc"] - overall) / row["others"]
+            why = FEW_OTHERS
+            if base <= 1 or counts["others"] >= ENOUGH_OTHERS * base:
+                told = patients * (made["mean_auc"] - overall) / counts["others"]
         any_records = "difference_any_records"
         if row["difference"] is not None and abs(row["difference"] - exact) < _SAME:
             made["difference"], made["difference_low"], made["difference_high"] = _around(
@@ -93,8 +102,22 @@ def rounded_row(
             told, exact, row[f"{any_records}_low"], row[f"{any_records}_high"], step
         )
         if told is None:
-            made["reason"] = made.get("reason") or WITHHELD
+            made["reason"] = made.get("reason") or why
     return made | counts | {"rounded_to": float(f"{step:.9g}")}
+
+
+def _counts(row: dict[str, Any], base: int, patients: int) -> dict[str, int | None]:
+    """Numbers of patients to a base; those of the others follow from those of the group.
+
+    Rounding both sides of a known total would tell more than either: of 101, 13 and 88 are rounded
+    to 15 and 90, which no other numbers are.
+    """
+    made = {key: None if row[key] is None else rounded_count(row[key], base) for key in COUNTED}
+    made["others"] = max(patients - rounded_count(row["patients"], base), 0)
+    for compared, of in (("patients_compared", "patients"), ("others_compared", "others")):
+        if row[compared] is not None and row[compared] == row[of]:
+            made[compared] = made[of]
+    return made
 
 
 def _apart(row: dict[str, Any], step: float) -> float:
@@ -129,8 +152,16 @@ def _around(
     return published, float(f"{published - below:.9g}"), float(f"{published + above:.9g}")
 
 
-def _share_of(share: float, n: int, step: float) -> dict[str, float]:
-    """A share above 0.9 as it is published, with the interval of what is published."""
+def share_of(share: float, n: int, step: float) -> dict[str, float]:
+    """A share above 0.9 as it is published, with the interval of what is published.
+
+    Parameters
+    ----------
+    share : float
+    n : int
+        Of how many patients, as far as that is published: see :func:`fewest`.
+    step : float
+    """
     published = float(f"{min(max(round(share / step) * step, 0.0), 1.0):.9g}")
     low, high = outward(*share_interval(np.full(n, published)), step)
     return {

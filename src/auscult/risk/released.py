@@ -48,6 +48,8 @@ class ReleasedTable(NamedTuple):
         Rounding step of each group's figures; infinite where they are withheld.
     base : int
         What numbers of patients are rounded to.
+    told : bool
+        Whether it may be said how many groups are not shown by name.
     """
 
     labels: NDArray[Any]
@@ -55,6 +57,7 @@ class ReleasedTable(NamedTuple):
     pooled: int
     steps: dict[str, float]
     base: int
+    told: bool = True
 
     def alone(self, group: str) -> bool:
         """Whether a group is shown on its own, with its figures."""
@@ -194,7 +197,9 @@ def _released(
     everybody = np.full(bands.size, "all", dtype=object)
     rest = {
         BANDS: over(bands.astype(str), poolable=False),
-        EVERYBODY: over(everybody, poolable=False, rounded=False, weight=5, fixed=not entries),
+        EVERYBODY: over(
+            everybody, poolable=False, rounded=False, weight=5, fixed=not entries, counted=True
+        ),
     }
     found = {
         str(name): over(groups[name].astype(str).to_numpy(dtype=object)) for name in groups.columns
@@ -218,7 +223,8 @@ def _released(
             release_together([*tables.values(), *earlier], smallest_cell, total=False)
         for table in tables.values():
             table.base = max(table.base, base)
-        round_counts([*tables.values(), *earlier], smallest_cell, total=False)
+        while round_counts([*tables.values(), *earlier], smallest_cell, total=False):
+            release_together([*tables.values(), *earlier], smallest_cell, total=False)
         if reports is not None:
             reports.record(made_of, usable, tables, here)
     else:
@@ -329,4 +335,4 @@ def _named(table: Table, smallest: int, patients: int) -> ReleasedTable:
     if table.held() >= smallest:
         shown.append(pool)
         steps[pool] = steps.pop(POOLED)
-    return ReleasedTable(labels[:patients], shown, len(table.hidden), steps, table.base)
+    return ReleasedTable(labels[:patients], shown, len(table.hidden), steps, table.base, table.told)
