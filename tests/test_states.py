@@ -215,7 +215,7 @@ def test_a_run_that_is_killed_inside_a_model_goes_on_there(
     with pytest.raises(AuscultError, match="signal 9"):
         load(path).audit().run(run, workers=1)
     states = run / "secret" / "states"
-    assert len(list(states.glob("*.state"))) == 1
+    assert 1 <= len(list(states.glob("*.state"))) <= 2  # of the block
     assert states.stat().st_mode & 0o777 == 0o700
     load(path).audit().run(run, workers=1)
     assert (

@@ -130,7 +130,7 @@ class Audit:
         self.sections = tuple(sections)
         self.ledger = ledger
         self.count_base = count_base
-        self.dossier = dict(dossier or {})
+        self.dossier = dict(dossier) if dossier else None
         self._from_a_file = from_a_file()
 
     @contextmanager

@@ -97,7 +97,11 @@ def one_of(name: str, names: Iterable[str], *, shown: int = 8) -> str:
         listed += f", ... {len(existing) - shown} more"
     text = f"it has: {listed}" if existing else "it has none"
     # Numbers are not misspelt: who asks for resnet50 does not mean resnet-1d.
-    alike = [one for one in existing if _digits(one) == _digits(name)]
+    alike = [
+        one
+        for one in existing
+        if _digits(one).startswith(_digits(name)) or _digits(name).startswith(_digits(one))
+    ]
     close = difflib.get_close_matches(name, alike, n=1)
     return f'{text}. Did you mean "{close[0]}"?' if close else text
 

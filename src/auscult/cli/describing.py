@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from auscult.base.parallel import available_memory
 from auscult.cli.display import duration
+from auscult.disclosure import is_small
 from auscult.report.words import visible
 from auscult.risk.outcome import Attributes
 from auscult.risk.pooling import pool_small_cells
@@ -59,7 +60,9 @@ def describe_cohort(cohort: Cohort, cell: int, attributes: Attributes) -> str:
         lines.append(f"Group    {visible(name)}: {shown or f'all under {cell} patients'}{more}")
     if attributes.reason:
         lines.append(f"Group    the label is not compared: {attributes.reason}")
-    lines += [f"Left out {one.records:,} records: {one.reason}" for one in cohort.left_out]
+    for one in cohort.left_out:
+        few = f"fewer than {cell}" if is_small(one.records, cell) else f"{one.records:,}"
+        lines.append(f"Left out {few} records: {one.reason}")
     lines += [f"Note     {note}" for note in cohort.notes]
     return "\n".join(lines)
 

@@ -177,10 +177,11 @@ class Cohort:
 
     def __repr__(self) -> str:
         groups = ", ".join(map(str, self.groups.columns)) or "none"
-        left_out = sum(one.records for one in self.left_out)
+        number = sum(one.records for one in self.left_out)
+        left_out = f"fewer than {SMALLEST_CELL}" if 0 < number < SMALLEST_CELL else f"{number:,}"
         return (
             f"Cohort({self.source!r}: {self.records:,} records of {self.patients:,} patients, "
-            f"{left_out:,} left out; {self.inputs!r}; {self.task}"
+            f"{left_out} left out; {self.inputs!r}; {self.task}"
             f"{f' of {len(self.classes)}' if self.classes else ''}; "
             f"groups: {groups})"
         )

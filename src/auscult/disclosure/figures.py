@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from auscult.disclosure.counts import BASE, rounded_count
+from auscult.disclosure.data_faults import data_faults, utility_to_everybodys_step
 from auscult.disclosure.nested import (
     DIGITS,
     FEWER,
@@ -86,6 +87,7 @@ def released(summary: Mapping[str, Any], smallest: int, base: int = 1) -> dict[s
     for entry in _entries(before):
         those_left_out(entry, smallest)
     made: dict[str, Any] = _walked(before, "", smallest)
+    data_faults(made, smallest, base)
     patients = made.get("patients")
     if isinstance(patients, dict):
         if "rounded_to" in patients:
@@ -244,6 +246,7 @@ def _coarser(made: dict[str, Any], step: float | None, smallest: int) -> None:
         if made.get(part):
             made[part] = _to_step(made[part], step, base)
     _whole_numbers(made, base)
+    utility_to_everybodys_step(made, step, WITHHELD)
     if curve:
         made["patients"]["survival"] = axes | shares
 

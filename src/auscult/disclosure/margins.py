@@ -338,6 +338,13 @@ def small_cells(tables: Sequence[Table], atoms: Atoms, smallest: int) -> NDArray
     pair of groups of two tables, that so few patients are in, where its number is a combination of
     the numbers that are published (before any rounding): what a difference of two reports, or of
     two nested groups, is about.
+
+    Parameters
+    ----------
+    tables : sequence of Table
+    atoms : Atoms
+    smallest : int
+        Patients of the smallest cell that is published.
     """
     found = []
     for table, code in zip(tables, atoms.codes, strict=True):

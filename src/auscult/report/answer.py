@@ -14,6 +14,7 @@ from auscult.report.one_model import one_model_sentence
 from auscult.report.summary import WHERE, Part
 from auscult.report.words import (
     NOT_ESTIMABLE,
+    Fewer,
     count_interval,
     counted,
     decimal,
@@ -372,7 +373,8 @@ def _found(null: Number) -> str:
 def _unassessed(summary: Part) -> tuple[str, ...]:
     patients = summary.part("patients")
     count, estimable = patients.number("count"), patients.number("estimable")
-    if count is None or estimable is None or estimable >= count:
+    parts = patients.parts("not_estimable")
+    if count is None or estimable is None or (estimable >= count and not parts):
         return ()
     reasons = [
         f"{part.text('reason')} ({whole(part.number('patients'))})"
@@ -380,10 +382,13 @@ def _unassessed(summary: Part) -> tuple[str, ...]:
         if part.number("patients")
     ]
     because = f": {'; '.join(reasons)}" if reasons else ""
+    lost: float = count - estimable
+    if cell := next((n for part in parts if isinstance(n := part.number("patients"), Fewer)), None):
+        lost = cell if len(parts) == 1 else lost
     return (
         (
-            f"{counted(count - estimable, 'patient')} of {whole(count)} could not be assessed "
-            f"and {'is' if count - estimable == 1 else 'are'} not counted{because}."
+            f"{counted(lost, 'patient')} of {whole(count)} could not be assessed "
+            f"and {'is' if lost == 1 else 'are'} not counted{because}."
         ),
     )
 

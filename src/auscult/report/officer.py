@@ -19,6 +19,7 @@ from auscult.report.one_model import one_model_sentence
 from auscult.report.release import blind_sentence
 from auscult.report.summary import Part, read_summary
 from auscult.report.words import (
+    Fewer,
     at_least,
     count_interval,
     counted,
@@ -28,6 +29,7 @@ from auscult.report.words import (
     metric_name,
     quoted,
     sentence,
+    whole,
 )
 
 LEAD = (
@@ -111,9 +113,17 @@ def _model(summary: Part) -> str:
         f"{predicts} on {counted(cohort.number('records'), 'record')} of "
         f"{counted(cohort.number('patients'), 'patient')} ({quoted(cohort.text('source'))})."
     )
-    left_out = sum(part.number("records") or 0.0 for part in cohort.parts("left_out"))
-    if left_out:
-        text += f" {counted(left_out, 'record')} were left out, each with a reason (see Cohort)."
+    numbers = [part.number("records") or 0.0 for part in cohort.parts("left_out")]
+    small = [one for one in numbers if isinstance(one, Fewer)]
+    left_out = sum(one for one in numbers if not isinstance(one, Fewer))
+    if small and not left_out:
+        number = f"Fewer than {whole(sum(float(one) for one in small))} records"
+        text += f" {number} were left out, each with a reason (see Cohort)."
+    elif left_out:
+        more = "More than " if small else ""
+        text += (
+            f" {more}{counted(left_out, 'record')} were left out, each with a reason (see Cohort)."
+        )
     withheld = cohort.part("withheld")
     if withheld:
         patients = withheld.number("patients")

@@ -144,6 +144,7 @@ def exposed_by(risk: PatientRisk, thresholds: tuple[float, ...], learned: Learne
         if few_models(risk):
             below = benjamini_hochberg(risk.estimate.take(usable).p_below(threshold), FALSE_RATE)
             low, high = min(low, confirmed), max(high, patients - int(below.sum()))
+        low, high = min(low, estimate), max(high, estimate)  # an estimate of 2 may be 1.9999999
         result.append(
             Exposed(
                 threshold=threshold,
