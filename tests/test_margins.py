@@ -177,7 +177,7 @@ def followed(found: Released, groups: pd.DataFrame) -> list[str]:
     combined = itertools.product(*(sorted(set(groups[name])) for name in own))
     cells = pd.DataFrame([one for one in combined if region[one[1]] == one[0]], columns=own)
     rows, low, high = [np.ones(len(cells))], [float(len(groups))], [float(len(groups))]
-    wanted = {}
+    wanted: dict[str, Any] = {}
     for name, table in found.tables.items():
         labels, named = labels_of(cells, name), [one for one in table.shown if one != table.pool]
         pool = ~np.isin(labels, named)
@@ -195,15 +195,16 @@ def followed(found: Released, groups: pd.DataFrame) -> list[str]:
     matrix = np.array(rows)
     bound, told = np.concatenate([high, -np.array(low)]), []
     for what, cell in wanted.items():
-        side = [
-            linprog(
+        side: list[float] = []
+        for s in (1, -1):
+            found_end = linprog(
                 s * cell.astype(float),
                 A_ub=np.vstack([matrix, -matrix]),
                 b_ub=bound,
                 method="highs",
-            ).fun
-            for s in (1, -1)
-        ]
+            )
+            assert found_end.fun is not None
+            side.append(float(found_end.fun))
         if np.floor(-side[1] + 1e-6) - max(np.ceil(side[0] - 1e-6), 1) < WIDE - 1:
             told.append(what)
     return told

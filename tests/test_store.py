@@ -43,7 +43,8 @@ from auscult.store.blocks import (
 from auscult.store.bundle import verify_bundle, write_bundle
 from auscult.store.lock import HOLDER, LOCK, lock_holder, take_lock
 from auscult.store.manifest import MANIFEST, check_folder, read_manifest, versions
-from auscult.store.seal import SEAL, check_sealed, identity_of, require_sealed, write_seal
+from auscult.store.growth import identity_of
+from auscult.store.seal import SEAL, check_sealed, require_sealed, write_seal
 
 RECORDS = 5
 

@@ -240,7 +240,8 @@ class Margins:
             place = int(np.argmax(giving))
             if giving[place] > best:
                 best = int(min(giving[place], wanted))
-                givers = (one, many[place]) if gains else (many[place], one)
+                own, other = int(one), int(many[place])
+                givers = (own, other) if gains else (other, own)
             if best >= wanted:
                 break
         if best:
@@ -258,12 +259,13 @@ class Margins:
         matrix, below, above = self._rows(kept)
         own = cell[kept].astype(np.float64)
         side = 1.0 if wanted > 0 else -1.0
-        limit = LinearConstraint(own[None, :], *sorted((0.0, float(wanted))))
+        least, most = sorted((0.0, float(wanted)))
+        limit = LinearConstraint(own[None, :], lb=np.array([least]), ub=np.array([most]))
         found = milp(
             -side * own,
             constraints=[LinearConstraint(matrix, below, above), limit],
             bounds=Bounds(-self.sizes[kept].astype(np.float64), np.full(kept.size, FAR)),
-            integrality=np.ones(kept.size),
+            integrality=np.ones(kept.size, dtype=np.int64),
             options={"node_limit": _NODES, "mip_rel_gap": 0.0},
         )
         if found.x is None:

@@ -199,7 +199,7 @@ def prior_figure(cells: tuple[Part, ...], mine: Part | None, deployment: Part) -
         curves.setdefault(tuple(v if v is None else round(v, 3) for v in curve), []).append(cell)
     grid = tuple(row.number("prior") or 0.0 for row in own[0].parts("by_prior"))
     series = []
-    for place, (curve, same) in enumerate(curves.items()):
+    for place, same in enumerate(curves.values()):
         rows = same[0].parts("by_prior")
         main = mine in same if mine is not None else place == 0
         series.append(
@@ -207,7 +207,8 @@ def prior_figure(cells: tuple[Part, ...], mine: Part | None, deployment: Part) -
                 name=listed([cell.text("access_label") for cell in same]).capitalize(),
                 style=_STYLES[place % len(_STYLES)],
                 x=grid,
-                y=curve,
+                # Of the first: what is rounded to find lines that lie on each other is not shown.
+                y=tuple(row.part("ppv").number("estimate") for row in rows),
                 low=tuple(row.part("ppv").number("low") for row in rows) if main else (),
                 high=tuple(row.part("ppv").number("high") for row in rows) if main else (),
             )

@@ -250,9 +250,10 @@ def _released_band(
         else None
         for name, value in row.items()
     }
-    if made.get("exposed_0.9") is not None:
+    exposed = made.get("exposed_0.9")
+    if exposed is not None:
         # The interval is that of the published share: another rounding would tell more of it.
-        made |= share_of(made["exposed_0.9"], fewest(n, base), step)
+        made |= share_of(float(exposed), fewest(n, base), step)
     made["patients"] = rounded_count(n, base)
     made["rounded_to"] = float(f"{step:.9g}") if np.isfinite(step) else None
     return made | ({"counts_rounded_to": base} if base > 1 else {})

@@ -119,7 +119,7 @@ def disparities(
         def stream(what: str) -> np.random.Generator:
             return generator(seed, Stage.BOOTSTRAP_PATIENTS, name, what)
 
-        suppressed = {
+        suppressed: dict[str, Any] = {
             "groups": table.pooled if table.told else None,
             "smallest_cell": smallest_cell,
         }

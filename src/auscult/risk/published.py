@@ -81,8 +81,9 @@ def rounded_row(
         told, why = None, WITHHELD
         if overall is not None:
             why = FEW_OTHERS
-            if base <= 1 or counts["others"] >= ENOUGH_OTHERS * base:
-                told = patients * (made["mean_auc"] - overall) / counts["others"]
+            others = counts["others"]
+            if others is not None and (base <= 1 or others >= ENOUGH_OTHERS * base):
+                told = patients * (made["mean_auc"] - overall) / others
         any_records = "difference_any_records"
         if row["difference"] is not None and abs(row["difference"] - exact) < _SAME:
             made["difference"], made["difference_low"], made["difference_high"] = _around(
