@@ -41,9 +41,9 @@ from auscult.store.blocks import (
     write_block_values,
 )
 from auscult.store.bundle import verify_bundle, write_bundle
+from auscult.store.growth import identity_of
 from auscult.store.lock import HOLDER, LOCK, lock_holder, take_lock
 from auscult.store.manifest import MANIFEST, check_folder, read_manifest, versions
-from auscult.store.growth import identity_of
 from auscult.store.seal import SEAL, check_sealed, require_sealed, write_seal
 
 RECORDS = 5
