@@ -249,7 +249,7 @@ def _ridge(
 ) -> tuple[float, NDArray[np.float64]]:
     """Mean, and weights of the features for what differs from it."""
     middle = float(y.mean())
-    return middle, np.linalg.solve(left, x.T @ (y - middle))
+    return middle, np.asarray(np.linalg.solve(left, x.T @ (y - middle)), dtype=np.float64)
 
 
 def attacks(added: list[str]) -> dict[str, tuple[str, Attack]]:
