@@ -220,33 +220,36 @@ def quantile_regression(layout: Layout) -> PartScorer:
     group = layout.number[layout.patient] % GROUPS
     outside = ~layout.member[layout.patient]
     found = np.zeros((int(layout.order.max()) + 1, layout.models))
-
-    def fitted(rows: NDArray[np.int64], model: int, y: NDArray[np.float64]) -> NDArray[np.float64]:
-        """What the other groups' non-members predict for the rows."""
-        predicted = np.empty(len(rows))
-        known = outside[rows, model]
-        products = []
-        for g in range(GROUPS):
-            x = features[rows[known & (group[rows] == g)]]
-            products.append((x.T @ x, x.T @ y[known & (group[rows] == g)]))
-        for g in range(GROUPS):
-            left = RIDGE * np.eye(features.shape[1])
-            left += np.sum([one[0] for i, one in enumerate(products) if i != g], axis=0)
-            right = np.sum([one[1] for i, one in enumerate(products) if i != g], axis=0)
-            mine = group[rows] == g
-            predicted[mine] = features[rows[mine]] @ np.linalg.solve(left, right)
-        return predicted
-
     for one in np.unique(layout.stratum):
         rows = np.flatnonzero(layout.stratum == one)
+        x, mine = features[rows], group[rows]
         for model in range(layout.models):
             y = layout.signals[rows, model].astype(np.float64)
-            left = y - fitted(rows, model, y - y.mean()) - y.mean()
-            logarithm = np.log(left**2 + 1e-3 * np.mean(left**2) + 1e-300)
-            centre = float(logarithm.mean())
-            spread = np.exp(0.5 * (centre + fitted(rows, model, logarithm - centre)))
-            found[layout.order[rows], model] = left / spread
+            for g in range(GROUPS):
+                # Both fits leave the group out: were the residuals of fits that saw it, their
+                # spread would tell who of it is a member.
+                known = outside[rows, model] & (mine != g)
+                here = rows[mine == g]
+                if not known.any() or not here.size:
+                    continue
+                near = x[known]
+                left = near.T @ near + RIDGE * np.eye(near.shape[1])
+                middle, weights = _ridge(left, near, y[known])
+                rest = y[known] - middle - near @ weights
+                floor = 1e-3 * np.mean(rest**2) + 1e-300
+                level, spread = _ridge(left, near, np.log(rest**2 + floor))
+                distance = y[mine == g] - middle - x[mine == g] @ weights
+                deviation = np.exp(0.5 * (level + x[mine == g] @ spread))
+                found[layout.order[here], model] = distance / deviation
     return lambda part: found[part.order]
+
+
+def _ridge(
+    left: NDArray[np.float64], x: NDArray[np.float64], y: NDArray[np.float64]
+) -> tuple[float, NDArray[np.float64]]:
+    """Mean, and weights of the features for what differs from it."""
+    middle = float(y.mean())
+    return middle, np.asarray(np.linalg.solve(left, x.T @ (y - middle)), dtype=np.float64)
 
 
 def attacks(added: list[str]) -> dict[str, tuple[str, Attack]]:
@@ -465,7 +468,8 @@ def written(cases: list[dict[str, Any]], given: argparse.Namespace) -> None:
     left = [f"{c}, {r}" for c, r in CASES[len(cases) :]]
     if left:
         text += "\n\nNot measured here: " + "; ".join(left) + "."
-    record("attack-benchmark", "Which attack is strongest", COMMAND, text)
+    options = f"--models {given.models} --patients {given.patients} --cases {len(cases)}"
+    record("attack-benchmark", "Which attack is strongest", f"{COMMAND} {options}", text)
 
 
 def main() -> None:
