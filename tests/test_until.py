@@ -19,6 +19,7 @@ from auscult.audit.growing import Until, grow
 from auscult.base.errors import AuscultError, ConfigError, StoreError
 from auscult.cli.until import goal_of, told
 from auscult.policy import Decision, EvidenceLimits, ExposedLimit, Policy, judge, judge_run
+from auscult.policy.gate import _looks
 from auscult.policy.looks import level, next_look, widened, widening
 from auscult.recipes.base import BlockOutputs
 from auscult.store import RunStore, missing_blocks, plan_blocks
@@ -172,6 +173,17 @@ def test_it_begins_nothing_that_would_take_longer_than_it_may(tmp_path: Path) ->
     found = grown(tmp_path, Until(width=0.01, most=512, hours=1), seconds=30)
     # 64 models take 32 minutes, 128 would take 64.
     assert (found.looks, found.reached, found.stopped_by) == ((16, 32, 64), False, "hours")
+
+
+def test_models_added_by_hand_after_a_verdict_make_another_look(tmp_path: Path) -> None:
+    audit, found = Trained(), []
+    for models in (16, 16, 32, 32, 64):
+        audit.models = models
+        audit.run(tmp_path / "run", configuration=None)
+        with RunStore.take_up(tmp_path / "run") as store:
+            found.append(_looks(store, again=False))
+    # Judged once, however often it is asked; every verdict on more models is a look.
+    assert found == [[], [], [16, 32], [16, 32], [16, 32, 64]]
 
 
 @pytest.mark.usefixtures("unread")

@@ -23,7 +23,7 @@ from auscult.results.writing import write_summary
 from auscult.store import RunStore
 from auscult.store.seal import require_sealed
 
-LOOKS = "looks"  # of the manifest
+LOOKS, JUDGED = "looks", "judged"  # of the manifest: models at each look, and when judged once
 
 
 def judge_run(run: str | os.PathLike[str], policy: Policy, *, again: bool = False) -> Decision:
@@ -36,7 +36,8 @@ def judge_run(run: str | os.PathLike[str], policy: Policy, *, again: bool = Fals
     policy : Policy
     again : bool
         Whether the run may be judged again with more models, depending on the verdict. Once this
-        was so, it holds for the run: bounds are wider, so that all verdicts together err in 5%.
+        was so, it holds for the run: bounds are wider, so that all verdicts together err in 5%. A
+        run that was judged and then had models added is judged in the same way from there on.
 
     Returns
     -------
@@ -66,11 +67,15 @@ def judge_run(run: str | os.PathLike[str], policy: Policy, *, again: bool = Fals
 
 def _looks(store: RunStore, *, again: bool) -> list[int]:
     """Models at every look up to this one, which is kept; empty where the run is judged once."""
-    kept = store.manifest().get(LOOKS, [])
-    if not (kept or again):
-        return []
+    manifest = store.manifest()
+    kept, judged = manifest.get(LOOKS, []), manifest.get(JUDGED)
     models = sum(len(block.models) for block in store.blocks)
-    looks = [*(one for one in kept if one < models), models]
+    if not (kept or again) and judged in (None, models):
+        if judged is None:
+            store.update_manifest(**{JUDGED: models})
+        return []
+    before = kept or ([] if judged is None else [judged])
+    looks = [*(one for one in before if one < models), models]
     if looks != kept:
         store.update_manifest(**{LOOKS: looks})
     return looks
