@@ -478,9 +478,23 @@ def test_features_that_do_not_fit_are_refused(features: NDArray[Any], message: s
     assert message in str(error.value)
 
 
-def test_one_value_per_record_named_features_is_a_group() -> None:
+def test_one_word_per_record_named_features_is_a_group() -> None:
     given = arrays(np.random.default_rng(18)) | {"features": np.repeat(["a", "b"], 60)}
     assert from_arrays(given, "scores.npz").groups.columns.tolist() == ["features"]
+
+
+def test_one_number_per_record_named_features_has_two_readings() -> None:
+    given = arrays(np.random.default_rng(18))
+    column = np.random.default_rng(19).standard_normal(120)
+    with pytest.raises(CohortError, match="single column of inputs, or numbers of groups") as told:
+        from_arrays(given | {"features": column}, "scores.npz")
+    assert "features[:, None]" in str(told.value)
+    # Either way on is open.
+    as_inputs = from_arrays(given | {"features": column[:, None]}, "scores.npz")
+    assert as_inputs.features is not None
+    del given["features"]
+    as_group = from_arrays(given | {"site": np.repeat([1, 2], 60)}, "scores.npz")
+    assert as_group.groups.columns.tolist() == ["site"]
 
 
 def test_saturating_transforms_of_single_records_do_no_harm() -> None:

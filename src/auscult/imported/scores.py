@@ -186,10 +186,17 @@ def from_arrays(
 def _features(
     arrays: Mapping[str, NDArray[Any]], records: int, where: str
 ) -> tuple[NDArray[np.float32] | None, Mapping[str, NDArray[Any]]]:
-    """The array features, checked, and the other arrays; one value per record is a group."""
+    """The array features, checked, and the other arrays; one word per record is a group."""
     given = arrays.get("features")
-    if given is None or given.ndim == 1:
+    if given is None or (given.ndim == 1 and given.dtype.kind not in "fiu"):
         return None, arrays
+    if given.ndim == 1:
+        raise CohortError(
+            "features are one number per record: a single column of inputs, or numbers of groups?",
+            where=where,
+            expected="numbers in 2 dimensions: (records, columns)",
+            next_step="Give a column as features[:, None], and a group under another name",
+        )
     found = numbers(given, 2, where, "features", "(records, columns)")
     if len(found) != records:
         raise CohortError(

@@ -309,7 +309,7 @@ def null_risk(
         It permutes the membership.
     progress : Progress
     centring : Centring, optional
-        Of the layout: it is the same whoever is a member.
+        Of the layout: no patient's own membership decides what is taken from its signals.
     """
     risk, _ = patient_risk(
         permuted(layout, rng),
