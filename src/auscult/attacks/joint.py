@@ -206,7 +206,8 @@ def auc_in_folds(values: NDArray[np.float64], weight: NDArray[np.float64]) -> ND
         wins = 0.5 * ((inside > outside).astype(np.float64) + (inside >= outside))
         won = ((wins @ w[:, :, 0, :, None])[..., 0] * w[:, :, 1]).sum(axis=(1, 2))
         pairs = (w[:, :, 1].sum(axis=2) * w[:, :, 0].sum(axis=2)).sum(axis=1)
-        result[start : start + rows] = won / pairs
+        with np.errstate(invalid="ignore"):  # a patient may have no pair in these folds
+            result[start : start + rows] = won / pairs
     result[np.isnan(values).any(axis=(1, 2, 3))] = np.nan
     return result
 
@@ -395,7 +396,8 @@ def _choose_strengths(
                     for judged, spared in ((first, second), (second, first)):
                         scores = _scores(training, weights, x[:, judged], within)[:, None]
                         auc = auc_in_folds(scores, weight[:, judged, None, :, 0])
-                        part[:, spared, number] += auc / (folds - 1)
+                        # Without a pair in the fold no strength is better than another.
+                        part[:, spared, number] += np.where(np.isnan(auc), 0.5, auc) / (folds - 1)
         gained.append(part)
     effect_per_fold = [max(float(e) / sample.patients, FEWEST_EFFECT) for e in effects]
     if len(strengths) == 1:

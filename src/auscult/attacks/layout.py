@@ -6,13 +6,15 @@ the patient as can be, and an estimate for one fold is made from the other folds
 patient's own: membership is drawn per patient, so what one patient's folds share is independent of
 another's. Where membership was drawn in waves, of each of which a patient is IN the same number of
 models, every wave is dealt apart: who is IN a wave's other models would otherwise tell who is IN
-those of a fold.
+those of a fold. Where a wave has fewer models of one kind than there are folds, whole waves are
+dealt: a fold with IN models only of a wave whose OUT model trains the others would be judged by it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +25,9 @@ from auscult.base.parallel import in_order, let_go, scratch
 
 FOLDS = 4
 FEWEST_PER_CLASS = 4
+# Where most models are of one kind, fewer of the other do: 2 of them and 16 tell an AUC about as
+# well as 4 and 4.
+RAREST, MANY, UNEVEN = 2, 16, 0.25
 BYTES_AT_ONCE = 1 << 26
 PART_BYTES = 1 << 22  # of float64 signals: a part's arrays stay in the processor's cache
 FIRST_LOOK = 64  # patients among whom most sizes of a wave are ruled out
@@ -89,8 +94,27 @@ def deal(
     Returns
     -------
     Deal
-        The j-th IN model of a patient, in the order drawn, lies in fold j mod folds.
+        The j-th IN model of a patient, in the order drawn, lies in fold j mod folds; or a wave's
+        models in one, where they have fewer of a kind than there are folds.
     """
+    dealt = _one_by_one(member, folds, used, number=number, salt=salt, wave=wave)
+    rarer = _rarer_of_a_wave(member, wave)
+    if folds == 1 or rarer is None or wave is None or rarer >= folds:
+        return dealt
+    fold, possible = _by_waves(member, folds, used, number, salt, wave)
+    return _instead(dealt, _packed(member, folds, used, fold), possible)
+
+
+def _one_by_one(
+    member: NDArray[np.bool_],
+    folds: int,
+    used: NDArray[np.bool_] | None = None,
+    *,
+    number: NDArray[np.int64] | None,
+    salt: int,
+    wave: int | None,
+) -> Deal:
+    """Models of each class and wave in turn, see :func:`deal`."""
     patients, models = member.shape
     keys = _hashed(np.arange(patients) if number is None else number, models, salt)
     # Sorted by class, wave and hash; the model's number rides in the lowest bits.
@@ -122,6 +146,78 @@ def deal(
         model[:, :, label] = taken.reshape(patients, folds, places)
         weight[:, :, label] = filled.reshape(patients, folds, places)
     return Deal(model=model, weight=weight)
+
+
+def _rarer_of_a_wave(member: NDArray[np.bool_], wave: int | None) -> int | None:
+    """Models of the rarer kind in a wave, the same for every patient; None without waves."""
+    if wave is None or not len(member):
+        return None
+    inside = int(member[0, :wave].sum())
+    return min(inside, wave - inside)
+
+
+def _by_waves(
+    member: NDArray[np.bool_],
+    folds: int,
+    used: NDArray[np.bool_] | None,
+    number: NDArray[np.int64] | None,
+    salt: int,
+    wave: int,
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Fold of every model, whole waves together, and for which patients two folds have both kinds.
+
+    Waves that hold both kinds come first, in an order drawn for each patient.
+    """
+    patients, models = member.shape
+    of_wave = np.arange(models) // wave
+    first = np.arange(0, models, wave)
+    both = np.minimum(
+        *(np.add.reduceat(mask, first, axis=1, dtype=np.int64) for mask in _classes(member, used))
+    )
+    drawn = _hashed(np.arange(patients) if number is None else number, first.size, ~salt & 0xFFFFFF)
+    order = np.lexsort((drawn, both == 0), axis=1)
+    place = np.empty_like(order)
+    np.put_along_axis(place, order, np.arange(first.size)[None, :], axis=1)
+    return (place % folds)[:, of_wave], (both > 0).sum(axis=1) >= RAREST
+
+
+def _packed(
+    member: NDArray[np.bool_],
+    folds: int,
+    used: NDArray[np.bool_] | None,
+    fold: NDArray[np.int64],
+) -> Deal:
+    """The deal that puts every model in its fold."""
+    patients, models = member.shape
+    cell = 2 * fold + member
+    if used is not None:
+        cell = np.where(used, cell, 2 * folds)
+    order = np.argsort(cell, axis=1, kind="stable")
+    row = np.arange(patients)[:, None]
+    cell = cell[row, order]
+    count = np.zeros((patients, 2 * folds + 1), dtype=np.int64)
+    np.add.at(count, (np.broadcast_to(row, cell.shape), cell), 1)
+    start = np.cumsum(count, axis=1) - count
+    at = np.arange(models)[None, :] - start[row, cell]
+    places = max(1, int(count[:, :-1].max(initial=0)))
+    model = np.zeros((patients, 2 * folds, places), dtype=np.int64)
+    weight = np.zeros(model.shape)
+    who, column = np.nonzero(cell < 2 * folds)
+    where = (who, cell[who, column], at[who, column])
+    model[where], weight[where] = order[who, column], 1.0
+    shape = (patients, folds, 2, places)
+    return Deal(model=model.reshape(shape), weight=weight.reshape(shape))
+
+
+def _instead(dealt: Deal, other: Deal, rows: NDArray[np.bool_]) -> Deal:
+    """Another deal for some patients."""
+    places = max(dealt.model.shape[3], other.model.shape[3])
+
+    def merged(a: NDArray[Any], b: NDArray[Any]) -> NDArray[Any]:
+        wide = [np.pad(x, [(0, 0)] * 3 + [(0, places - x.shape[3])]) for x in (a, b)]
+        return np.where(rows[:, None, None, None], wide[1], wide[0])
+
+    return Deal(model=merged(dealt.model, other.model), weight=merged(dealt.weight, other.weight))
 
 
 def _hashed(number: NDArray[np.int64], models: int, salt: int) -> NDArray[np.uint64]:
@@ -174,6 +270,8 @@ class Layout:
         `order`.
     wave : int, optional
         Models of a wave, see :func:`waves_of`; all are one wave when absent.
+    uneven : bool
+        Whether patients are IN, or OUT of, fewer than a quarter of the models.
     """
 
     signals: NDArray[np.floating]
@@ -188,6 +286,7 @@ class Layout:
     dealt: int | None = None
     places: Places | None = None
     wave: int | None = None
+    uneven: bool = False
 
     @property
     def records(self) -> int:
@@ -206,12 +305,25 @@ class Layout:
 
     @property
     def folds(self) -> int:
-        """Four folds if 95% of the estimable patients fill each class twice over, otherwise two."""
+        """Four folds if 95% of the estimable patients fill each class twice over, otherwise two.
+
+        Three where they fill it with three models, each of which is judged by the others then.
+        """
         if self.dealt is not None:
             return self.dealt
         fewest = self._fewest()
-        usable = fewest[fewest >= FEWEST_PER_CLASS]
-        return FOLDS if usable.size and np.quantile(usable, 0.05) >= 2 * FOLDS else 2
+        usable = fewest[self.estimable()]
+        low = np.quantile(usable, 0.05) if usable.size else 0
+        found = 2
+        if low >= 2 * FOLDS:
+            found = FOLDS
+        elif FEWEST_PER_CLASS > low >= 3:
+            found = 3
+        rarer = _rarer_of_a_wave(self.member, self.wave)
+        if rarer is not None and self.wave is not None and rarer < found:
+            # Whole waves are dealt: there must be one for each fold.
+            found = max(2, rarer, min(found, self.models // self.wave))
+        return found
 
     def deal(self) -> Deal:
         """Deal every patient's models to folds."""
@@ -219,7 +331,20 @@ class Layout:
 
     def estimable(self) -> NDArray[np.bool_]:
         """Which patients are IN and OUT of enough models, shape (patients,)."""
-        return self._fewest() >= FEWEST_PER_CLASS
+        outside, inside = (mask.sum(axis=1) for mask in _classes(self.member, self.used))
+        fewest, most = np.minimum(outside, inside), np.maximum(outside, inside)
+        if not self.uneven:
+            return np.asarray(fewest >= FEWEST_PER_CLASS)
+        return np.asarray((fewest >= FEWEST_PER_CLASS) | ((fewest >= RAREST) & (most >= MANY)))
+
+    def typically_fewest(self) -> int:
+        """Models of the rarer kind that 95% of the estimable patients have at least."""
+        fewest = self._fewest()[self.estimable()]
+        return int(np.quantile(fewest, 0.05)) if fewest.size else 0
+
+    def at_most_of_the_rarer(self) -> int:
+        """Models of the rarer kind that some patient has."""
+        return int(self._fewest().max(initial=0))
 
     def _fewest(self) -> NDArray[np.int64]:
         outside, inside = (mask.sum(axis=1) for mask in _classes(self.member, self.used))
@@ -343,7 +468,15 @@ def lay_out(
         number=np.arange(patients),
         places=places,
         wave=waves_of(member),
+        uneven=_uneven(member),
     )
+
+
+def _uneven(member: NDArray[np.bool_]) -> bool:
+    """Whether the median patient is IN, or OUT of, fewer than a quarter of the models."""
+    inside = member.sum(axis=0)
+    rarer = np.minimum(inside, len(member) - inside)
+    return bool(rarer.size and np.median(rarer) < UNEVEN * len(member))
 
 
 def take_patients(layout: Layout, patients: NDArray[np.int64]) -> tuple[Layout, NDArray[np.int64]]:
@@ -379,6 +512,7 @@ def take_patients(layout: Layout, patients: NDArray[np.int64]) -> tuple[Layout, 
         dealt=layout.folds,
         places=layout.places,
         wave=layout.wave,
+        uneven=layout.uneven,
     )
     return part, rows
 

@@ -19,7 +19,7 @@ from auscult.base.progress import SILENT, Progress
 from auscult.base.showing import parameters
 from auscult.cohort import Cohort, TrainingData
 from auscult.cohort.cohort import SMALLEST_CELL
-from auscult.cohort.design import Design, withheld_records
+from auscult.cohort.design import AS_RELEASED, HALF, Design, nearest_share, withheld_records
 from auscult.cohort.queries import parse_queries
 from auscult.exposure import Deployment, Inquiry, cells
 from auscult.protection.plans import Plan, plans, trained
@@ -59,6 +59,9 @@ class Audit:
         Further queries that models answer, for example "without:insulin" or "augmented:8".
     withhold : float
         Share of each patient's records that no model trains on, for patients with several.
+    share : float or "as released"
+        Of the patients that each model trains on: a multiple of 0.05 up to 0.95. "as released" is
+        the nearest one to the share that the release was trained on, from its list of members.
     deployment : Deployment, optional
         What membership would reveal, to whom, and what an attacker could use.
     release : Release, optional
@@ -101,6 +104,7 @@ class Audit:
         title: str | None = None,
         queries: Sequence[str] = (),
         withhold: float = 0.0,
+        share: float | str = HALF,
         deployment: Deployment | None = None,
         release: Release | None = None,
         protect: Sequence[Variant] = (),
@@ -121,6 +125,7 @@ class Audit:
         self.title = title
         self.queries = tuple(queries)
         self.withhold = withhold
+        self.share = share
         self.deployment = deployment
         self.release = release
         self.protect = tuple(protect)
@@ -383,7 +388,31 @@ class Audit:
         return 0 if withheld is None else int(withheld.sum())
 
     def _training_data(self) -> TrainingData:
-        return self.cohort.training_data(parse_queries(self.queries), self.seed)
+        return self.cohort.training_data(
+            parse_queries(self.queries), self.seed, self.share_of_members
+        )
+
+    @property
+    def share_of_members(self) -> float:
+        """Share of the patients that each model trains on.
+
+        Raises
+        ------
+        AuscultError
+            It shall be the release's, and nobody says who trained that.
+        """
+        if self.share != AS_RELEASED:
+            return self.share  # type: ignore[return-value]
+        known = None if self.release is None else self.release.share_of_members(self.cohort)
+        if known is None:
+            raise ConfigError(
+                "it is not known which share of the patients the release was trained on",
+                where="audit.share",
+                expected="a list of all its members: release.members with others = "
+                '"non-members", or release.members_flag without gaps',
+                next_step="Declare it, or give the share as a number",
+            )
+        return nearest_share(known)
 
     def _withheld(self) -> NDArray[np.bool_] | None:
         if not self.withhold:
@@ -398,4 +427,9 @@ class Audit:
         return Inquiry(queries=self.queries, withheld=self._withheld(), deployment=self.deployment)
 
     def _design(self) -> Design:
-        return Design(models=self.models, patients=self.cohort.patients, seed=self.seed)
+        return Design(
+            models=self.models,
+            patients=self.cohort.patients,
+            seed=self.seed,
+            share=self.share_of_members,
+        )

@@ -130,7 +130,7 @@ def grow(
             where=str(out),
             next_step=f"Allow {models} models or more, or use another run directory",
         )
-    models = models or next_look(0, until.most)
+    models = models or _first_look(audit, until.most)
     begun = clock()
     trained, looks = 0, list[int]()
     while True:
@@ -167,6 +167,14 @@ def grow(
                 decision=decision,
             )
         models = following
+
+
+def _first_look(audit: Audit, most: int) -> int:
+    """The first number of models that tells IN from OUT for every patient; most, if none does."""
+    design, models = audit._design(), next_look(0, most)
+    while not design.carries(models) and models < most:
+        models = next_look(models, most)
+    return models
 
 
 def _there(run: Path) -> int:

@@ -107,7 +107,7 @@ def train_variants(
             twins = None if tolerance is None else find_twins(cohort, tolerance)
             selection = Selection(membership, chosen, twins)
             train(
-                cohort.training_data(),
+                cohort.training_data(share=subject.share),
                 plan.recipe,
                 selection if plan.variant.selects else membership,
                 cohort.patient_of_record,

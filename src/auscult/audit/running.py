@@ -16,7 +16,7 @@ from auscult.base.errors import StoreError
 from auscult.base.files import toml_text
 from auscult.base.leftovers import collect
 from auscult.base.progress import Progress
-from auscult.cohort.design import WAVE
+from auscult.cohort.design import HALF
 from auscult.cohort.queries import PLAIN
 from auscult.protection.comparison import audit_variants
 from auscult.protection.plans import digest, trained
@@ -71,11 +71,12 @@ def run_audit(
             "seed": str(audit.seed),
             **({"queries": "; ".join(audit.queries)} if audit.queries else {}),
             **({"withhold": f"{audit.withhold:g}"} if audit.withhold else {}),
+            **({"share": f"{design.share:g}"} if design.share != HALF else {}),
         },
         configuration=configuration or toml_text(settings_of(audit, recipe)),
         blocks=plan_blocks(audit.models, audit._blocks()),
         records=audit.cohort.records,
-        wave=WAVE,
+        wave=design.wave,
     ) as store:
         _refuse_what_cannot_be_seen(audit, store, trust_code=trust_code)
         _refuse_what_does_not_fit(audit, store, engine)

@@ -8,7 +8,7 @@ import numpy as np
 
 from auscult.attacks.places import Places
 from auscult.cohort.cohort import CLASS_TASKS
-from auscult.cohort.design import Membership
+from auscult.cohort.design import HALF, Membership
 from auscult.protection.assessment import Subject
 from auscult.recipes.metrics import on
 from auscult.results.roster import Planted, Roster, stratum_of
@@ -44,6 +44,7 @@ def subject_of(audit: Audit, membership: Membership, places: Places | None = Non
         asked=audit.queries,
         priors=() if audit.deployment is None else audit.deployment.priors,
         places=places,
+        share=audit.share_of_members,
     )
 
 
@@ -96,6 +97,7 @@ def settings_of(audit: Audit, recipe: dict[str, Any]) -> dict[str, Any]:
             "smallest_cell": audit.smallest_cell,
             **({"queries": list(audit.queries)} if audit.queries else {}),
             **({"withhold": audit.withhold} if audit.withhold else {}),
+            **({"share": audit.share} if audit.share != HALF else {}),
             **({} if audit.label_group else {"label_group": False}),
         },
         **(

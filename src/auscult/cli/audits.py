@@ -107,7 +107,7 @@ def check(
     if audit.protect or audit.sweep:
         variants = audit.variant_trials(trial, progress_for())
         say(describe_variants(audit, trial, variants, workers))
-    say(describe_planning(audit.models, width, found))
+    say(describe_planning(audit.models, width, found, audit.share_of_members))
 
 
 @app.command()

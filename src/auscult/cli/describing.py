@@ -198,7 +198,9 @@ def describe_variants(
     return "\n".join(lines)
 
 
-def describe_planning(models: int, width: float, pilot: dict[str, Any] | None) -> str:
+def describe_planning(
+    models: int, width: float, pilot: dict[str, Any] | None, share: float = 0.5
+) -> str:
     """How precise a patient's AUC will be, and how many models a wanted precision needs.
 
     Parameters
@@ -209,9 +211,11 @@ def describe_planning(models: int, width: float, pilot: dict[str, Any] | None) -
         Wanted width of a patient's 95% interval.
     pilot : dict, optional
         Summary of a finished run of a similar audit.
+    share : float
+        Of the models that a patient is IN.
     """
     if pilot is None:
-        rows = planning_without_pilot(PLANNED_AUC, models)
+        rows = planning_without_pilot(PLANNED_AUC, models, share)
         basis = f"unshrunk, at an AUC of {PLANNED_AUC}; --pilot RUN uses your patients"
     else:
         rows = pilot["patients"]["planning"]

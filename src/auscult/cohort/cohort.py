@@ -75,6 +75,8 @@ class TrainingData:
         level samples and clips them together.
     queries : tuple of Query
         What its models are asked besides the records, drawn with `query_seed`.
+    share : float
+        Of the patients that a model trains on.
     """
 
     inputs: Inputs
@@ -84,6 +86,7 @@ class TrainingData:
     patient_of_record: NDArray[np.int64] | None = None
     queries: tuple[Query, ...] = ()
     query_seed: int = 0
+    share: float = 0.5
 
     def __repr__(self) -> str:
         queries = "".join(f", {query.text}" for query in self.queries)
@@ -203,8 +206,19 @@ class Cohort:
             return self.labels, self.classes
         return self.strata, self.stratum_names
 
-    def training_data(self, queries: tuple[Query, ...] = (), seed: int = 0) -> TrainingData:
-        """The part that recipes may see, with the further queries that models answer."""
+    def training_data(
+        self, queries: tuple[Query, ...] = (), seed: int = 0, share: float = 0.5
+    ) -> TrainingData:
+        """The part that recipes may see, with the further queries that models answer.
+
+        Parameters
+        ----------
+        queries : tuple of Query
+        seed : int
+            With which queries are drawn.
+        share : float
+            Of the patients that a model trains on.
+        """
         return TrainingData(
             inputs=self.inputs,
             labels=self.labels,
@@ -213,6 +227,7 @@ class Cohort:
             queries=queries,
             query_seed=seed,
             patient_of_record=self.patient_of_record,
+            share=share,
         )
 
     def fingerprint(self) -> str:

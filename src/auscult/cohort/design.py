@@ -4,6 +4,10 @@ Models come in waves, and each patient is a member of exactly the same share of 
 default half of them (METHOD 1): of one uniform draw per model of the wave, the lowest are IN. The
 draws of a wave come from the audit's seed and the wave's number alone, so a run that grows by
 further waves is the run that had them from the start.
+
+A wave of 16 models is halved exactly, and one of 20 holds every multiple of 0.05. A last wave that
+is shorter holds the share on average: of the models by which it misses the share a patient is IN
+one more with the chance that is left, so that every model trains on the same share of the patients.
 """
 
 from __future__ import annotations
@@ -20,7 +24,37 @@ from auscult.base.randomness import Stage, generator
 MINIMUM_MODELS = 8
 MINIMUM_PATIENTS = 20
 PATIENTS_AT_ONCE = 1 << 16
+HALF = 0.5
 WAVE = 16  # models of which every patient is IN half, wave by wave
+WAVE_OF_SHARES = 20  # models of a wave at every other share
+STEP = 0.05  # shares are multiples of it: a wave of 20 holds them exactly
+LOWEST, HIGHEST = 0.05, 0.95
+AS_RELEASED = "as released"
+FEWEST, RAREST, MANY = 4, 2, 16  # IN and OUT models; or of the rarer kind, and of the other then
+
+
+def nearest_share(share: float) -> float:
+    """The share of members that an audit can have which lies nearest to another one."""
+    return float(np.clip(round(round(share / STEP) * STEP, 2), LOWEST, HIGHEST))
+
+
+def wave_of(share: float) -> int:
+    """Models of a wave at a share of members."""
+    return WAVE if share == HALF else WAVE_OF_SHARES
+
+
+def check_share(share: object) -> None:
+    """Raise AuscultError where no audit can have that share of members."""
+    fits = isinstance(share, int | float) and not isinstance(share, bool)
+    if not fits or abs(nearest_share(float(share)) - float(share)) > 1e-9:  # type: ignore[arg-type]
+        raise AuscultError(
+            f"{share!r} cannot be the share of the patients that a model trains on",
+            where="audit.share",
+            expected=f'a multiple of {STEP:g} from {LOWEST:g} to {HIGHEST:g}, or "{AS_RELEASED}"',
+            next_step=f"The nearest one is {nearest_share(float(share)):g}"  # type: ignore[arg-type]
+            if fits
+            else "",
+        )
 
 
 class Membership:
@@ -87,11 +121,39 @@ class Design:
         At least 20.
     seed : int
         The audit's seed.
+    share : float
+        Of the models that each patient is IN, and of the patients that each model trains on.
     """
 
     models: int
     patients: int
     seed: int
+    share: float = HALF
+
+    @property
+    def wave(self) -> int:
+        """Models of a wave."""
+        return wave_of(self.share)
+
+    def fewest(self, models: int | None = None) -> tuple[int, int]:
+        """OUT models and IN models that every patient has at least.
+
+        Parameters
+        ----------
+        models : int, optional
+            Instead of the design's.
+        """
+        models = self.models if models is None else models
+        waves, rest = divmod(models, self.wave)
+        inside = [round(self.share * self.wave)] * waves + [int(self.share * rest + 1e-9)]
+        outside = [round((1 - self.share) * self.wave)] * waves
+        outside += [int((1 - self.share) * rest + 1e-9)]
+        return sum(outside), sum(inside)
+
+    def carries(self, models: int) -> bool:
+        """Whether so many models tell IN from OUT for every patient."""
+        rarer, other = sorted(self.fewest(models))
+        return models % 2 == 0 and (rarer >= FEWEST or (rarer >= RAREST and other >= MANY))
 
     def check(self) -> None:
         """Raise AuscultError when the numbers cannot carry an audit."""
@@ -100,6 +162,21 @@ class Design:
                 f"{self.models} models cannot be used",
                 where="audit.models",
                 expected=f"an even number, at least {MINIMUM_MODELS} (64 is a good start)",
+            )
+        check_share(self.share)
+        if self.share != HALF and not self.carries(self.models):
+            outside, inside = self.fewest()
+            rare = f"OUT of {outside}" if outside < inside else f"IN {inside}"
+            least = self.models
+            while not self.carries(least):
+                least += 2
+            raise AuscultError(
+                f"at a share of {self.share:g}, {self.models} models are too few: a patient may be "
+                f"{rare} of them only",
+                where="audit.models",
+                expected=f"an even number, at least {least}",
+                next_step=f"Set audit.models = {least} or more (multiples of {self.wave} are "
+                "balanced exactly), or a share nearer to 0.5",
             )
         if self.patients < MINIMUM_PATIENTS:
             raise AuscultError(
@@ -110,17 +187,22 @@ class Design:
             )
 
     def membership(self) -> Membership:
-        """Draw the matrix: each patient IN exactly half of every wave (METHOD 1)."""
+        """Draw the matrix: each patient IN exactly the share of every whole wave (METHOD 1)."""
         self.check()
         matrix = scratch((self.models, self.patients), np.bool_)
-        for wave, first in enumerate(range(0, self.models, WAVE)):
-            size = min(WAVE, self.models - first)
+        for wave, first in enumerate(range(0, self.models, self.wave)):
+            size = min(self.wave, self.models - first)
+            inside = self.share * size
+            whole = int(inside + 1e-9)
             rng = generator(self.seed, Stage.MEMBERSHIP, *([wave] if wave else []))
             for start in range(0, self.patients, PATIENTS_AT_ONCE):
                 here = slice(start, min(start + PATIENTS_AT_ONCE, self.patients))
                 draws = rng.random((here.stop - start, size))
                 ranks = draws.argsort(axis=1).argsort(axis=1)
-                matrix[first : first + size, here] = (ranks < size // 2).T
+                many = np.full((len(draws), 1), whole)
+                if inside - whole > 1e-9:
+                    many += rng.random(many.shape) < inside - whole
+                matrix[first : first + size, here] = (ranks < many).T
                 let_go(matrix)
         return Membership(matrix)
 

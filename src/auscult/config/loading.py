@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError
 
@@ -44,6 +44,7 @@ class AuditPart(Part):
     title: str | None = None
     queries: list[str] | None = None
     withhold: Annotated[float, Field(ge=0, lt=1)] | None = None
+    share: float | Literal["as released"] | None = None
     label_group: bool | None = None
     attacks: list[str] | None = None
     sections: list[str] | None = None

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit
+from scipy.special import expit, logit
 
 from auscult.attacks.joint import JointAttack, PatientScores, tuned
 from auscult.attacks.layout import Centring, Deal, Layout
@@ -93,8 +93,13 @@ class Evidence:
         return np.asarray(self.ratios[0], dtype=np.float64)
 
     def calibration(self) -> dict[str, float | int]:
-        """Expected calibration error and Brier score of the posterior at a prior of one half."""
-        error, brier = calibration_error(expit(self.ratio), self.member)
+        """Expected calibration error and Brier score of the posterior.
+
+        At the share of members among the points as the prior: one half by default.
+        """
+        share = float(self.member.mean())
+        prior = 0.0 if share in (0.0, 0.5, 1.0) else float(logit(share))
+        error, brier = calibration_error(expit(self.ratio + prior), self.member)
         return {"error": error, "brier": brier, "n": int(self.member.size)}
 
     def auc(self) -> float:

@@ -19,7 +19,7 @@ from auscult.attacks.log_odds import signals_from_outputs
 from auscult.attacks.places import Places
 from auscult.base.progress import SILENT, Progress
 from auscult.base.randomness import Stage, generator
-from auscult.cohort.design import Membership
+from auscult.cohort.design import HALF, Membership
 from auscult.recipes.metrics import Metric
 from auscult.risk.exposed import (
     SMOOTHING_ERROR,
@@ -63,6 +63,8 @@ class Subject:
         How utility is measured where the outputs are ready signals.
     places : Places, optional
         Where the records lie among each other.
+    share : float
+        Of the patients that each model trains on.
     """
 
     membership: Membership
@@ -79,6 +81,7 @@ class Subject:
     label_group: str | None = None
     metric: Metric | None = None
     places: Places | None = None
+    share: float = HALF
 
     def plain(self, outputs: Outputs) -> tuple[int, ...]:
         """Places of the answers to the records themselves."""
@@ -177,7 +180,7 @@ def assess_layout(
         null_mean=float(null.auc_raw[usable].mean()),
         exposed={one.threshold: one for one in exposed_by(risk, THRESHOLDS, learned)},
         errors=scale * errors * np.sqrt((rows + 1) / rows),
-        few=few_models(risk),
+        few=few_models(risk, layout.models),
     )
 
 

@@ -19,7 +19,7 @@ from auscult.base.files import write_bytes
 from auscult.base.opening import npz_arrays
 from auscult.base.randomness import Stage, generator
 from auscult.cohort import Cohort
-from auscult.cohort.design import WAVE
+from auscult.cohort.design import HALF, wave_of
 from auscult.protection.assessment import (
     Subject,
     signals_of,
@@ -69,11 +69,12 @@ def opened(
             "models": str(models),
             "seed": str(subject.seed),
             **({} if subject.withheld is None else {"withheld": _digest_of(subject.withheld)}),
+            **({"share": f"{subject.share:g}"} if subject.share != HALF else {}),
         },
         configuration=None,
         blocks=_blocks(plan, cohort, models),
         records=cohort.records,
-        wave=WAVE,
+        wave=wave_of(subject.share),
     ) as own:
         if allowed is not None and own.growing and _other_selection(own, allowed):
             own.begin_anew(LEFT_OUT)
@@ -132,7 +133,7 @@ def allowed_records(
         found = chosen(
             change,
             Choosing(
-                data=cohort.training_data(),
+                data=cohort.training_data(share=subject.share),
                 patient_of_record=cohort.patient_of_record,
                 withheld=subject.withheld,
                 rng=generator(subject.seed, Stage.PROTECTION_CHOICE, place),

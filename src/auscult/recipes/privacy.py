@@ -173,8 +173,8 @@ def guarantee(
 ) -> Guarantee:
     """What the settings come to on a cohort.
 
-    Half of the cohort are members on average, so `batch_size` records are expected in a step when
-    every unit is taken with probability ``batch_size / (records / 2)``.
+    A share of the cohort are members on average, by default half, so `batch_size` records are
+    expected in a step when every unit is taken with probability ``batch_size / (records share)``.
 
     Parameters
     ----------
@@ -201,7 +201,7 @@ def guarantee(
             where="recipe.dp.delta",
             expected=f"well under 1 / {settings.unit}s = {1 / units:.2g}",
         )
-    rate = min(1.0, batch_size / (records / 2))
+    rate = min(1.0, batch_size / (records * data.share))
     total = epochs * steps
     if settings.noiseless:
         noise, epsilon = 0.0, math.inf
@@ -214,7 +214,7 @@ def guarantee(
         noise=noise,
         rate=rate,
         steps=total,
-        expected=rate * records / 2,
+        expected=rate * records * data.share,
         epsilon=epsilon,
     )
 

@@ -23,7 +23,7 @@ from auscult.cohort.cohort import SMALLEST_CELL
 from auscult.cohort.design import Membership
 from auscult.release.calibrator import fit_calibrator, held_out_log_odds, reliability
 from auscult.release.declaration import Asked
-from auscult.release.likeness import about_half, likeness
+from auscult.release.likeness import about_alike, likeness
 from auscult.release.members import MEMBER, OUTSIDER
 from auscult.release.ratios import FEWEST_MODELS, FOLDS, ratios
 from auscult.store import Outputs
@@ -31,6 +31,7 @@ from auscult.store import Outputs
 POSTERIORS = (0.5, 0.9, 0.99)
 FALSE_RATES = (0.001, 0.01, 0.1)
 FEWEST_PAIRS_ABOVE = 10
+FEWEST_RARER = 3  # IN or OUT models of a patient
 
 METHOD = (
     "The joint attack, fitted on all shadow models, scores the release once per patient; shadow "
@@ -123,11 +124,8 @@ def assess_release(
         "blind": _blind(asked, patient_of_record, labels, seed, smallest_cell, progress),
         "method": METHOD,
     }
-    if membership.models < FEWEST_MODELS:
-        reason = (
-            f"{membership.models} shadow models cannot calibrate it: at least {FEWEST_MODELS} "
-            "are needed"
-        )
+    reason = _too_few(membership)
+    if reason:
         rows = pd.DataFrame({"ratio": np.full(state.size, np.nan)})
         return ReleaseFindings(
             summary=summary | {"estimable": 0, "reason": reason},
@@ -137,7 +135,7 @@ def assess_release(
     layout = _layout(asked, outputs, membership, patient_of_record, labels, stratum, kept)
     if places is not None:
         layout = replace(layout, order=np.flatnonzero(kept)[layout.order], places=places)
-    centred = _centred(state)
+    centred = _centred(state, float(membership.reveal().mean()))
     found = ratios(layout, centred=centred, progress=progress)
     member = layout.member[:, :-1]
     held = held_out_log_odds(found.shadow, member, found.fold)
@@ -156,7 +154,7 @@ def assess_release(
         "calibration": reliability(held, member, rng),
         "auc": _auc(sides),
         "named": [
-            _named(on_scale, posterior, prior)
+            _named(on_scale, posterior, prior, _share(asked, smallest_cell))
             for prior in dict.fromkeys((0.5, *priors))
             for posterior in POSTERIORS
         ],
@@ -166,6 +164,23 @@ def assess_release(
         {"ratio": found.release, "posterior": expit(release), "member": _nullable(state)}
     )
     return ReleaseFindings(summary=summary, rows=rows)
+
+
+def _too_few(membership: Membership) -> str:
+    """Why the shadow models cannot calibrate a release; empty where they can."""
+    if membership.models < FEWEST_MODELS:
+        return (
+            f"{membership.models} shadow models cannot calibrate it: at least {FEWEST_MODELS} "
+            "are needed"
+        )
+    inside = membership.reveal().sum(axis=0)
+    rarer = int(np.median(np.minimum(inside, membership.models - inside)))
+    if rarer < FEWEST_RARER:
+        return (
+            f"a patient is IN or OUT of {rarer} shadow models only, which cannot calibrate it: at "
+            f"least {FEWEST_RARER} are needed, one to judge and two to learn from"
+        )
+    return ""
 
 
 def _layout(
@@ -189,16 +204,16 @@ def _layout(
     return lay_out(signals, member, patient_of_record[kept], stratum[kept])
 
 
-def _centred(state: NDArray[np.int8]) -> bool:
-    """Whether members and others are about as many, as in the shadow models, or it is not known.
+def _centred(state: NDArray[np.int8], shadow: float) -> bool:
+    """Whether about as many are members as in the shadow models, or it is not known.
 
-    A model's median signal over others is a fair zero only where half of them are members: a model
-    that trained on everybody would be centred on its own members and look harmless.
+    A model's median signal over others is a fair zero only where as many of them are members: a
+    model that trained on everybody would be centred on its own members and look harmless.
     """
     members = (state == MEMBER).sum()
     if not members:
         return True
-    return about_half(members / state.size)
+    return about_alike(members / state.size, shadow)
 
 
 def _counts(asked: Asked, smallest_cell: int) -> dict[str, Any]:
@@ -331,11 +346,21 @@ def _delong(
     return max(auc - half, 0.0), min(auc + half, 1.0)
 
 
-def _named(sides: _Sides, posterior: float, prior: float) -> dict[str, Any]:
-    """Patients whose posterior reaches a level, and how many of them are members."""
+def _share(asked: Asked, smallest_cell: int) -> float | None:
+    """Share of the patients that trained the release; None where it is not known, or not shown."""
+    share = _counts(asked, smallest_cell)["share"]
+    return None if share is None else float(share)
+
+
+def _named(sides: _Sides, posterior: float, prior: float, share: float | None) -> dict[str, Any]:
+    """Patients whose posterior reaches a level, and how many of them are members.
+
+    Who is named depends on what an attacker knows, the prior. How many of them are to be expected
+    to be members depends on the share that are, where it is known.
+    """
     bar = float(logit(posterior) - logit(prior))
     named = np.nan_to_num(sides.release, nan=-np.inf) >= bar
-    p = expit(sides.release[named] + logit(prior))
+    p = expit(sides.release[named] + logit(prior if share is None else share))
     spread = NORMAL_95 * float(np.sqrt((p * (1 - p)).sum()))
     total = float(p.sum())
     return {

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit
+from scipy.special import expit, logit
 
 from auscult.risk.reliability import BINS, bin_of, monotone_log_odds
 
@@ -66,7 +66,13 @@ def fit_calibrator(ratios: NDArray[np.floating], member: NDArray[np.bool_]) -> C
     count = np.diff(np.append(edges, x.size)).astype(np.float64)
     total, inside = np.add.reduceat(x, edges), np.add.reduceat(y, edges)
     ratio, log_odds = monotone_log_odds(inside, count, total)
-    return Calibrator(ratio=ratio, log_odds=log_odds)
+    return Calibrator(ratio=ratio, log_odds=log_odds - _odds_of(member))
+
+
+def _odds_of(member: NDArray[np.bool_]) -> float:
+    """Log-odds of the share of members among pairs: what was known before any was looked at."""
+    share = float(member.mean()) if member.size else 0.5
+    return 0.0 if share in (0.0, 0.5, 1.0) else float(logit(share))
 
 
 def held_out_log_odds(
@@ -97,6 +103,8 @@ def reliability(
 ) -> dict[str, Any]:
     """Reliability curve, Brier score and expected calibration error of pairs.
 
+    At the share of members among the pairs as the prior, which is one half by default.
+
     Parameters
     ----------
     log_odds : float64 array, shape (patients, models)
@@ -110,8 +118,9 @@ def reliability(
         "pairs", "brier", "ece" (estimate, low, high; "null" is what counting noise alone would
         give), "bins" and "method".
     """
-    p = expit(log_odds)
-    known = np.isfinite(p)
+    known = np.isfinite(log_odds)
+    prior = _odds_of(member[known])
+    p = expit(log_odds + prior)
     # The same error and score as of a deployment's cells, from a table of patients by bins, so that
     # a bootstrap over patients is one product.
     bins = bin_of(np.nan_to_num(p))
@@ -148,7 +157,8 @@ def reliability(
     noise = np.sqrt(2 / np.pi * whole[:, 4]).sum() / max(float(number[0]), 1.0)
     return {
         "pairs": int(number[0]),
-        "brier": _interval(float(brier[0]), briers) | {"uninformed": 0.25},
+        "brier": _interval(float(brier[0]), briers)
+        | {"uninformed": 0.25 if prior == 0.0 else float(expit(prior) * expit(-prior))},
         "ece": _interval(float(ece[0]), eces) | {"null": float(noise)},
         "bins": rows,
         "method": METHOD,

@@ -16,7 +16,7 @@ from auscult.cohort.inputs import Inputs
 from auscult.recipes.base import Recipe
 from auscult.recipes.fit import FITS
 from auscult.release.doors import Door, FileDoor, FunctionDoor
-from auscult.release.members import MemberColumn, MemberList, Roll
+from auscult.release.members import MEMBER, UNKNOWN, MemberColumn, MemberList, Roll
 from auscult.release.shown import Output, View, shown
 
 LONGEST_NAME = 200
@@ -136,6 +136,13 @@ class Release:
             },
             inputs=cohort.inputs,
         )
+
+    def share_of_members(self, cohort: Cohort) -> float | None:
+        """Share of the cohort's patients that trained it, or None where that is not known."""
+        state = self._roll(cohort).reveal()
+        if (state == UNKNOWN).any() or not (state == MEMBER).any():
+            return None
+        return float((state == MEMBER).mean())
 
     def try_out(self, data: TrainingData) -> str:
         """Query one synthetic record; for `auscult check`, unless it is offline."""

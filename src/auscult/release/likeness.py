@@ -13,7 +13,7 @@ from auscult.release.members import MEMBER, UNKNOWN
 MOST_RECORDS = 20_000
 FARTHEST = 4.0  # in standard deviations of the shadow models
 FARTHEST_RATIO = 1.25  # of the residual's size to the largest of a shadow model
-HALF = (0.4, 0.6)
+ABOUT = 0.1  # shares of members no further apart count as alike
 
 METHOD = (
     "Level: mean signal over all records. Residual: root mean square of each record's signal less "
@@ -22,9 +22,17 @@ METHOD = (
 )
 
 
-def about_half(share: float) -> bool:
-    """Whether a share of the patients is about that on which every shadow model trains."""
-    return bool(HALF[0] <= share <= HALF[1])
+def about_alike(share: float, shadow: float) -> bool:
+    """Whether a share of the patients is about that on which every shadow model trains.
+
+    Parameters
+    ----------
+    share : float
+        Of the patients that trained the release.
+    shadow : float
+        Of those that trained a shadow model.
+    """
+    return bool(abs(share - shadow) <= ABOUT + 1e-9)
 
 
 def likeness(
@@ -87,8 +95,13 @@ def likeness(
         )
     known = (state == MEMBER).any() and not (state == UNKNOWN).any()
     share = float((state == MEMBER).mean())
-    if known and not about_half(share):
-        problems.append("unlike them, it was not trained on half of the patients")
+    shadow_share = float(layout.member[:, :-1].mean())
+    if known and not about_alike(share, shadow_share):
+        size = "half" if round(shadow_share, 2) == 0.5 else f"{100 * shadow_share:.0f}%"
+        problems.append(
+            f"unlike them, it was not trained on {size} of the patients (train the shadow models "
+            'like it: audit.share = "as released")'
+        )
     return {
         "verdict": not problems,
         "reason": "; ".join(problems),

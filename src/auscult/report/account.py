@@ -9,6 +9,7 @@ from typing import Any
 from auscult.attacks.record import RECORD_ATTACKS
 from auscult.report.answer import assessed, not_repeated_sentence
 from auscult.report.elements import Block, Heading, Items, Paragraph, Section, Table
+from auscult.report.numbers import trained_on
 from auscult.report.summary import Part
 from auscult.report.words import (
     counted,
@@ -220,6 +221,11 @@ def _repeated(repeated: Part) -> str:
     return f"{not_repeated_sentence(repeated)}."
 
 
+def _drawn(summary: Part) -> str:
+    part = trained_on(summary)
+    return f"{part}, drawn at random," if part else "a random half of the patients"
+
+
 def _steps(summary: Part) -> list[tuple[str, str]]:
     models, recipe = summary.part("models"), summary.part("recipe")
     inside = models.part("in_per_patient")
@@ -227,7 +233,7 @@ def _steps(summary: Part) -> list[tuple[str, str]]:
     each = least if least == most else f"{least} to {most}"
     count = counted(models.number("count"), "model")
     drawn = (
-        f"{count}, each trained on a random half of the patients with all of their records. Every "
+        f"{count}, each trained on {_drawn(summary)} with all of their records. Every "
         f"patient is a member of {each} of them."
         if recipe
         else f"{count} were imported with a record of which patients trained which model. The "
@@ -302,8 +308,10 @@ def limits_section(summary: Part) -> Section:
         (
             "A recipe, not one released model.",
             (
-                f"The figures are averages over {models}. A single model, trained on all patients "
-                "or on one random half, may expose different patients."
+                f"The figures are averages over {models}"
+                + (f" that trained on {part} each" if (part := trained_on(summary)) else "")
+                + ". A single model, trained on all patients or on other ones, may expose "
+                "different patients."
             ),
         ),
         (

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from auscult.base.errors import StoreError
 from auscult.report.elements import Headline, Number
 from auscult.report.label import label_sentences
+from auscult.report.numbers import trained_on
 from auscult.report.one_model import one_model_sentence
 from auscult.report.summary import WHERE, Part
 from auscult.report.words import (
@@ -168,7 +169,7 @@ def count_sentence(summary: Part) -> Headline:
         return Headline(
             lead=lead[0].upper() + lead[1:],
             rest=f"are {EXPOSED} {row.name}",
-            aside=f"({few}); by chance alone: {expected(row.null)}",
+            aside=f"({few}); by chance alone: {expected(row.null)}{_each(summary)}",
             tone="exposed" if row.clear else "open",
         )
     lead = f"{whole(row.estimate)} of {counted(assessed(summary), 'patient')}"
@@ -176,9 +177,15 @@ def count_sentence(summary: Part) -> Headline:
         lead=lead[0].upper() + lead[1:],
         rest=f"{'is' if whole(row.estimate) == '1' else 'are'} {EXPOSED} {row.name}",
         aside=f"(95% interval {count_interval(row.low, row.high)}); "
-        f"by chance alone: {expected(row.null)}",
+        f"by chance alone: {expected(row.null)}{_each(summary)}",
         tone="exposed" if row.clear else "calm",
     )
+
+
+def _each(summary: Part) -> str:
+    """How many of the patients a model trained on: another number would expose others."""
+    part = trained_on(summary)
+    return f"; each model trained on {part}" if part else ""
 
 
 def headline(summary: Part) -> Headline:

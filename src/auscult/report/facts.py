@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from auscult.report.answer import assessed, strongest_attack
 from auscult.report.elements import Fact
+from auscult.report.numbers import trained_on
 from auscult.report.summary import Part
 from auscult.report.words import counted, decimal, interval, share, share_interval, whole
 
@@ -15,10 +16,11 @@ def facts(summary: Part) -> tuple[Fact, ...]:
     null_mean = summary.part("patients").part("raw").number("null_mean")
     records = cohort.number("records")
     of = f"with {counted(records, 'record')}" if records is not None else "records not recorded"
+    part = trained_on(summary)
     trained = (
-        "each trained on a random half"
+        f"each trained on {part or 'a random half'}"
         if summary.part("recipe")
-        else "outputs imported, trained elsewhere"
+        else f"outputs imported, trained elsewhere{part and f' on {part} each'}"
     )
     return (
         Fact(

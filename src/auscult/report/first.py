@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from auscult.report import answer
 from auscult.report.decision import VERDICTS
-from auscult.report.numbers import bounds_only
+from auscult.report.numbers import bounds_only, models_needed
 from auscult.report.summary import Part
 from auscult.report.words import at_least, counted, quoted, sentence, whole
 
@@ -28,7 +28,10 @@ def to_do(summary: Part) -> tuple[str, ...]:
         found.append(f"Do not release as it is: {broken[0].text('reason')}{more}.")
     models = summary.part("models").number("count")
     if bounds_only(summary):
-        found.append("Train at least 32 models: the run resumes and keeps those it has.")
+        needed = models_needed(summary)
+        found.append(
+            f"Train at least {whole(needed)} models: the run resumes and keeps those it has."
+        )
     if answer.not_learned(summary):
         found.append("Train models that learn their task: what these expose says little of others.")
     clear = row is not None and bool(row.clear)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from auscult.report.elements import Number, Point
 from auscult.report.summary import Part
 from auscult.report.words import (
@@ -13,6 +15,25 @@ from auscult.report.words import (
     whole,
     with_interval,
 )
+
+
+def trained_on(summary: Part) -> str:
+    """How many of the patients each model trained on, in words; empty where it was not kept."""
+    part = summary.part("models").part("trained_on")
+    patients, of = part.number("patients"), part.number("of")
+    if patients is None or of is None:
+        return ""
+    return f"{whole(patients)} of the {whole(of)} patients"
+
+
+def models_needed(summary: Part) -> float:
+    """Models from which on patients are counted: more where most models have every patient."""
+    part = summary.part("models").part("trained_on")
+    patients, of = part.number("patients"), part.number("of")
+    if not patients or not of or patients >= of:
+        return 32.0
+    share = patients / of
+    return max(32.0, 2.0 * math.ceil(3 / (share * (1 - share)) - 1e-9))
 
 
 def bounds_only(summary: Part) -> bool:

@@ -43,7 +43,7 @@ from auscult.risk.prior import Shape
 from auscult.risk.released import Released, release_groups
 from auscult.risk.shrinkage import Covariates, shrink
 from auscult.risk.signs import RecordRisk
-from auscult.risk.stability import half_risks, planning, stability
+from auscult.risk.stability import half_risks, not_halved, planning, stability
 
 AGGREGATE_METHOD = (
     "Each model in turn is the target, judged by the models of the other folds; mean over "
@@ -207,7 +207,9 @@ def analyse(
         layout, risk.attack, risk.centring, halves, seed=seed, smallest_cell=settings.smallest_cell
     )
     aucs = None if halves is None else halves.aucs
-    patients["stability"] = stability(aucs, generator(seed, Stage.SPLIT_HALF, 1))
+    patients["stability"] = stability(
+        aucs, generator(seed, Stage.SPLIT_HALF, 1), not_halved(layout)
+    )
     patients["planning"] = planning(risk, layout.models)
     progress.start("Groups", len(names) + len(pairs))
     by_group = disparities(

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from auscult.attacks.layout import FEWEST_PER_CLASS, Layout
+from auscult.attacks.layout import FEWEST_PER_CLASS, RAREST, Layout
 from auscult.base.intervals import NORMAL_95
 from auscult.base.parallel import in_order
 from auscult.base.progress import Progress
@@ -78,7 +78,7 @@ def patient_figures(
     by_threshold = {c.threshold: c for c in counts}
     null_share = {t: null.above[t].mean for t in by_threshold}
     left_out = int((~usable).sum())
-    reason = f"IN or OUT of fewer than {FEWEST_PER_CLASS} models"
+    reason = f"IN or OUT of fewer than {RAREST if layout.uneven else FEWEST_PER_CLASS} models"
     return {
         "attack": "joint",
         "count": layout.patients,
@@ -111,7 +111,7 @@ def patient_figures(
             }
             for t in THRESHOLDS
         },
-        "few_models": few_models(risk),
+        "few_models": few_models(risk, layout.models),
         "agreement": agreement(raw, mean),
         "survival": _survival(risk, null, by_threshold, null_share),
         "tpr_at_fpr": _patient_tpr(risk, usable),

@@ -24,6 +24,7 @@ from auscult.risk.shrinkage import sign_of
 FALSE_RATE = 0.05
 REPLICATES = 40
 FEWEST_MODELS = 12  # IN and OUT
+LOPSIDED = 0.45  # of the models: as many IN and OUT of them would be half
 # Resampling patients does not show what smoothing the prior costs. A rougher prior shows most of
 # it; for the rest there is a factor [simulated].
 SMOOTHING_ERROR = 1.1
@@ -171,7 +172,7 @@ def widened(risk: PatientRisk) -> float:
     return 1.0 + FEW_MODELS_ERROR * lacking
 
 
-def few_models(risk: PatientRisk) -> str:
+def few_models(risk: PatientRisk, of: int | None = None) -> str:
     """Why the patients' distribution cannot be learned; empty where models are enough.
 
     With fewer than 12 IN and 12 OUT models a prior that is learned from the patients put up to a
@@ -181,10 +182,19 @@ def few_models(risk: PatientRisk) -> str:
     Parameters
     ----------
     risk : PatientRisk
+    of : int, optional
+        Models of the audit. Where patients are IN most of them, more are needed.
     """
     models = typical_models(risk)
-    if models >= FEWEST_MODELS:
+    if models >= FEWEST_MODELS - 1e-9:
         return ""
+    if of is not None and 0 < models < LOPSIDED * of:
+        needed = int(np.ceil(of * FEWEST_MODELS / models / 2 - 1e-9)) * 2
+        return (
+            f"a patient's IN and OUT models say as much as {models:.0f} of either kind, so the "
+            f"number is not estimable, only its bounds: {needed} models are needed at this share "
+            "of members"
+        )
     return (
         f"with about {models:.0f} IN and OUT models of a patient the number is not estimable, only "
         f"its bounds: {2 * FEWEST_MODELS} models are needed"

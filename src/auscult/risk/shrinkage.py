@@ -154,8 +154,9 @@ def worth_of_signs(
         Counts on one half of the models, covariates from the other half, and the reverse.
     """
     found = []
+    # Where a patient has few models of a kind, one of the halves may have none.
+    kept = np.all([estimate.usable for estimate, _ in views], axis=0)
     for estimate, covariates in views:
-        kept = estimate.usable
         found.append((estimate.take(kept), sign_of(estimate.take(kept), covariates.take(kept))))
     return weigh_shapes(found)
 

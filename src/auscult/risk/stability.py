@@ -14,7 +14,14 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri, owens_t
 
-from auscult.attacks.layout import FEWEST_PER_CLASS, Centring, Layout, deal
+from auscult.attacks.layout import (
+    FEWEST_PER_CLASS,
+    MANY,
+    RAREST,
+    Centring,
+    Layout,
+    deal,
+)
 from auscult.base.intervals import NORMAL_95
 from auscult.base.parallel import let_go, scratch
 from auscult.risk.estimate import KNOTS, NoiseLaw
@@ -71,7 +78,7 @@ def half_risks(
     centring : Centring, optional
         Made from the layout when absent.
     """
-    if layout.models < 4 * FEWEST_PER_CLASS:
+    if not_halved(layout):
         return None
     halves = both_halves(layout, int(rng.integers(1 << 60)))
     centring = centring or Centring(layout)
@@ -89,6 +96,26 @@ def half_risks(
             risks[1].posterior.tails[HALVED_AUC],
         ),
     )
+
+
+def not_halved(layout: Layout) -> str:
+    """Why the models cannot be split in two halves that tell of every patient; empty if they can.
+
+    Parameters
+    ----------
+    layout : Layout
+        Of the whole cohort.
+    """
+    if layout.models < 4 * FEWEST_PER_CLASS:
+        return f"fewer than {4 * FEWEST_PER_CLASS} models"
+    fewest = layout.typically_fewest() if layout.uneven else layout.at_most_of_the_rarer()
+    few, many = fewest // 2, (layout.models - fewest) // 2
+    if few < FEWEST_PER_CLASS and not (layout.uneven and few >= RAREST and many >= MANY):
+        return (
+            f"a patient is IN or OUT of {fewest} of the {layout.models} models only, too few for "
+            "two halves"
+        )
+    return ""
 
 
 def both_halves(layout: Layout, salt: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
@@ -110,15 +137,22 @@ def both_halves(layout: Layout, salt: int) -> tuple[NDArray[np.bool_], NDArray[n
 
 
 def stability(
-    halves: tuple[NDArray[np.float64], NDArray[np.float64]] | None, rng: np.random.Generator
+    halves: tuple[NDArray[np.float64], NDArray[np.float64]] | None,
+    rng: np.random.Generator,
+    reason: str = "",
 ) -> dict[str, Any]:
-    """Rank agreement of the halves and overlap of their top 1%, with intervals over patients."""
+    """Rank agreement of the halves and overlap of their top 1%, with intervals over patients.
+
+    Parameters
+    ----------
+    halves : pair of float64 arrays, shape (patients,), or None
+        Raw AUC on either half.
+    rng : numpy.random.Generator
+    reason : str
+        Why there are no halves.
+    """
     if halves is None:
-        return {
-            "rank_agreement": None,
-            "top_1_percent_overlap": None,
-            "reason": f"fewer than {4 * FEWEST_PER_CLASS} models",
-        }
+        return {"rank_agreement": None, "top_1_percent_overlap": None, "reason": reason}
     usable = np.isfinite(halves[0]) & np.isfinite(halves[1])
     first, second = halves[0][usable], halves[1][usable]
     n = first.size
@@ -185,7 +219,7 @@ def models_needed(plan: list[dict[str, Any]], width: float) -> int | None:
     return int(min(enough)) if enough else None
 
 
-def planning_without_pilot(auc: float, models: int) -> list[dict[str, Any]]:
+def planning_without_pilot(auc: float, models: int, share: float = 0.5) -> list[dict[str, Any]]:
     """Width of a patient's unshrunk 95% interval at a given AUC, before anything was trained.
 
     For scores as noisy as two equal normals; a pilot's :func:`planning` knows how noisy they are,
@@ -197,11 +231,15 @@ def planning_without_pilot(auc: float, models: int) -> list[dict[str, Any]]:
         Between 0.5 and 1.
     models : int
         Number planned so far, always among the rows.
+    share : float
+        Of the models that a patient is IN.
     """
     d = float(ndtri(auc))
     rows = []
     for number in sorted({*PLANNED_MODELS, models}):
-        reach = float(ndtri(0.975)) * np.sqrt(_noise(NORMAL_LAW, d, 2 / number))
+        reach = float(ndtri(0.975)) * np.sqrt(
+            _noise(NORMAL_LAW, d, 1 / (2 * share * (1 - share) * number))
+        )
         width = float(ndtr(d + reach) - ndtr(d - reach))
         rows.append({"models": number, "interval_width": width})
     return rows

@@ -1,7 +1,8 @@
 """How well the models do, each on its own OUT patients, and whether they have learned anything.
 
-No separate test set is needed: half of the patients are OUT of every model (METHOD 1). A model that
-has learned nothing leaks nothing and proves nothing, so the summary says which of the two it is.
+No separate test set is needed: patients are OUT of every model, by default half of them (METHOD 1).
+A model that has learned nothing leaks nothing and proves nothing, so the summary says which of the
+two it is.
 """
 
 from __future__ import annotations
@@ -115,6 +116,7 @@ def model_utility(
     models: dict[str, Any] = {
         "count": membership.models,
         "in_per_patient": {"min": int(inside.min()), "max": int(inside.max())},
+        "trained_on": trained_on(membership),
         "utility": None,
     }
     if outputs.kind == "signal" and metric is None:
@@ -154,6 +156,13 @@ def model_utility(
         if here is not None:
             by_group.setdefault(name, {})[group] = {"metric": metric.name} | here.as_dict()
     return models, by_group
+
+
+def trained_on(membership: Membership) -> dict[str, int]:
+    """How many of the cohort's patients a model trains on, on average."""
+    of_model = membership.reveal().mean(axis=1, dtype=np.float64)
+    patients = membership.patients
+    return {"patients": round(float(of_model.mean()) * patients), "of": patients}
 
 
 def utility_per_model(

@@ -68,7 +68,7 @@ def _trained(
     everybody = np.arange(records)
     encoded.fit([one.members if recipe.dp is None else everybody for one in assignments])
     labels = torch.from_numpy(data.labels).to(device)
-    steps = steps_per_epoch(records, recipe.batch_size)
+    steps = steps_per_epoch(records, recipe.batch_size, data.share)
     plan = Plan(
         epochs=recipe.epochs,
         steps=steps,

@@ -332,7 +332,7 @@ class TorchRecipe(Recipe):
             data,
             batch_size=self.batch_size,
             epochs=self.epochs,
-            steps=steps_per_epoch(len(data.inputs), self.batch_size),
+            steps=steps_per_epoch(len(data.inputs), self.batch_size, data.share),
         )
 
     def _encoded(self, inputs: Inputs, device: torch.device) -> Encoded:

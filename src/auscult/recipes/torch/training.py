@@ -175,9 +175,18 @@ class Course:
             self._average.put_in_place()
 
 
-def steps_per_epoch(records: int, batch_size: int) -> int:
-    """Steps of every model: half of the records are members, on average."""
-    return max(1, math.ceil(records / 2 / batch_size))
+def steps_per_epoch(records: int, batch_size: int, share: float = 0.5) -> int:
+    """Steps of every model: that share of the records are members, on average.
+
+    Parameters
+    ----------
+    records : int
+        Of the cohort.
+    batch_size : int
+    share : float
+        Of the patients that a model trains on.
+    """
+    return max(1, math.ceil(round(records * share / batch_size, 9)))
 
 
 def loss_of(

@@ -1,0 +1,151 @@
+"""Models that train on another share of the patients than half."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from auscult import Audit, Cohort
+from auscult.attacks.joint import auc_in_folds, joint_scores
+from auscult.attacks.layout import Centring, deal, lay_out, waves_of
+from auscult.base.errors import AuscultError, StoreError
+from auscult.cohort.design import Design, nearest_share
+from auscult.release.calibrator import fit_calibrator, held_out_log_odds, reliability
+from tests.test_growing import Remembering, here, people, release, results_of
+
+__all__ = ["here", "people", "release"]
+
+
+@pytest.mark.parametrize("share", [0.05, 0.2, 0.5, 0.8, 0.95])
+def test_every_patient_is_in_the_share_of_every_whole_wave(share: float) -> None:
+    design = Design(models=64, patients=3000, seed=1, share=share)
+    member = design.membership().reveal()
+    for first in range(0, 64 - design.wave + 1, design.wave):
+        inside = member[first : first + design.wave].sum(axis=0)
+        assert (inside == round(share * design.wave)).all()
+    total = member.sum(axis=0)
+    assert math.floor(64 * share) <= total.min()
+    assert total.max() <= math.ceil(64 * share)
+    # A short last wave trains on as many patients as the others.
+    np.testing.assert_allclose(member.mean(axis=1), share, atol=0.04)
+    outside, inside = design.fewest()
+    assert ((64 - total) >= outside).all()
+    assert (total >= inside).all()
+    assert waves_of(member) == design.wave
+
+
+def test_models_that_do_not_fit_are_refused_with_a_number_that_does() -> None:
+    with pytest.raises(AuscultError, match="OUT of 1 of them only") as refused:
+        Design(models=20, patients=50, seed=1, share=0.95).check()
+    assert "40" in str(refused.value)
+    Design(models=40, patients=50, seed=1, share=0.95).check()
+    with pytest.raises(AuscultError, match=r"nearest one is 0\.95"):
+        Design(models=64, patients=50, seed=1, share=0.97).check()
+    assert [nearest_share(x) for x in (0.38, 0.58, 1.0, 0.0)] == [0.4, 0.6, 0.95, 0.05]
+
+
+@pytest.mark.parametrize(("share", "folds"), [(0.5, 4), (0.8, 4), (0.9, 2), (0.95, 3)])
+def test_every_fold_has_both_kinds_and_every_model_lies_in_one(share: float, folds: int) -> None:
+    member = Design(models=64, patients=200, seed=1, share=share).membership().reveal()
+    layout = lay_out(np.zeros((64, 200), dtype=np.float32), member, np.arange(200))
+    assert layout.folds == folds
+    assert layout.estimable().all()
+    dealt = layout.deal()
+    assert (dealt.weight.sum(axis=3) > 0).all()
+    for patient in range(200):
+        used = dealt.weight[patient] > 0
+        assert sorted(dealt.model[patient][used]) == list(range(64))
+        for label in (0, 1):
+            mine = dealt.model[patient][:, label][used[:, label]]
+            assert (member[mine, patient] == bool(label)).all()
+    # A patient is dealt the same way whoever is dealt with it.
+    some = deal(member.T[5:9].copy(), folds, number=np.arange(5, 9), wave=layout.wave)
+    for patient in range(4):
+        for fold in range(folds):
+            for label in (0, 1):
+                a = some.model[patient, fold, label][some.weight[patient, fold, label] > 0]
+                other = dealt.weight[patient + 5, fold, label] > 0
+                b = dealt.model[patient + 5, fold, label][other]
+                assert sorted(a) == sorted(b)
+
+
+def _nobody(seed: int, share: float) -> tuple[NDArray[np.float32], NDArray[np.bool_], Any]:
+    """Signals that other patients' membership moves, and the own never."""
+    rng = np.random.default_rng(seed)
+    member = Design(models=64, patients=200, seed=seed, share=share).membership().reveal()
+    of = np.repeat(np.arange(200), 4)
+    pull = rng.normal(size=(of.size, 200))
+    pull[np.arange(of.size), of] = 0
+    return ((member - share) @ pull.T).astype(np.float32), member, of
+
+
+@pytest.mark.parametrize("share", [0.8, 0.95])
+def test_nothing_is_found_where_nothing_leaks(share: float) -> None:
+    """At a share of 0.95, 0.506 where the models of a wave are dealt to several folds."""
+    found = []
+    for seed in range(12):
+        layout = lay_out(*_nobody(seed, share))
+        scores = joint_scores(layout, Centring(layout))
+        found.append(np.nanmean(auc_in_folds(scores.values, scores.deal.weight)))
+    assert abs(np.mean(found) - 0.5) < max(0.005, 3 * np.std(found) / np.sqrt(12))
+
+
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.95])
+def test_ratios_are_calibrated_at_any_share(share: float) -> None:
+    """Two normals: the true log-likelihood ratio is known, whatever the share of members."""
+    rng = np.random.default_rng(1)
+    member = rng.random((2000, 40)) < share
+    score = rng.normal(size=member.shape) + np.where(member, 1.0, -1.0)
+    ratio = 2 * score
+    fold = np.broadcast_to(np.arange(40) % 4, member.shape).astype(np.int8)
+    found = held_out_log_odds(ratio, member, fold)
+    told = reliability(found, member, rng)
+    assert told["ece"]["estimate"] < 0.01
+    middle = np.abs(ratio) < 1.5
+    assert abs(float((found - ratio)[middle].mean())) < 0.1
+    assert fit_calibrator(ratio.ravel(), member.ravel())(np.array([0.0])) == pytest.approx(
+        0, abs=0.3
+    )
+
+
+def test_an_epoch_is_one_pass_over_the_members() -> None:
+    from auscult.recipes.torch.training import steps_per_epoch
+
+    assert steps_per_epoch(1000, 100) == 5
+    assert steps_per_epoch(1000, 100, 0.8) == 8
+    assert steps_per_epoch(1000, 100, 0.95) == 10
+
+
+@pytest.mark.usefixtures("here")
+def test_runs_of_any_share_grow_and_another_share_is_another_run(
+    people: Cohort, tmp_path: Path
+) -> None:
+    def audit(models: int, share: float) -> Audit:
+        return Audit(people, Remembering(), models=models, seed=3, share=share)
+
+    grown, whole = tmp_path / "a" / "run", tmp_path / "b" / "run"
+    audit(20, 0.8).run(grown, workers=1)
+    with pytest.raises(StoreError, match="share"):
+        audit(20, 0.5).run(grown, workers=1)
+    result = audit(48, 0.8).run(grown, workers=1)
+    audit(48, 0.8).run(whole, workers=1)
+    assert results_of(grown) == results_of(whole)
+    assert result.summary["models"]["trained_on"] == {"patients": 48, "of": 60}
+    assert "each model trained on 48 of the 60 patients" in result.headline
+
+
+@pytest.mark.usefixtures("here")
+def test_the_share_of_the_release_is_taken_from_its_members(
+    people: Cohort,
+    release: Any,  # noqa: ANN401
+) -> None:
+    assert (
+        Audit(people, Remembering(), share="as released", release=release).share_of_members == 0.5
+    )
+    with pytest.raises(AuscultError, match="not known which share"):
+        Audit(people, Remembering(), share="as released").check()
