@@ -25,7 +25,7 @@ from auscult.cohort.inputs import TableInputs
 from auscult.recipes.base import BlockOutputs
 from auscult.store import RunStore, plan_blocks
 from auscult.viewer.serving import prepared
-from benchmarks.machine import machine, write_section
+from benchmarks.results import record, table
 from tests.report_simulation import simulated
 
 MODELS = 64
@@ -41,19 +41,18 @@ def main() -> None:
         cohort = made_cohort(patients)
         path = made_run(Path(folder) / "run", cohort)
         rows, memory = measured(path, cohort)
-    lines = [
-        f"`python -m benchmarks.viewer --patients {patients}` on {machine()}.",
-        "",
-        f"A made run of {patients:,} patients with {cohort.records:,} records of {COLUMNS} columns "
-        f"and {MODELS} models. Seconds until the page is whole, first time and median of five.",
-        "",
-        "| page | first | again |",
-        "|---|---|---|",
-        *(f"| {name} | {first:.2f} | {again:.2f} |" for name, first, again in rows),
-        "",
-        f"Peak memory {memory:,.0f} MB.",
+    text = (
+        f"A made-up run of {patients:,} patients with {cohort.records:,} records of {COLUMNS} "
+        f"columns and {MODELS} models. Seconds until the page is whole: the first time, and the "
+        "median of five more. The first patient's page makes what later ones use."
+    )
+    shown = [
+        [name, f"{one:.2f}", "" if np.isnan(more) else f"{more:.2f}"] for name, one, more in rows
     ]
-    write_section("viewer", "\n".join(lines))
+    command = f"python -m benchmarks.viewer --patients {patients}"
+    times = table(("page", "first", "again"), shown)
+    text = f"{text}\n\n{times}\n\nPeak memory {memory:,.0f} MB."
+    record("viewer", "Viewer", command, text)
 
 
 def made_cohort(patients: int) -> Cohort:
