@@ -766,3 +766,82 @@ def _looked_through(page: Any, width: int) -> None:  # noqa: ANN401
     page.get_by_role("link", name="gained most").click()
     assert page.locator("th[aria-sort=ascending]").count() == 1
     fits()
+
+
+# What the exposed have in common
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Cohort]:
+    """A run in which 40 of 400 patients have labels that contradict their values."""
+    rng = np.random.default_rng(5)
+    person = np.repeat(np.arange(400), 2)
+    own = rng.normal(size=(400, 4))
+    values = own[person] + 0.1 * rng.normal(size=(800, 4))
+    wrong = np.arange(400) % 10 == 3
+    outcome = (own[:, 0] > 0) ^ wrong
+    table = pd.DataFrame(values, columns=list("abcd")).assign(
+        person=[f"P{k}" for k in person], outcome=np.where(outcome[person], "yes", "no")
+    )
+    cohort = Cohort.from_table(table, patient="person", label="outcome")
+    recipe = SklearnRecipe("random_forest", arguments={"n_estimators": 20, "min_samples_leaf": 2})
+    path = tmp_path_factory.mktemp("planted") / "run"
+    Audit(cohort, recipe, models=32, seed=2).run(path, workers=2)
+    return path, cohort
+
+
+def traits(path: Path, cohort: Cohort, permuted: int | None = None) -> dict[str, Any]:
+    from dataclasses import replace
+
+    from auscult.viewer.contents import Contents
+    from auscult.viewer.holding import Holding
+    from auscult.viewer.peculiar import Reference
+    from auscult.viewer.shared_traits import shared_traits
+
+    holding = Holding.open(path)
+    if permuted is not None:
+        shuffled = np.random.default_rng(permuted).permuted(holding.member, axis=0)
+        holding = replace(holding, member=shuffled)
+    found = shared_traits(Reference(holding, Contents.of(holding, cohort)))
+    return {one.name.partition(" (")[0]: one for one in found.factors}
+
+
+LABEL_ERRORS = "models that never saw them disagree with the label"
+
+
+def test_planted_label_errors_are_what_the_exposed_have_in_common(
+    planted: tuple[Path, Cohort],
+) -> None:
+    found = traits(*planted)
+    one = found[LABEL_ERRORS]
+    assert one.claimed
+    assert one.patients == 40
+    assert one.low > 0
+    client, base = entered(opened(planted[0], cohort=planted[1]))
+    page = client.get(f"{base}/common").text
+    assert "claimed" in page
+    assert LABEL_ERRORS in text_of(page)
+    assert f"{one.mean_with:.3f}" in page
+
+
+@pytest.mark.slow
+def test_where_membership_is_permuted_the_exposed_have_nothing_in_common(
+    planted: tuple[Path, Cohort],
+) -> None:
+    claims, low, high = 0, 0, 0
+    draws = 30
+    for seed in range(draws):
+        found = traits(*planted, permuted=seed)
+        claims += any(one.claimed for one in found.values())
+        low += found[LABEL_ERRORS].low > 0
+        high += found[LABEL_ERRORS].high < 0
+    assert claims <= 5  # more happen once in 300 times where the rate is 5%
+    assert low <= 5
+    assert high <= 5
+
+
+def test_few_patients_have_nothing_to_tell(browser: tuple[Browser, str]) -> None:
+    client, base = browser
+    text = text_of(client.get(f"{base}/common").text)
+    assert "Nothing that is looked at here" in text
+    assert "fewer than 20 patients have it" in text

@@ -18,7 +18,16 @@ from starlette.routing import Route
 
 from auscult.base.errors import AuscultError, ConfigError
 from auscult.base.showing import cleaned
-from auscult.report.words import counted, decimal, interval, share, signed, whole
+from auscult.report.words import (
+    counted,
+    decimal,
+    interval,
+    probability,
+    share,
+    signed,
+    whole,
+)
+from auscult.risk.associations import METHOD, Associations
 from auscult.viewer.beside import Beside
 from auscult.viewer.contents import Contents, picture, slices
 from auscult.viewer.group_rows import group_rows
@@ -26,6 +35,7 @@ from auscult.viewer.holding import Holding
 from auscult.viewer.one_patient import one_patient
 from auscult.viewer.peculiar import Reference
 from auscult.viewer.roll import SHOWN, Wish
+from auscult.viewer.shared_traits import shared_traits
 from auscult.viewer.strips import bar
 
 MOST_LEVELS = 200  # of a filter's menu
@@ -61,6 +71,7 @@ class Pages:
         self.beside = None if other is None else Beside.of(holding, other)
         self.reference = Reference(holding, contents)
         self.base = base
+        self._traits: Associations | None = None
         self._templates = Environment(
             loader=PackageLoader("auscult.viewer", "pages"),
             autoescape=True,
@@ -76,6 +87,7 @@ class Pages:
             decimal=decimal,
             interval=interval,
             share=share,
+            probability=probability,
             signed=signed,
             whole=whole,
             counted=counted,
@@ -161,6 +173,18 @@ class Pages:
         ]
         return self.page("groups.html", tables=rows)
 
+    def common(self, _: Request) -> Response:
+        """What the exposed have in common; computed when it is first asked for."""
+        if self._traits is None:
+            self._traits = shared_traits(self.reference)
+        return self.page(
+            "common.html",
+            found=self._traits,
+            of=self.holding.patients,
+            method=METHOD,
+            reason=self.contents.reason,
+        )
+
     def comparison(self, _: Request) -> Response:
         """Two runs."""
         if self.beside is None:
@@ -223,6 +247,7 @@ def application(
             Route("/", answered(pages.patients), methods=["GET"]),
             Route("/patient/{number:int}", answered(pages.patient), methods=["GET"]),
             Route("/groups", answered(pages.groups), methods=["GET"]),
+            Route("/common", answered(pages.common), methods=["GET"]),
             Route("/comparison", answered(pages.comparison), methods=["GET"]),
             Route(
                 "/image/{record:int}/{part:int}/{place:int}.png",
