@@ -135,7 +135,9 @@ def associations(
         others = [o.scores for k, o in enumerate(own) if k != place]
         x = np.column_stack(others) if others else np.zeros((n, 1))
         left = y - _predicted(x, y, fold)
-        mine = one.has - np.clip(_predicted(x, one.has.astype(np.float64), fold), 0, 1)
+        mine: NDArray[np.float64] = one.has - np.clip(
+            _predicted(x, one.has.astype(np.float64), fold), 0, 1
+        )
         weight = float((mine**2).sum())
         if weight < FEWEST / 4:
             reason = "the other factors tell nearly exactly who has it"
@@ -160,7 +162,7 @@ def associations(
 
 
 def _with(one: Association, **changes: object) -> Association:
-    return Association(**{**vars(one), **changes})  # type: ignore[arg-type]
+    return Association(**{**vars(one), **changes})
 
 
 def _predicted(

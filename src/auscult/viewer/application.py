@@ -29,7 +29,7 @@ from auscult.report.words import (
 )
 from auscult.risk.associations import METHOD, Associations
 from auscult.viewer.beside import Beside
-from auscult.viewer.contents import Contents, picture, slices
+from auscult.viewer.contents import picture, slices
 from auscult.viewer.group_rows import group_rows
 from auscult.viewer.holding import Holding
 from auscult.viewer.one_patient import one_patient
@@ -56,20 +56,19 @@ class Pages:
 
     Parameters
     ----------
-    holding : Holding
-    contents : Contents
+    reference : Reference
+        The run, its cohort, and what patients are compared with.
     other : Holding, optional
         Another run, to be set beside it.
     base : str
         Path that all addresses begin with.
     """
 
-    def __init__(
-        self, holding: Holding, contents: Contents, other: Holding | None, base: str
-    ) -> None:
-        self.holding, self.contents = holding, contents
+    def __init__(self, reference: Reference, other: Holding | None, base: str) -> None:
+        self.reference = reference
+        holding = self.holding = reference.holding
+        self.contents = reference.contents
         self.beside = None if other is None else Beside.of(holding, other)
-        self.reference = Reference(holding, contents)
         self.base = base
         self._traits: Associations | None = None
         self._templates = Environment(
@@ -202,26 +201,23 @@ class Pages:
         return Response(picture(arrays[part], record, place), headers=PNG)
 
 
-def application(
-    holding: Holding, contents: Contents, other: Holding | None, base: str
-) -> Starlette:
+def application(reference: Reference, other: Holding | None, base: str) -> Starlette:
     """The pages as an application; see :class:`Pages`.
 
     Parameters
     ----------
-    holding : Holding
-    contents : Contents
+    reference : Reference
     other : Holding or None
     base : str
     """
-    pages = Pages(holding, contents, other, base)
+    pages = Pages(reference, other, base)
     lock = threading.Lock()  # what is computed once is computed by one
 
     def answered(make: Callable[[Request], Response]) -> Callable[[Request], Response]:
         def answer(request: Request) -> Response:
             with lock:
                 try:
-                    holding.refuse_changed()
+                    pages.holding.refuse_changed()
                 except AuscultError as error:
                     return _message(pages, str(error), 409)
                 try:

@@ -113,6 +113,7 @@ def prepared(
     from auscult.viewer.contents import Contents
     from auscult.viewer.guard import Guard
     from auscult.viewer.holding import Holding
+    from auscult.viewer.peculiar import Reference
 
     path = Path(run)
     other_path = None if against is None else Path(against)
@@ -124,8 +125,14 @@ def prepared(
     contents = Contents.of(holding, cohort, read=read_cohort, progress=progress)
     if contents.reason:
         tell(f"Values of patients are not shown: {contents.reason}")
+    reference = Reference(holding, contents)
+    progress.start("Preparing", 2)
+    _ = reference.out  # what every patient's page compares with
+    progress.advance()
+    _ = reference.remoteness
+    progress.finish()
     base = f"/{secrets.token_urlsafe(12)}"
-    return Guard(application(holding, contents, other, base), port, base)
+    return Guard(application(reference, other, base), port, base)
 
 
 def _require() -> None:
