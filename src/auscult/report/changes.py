@@ -16,7 +16,9 @@ from auscult.report.summary import Part
 from auscult.report.words import (
     MINUS,
     NOT_ESTIMABLE,
+    decimal,
     expected,
+    interval,
     metric_name,
     share,
     share_interval,
@@ -26,6 +28,8 @@ from auscult.report.words import (
 )
 
 NOTHING = "\N{EN DASH}"
+FROM_ANOTHER = "without it"
+OTHER_PATIENTS = "the patients who were assessed both times"
 
 
 def utility_name(summary: Part) -> str:
@@ -97,6 +101,36 @@ def change_cell(entry: Part) -> str:
     return signed_count(
         Part({**change.content(), "estimate": float(whole_numbers)}), outside=float(whole_numbers)
     )
+
+
+def mean_auc_notes(summary: Part, entries: tuple[Part, ...]) -> list[str]:
+    """Where a change in mean AUC is not from the number of the first row: from which one.
+
+    Parameters
+    ----------
+    summary : Part
+    entries : tuple of Part
+        One per protection.
+    """
+    base = decimal(summary.part("patients").part("auc").number("mean"))
+    notes = []
+    for number, part in enumerate(entries, start=1):
+        change = part.part("mean_auc_change")
+        layers = part.part("layers")
+        before = part.part("mean_auc_before") or layers.part("remaining").part("mean_auc_before")
+        if change.number("estimate") is None or before.number("estimate") is None:
+            continue
+        told = {side.number("n") for side in (before, part.part("mean_auc"), change)}
+        if len(told - {None}) > 1:
+            notes.append(f"{number}: the change is over {OTHER_PATIENTS}.")
+        elif decimal(before.number("estimate")) != base:
+            ends = interval(before.number("low"), before.number("high"))
+            value = with_interval(decimal(before.number("estimate")), ends)
+            whom = "those who stay, on half of the models" if layers else "the same patients"
+            notes.append(
+                f"{number}: {value} {FROM_ANOTHER}, for {whom}: its change is from that number."
+            )
+    return notes
 
 
 def signed_whole(value: float) -> str:
