@@ -6,6 +6,7 @@ when they are first used.
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from auscult.base.lazily import lazily
@@ -120,6 +121,9 @@ __all__ = [
     "read_model_folders",
     "read_npz",
 ]
+
+# Silent unless the program that uses the library asks for its log.
+logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 if not TYPE_CHECKING:
     __getattr__, __dir__ = lazily(__name__, _PLACES)

@@ -70,6 +70,29 @@ class Comparison:
     summary: dict[str, Any]
     entries: list[dict[str, Any]]
 
+    def as_dict(self) -> dict[str, Any]:
+        """The first run's figures and the entries of the others; released figures only."""
+        patients, models = self.summary["patients"], self.summary["models"]
+        mean = patients.get("auc") or {}
+        return {
+            "first": {
+                "name": self.name,
+                "patients": patients.get("estimable"),
+                "models": models.get("count"),
+                "exposed": patients.get("exposed"),
+                "mean_auc": {
+                    name: mean.get(key)
+                    for name, key in (
+                        ("estimate", "mean"),
+                        ("low", "mean_low"),
+                        ("high", "mean_high"),
+                    )
+                },
+                "utility": models.get("utility"),
+            },
+            "runs": self.entries,
+        }
+
     def write(self, path: Path) -> None:
         """Write the comparison as one offline HTML file."""
         parts = Part({"entries": self.entries}).parts("entries")
