@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from auscult.base.parallel import available_memory
-from auscult.cli.display import duration
+from auscult.base.progress import duration
 from auscult.disclosure import is_small
 from auscult.report.words import visible
 from auscult.risk.outcome import Attributes

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from auscult.attacks.neighbours import NO_INPUTS
 from auscult.base.errors import ConfigError, StoreError
 from auscult.base.files import write_bytes
+from auscult.base.notebooks import USUAL
 from auscult.base.opening import npy_array, npz_arrays
-from auscult.base.progress import SILENT, Progress
+from auscult.base.progress import Progress
 from auscult.disclosure import released
 from auscult.protection.assessment import Subject, assess, signals_of, utility_of
 from auscult.protection.frontier import Side, entry, recommend, unpaired, withdraw
@@ -100,7 +101,7 @@ class Comparison:
         write_bytes(path, render_page(page).encode())
 
 
-def compare(paths: Sequence[Path], progress: Progress = SILENT) -> Comparison:
+def compare(paths: Sequence[Path], progress: Progress = USUAL) -> Comparison:
     """Compare finished runs of one cohort with the first of them.
 
     Parameters
