@@ -47,7 +47,15 @@ suppress_warnings = ["ref.python"]
 
 CONTENTS = {
     "Data": ["cohort", "clinical", "datasets", "importing", "public-model"],
-    "The audit": ["configuration", "recipes", "engines", "report", "notebooks", "command-line", "method"],
+    "The audit": [
+        "configuration",
+        "recipes",
+        "engines",
+        "report",
+        "notebooks",
+        "command-line",
+        "method",
+    ],
     "The decision": ["deployment", "release", "gate", "protection", "guarantees"],
     "What leaves": ["disclosure", "bundle", "threat-model"],
     "Reference": [
