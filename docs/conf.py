@@ -56,7 +56,7 @@ CONTENTS = {
         "command-line",
         "method",
     ],
-    "The decision": ["deployment", "release", "gate", "protection", "guarantees"],
+    "The decision": ["deployment", "release", "gate", "pipelines", "protection", "guarantees"],
     "What leaves": ["disclosure", "bundle", "threat-model"],
     "Reference": [
         "api",

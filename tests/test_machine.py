@@ -144,7 +144,7 @@ def test_status_and_comparison(runs: tuple[Path, Path, Path], monkeypatch: Monke
 def test_errors_are_one_line_of_json(
     runs: tuple[Path, Path, Path], tmp_path: Path, monkeypatch: Monkey
 ) -> None:
-    cases = {
+    cases: dict[str, tuple[str | Path, ...]] = {
         "StoreError": ("status", tmp_path / "nowhere", "--json"),
         "ConfigError": ("compare", runs[1], "--json"),
         "usage": ("status", "--json", "--nope"),

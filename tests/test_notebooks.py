@@ -279,7 +279,7 @@ def test_notebooks_show_progress_by_default(notebook: list[str], tmp_path: Path)
 
 def test_a_bar_tells_what_is_left(notebook: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter(range(0, 10_000, 10))
-    monkeypatch.setattr(notebooks.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr("time.monotonic", lambda: next(clock))
     bar: Any = notebooks.USUAL
     bar.start("<b>Models</b>", 10)
     bar.advance(4)

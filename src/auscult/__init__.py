@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     )
     from auscult.results import Result
     from auscult.results.comparing import compare
+    from auscult.results.tracking import log_to_mlflow
     from auscult.training.engines import Engine
 
 _PLACES = {
@@ -80,6 +81,7 @@ _PLACES = {
     "import_scores": "auscult.imported.importing",
     "judge": "auscult.policy",
     "judge_run": "auscult.policy",
+    "log_to_mlflow": "auscult.results.tracking",
     "read_model_folders": "auscult.imported.scores",
     "read_npz": "auscult.imported.scores",
 }
@@ -118,6 +120,7 @@ __all__ = [
     "import_scores",
     "judge",
     "judge_run",
+    "log_to_mlflow",
     "read_model_folders",
     "read_npz",
 ]

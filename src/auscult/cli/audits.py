@@ -83,8 +83,8 @@ def check(
     if as_json:
         with only_json(True):
             warm_up_for(configuration)
-            schema, found = _checked(configuration, workers, width, pilot, offline=offline)
-        print_json(schema, found)
+            schema, content = _checked(configuration, workers, width, pilot, offline=offline)
+        print_json(schema, content)
         return
     warm_up_for(configuration)
     from auscult.cli.describing import (
@@ -105,9 +105,9 @@ def check(
     if audit.release is not None:
         data = audit.cohort.training_data()
         say(f"Release  {audit.release.plan(data)}")
-        told = "" if offline else audit.release.try_out(data)
-        if told:
-            say(f"         {told}")
+        tried = "" if offline else audit.release.try_out(data)
+        if tried:
+            say(f"         {tried}")
     trial = audit.trial(progress_for())
     say(describe_trial(audit, trial, workers))
     for one in audit.structure() or ():
@@ -134,8 +134,8 @@ def _checked(
     release = None
     if audit.release is not None:
         data = audit.cohort.training_data()
-        told = "" if offline else audit.release.try_out(data)
-        release = {"plan": audit.release.plan(data), "tried": told or None}
+        tried = "" if offline else audit.release.try_out(data)
+        release = {"plan": audit.release.plan(data), "tried": tried or None}
     trial = audit.trial(progress_for())
     variants = audit.variant_trials(trial, progress_for()) if audit.protect or audit.sweep else []
     return SCHEMA, checked(
@@ -276,6 +276,13 @@ def report(
             help="Write the dossier to sign instead: dossier.html and, where it can be made, .pdf.",
         ),
     ] = False,
+    card: Annotated[
+        str | None,
+        typer.Option(
+            help="Write sections for a model card instead, as Markdown: hf (Hugging Face) or chai "
+            "(CHAI applied model card); to standard output without --out."
+        ),
+    ] = None,
 ) -> None:
     """Write the report of a finished run again, or its dossier."""
     from auscult.report import opening, write_report
@@ -284,6 +291,13 @@ def report(
     from auscult.store.seal import require_sealed
 
     summary = read_summary_file(run)
+    if dossier and card is not None:
+        raise ConfigError("this is another document than --dossier", where="--card")
+    if card is not None:
+        from auscult.cli.signing import write_the_card
+
+        write_the_card(run, summary, card, out)
+        return
     if dossier:
         from auscult.cli.signing import write_the_dossier
 

@@ -11,7 +11,7 @@ from auscult.report.elements import (
     Point,
 )
 from auscult.report.figures.axes import round_axis
-from auscult.report.numbers import bounds_only, patients_cell
+from auscult.report.numbers import bounds_only, exposed_cell, patients_cell
 from auscult.report.summary import Part
 from auscult.report.words import (
     MINUS,
@@ -131,6 +131,26 @@ def mean_auc_notes(summary: Part, entries: tuple[Part, ...]) -> list[str]:
                 f"{number}: {value} {FROM_ANOTHER}, for {whom}: its change is from that number."
             )
     return notes
+
+
+def from_another(summary: Part, part: Part) -> bool:
+    """Whether a change in exposed patients is from another number than the unprotected recipe's.
+
+    Parameters
+    ----------
+    summary, part : Part
+        The second of the protection.
+    """
+    before = part.part("exposed_before").part("0.9").number("estimate")
+    if before is None or part.part("exposed_change").number("estimate") is None:
+        return False
+    return alone(part) != base_row(summary, "")[1]
+
+
+def alone(part: Part) -> str:
+    """Patients exposed without a protection, where it was judged."""
+    few = bool(part.part("exposed_change").reason())
+    return exposed_cell(part.part("exposed_before").part("0.9"), few)
 
 
 def signed_whole(value: float) -> str:

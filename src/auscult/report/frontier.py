@@ -6,9 +6,11 @@ from auscult.report.answer import assessed, main_row
 from auscult.report.changes import (
     FROM_ANOTHER,
     NOTHING,
+    alone,
     axis_of,
     base_row,
     change_cell,
+    from_another,
     mean_auc_notes,
     point_of,
     share_of,
@@ -323,15 +325,15 @@ def _risk_notes(summary: Part, entries: tuple[Part, ...]) -> tuple[str, ...]:
         ),
         *(
             f"{number}: counted on half of the models, where {FROM_ANOTHER} "
-            f"{_alone(part)} are exposed: its change is from that number."
+            f"{alone(part)} are exposed: its change is from that number."
             for number, part in enumerate(entries, start=1)
             if part.part("layers")
         ),
         *(
-            f"{number}: attacked in the same way, {_alone(part)} are exposed {FROM_ANOTHER}: its "
+            f"{number}: attacked in the same way, {alone(part)} are exposed {FROM_ANOTHER}: its "
             "change is from that number."
             for number, part in enumerate(entries, start=1)
-            if not part.part("layers") and _from_another(summary, part)
+            if not part.part("layers") and from_another(summary, part)
         ),
         *_methods(entries),
     ]
@@ -363,19 +365,6 @@ def _price_notes(entries: tuple[Part, ...]) -> tuple[str, ...]:
         *dict.fromkeys(part.part("worst_group_utility_change").text("method") for part in entries),
     )
     return tuple(sentence(method) for method in methods if method)
-
-
-def _from_another(summary: Part, part: Part) -> bool:
-    """Whether a change is from another number than the first row's: one attacked with less."""
-    before = part.part("exposed_before").part("0.9").number("estimate")
-    if before is None or part.part("exposed_change").number("estimate") is None:
-        return False
-    return _alone(part) != base_row(summary, "")[1]
-
-
-def _alone(part: Part) -> str:
-    few = bool(part.part("exposed_change").reason())
-    return exposed_cell(part.part("exposed_before").part("0.9"), few)
 
 
 def _removed(part: Part) -> str:
