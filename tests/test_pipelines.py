@@ -304,9 +304,9 @@ def commands_of(name: str) -> list[str]:
     [("github-actions.yml", "github-workflows"), ("gitlab-ci.yml", "gitlab-ci")],
 )
 def test_templates_are_what_their_systems_take(name: str, schema: str) -> None:
-    kind = f"vendor.{schema}"
+    kind, file = f"vendor.{schema}", str(TEMPLATES / name)
     done = subprocess.run(
-        [sys.executable, "-m", "check_jsonschema", "--builtin-schema", kind, TEMPLATES / name]
+        [sys.executable, "-m", "check_jsonschema", "--builtin-schema", kind, file]
         + (["--data-transform", "gitlab-ci"] if schema == "gitlab-ci" else []),
         capture_output=True,
         text=True,
