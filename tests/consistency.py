@@ -12,6 +12,7 @@ from typing import Any
 
 from auscult.report import elements as e
 from auscult.report.changes import FROM_ANOTHER, OTHER_PATIENTS
+from auscult.report.dossier import dossier_page
 from auscult.report.protection import comparison_page
 from auscult.report.summary import Part, read_summary
 from auscult.report.view import page
@@ -44,6 +45,7 @@ def disagreements_of(shown: e.Page, summary: dict[str, Any]) -> list[str]:
         *_shares(part, shown),
         *_changes(part, shown),
         *_means(part, shown),
+        *_sizes(part, shown),
         *_verdicts(part, shown),
     ]
 
@@ -334,9 +336,7 @@ def _changes(part: Part, shown: e.Page) -> Iterator[str]:
         value = sign * _cell(change)[0][0]
         note = next((n for n in table.notes if n.startswith(f"{number}: attacked")), "")
         start = note.partition(", ")[2] if FROM_ANOTHER in note else before[1]
-        counts = [_cell(text)[0][0] for text in (start, cells[1])]
-        if counts[1] - counts[0] != value:
-            yield f"protection {number}: from {start} to {cells[1]} is not {change}"
+        yield from _difference(f"protection {number}", start, cells[1], change)
         ends = [spot.value for mark in ("0", str(number)) if (spot := drawn.get(mark)) is not None]
         first, last = ends if len(ends) == 2 else (None, None)
         if first is not None and last is not None and value * (last - first) < 0:
@@ -366,6 +366,44 @@ def _means(part: Part, shown: e.Page) -> Iterator[str]:
             )
             if abs(after - before - change) > one + two + three + 1.5 * step + DRAWN:
                 yield f"{key} {number}: from {start} to {cells[1]} is not {cells[2]}"
+
+
+def _sizes(part: Part, shown: e.Page) -> Iterator[str]:
+    """Sizes of a sweep beside the audited one, which is the headline's, with its utility."""
+    table = tables_of(shown).get("sweep")
+    rows = () if table is None else table.rows
+    base = next((row for row in rows if row[0].endswith("(the audited recipe)")), None)
+    if base is None or base[2] == NOT_ESTIMABLE:
+        return
+    found = part.part("models").part("utility").number("mean")
+    if found is not None and base[5] != NOT_ESTIMABLE and abs(_signed(base[5])[0] - found) > 1e-3:
+        yield f"sweep: the audited recipe has {base[5]}, the models {found:.4f}"
+    for row in rows:
+        if NOT_ESTIMABLE not in (row[2], row[4]) and row is not base:
+            yield from _difference("sweep", base[2], row[2], row[4])
+
+
+def _difference(where: str, before: str, after: str, change: str) -> Iterator[str]:
+    """Whether whole numbers differ by what is said."""
+    first, last = (_cell(text)[0][0] for text in (before, after))
+    if last - first != _signed(change)[0]:
+        yield f"{where}: from {before} to {after} is not {change}"
+
+
+def dossier_disagreements(summary: dict[str, Any]) -> list[str]:
+    """What the dossier says that the summary, or its own table of protections, does not."""
+    shown = dossier_page(summary)
+    found = unknown_numbers(summary, dossier_page)
+    table = tables_of(shown).get("mitigation")
+    if table is None:
+        return found
+    base = table.rows[0]
+    for name, exposed, change, _ in table.rows[1:]:
+        note = next((one for one in table.notes if one.startswith(f"{name}: judged")), "")
+        start = note.partition("judged where ")[2] or base[1]
+        if NOT_ESTIMABLE not in (start, exposed, change):
+            found += _difference(f"mitigation, {name}", start, exposed, change)
+    return found
 
 
 def _signed(cell: str) -> tuple[float, float]:

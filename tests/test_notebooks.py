@@ -292,6 +292,29 @@ def test_a_bar_tells_what_is_left(notebook: list[str], monkeypatch: pytest.Monke
     assert " left" not in notebook[-1]
 
 
+def test_every_cell_has_a_bar_of_its_own(
+    notebook: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[object] = []
+    shell = sys.modules["IPython"].get_ipython()
+    monkeypatch.setattr(sys.modules["IPython"], "get_ipython", lambda: shell)
+
+    class Counted(notebooks.NotebookBar):
+        def __init__(self) -> None:
+            super().__init__()
+            made.append(self)
+
+    monkeypatch.setattr(notebooks, "NotebookBar", Counted)
+    shell.execution_count = 1
+    notebooks.USUAL.start("Models", 3)
+    notebooks.USUAL.start("Patients", 3)  # another stage of the same work, which then fails
+    assert len(made) == 1
+    shell.execution_count = 2
+    notebooks.USUAL.start("Models", 3)
+    notebooks.USUAL.finish()
+    assert len(made) == 2
+
+
 def test_elsewhere_nothing_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
     assert not notebooks.in_notebook()
     notebooks.USUAL.start("Models", 3)

@@ -29,6 +29,8 @@ from auscult.policy.rules import Policy
 from auscult.policy.sarif import line_of, write_sarif
 from auscult.report.dossier import dossier_page
 from auscult.report.model_card import KINDS, card_page, model_card
+from auscult.report.summary import read_summary
+from auscult.results.tracking import figures_of
 from tests import report_summaries as summaries
 from tests.consistency import unknown_numbers
 from tests.test_cli import run as command
@@ -183,14 +185,21 @@ def test_without_an_active_run_one_is_made_and_ended(finished: Path, tracked: An
     assert tracked.active_run() is None
 
 
-def test_withheld_figures_are_not_logged(finished: Path, tracked: Any) -> None:  # noqa: ANN401
-    result = auscult.Result(finished)
-    result.summary["patients"]["exposed"]["0.9"] = {
+def test_withheld_figures_are_not_logged() -> None:
+    summary = summaries.rare_tail()
+    summary["patients"]["exposed"]["0.9"] = {
         "estimate": None, "low": 0.0, "high": 10.0, "fewer_than": {"estimate": 10},
     }  # fmt: skip
-    logged = auscult.log_to_mlflow(result)
+    logged = dict(figures_of(read_summary(summary)))
     assert "auscult/exposed_above_0.9/estimate" not in logged
     assert logged["auscult/exposed_above_0.9/high"] == 10
+    assert all(re.fullmatch(r"[\w\-. /]+", name) for name in logged)
+
+
+def test_what_the_files_say_is_logged(finished: Path, tracked: Any) -> None:  # noqa: ANN401
+    result = auscult.Result(finished)
+    result.summary["patients"]["auc"]["mean"] = 0.123
+    assert auscult.log_to_mlflow(result)["auscult/mean_auc/estimate"] != 0.123
 
 
 def test_a_changed_run_is_not_logged(tmp_path: Path, tracked: Any) -> None:  # noqa: ANN401

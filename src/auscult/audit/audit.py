@@ -157,7 +157,7 @@ class Audit:
         return card(
             "Audit",
             [("models", str(self.models)), ("recipe", recipe), *given.items()],
-            [("Cohort", self.cohort.shown())],
+            [("Cohort", self.cohort.shown(self.smallest_cell))],
         )
 
     def check(self, *, train: bool = False, progress: Progress = USUAL) -> Trial | None:

@@ -68,9 +68,12 @@ def _text(text: str) -> str:
 
 def in_notebook() -> bool:
     """Whether this is the kernel of a notebook."""
+    return any(one.__name__ == "ZMQInteractiveShell" for one in type(_shell()).__mro__)
+
+
+def _shell() -> Any:  # noqa: ANN401
     told = getattr(sys.modules.get("IPython"), "get_ipython", None)
-    shell = None if told is None else told()
-    return any(one.__name__ == "ZMQInteractiveShell" for one in type(shell).__mro__)
+    return None if told is None else told()
 
 
 class NotebookBar:
@@ -123,10 +126,14 @@ class _WhereItRuns:
 
     def __init__(self) -> None:
         self._chosen: Progress = SILENT
+        self._cell: object = None
 
     def start(self, label: str, total: float) -> None:
-        if self._chosen is SILENT and in_notebook():
-            self._chosen = NotebookBar()
+        if in_notebook():
+            # Work that failed in another cell left its bar there.
+            cell = getattr(_shell(), "execution_count", None)
+            if self._chosen is SILENT or cell != self._cell:
+                self._chosen, self._cell = NotebookBar(), cell
         self._chosen.start(label, total)
 
     def advance(self, steps: float = 1.0) -> None:

@@ -190,10 +190,10 @@ class Cohort:
     def _repr_html_(self) -> str:
         return card("Cohort", self.shown())
 
-    def shown(self) -> list[tuple[str, str]]:
+    def shown(self, smallest_cell: int = SMALLEST_CELL) -> list[tuple[str, str]]:
         """What a notebook shows: counts, as :meth:`summary` may publish them; no value."""
-        told = self.summary()
-        few = f"fewer than {SMALLEST_CELL}"
+        told = self.summary(smallest_cell)
+        few = f"fewer than {smallest_cell}"
         classes = [
             f"{one['name']} ({few} patients)"
             if one["records"] is None
@@ -218,7 +218,7 @@ class Cohort:
             (
                 "Left out",
                 "; ".join(
-                    f"{few if 0 < one.records < SMALLEST_CELL else f'{one.records:,}'} records: "
+                    f"{few if 0 < one.records < smallest_cell else f'{one.records:,}'} records: "
                     f"{one.reason}"
                     for one in self.left_out
                 ),

@@ -8,7 +8,6 @@ passed is listed as rules only: many tools show every result as a finding, whate
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from pathlib import Path
 from typing import Any
@@ -108,8 +107,9 @@ def _result(check: Check, rule: int, policy: Policy, address: str) -> dict[str, 
 
 def _address(file: Path) -> str:
     """The policy's place below the current folder, its name alone where it is elsewhere."""
-    inside = Path(os.path.relpath(file.resolve(), Path.cwd()))
-    return quote(file.name if inside.parts[0] == ".." else inside.as_posix())
+    whole, here = file.resolve(), Path.cwd()
+    inside = whole.relative_to(here).as_posix() if whole.is_relative_to(here) else file.name
+    return quote(inside)
 
 
 def line_of(text: str, key: str) -> int:

@@ -60,9 +60,7 @@ def card_page(summary: Mapping[str, Any], kind: str) -> Page:
     kind : {"hf", "chai"}
     """
     if kind not in KINDS:
-        raise ConfigError(
-            f'there is no card "{kind}"', where="--card", expected=" or ".join(KINDS)
-        )
+        raise ConfigError(f'there is no card "{kind}"', where="--card", expected=" or ".join(KINDS))
     part = read_summary(summary)
     return Page(
         title=part.text("title"),

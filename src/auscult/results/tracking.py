@@ -52,10 +52,11 @@ def log_to_mlflow(run: Result | str | os.PathLike[str]) -> dict[str, float]:
     ...     auscult.log_to_mlflow("runs/readmission")
     """
     mlflow = _mlflow()
-    result = run if isinstance(run, Result) else Result(run)
-    require_sealed(result.path, values=False)
+    path = run.path if isinstance(run, Result) else Path(run)
+    result = Result(path)  # as the files are now: what is logged is what they say
+    require_sealed(path, values=False)
     summary = read_summary(result.summary)
-    metrics = dict(_metrics(summary))
+    metrics = dict(figures_of(summary))
     tags = {
         "auscult.version": summary.text("auscult"),
         "auscult.finding": result.headline[:LONGEST_TAG],
@@ -63,9 +64,9 @@ def log_to_mlflow(run: Result | str | os.PathLike[str]) -> dict[str, float]:
     }
     if mlflow.active_run() is None:
         with mlflow.start_run():
-            _log(mlflow, result.path, metrics, tags)
+            _log(mlflow, path, metrics, tags)
     else:
-        _log(mlflow, result.path, metrics, tags)
+        _log(mlflow, path, metrics, tags)
     return metrics
 
 
@@ -76,7 +77,7 @@ def _log(mlflow: Any, path: Path, metrics: dict[str, float], tags: dict[str, str
         mlflow.log_artifact(str(path / document), FOLDER)
 
 
-def _metrics(summary: Part) -> Iterator[tuple[str, float]]:
+def figures_of(summary: Part) -> Iterator[tuple[str, float]]:
     """Figures with their bounds; what was not estimable, or is withheld, is not logged."""
     patients, models = summary.part("patients"), summary.part("models")
     yield from _numbers("patients", patients, {"assessed": "estimable"})
