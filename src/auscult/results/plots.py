@@ -41,7 +41,7 @@ _STYLES: dict[str, tuple[str, Any]] = {
     "alike": ("#0072b2", "-"),
 }
 _OTHER = ("#0072b2", "-")
-LONGEST = 44  # characters of a name
+LONGEST = 60  # characters of a name
 _HOLLOW = frozenset({"alike", "null", "chance"})
 
 
