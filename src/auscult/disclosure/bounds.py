@@ -44,7 +44,7 @@ _STEPS = tuple(m * 10.0**p for p, m in product(range(-9, 1), (1, 2, 5)))
 _ROUNDS, _LEAST = 8, 0.01
 _COLUMNS = 192
 _CHUNK = 2_000_000
-_PRECISE = 0.01
+_PRECISE, _REFINED = 1e-3, 2
 
 
 def rounding_step(patients: int) -> float:
@@ -208,12 +208,14 @@ def _normal(
         over = scaled / slack[:, None, :]
         inner = over @ np.swapaxes(scaled, 1, 2)
         inner[:, np.arange(atoms), np.arange(atoms)] += 1.0
-        y = np.linalg.solve(inner, (over @ own[:, :, None]))
-        solved = (own - (np.swapaxes(scaled, 1, 2) @ y)[:, :, 0]) / slack
-        # What is lost by cancellation would be taken for a movement that the totals allow.
-        moved = np.einsum("cit,ct->ci", cells, solved) * price
-        off = np.einsum("cit,ci->ct", cells, moved) + slack * solved - own
-        exact = np.abs(off).max(axis=1) <= _PRECISE * EXACT
+        left, solved = own, np.zeros((many, totals))
+        # What cancels is lost, and would be taken for a movement that the totals allow: refined.
+        for _ in range(_REFINED):
+            y = np.linalg.solve(inner, over @ left[:, :, None])
+            solved += (left - (np.swapaxes(scaled, 1, 2) @ y)[:, :, 0]) / slack
+            moved = np.einsum("cit,ct->ci", cells, solved) * price
+            left = own - np.einsum("cit,ci->ct", cells, moved) - slack * solved
+        exact = np.abs(left).max(axis=1) <= _PRECISE * EXACT
         if exact.all():
             return np.asarray(solved)
     else:
