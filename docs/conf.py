@@ -54,6 +54,7 @@ CONTENTS = {
         "recipes",
         "engines",
         "report",
+        "view",
         "notebooks",
         "command-line",
         "method",

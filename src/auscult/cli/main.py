@@ -21,6 +21,7 @@ from auscult.cli import (  # noqa: F401 - importing them adds their commands
     plugins,
     runs,
     scores,
+    view,
 )
 from auscult.cli.common import app, say
 from auscult.cli.machine import json_asked, print_error

@@ -31,7 +31,17 @@ from auscult.results.roster import stratum_of
 from auscult.store import Outputs, RunStore
 
 AGAIN = "Run its command again: the results are rewritten, nothing is trained"
-NOT_GROUPS = ("patient", "records", "auc", "auc_low", "auc_high", "auc_raw", "study_max_auc")
+NOT_GROUPS = (
+    "patient",
+    "records",
+    "auc",
+    "auc_low",
+    "auc_high",
+    "auc_raw",
+    "study_max_auc",
+    "above_0.9",
+    "confirmed_0.9",
+)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -264,7 +274,9 @@ def _nearby(
 def _groups(patients: pd.DataFrame) -> pd.DataFrame:
     """Group columns of the secret rows under their own names."""
     columns = {}
-    for name in map(str, patients.columns[len(NOT_GROUPS) :]):
+    for name in map(str, patients.columns):
+        if name in NOT_GROUPS:
+            continue
         plain = name.removeprefix("group ")
         columns[plain if plain in NOT_GROUPS else name] = patients[name]
     return pd.DataFrame(columns, index=patients.index)

@@ -25,6 +25,7 @@ REPORT = Path("report.html")
 PATIENTS = "patients.parquet"
 RECORDS = "records.parquet"
 RELEASE = "release.parquet"
+PROTECTED = "protected.parquet"
 COHORT = "cohort.npz"
 NEARBY = "nearby.npy"
 EXACT = "exact.json"

@@ -42,6 +42,7 @@ from auscult.results.result import (
     NEARBY,
     OFFICER,
     PATIENTS,
+    PROTECTED,
     RECORDS,
     RELEASE,
     REPORT,
@@ -68,6 +69,7 @@ def write_results(
     inquiry: Inquiry | None = None,
     progress: Progress = SILENT,
     parts: Mapping[str, Any] | None = None,
+    protected: pd.DataFrame | None = None,
 ) -> Result:
     """Analyse a finished store and write everything the run directory promises.
 
@@ -85,6 +87,9 @@ def write_results(
     progress : Progress
     parts : mapping, optional
         Further parts of the summary, for example "protection".
+    protected : DataFrame, optional
+        Rows of patients under each protection, see
+        :func:`auscult.protection.comparison.audit_variants`.
     """
     LOG.info("Analysing %s", store.path)
     outputs = store.outputs()
@@ -130,6 +135,11 @@ def write_results(
     if roster.planted is not None:
         summary["planted"] = _planted(roster.planted, found.patients)
     _write_secrets(store, roster, attributes, found, inquiry)
+    if protected is None:
+        store.secret_path(PROTECTED).unlink(missing_ok=True)
+    else:
+        protected.insert(0, "patient", roster.patient_ids.reveal())
+        _write_secret(store, PROTECTED, protected)
     _write_cohort(store, roster, settings, inquiry)
     _write_nearby(store, found.nearby)
     # Which ledger differs from place to place; the same audit gives the same summary everywhere.
