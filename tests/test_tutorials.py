@@ -11,6 +11,9 @@ from typing import NamedTuple
 
 import pytest
 
+from auscult.results.result import read_summary_file
+from tests.consistency import disagreements, dossier_disagreements
+
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "tutorials"
 PAGES = sorted(FOLDER.glob("*.md"))
 BLOCK = re.compile(r"^```(python|text)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -90,3 +93,11 @@ def test_a_tutorial_does_what_it_says(
         elif said := differences(step.output, told):
             wrong.append(said)
     assert not wrong, "\n\n".join(wrong)
+    # Finished runs with protections, a release and a decision, of models enough for estimates.
+    runs = [file.parents[1] for file in tmp_path.glob("*/results/summary.json")]
+    assert runs
+    for run in runs:
+        summary = read_summary_file(run)
+        assert disagreements(summary) == []
+        assert dossier_disagreements(summary) == []
+        assert not any("reason" in one["exposed_change"] for one in summary["protection"])
