@@ -162,8 +162,8 @@ def null_of(layout: Layout, how: How, centring: Centring | None = None) -> Patie
 
 def _scored(layout: Layout, how: How, centring: Centring | None = None) -> _Scored:
     everything = how.references == ALL
-    # How to use records nearby is learned from all shadow models, which few references are not.
-    centring = centring or Centring(layout if everything else replace(layout, places=None))
+    # What is learned of all shadow models is not known to who has few references.
+    centring = centring or Centring(layout, learned=everything)
     joint = tuned(layout, centring) if everything else JointAttack(strengths={}, effects={})
     few = None
     if not isinstance(how.references, str):

@@ -190,6 +190,7 @@ def analyse(
     pairs = settings.intersections
     if pairs is None:
         pairs = crossings(names, label=evidence.label)
+    progress.start("Disclosure control", 1)
     groups = release_groups(
         evidence.groups,
         np.isfinite(risk.auc_raw),
@@ -200,6 +201,7 @@ def analyse(
         label=evidence.label,
         base=settings.count_base,
     )
+    progress.finish()
     patients = patient_figures(layout, risk, null, seed=seed, progress=progress)
     patients["by_records"] = by_records(
         layout, risk, null, groups.bands, seed=seed, smallest_cell=settings.smallest_cell

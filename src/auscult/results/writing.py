@@ -7,6 +7,7 @@ byte for byte, whoever computed them and when.
 from __future__ import annotations
 
 import io
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,8 @@ from auscult.store import Outputs, RunStore
 from auscult.store.growth import identity_of
 from auscult.store.seal import SEAL
 
+LOG = logging.getLogger(__name__)
+
 
 def write_results(
     store: RunStore,
@@ -88,6 +91,7 @@ def write_results(
         Rows of patients under each protection, see
         :func:`auscult.protection.comparison.audit_variants`.
     """
+    LOG.info("Analysing %s", store.path)
     outputs = store.outputs()
     membership = store.read_membership()
     attributes = roster.attributes(label_group=settings.label_group)
@@ -144,6 +148,7 @@ def write_results(
     public = released(summary, settings.smallest_cell, settings.count_base)
     write_bytes(store.path / GROUPS, groups_csv(public).encode())
     write_summary(store.path, public)
+    LOG.info("Results and report are written to %s", store.path)
     return Result(store.path)
 
 
