@@ -33,6 +33,7 @@ from auscult.results.patient_figures import by_records, patient_figures, thresho
 from auscult.risk.composition import top_composition
 from auscult.risk.disparity import crossings, disparities
 from auscult.risk.estimate import Estimate
+from auscult.risk.exposed import confirmed_above
 from auscult.risk.patients import (
     PATIENT_FPR,
     PatientRisk,
@@ -357,6 +358,8 @@ def _patient_rows(layout: Layout, risk: PatientRisk) -> pd.DataFrame:
             "auc_high": risk.posterior.high,
             "auc_raw": risk.auc_raw,
             "study_max_auc": risk.study_max_auc,
+            "above_0.9": risk.posterior.tails[0.9],
+            "confirmed_0.9": confirmed_above(risk, 0.9),
         }
     )
 
