@@ -22,11 +22,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from auscult.attacks.alike import place_among_alike
 from auscult.attacks.joint import auc_in_folds, tuned
 from auscult.attacks.layout import Centring, Layout
 from auscult.attacks.places import Places
 from auscult.attacks.record import ATTACKS, GAMMA, PartScorer, RecordAttack, _gathered
-from auscult.attacks.regression import place_among_alike
 from auscult.attacks.roc import aggregate_roc
 from auscult.audit import Audit
 from auscult.base.progress import SILENT

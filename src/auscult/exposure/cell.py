@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
+from auscult.attacks.alike import place_among_alike
 from auscult.attacks.joint import JointAttack, PatientScores, tuned
 from auscult.attacks.layout import Centring, Deal, Layout
-from auscult.attacks.regression import place_among_alike
 from auscult.attacks.roc import exact_auc
 from auscult.base.parallel import in_order
 from auscult.base.randomness import Stage, generator

@@ -9,11 +9,11 @@ import pytest
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
-from auscult.attacks import regression
+from auscult.attacks import alike
+from auscult.attacks.alike import place_among_alike
 from auscult.attacks.amounts import told_apart
 from auscult.attacks.layout import Layout, lay_out
 from auscult.attacks.places import Places
-from auscult.attacks.regression import place_among_alike
 from auscult.attacks.roc import exact_auc
 from auscult.exposure.cell import How, attack
 from auscult.risk.patients import permuted
@@ -45,11 +45,11 @@ def aucs(values: NDArray[np.floating], layout: Layout) -> list[float]:
 
 
 def test_the_place_equals_loops(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(regression, "FEATURES", 4)
+    monkeypatch.setattr(alike, "FEATURES", 4)
     layout = cohort(1, patients=90, models=4)
     assert layout.places is not None
     found = of_all(layout)
-    x = regression._features(layout.places.points)
+    x = alike._features(layout.places.points)
     assert x.shape == (90, 5)
     for model in range(4):
         y = layout.signals[:, model].astype(float)
