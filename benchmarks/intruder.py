@@ -4,13 +4,13 @@
 
 Each report is made by `import` from simulated scores of a small cohort with nested and crossed
 attributes. The intruder reads its files only, knows who is in which group and how many records each
-patient has, and asks linear programmes of his own (one variable per patient, scipy's simplex; one
-per combination of groups for numbers of patients):
+patient has, and asks programmes of his own: linear ones with one variable per patient, and, for
+numbers of patients, integer ones with one variable per combination of groups and reports:
 
 - Is a patient's AUC bounded more closely than the mean of so many patients as the smallest cell
   would? He has every mean of every table, of both reports of a pair, with its rounding.
-- Is a small number of patients bounded more closely than rounding to 5 allows? He has every number,
-  every share times its number, and the residuals of the most exposed patients.
+- Is a small number of patients bounded more closely than rounding to 5 allows? He has every number
+  of both reports of a pair, every share times its number, and the residuals of the most exposed.
 
 A pair is two reports of one ledger: a patient more or less, an age cut moved by a year, a site
 renamed, an attribute added. With `--state`, a later call goes on. Exit code 1 where something
@@ -20,12 +20,10 @@ follows.
 from __future__ import annotations
 
 import csv
-import itertools
 import json
 import shutil
 import sys
 import tempfile
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -39,6 +37,7 @@ from auscult.imported.importing import import_scores
 from auscult.imported.scores import read_npz
 from auscult.results.analysis import AnalysisSettings
 from benchmarks.disclosure import CELL, most_at_risk
+from benchmarks.intruder_counts import Read, counted, inside, labels_of, small_cells
 from benchmarks.results import record, table
 from benchmarks.slices import arguments, in_slices, kept
 
@@ -111,21 +110,6 @@ def cut(years: NDArray[np.int64], at: Sequence[int]) -> NDArray[np.str_]:
     return np.digitize(years, at).astype(str)
 
 
-def labels_of(groups: pd.DataFrame, name: str) -> NDArray[np.str_]:
-    """Group of each patient in a table, or in the crossing of two."""
-    parts = [groups[one].to_numpy(dtype=str) for one in name.split(" & ")]
-    made = parts[0]
-    for part in parts[1:]:
-        made = np.char.add(np.char.add(made, " & "), part)
-    return made
-
-
-def inside(labels: NDArray[np.str_], rows: Iterable[str], group: str) -> NDArray[np.bool_]:
-    """Who is in a row of a table: a pool is whoever is in no other row."""
-    named = [row for row in rows if row != "(other groups)" and " and smaller groups" not in row]
-    return labels == group if group in named else ~np.isin(labels, named)
-
-
 def means(
     run: Path, who: NDArray[np.bool_], groups: pd.DataFrame, count: NDArray[np.int64]
 ) -> list[Row]:
@@ -176,104 +160,6 @@ def closest(rows: Sequence[Row], tried: Iterable[int]) -> float:
     return float(least)
 
 
-def small_cells(run: Path, groups: pd.DataFrame) -> list[str]:
-    """Numbers of patients that follow more closely than rounding to 5 allows.
-
-    One variable per combination of groups that somebody is in, and per one that nobody is in but
-    could be: sites lie in their regions. Numbers are whole, so bounds are rounded inward.
-    """
-    summary = json.loads((run / "results" / "summary.json").read_text())
-    own = [str(name) for name in groups.columns]
-    axes = [sorted(set(groups[name])) for name in own]
-    cells = [
-        cell
-        for cell in itertools.product(*axes)
-        if "site" not in own
-        or "region" not in own
-        or str(_site_region(cell[own.index("site")], groups)) == cell[own.index("region")]
-    ]
-    frame = pd.DataFrame(cells, columns=own)
-    upper: list[NDArray[np.float64]] = [np.ones(len(frame))]
-    most, least = [float(len(groups))], [float(len(groups))]
-    wanted: dict[str, NDArray[np.bool_]] = {}
-    for name, entry in summary["disparities"].items():
-        labels = labels_of(frame, name)
-        base = entry["suppressed"].get("counts_rounded_to", 1)
-        for group, row in entry["groups"].items():
-            upper.append(inside(labels, entry["groups"], group).astype(float))
-            most.append(row["patients"] + base // 2)
-            least.append(row["patients"] - base // 2)
-        true = Counter(labels_of(groups, name).tolist())
-        wanted |= {f"{name} = {g}": labels == g for g, n in true.items() if 0 < n < CELL}
-    matrix = np.array(upper)
-    follows = []
-    for what, cell in wanted.items():
-        ends = [
-            side
-            * float(
-                linprog(
-                    side * cell.astype(float),
-                    A_ub=np.vstack([matrix, -matrix]),
-                    b_ub=np.concatenate([most, -np.array(least)]),
-                    bounds=(0, None),
-                    method="highs-ds",
-                ).fun
-                or 0.0
-            )
-            for side in (1, -1)
-        ]
-        low, high = np.ceil(ends[0] - LOOSE), np.floor(ends[1] + LOOSE)
-        if high - low < 4:
-            follows.append(f"{what}: {low:.0f} to {high:.0f}")
-    return follows
-
-
-def _site_region(site: str, groups: pd.DataFrame) -> str:
-    return str(groups.loc[groups["site"] == site, "region"].iloc[0])
-
-
-def counted(run: Path) -> list[str]:
-    """Small numbers of patients that follow from counts at thresholds, shares and residuals."""
-    summary = json.loads((run / "results" / "summary.json").read_text())
-    patients = summary["patients"]
-    n = patients["estimable"]
-    found = []
-    for name in ("confirmed", "raw", "study"):
-        rows = patients["exposed"].values()
-        counts = [row[name] for row in rows if row[name] is not None]
-        shares = [v * n for v in patients["survival"].get(name) or [] if v is not None]
-        whole = sorted({round(c) for c in (*counts, *shares) if abs(c - round(c)) < 0.05})
-        exact = [(a, b) for a, b in itertools.pairwise([0, *whole, n]) if 0 < b - a < CELL]
-        if exact and not patients.get("counts_rounded_to"):
-            found.append(f"{name}: {exact[0][1] - exact[0][0]} between two thresholds")
-        if exact and any(b - a < 5 and b != n for a, b in exact):
-            found.append(f"{name}: rounded to less than 5")
-    for row in patients["by_records"]:
-        for name in ("raw_exposed_0.9", "study_exposed_0.9"):
-            step = row["rounded_to"]
-            if row.get(name) is None or step is None or row["patients"] * step >= 1:
-                continue
-            above = round(row[name] * row["patients"])
-            if min(abs(above), abs(row["patients"] - above)) in range(1, CELL):
-                found.append(f"{name} of {row['records']} records: {above} of {row['patients']}")
-    for name, entry in summary["disparities"].items():
-        top = (entry.get("composition") or {}).get("patients") or 0
-        for group, one in ((entry.get("composition") or {}).get("groups") or {}).items():
-            number = entry["groups"][group]["patients"]
-            expected = top * number / n
-            if one["residual"] is None:
-                continue
-            fits = [
-                c
-                for c in range(min(top, number) + 1)
-                if abs((c - expected) / np.sqrt(expected) - one["residual"])
-                <= 0.25 + 4 / np.sqrt(expected)
-            ]
-            if fits and max(fits) < CELL and len(fits) < 4 and max(fits) > 0:
-                found.append(f"top of {name} = {group}: {fits}")
-    return found
-
-
 def same_figures(run: Path) -> list[str]:
     """Figures of groups.csv that summary.json does not have."""
     summary = json.loads((run / "results" / "summary.json").read_text())
@@ -297,7 +183,8 @@ def one_report(number: int) -> dict[str, Any]:
         run = cohort.report(Path(name), "run", who, cohort.groups)
         rows = means(run, who, cohort.groups, cohort.count)
         places = most_at_risk(rng, [cohort.groups], np.arange(cohort.ids.size), 10)
-        follows = small_cells(run, cohort.groups) + counted(run) + same_figures(run)
+        read = Read(run=run, who=who, groups=cohort.groups)
+        follows = small_cells([read]) + counted(run) + same_figures(run)
         return {"patients": int(who.sum()), "least": closest(rows, places), "follows": follows}
 
 
@@ -332,8 +219,11 @@ def one_pair(number: int) -> dict[str, Any]:
         ]
         places = most_at_risk(rng, [before, after], np.arange(cohort.ids.size), 6)
         tried = sorted({*changed, *places.tolist()})
-        left = after[second].reset_index(drop=True)
-        follows = [*off_step(runs[1]), *small_cells(runs[1], left)]
+        both = [
+            Read(run=runs[0], who=first, groups=before),
+            Read(run=runs[1], who=second, groups=after),
+        ]
+        follows = [*off_step(runs[1]), *small_cells(both)]
         shutil.rmtree(runs[0])
         return {"kind": kind, "least": closest(rows, tried), "follows": follows}
 

@@ -19,8 +19,18 @@ from benchmarks.results import record, table
 COMMAND = "python -m benchmarks.speed"
 
 
-def simulated_evidence(records: int, models: int) -> Any:  # noqa: ANN401
-    """Evidence of simulated patients with two records each."""
+COLUMNS = 64  # inputs of a simulated record
+WAVES = 8  # directions of the input space along which models differ
+AT_ONCE = 1 << 16
+
+
+def simulated_evidence(records: int, models: int, *, inputs: bool = False) -> Any:  # noqa: ANN401
+    """Evidence of simulated patients with two records each.
+
+    With `inputs`, records lie in a space of 64 columns, and every model is kinder than others to
+    some corners of it, by as much as its signals vary otherwise.
+    """
+    from auscult.attacks.places import Places
     from auscult.base.parallel import let_go, scratch
     from auscult.cohort.design import Design
     from auscult.results.analysis import Evidence
@@ -38,14 +48,30 @@ def simulated_evidence(records: int, models: int) -> Any:  # noqa: ANN401
         signals[model] += np.where(member[model], shift, 0)[patient]
         let_go(signals)
         let_go(member)
+    groups = pd.DataFrame(
+        {"sex": rng.choice(["f", "m"], patients), "age": rng.choice(list("abcdef"), patients)}
+    )
+    stratum = rng.integers(0, 2, records)
+    places = None
+    if inputs:
+        points = scratch((records, COLUMNS), np.float32)
+        turned = rng.standard_normal((COLUMNS, WAVES), dtype=np.float32) / np.sqrt(COLUMNS)
+        kindness = rng.standard_normal((models, WAVES), dtype=np.float32) / np.sqrt(WAVES / 2)
+        sign = 2 * stratum.astype(np.float32) - 1  # kinder to one class, harder on the other
+        for start in range(0, records, AT_ONCE):
+            here = slice(start, min(start + AT_ONCE, records))
+            points[here] = rng.standard_normal((here.stop - start, COLUMNS), dtype=np.float32)
+            signals[:, here] += kindness @ (sign[here, None] * np.sin(points[here] @ turned)).T
+            let_go(points)
+            let_go(signals)
+        places = Places(points, patient)
     return Evidence(
         signals=signals,
         membership=membership,
         patient_of_record=patient,
-        groups=pd.DataFrame(
-            {"sex": rng.choice(["f", "m"], patients), "age": rng.choice(list("abcdef"), patients)}
-        ),
-        stratum=rng.integers(0, 2, records),
+        groups=groups,
+        stratum=stratum,
+        places=places,
     )
 
 
@@ -106,6 +132,52 @@ def analysis(_: Path) -> None:
         "sorting and counting for the ROC of every target bounds it, not memory."
     )
     record("analysis", "Analysis", f"{COMMAND} analysis", text)
+
+
+def measure_neighbours(records: int, models: int, *, used: bool) -> None:
+    """Analyse simulated signals with or without the inputs; prints time and memory as JSON."""
+    from dataclasses import replace
+
+    from auscult.results.analysis import analyse
+
+    evidence = simulated_evidence(records, models, inputs=True)
+    before = (peak_memory() or 0) / (1 << 20)
+    start = time.perf_counter()
+    found = analyse(evidence if used else replace(evidence, places=None), seed=1)
+    said = {"all": time.perf_counter() - start, "peak_mb": (peak_memory() or 0) / (1 << 20)}
+    told = found.summary["patients"]["neighbours"]
+    if told["used"] != used:
+        raise SystemExit(f"neighbours were to be used: {used}; {told}")
+    print(json.dumps(said | {"before_mb": before, "removed": told["variance_removed"]}))
+
+
+def neighbours(_: Path) -> None:
+    """What other patients' records as controls cost, by number of records."""
+    rows = []
+    for records in (100_000, 1_000_000):
+        said = {}
+        for used in (False, True):
+            command = [sys.executable, "-m", "benchmarks.speed", "--neighbours"]
+            command += [str(records), "64", str(int(used))]
+            said[used] = json.loads(on_two_cores(command, OMP_NUM_THREADS="1")[2])
+        rows.append(
+            [
+                f"{records:,}",
+                *(f"{said[used]['all']:.1f} s" for used in (False, True)),
+                f"{said[True]['all'] / said[False]['all']:.2f}",
+                *(f"{said[used]['peak_mb']:.0f} MB" for used in (False, True)),
+                f"{100 * said[True]['removed']:.0f}%",
+            ]
+        )
+    text = (
+        f"Simulated signals, 64 models, two records per patient, {COLUMNS} columns of input; the "
+        "whole analysis, null included, without the inputs and with them. Variance: of the centred "
+        "signals over models, as far as records nearby explain it.\n\n"
+        + table(
+            ["records", "without", "with", "times", "peak without", "peak with", "variance"], rows
+        )
+    )
+    record("neighbours", "Cost of neighbours as controls", f"{COMMAND} neighbours", text)
 
 
 def naive_slice() -> str:

@@ -24,7 +24,14 @@ import numpy as np
 from benchmarks.machine import CORES, memory_of, on_two_cores, sgemm_peak
 from benchmarks.real import audit_of, write_configuration
 from benchmarks.results import record, table
-from benchmarks.scale import analysis, disk, measure_analysis, measure_disk
+from benchmarks.scale import (
+    analysis,
+    disk,
+    measure_analysis,
+    measure_disk,
+    measure_neighbours,
+    neighbours,
+)
 
 COMMAND = "python -m benchmarks.speed"
 
@@ -292,6 +299,7 @@ def main() -> None:
         "images": images,
         "peak": peak,
         "analysis": analysis,
+        "neighbours": neighbours,
         "cost": cost,
         "disk": disk,
     }
@@ -299,11 +307,15 @@ def main() -> None:
     parser.add_argument("parts", nargs="*", choices=[*parts, []], default=[])
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()))
     parser.add_argument("--measure", nargs=2, type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--neighbours", nargs=3, type=int, help=argparse.SUPPRESS)
     parser.add_argument("--told", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--disk", nargs=2, type=int, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.measure:
         measure_analysis(*given.measure)
+        return
+    if given.neighbours:
+        measure_neighbours(*given.neighbours[:2], used=bool(given.neighbours[2]))
         return
     if given.told:
         told(given.told)

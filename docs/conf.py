@@ -29,6 +29,7 @@ root_doc = "README"
 include_patterns = [
     "*.md",
     "docs/*.md",
+    "docs/tutorials/*.md",
     "benchmarks/RESULTS.md",
     "experiments/README.md",
     "examples/**.md",
@@ -46,9 +47,19 @@ napoleon_use_ivar = True
 suppress_warnings = ["ref.python"]
 
 CONTENTS = {
+    "Tutorials": ["tutorials/records", "tutorials/images", "tutorials/release"],
     "Data": ["cohort", "clinical", "datasets", "importing", "public-model"],
-    "The audit": ["configuration", "recipes", "engines", "report", "method"],
-    "The decision": ["deployment", "release", "gate", "protection", "guarantees"],
+    "The audit": [
+        "configuration",
+        "recipes",
+        "engines",
+        "report",
+        "view",
+        "notebooks",
+        "command-line",
+        "method",
+    ],
+    "The decision": ["deployment", "release", "gate", "pipelines", "protection", "guarantees"],
     "What leaves": ["disclosure", "bundle", "threat-model"],
     "Reference": [
         "api",
@@ -94,6 +105,8 @@ def _with_contents(app: Sphinx, name: str, source: list[str]) -> None:
     for caption, pages in {**CONTENTS, "More": others}.items():
         if not pages:
             continue
-        paths = [page.removeprefix("../") if "/" in page else f"docs/{page}" for page in pages]
+        paths = [
+            page.removeprefix("../") if page.startswith("../") else f"docs/{page}" for page in pages
+        ]
         source[0] += f"\n\n```{{toctree}}\n:hidden:\n:caption: {caption}\n\n"
         source[0] += "\n".join(paths) + "\n```\n"

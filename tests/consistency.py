@@ -11,9 +11,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from auscult.report import elements as e
+from auscult.report.changes import FROM_ANOTHER, OTHER_PATIENTS
+from auscult.report.dossier import dossier_page
+from auscult.report.protection import comparison_page
 from auscult.report.summary import Part, read_summary
 from auscult.report.view import page
 from auscult.report.words import MINUS, NOT_ESTIMABLE, count_interval, whole
+from auscult.results.comparing import Comparison
 
 NUMBER = re.compile(r"(?<![\w.])[-+−<>]*\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?%?")  # noqa: RUF001
 PROSE = frozenset({"2026", "100"})  # a year, and 1 in 100
@@ -40,8 +44,18 @@ def disagreements_of(shown: e.Page, summary: dict[str, Any]) -> list[str]:
         *_exposed_everywhere(part, shown),
         *_shares(part, shown),
         *_changes(part, shown),
+        *_means(part, shown),
+        *_sizes(part, shown),
         *_verdicts(part, shown),
     ]
+
+
+def comparison_disagreements(found: Comparison) -> list[str]:
+    """The same of the tables that set several finished runs beside the first."""
+    part = read_summary(found.summary | {"protection": found.entries})
+    shown = comparison_page(part, part.parts("protection"), found.name)
+    assert "averages" in tables_of(shown)
+    return [*_changes(part, shown), *_means(part, shown)]
 
 
 def texts_of(shown: e.Page) -> Iterator[tuple[str, str]]:
@@ -320,13 +334,83 @@ def _changes(part: Part, shown: e.Page) -> Iterator[str]:
             continue
         sign = -1 if change.startswith(MINUS) else 1
         value = sign * _cell(change)[0][0]
-        counts = [_cell(row[1])[0][0] for row in (before, cells)]
-        if counts[1] - counts[0] != value:
-            yield f"protection {number}: from {before[1]} to {cells[1]} is not {change}"
+        note = next((n for n in table.notes if n.startswith(f"{number}: attacked")), "")
+        start = note.partition(", ")[2] if FROM_ANOTHER in note else before[1]
+        yield from _difference(f"protection {number}", start, cells[1], change)
         ends = [spot.value for mark in ("0", str(number)) if (spot := drawn.get(mark)) is not None]
         first, last = ends if len(ends) == 2 else (None, None)
         if first is not None and last is not None and value * (last - first) < 0:
             yield f"protection {number}: {change}, and drawn on the other side"
+
+
+def _means(part: Part, shown: e.Page) -> Iterator[str]:
+    """Mean AUC and utility of every protection: what it was, what it is, and the change.
+
+    The change is from the first row, or from the number that a note under the table gives.
+    """
+    step = part.part("patients").number("rounded_to") or 0.0
+    tables = tables_of(shown)
+    for key in ("averages", "price"):
+        if key not in tables:
+            continue
+        table = tables[key]
+        for number, cells in enumerate(table.rows[1:], start=1):
+            note = next((one for one in table.notes if one.startswith(f"{number}: ")), "")
+            if OTHER_PATIENTS in note:
+                continue
+            start = note.removeprefix(f"{number}: ") if FROM_ANOTHER in note else table.rows[0][1]
+            if NOT_ESTIMABLE in (start, cells[1], cells[2]):
+                continue
+            (before, one), (after, two), (change, three) = (
+                _signed(text) for text in (start, cells[1], cells[2])
+            )
+            if abs(after - before - change) > one + two + three + 1.5 * step + DRAWN:
+                yield f"{key} {number}: from {start} to {cells[1]} is not {cells[2]}"
+
+
+def _sizes(part: Part, shown: e.Page) -> Iterator[str]:
+    """Sizes of a sweep beside the audited one, which is the headline's, with its utility."""
+    table = tables_of(shown).get("sweep")
+    rows = () if table is None else table.rows
+    base = next((row for row in rows if row[0].endswith("(the audited recipe)")), None)
+    if base is None or base[2] == NOT_ESTIMABLE:
+        return
+    found = part.part("models").part("utility").number("mean")
+    if found is not None and base[5] != NOT_ESTIMABLE and abs(_signed(base[5])[0] - found) > 1e-3:
+        yield f"sweep: the audited recipe has {base[5]}, the models {found:.4f}"
+    for row in rows:
+        if NOT_ESTIMABLE not in (row[2], row[4]) and row is not base:
+            yield from _difference("sweep", base[2], row[2], row[4])
+
+
+def _difference(where: str, before: str, after: str, change: str) -> Iterator[str]:
+    """Whether whole numbers differ by what is said."""
+    first, last = (_cell(text)[0][0] for text in (before, after))
+    if last - first != _signed(change)[0]:
+        yield f"{where}: from {before} to {after} is not {change}"
+
+
+def dossier_disagreements(summary: dict[str, Any]) -> list[str]:
+    """What the dossier says that the summary, or its own table of protections, does not."""
+    shown = dossier_page(summary)
+    found = unknown_numbers(summary, dossier_page)
+    table = tables_of(shown).get("mitigation")
+    if table is None:
+        return found
+    base = table.rows[0]
+    for name, exposed, change, _ in table.rows[1:]:
+        note = next((one for one in table.notes if one.startswith(f"{name}: judged")), "")
+        start = note.partition("judged where ")[2] or base[1]
+        if NOT_ESTIMABLE not in (start, exposed, change):
+            found += _difference(f"mitigation, {name}", start, exposed, change)
+    return found
+
+
+def _signed(cell: str) -> tuple[float, float]:
+    """The first number of a cell with its sign, and how far off its rounding may be."""
+    token = NUMBER.findall(cell)[0]
+    value, reach = _value(token)
+    return (-value if token.startswith(MINUS) else value), reach
 
 
 def _verdicts(part: Part, shown: e.Page) -> Iterator[str]:

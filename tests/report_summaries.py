@@ -186,8 +186,10 @@ def _figure(estimate: float, reach: float, **more: Any) -> Summary:  # noqa: ANN
     return {"estimate": estimate, "low": estimate - reach, "high": estimate + reach, **more}
 
 
-def protection(name: str, exposed: float, removed: float, cost: float) -> Summary:
+def protection(base: Summary, name: str, exposed: float, removed: float, cost: float) -> Summary:
     """An entry of a protection that leaves so many of 21 patients exposed."""
+    before = base["patients"]["auc"]["mean"]
+    utility = base["models"]["utility"]["mean"]
     return {
         "name": name,
         "kind": "recipe",
@@ -199,7 +201,8 @@ def protection(name: str, exposed: float, removed: float, cost: float) -> Summar
         "exposed_change": _figure(exposed - 21.0, 4.0),
         "removed": _figure(removed, 0.08),
         "removed_at_least": removed - 0.1,
-        "mean_auc": _figure(0.6, 0.01),
+        "mean_auc_before": _figure(before, 0.004, n=6000),
+        "mean_auc": _figure(before - 0.02, 0.01, n=6000),
         "mean_auc_change": _figure(-0.02, 0.004, n=6000),
         "worst_group": {
             "attribute": "race",
@@ -208,7 +211,7 @@ def protection(name: str, exposed: float, removed: float, cost: float) -> Summar
             "change": _figure(-0.05, 0.03),
             "method": "chosen on one half",
         },
-        "utility": _figure(0.62 - cost, 0.004, n=64),
+        "utility": _figure(utility - cost, 0.004, n=64),
         "utility_change": _figure(-cost, 0.002, n=64, method="paired by model"),
         "utility_lost_at_most": cost + 0.003,
         "worst_group_utility_change": {
@@ -223,17 +226,17 @@ def protection(name: str, exposed: float, removed: float, cost: float) -> Summar
     }
 
 
-def protections() -> list[Summary]:
+def protections(base: Summary) -> list[Summary]:
     """Several protections: good, dear, useless, harmful, one that was not tried, one of layers."""
     found = [
-        protection("weight decay 1", 4.0, 0.8, 0.001),
-        protection("DP-SGD", 2.0, 0.9, 0.05),
-        protection("nothing much", 21.0, 0.0, 0.0),
-        protection("<b>harm</b>", 30.0, -0.4, 0.02),
+        protection(base, "weight decay 1", 4.0, 0.8, 0.001),
+        protection(base, "DP-SGD", 2.0, 0.9, 0.05),
+        protection(base, "nothing much", 21.0, 0.0, 0.0),
+        protection(base, "<b>harm</b>", 30.0, -0.4, 0.02),
     ]
     found[0]["recommended"] = True
     found.append({"name": "without patients above 0.9", "reason": "too few", "recommended": False})
-    layered = protection("without the 5% most exposed", 6.0, 0.7, 0.0)
+    layered = protection(base, "without the 5% most exposed", 6.0, 0.7, 0.0)
     side = {
         "patients": 300,
         "before": {"0.9": _figure(15.0, 5.0)},
@@ -242,15 +245,21 @@ def protections() -> list[Summary]:
         "mean_auc_before": _figure(0.8, 0.01),
         "mean_auc": _figure(0.5, 0.01),
     }
+    stayed = _figure(before := base["patients"]["auc"]["mean"] - 0.06, 0.01, n=5700)
+    layered |= {
+        "mean_auc_before": stayed,
+        "mean_auc": _figure(before - 0.02, 0.01, n=5700),
+        "mean_auc_change": _figure(-0.02, 0.004, n=5700),
+    }
     layered["layers"] = {"removed": side, "remaining": side | {"patients": 5700}, "method": "m"}
     return [*found, layered]
 
 
-def sizes() -> list[Summary]:
+def sizes(base: Summary) -> list[Summary]:
     """Three sizes of a model, the middle one the audited."""
     found = []
     for width, parameters, exposed in ((4, 3_000, 5.0), (8, 12_000, 21.0), (16, 46_000, 60.0)):
-        point = protection(f"width {width}", exposed, 0.1, 0.0)
+        point = protection(base, f"width {width}", exposed, 0.1, 0.0)
         found.append(point | {"parameters": parameters, "base": width == 8})
     return found
 
@@ -278,8 +287,8 @@ def with_later_parts() -> Summary:
         "references": "all",
     }
     summary["exposure"] = exposures()
-    summary["protection"] = protections()
-    summary["sweep"] = {"keys": ["width"], "points": sizes()}
+    summary["protection"] = protections(summary)
+    summary["sweep"] = {"keys": ["width"], "points": sizes(summary)}
     summary["decision"] = {"verdict": "inconclusive", "reasons": ["too few models"]}
     return summary
 

@@ -111,7 +111,7 @@ def test_hostile_names_are_inert(finished: Path) -> None:
 
 def test_patients_table_has_the_contracts_columns(finished: Path) -> None:
     patients = Result(finished).patients
-    assert list(patients.columns[:7]) == [
+    assert list(patients.columns[:9]) == [
         "patient",
         "records",
         "auc",
@@ -119,7 +119,12 @@ def test_patients_table_has_the_contracts_columns(finished: Path) -> None:
         "auc_high",
         "auc_raw",
         "study_max_auc",
+        "above_0.9",
+        "confirmed_0.9",
     ]
+    found = json.loads((finished / "secret" / "exact.json").read_text())["patients"]["exposed"]
+    assert patients["confirmed_0.9"].sum() == found["0.9"]["confirmed"]
+    assert patients["above_0.9"].sum() == pytest.approx(found["0.9"]["estimate"], rel=1e-3)
     table = visits()
     assert set(patients["patient"]) == set(table["person"])
     counts = table["person"].value_counts().to_dict()

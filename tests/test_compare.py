@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.cohorts import write_audit
+from tests.consistency import comparison_disagreements
 from tests.test_cli import edit, run
 
 Monkey = pytest.MonkeyPatch
@@ -122,6 +123,7 @@ def test_comparing_is_the_same_as_protecting(runs: dict[str, Path], tmp_path: Pa
     text = "[[protect]]\nrecipe.arguments = { C = 0.0001 }"
     result = load(added(tmp_path, text)).audit().run(tmp_path / "run", workers=1)
     (inside,) = result.summary["protection"]
+    assert comparison_disagreements(compare([runs["one"], runs["weaker"], runs["more"]])) == []
     (beside,) = compare([runs["one"], runs["weaker"]]).entries
     for key in ("exposed", "exposed_change", "removed", "mean_auc_change", "utility_change"):
         assert json.loads(json.dumps(inside[key])) == json.loads(json.dumps(beside[key])), key

@@ -13,6 +13,7 @@ import pytest
 from auscult.report import elements as e
 from auscult.report import render
 from auscult.report.view import page
+from auscult.report.words import MINUS
 from tests import report_summaries as summaries
 from tests.consistency import disagreements, disagreements_of
 
@@ -63,6 +64,18 @@ def test_a_withheld_count_is_no_point_and_no_share() -> None:
     assert "figure-dots" not in shown
 
 
+def test_a_change_from_another_number_than_the_first_rows_says_from_which() -> None:
+    """Where one of two compared runs was attacked with less, so is the other."""
+    summary = summaries.ALL["later parts"]()
+    entry = summary["protection"][0]
+    entry["exposed_before"]["0.9"] = {"estimate": 12.0, "low": 8.0, "high": 17.0}
+    entry["exposed_change"] = {"estimate": -8.0, "low": -13.0, "high": -3.0}
+    assert disagreements(summary) == []
+    assert "12 (8 to 17) are exposed without it: its change is from that number" in render(summary)
+    untold = changed(page(summary), "protection", lambda table: replace(table, notes=()))
+    assert any("protection 1: from" in one for one in disagreements_of(untold, summary))
+
+
 def changed(shown: e.Page, key: str, change: Any) -> e.Page:  # noqa: ANN401
     """A page with the block of that key changed."""
     sections = tuple(
@@ -93,7 +106,19 @@ def test_each_kind_of_contradiction_is_seen() -> None:
         up = replace(one, y=replace(one.y, value=25.0))
         return replace(figure, plot=replace(figure.plot, spots=(base, up, *rest)))
 
+    def from_elsewhere(table: e.Table) -> e.Table:
+        first, second, *rest = table.rows
+        return replace(table, rows=(first, (*second[:2], f"{MINUS}0.300", *second[3:]), *rest))
+
+    def untold(table: e.Table) -> e.Table:
+        kept = tuple(one for one in table.notes if "without it" not in one)
+        assert len(kept) == len(table.notes) - 1
+        return replace(table, notes=kept)
+
     cases = {
+        "averages 1": changed(shown, "averages", from_elsewhere),
+        "averages 6": changed(shown, "averages", untold),
+        "price 1": changed(shown, "price", from_elsewhere),
         "nowhere in the summary": replace(shown, verdict=("It is 0.4567.",)),
         "headline": replace(shown, headline=replace(shown.headline, lead="3 of 6,000 patients")),
         "is not": changed(shown, "protection", other_number),

@@ -19,7 +19,7 @@ from auscult.report.checklist import LINES, NOT_TESTED
 from auscult.report.dossier import FACTS, NOT_DECLARED, declared, dossier_page
 from auscult.report.paper import BROWSERS, HOW, write_pdf
 from tests import report_summaries as summaries
-from tests.consistency import tables_of, texts_of, unknown_numbers
+from tests.consistency import dossier_disagreements, tables_of, texts_of, unknown_numbers
 
 MOST_PAGES = 6
 HARDEST = 12.0
@@ -71,7 +71,7 @@ def test_the_measure_tells_easy_from_hard() -> None:
 def test_it_says_the_summarys_numbers_in_plain_words(name: str) -> None:
     summary = summaries.ALL[name]()
     shown = dossier_page(summary)
-    assert unknown_numbers(summary, dossier_page) == []
+    assert dossier_disagreements(summary) == []
     assert grade(running_text(shown)) <= HARDEST
     told = " ".join(text for _, text in texts_of(shown))
     assert not [term for term in TERMS if term in told]

@@ -25,6 +25,7 @@ from auscult.imported.scores import from_arrays
 from auscult.protection import empirical
 from auscult.results.comparing import compare
 from auscult.risk.patients import count_patients
+from tests.consistency import comparison_disagreements
 from tests.simulation import balanced
 
 Floats = NDArray[np.float64]
@@ -424,7 +425,9 @@ def test_finished_runs_are_compared_with_the_same_controls(tmp_path: Path) -> No
     import_scores(from_arrays(given, "scores.npz"), runs["again"])
     del given["features"]
     import_scores(from_arrays(given, "scores.npz"), runs["bare"])
-    same, bare = compare(list(runs.values())).entries
+    found = compare(list(runs.values()))
+    assert comparison_disagreements(found) == []
+    same, bare = found.entries
     exact = json.loads((runs["one"] / "secret" / "exact.json").read_text(encoding="utf-8"))
     assert same["mean_auc"]["estimate"] == pytest.approx(one["raw"]["mean"], abs=1e-3)
     assert same["mean_auc_change"]["estimate"] == 0

@@ -86,7 +86,10 @@ def test_few_patients_left_out_have_no_mean() -> None:
         "removed": {"patients": 4, "mean_auc_before": dict(mean), "mean_auc": dict(mean)},
         "remaining": {"patients": 396, "mean_auc_before": dict(mean), "mean_auc": dict(mean)},
     }
-    made = released({"protection": [{"layers": layers, "worst_group": None}]}, CELL)
+    stayed = {"mean_auc_change": {"estimate": -0.1, "low": -0.2, "high": -0.05, "n": 896}}
+    made = released({"protection": [{"layers": layers, "worst_group": None, **stayed}]}, CELL)
+    # The number of those who stay tells, beside everybody's, how many left.
+    assert made["protection"][0]["mean_auc_change"]["n"] is None
     gone, stay = (made["protection"][0]["layers"][k] for k in ("removed", "remaining"))
     assert gone["patients"] is None
     assert gone["mean_auc_before"]["estimate"] is None

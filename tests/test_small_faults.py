@@ -8,12 +8,14 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from auscult.audit import Audit
 from auscult.base.errors import ConfigError, one_of
 from auscult.recipes import SklearnRecipe
 from auscult.report.view import page
 from tests import report_summaries as summaries
 from tests.consistency import tables_of
 from tests.test_cli import run as command
+from tests.test_cohort import cohort
 
 
 def test_messages_end_in_one_mark() -> None:
@@ -66,3 +68,26 @@ def test_a_file_name_alone_is_no_title() -> None:
     assert page(summary).title == f"Model of readmitted, data of {source}"
     summary["title"] = "My audit"
     assert page(summary).title == "My audit"
+
+
+def test_no_stage_of_check_counts_beyond_its_end() -> None:
+    """It once said "Models: 14 of 8": what is trained twice is told as two stages."""
+
+    class Counted:
+        def __init__(self) -> None:
+            self.stages: list[list[float]] = []
+            self.labels: list[str] = []
+
+        def start(self, label: str, total: float) -> None:
+            self.stages.append([total, 0.0])
+            self.labels.append(label)
+
+        def advance(self, steps: float = 1.0) -> None:
+            self.stages[-1][1] += steps
+
+        def finish(self) -> None: ...
+
+    told = Counted()
+    Audit(cohort(), SklearnRecipe("logistic_regression"), models=16).trial(told)
+    assert len(set(told.labels)) >= 3
+    assert all(0 < done <= total for total, done in told.stages)

@@ -37,6 +37,7 @@ ROOMS = (
     "audit",
     "config",
     "demo",
+    "viewer",
     "testing",
     "cli",
 )

@@ -6,6 +6,7 @@ when they are first used.
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from auscult.base.lazily import lazily
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     )
     from auscult.results import Result
     from auscult.results.comparing import compare
+    from auscult.results.tracking import log_to_mlflow
     from auscult.training.engines import Engine
 
 _PLACES = {
@@ -79,6 +81,7 @@ _PLACES = {
     "import_scores": "auscult.imported.importing",
     "judge": "auscult.policy",
     "judge_run": "auscult.policy",
+    "log_to_mlflow": "auscult.results.tracking",
     "read_model_folders": "auscult.imported.scores",
     "read_npz": "auscult.imported.scores",
 }
@@ -117,9 +120,13 @@ __all__ = [
     "import_scores",
     "judge",
     "judge_run",
+    "log_to_mlflow",
     "read_model_folders",
     "read_npz",
 ]
+
+# Silent unless the program that uses the library asks for its log.
+logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 if not TYPE_CHECKING:
     __getattr__, __dir__ = lazily(__name__, _PLACES)

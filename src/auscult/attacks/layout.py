@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from auscult.attacks.neighbours import AT_ONCE, Told, slopes, told_by_neighbours
+from auscult.attacks.amounts import JUDGES, chosen_amounts
+from auscult.attacks.neighbours import AT_ONCE, NOT_LEARNED, Told, slopes, told_by_neighbours
 from auscult.attacks.places import Places
 from auscult.base.parallel import in_order, let_go, scratch
 
@@ -526,8 +527,9 @@ class Centring:
     groups (at most `sample` of them, evenly spaced); a class with fewer than 20 such records is
     centred on the median over all classes. How much of the median's way from model to model is
     taken away is learned from records of the same scale: signals that hardly vary (a saturated
-    model) would drown in it. Where the places of records are known, what records nearby say is
-    taken away as well; see :mod:`auscult.attacks.neighbours`.
+    model) would drown in it. Where more or less of it tells patients of other groups better, that
+    is used; see :mod:`auscult.attacks.amounts`. Where the places of records are known, what records
+    nearby say is taken away as well; see :mod:`auscult.attacks.neighbours`.
 
     Parameters
     ----------
@@ -537,6 +539,9 @@ class Centring:
     nearby : float32 array, shape (records of the cohort, models), optional
         What records nearby say, where it is known already: `nearby` of the centring of the same
         signals.
+    learned : bool
+        Whether the membership of other patients may choose anything; if not, records nearby are
+        not used.
 
     Attributes
     ----------
@@ -553,8 +558,10 @@ class Centring:
         sample: int = 4096,
         groups: int = 5,
         nearby: NDArray[np.float32] | None = None,
+        learned: bool = True,
     ) -> None:
         self._groups = groups
+        self._amount = np.ones(groups)
         group = layout.number[layout.patient] % groups
         self._strata = np.unique(layout.stratum)
         self._centres = np.empty((groups, self._strata.size, layout.models), dtype=np.float32)
@@ -573,10 +580,15 @@ class Centring:
         self._centres -= self._level
         self._slope = np.ones(int(layout.order.max(initial=-1)) + 1, dtype=np.float32)
         self._slope[layout.order] = self._slopes(layout)
+        if learned:
+            self._amount = self._amounts(layout)
         self.nearby: NDArray[np.float32] | None
         self.neighbours: Told
         if nearby is not None:
             self.nearby, self.neighbours = nearby, Told()
+            return
+        if not learned:
+            self.nearby, self.neighbours = None, Told(reason=NOT_LEARNED)
             return
         self.nearby, self.neighbours = told_by_neighbours(
             layout, lambda rows: self._on_medians(layout, rows)
@@ -593,7 +605,7 @@ class Centring:
     def _on_medians(self, part: Layout, rows: NDArray[np.int64] | slice) -> NDArray[np.float32]:
         """Signals of some rows less their medians."""
         where = self._where(part, rows)
-        slope = self._slope[part.order[rows]][:, None]
+        slope = (self._amount[where[0]] * self._slope[part.order[rows]])[:, None]
         centre = self._level[where] + slope * self._centres[where]
         return np.asarray(part.signals[rows] - centre, dtype=np.float32)
 
@@ -603,6 +615,17 @@ class Centring:
         """Places of the rows' centres: group of patients, and class."""
         group = part.number[part.patient[rows]] % self._groups
         return group, np.searchsorted(self._strata, part.stratum[rows])
+
+    def _amounts(self, layout: Layout) -> NDArray[np.float64]:
+        """Multiples of the slopes, by group; see :mod:`auscult.attacks.amounts`."""
+        sample, _ = take_patients(layout, _spaced(np.flatnonzero(layout.estimable()), JUDGES))
+
+        def at(part: Layout, amount: float) -> NDArray[np.float64]:
+            where = self._where(part, slice(None))
+            slope = np.float32(amount) * self._slope[part.order][:, None]
+            return np.asarray(part.signals - slope * self._centres[where], dtype=np.float64)
+
+        return chosen_amounts(sample, at, self._groups)
 
     def _slopes(self, layout: Layout) -> NDArray[np.float64]:
         """How far each row goes with its median from model to model."""

@@ -53,6 +53,7 @@ LARGEST_SLOPE = 3.0
 NO_INPUTS = "the inputs of the records are not at hand"
 FEW = f"fewer than {FEWEST_PATIENTS} patients or {FEWEST_RECORDS} records"
 ALIKE = "the inputs of all records are alike"
+NOT_LEARNED = "nothing is learned of other patients' membership"
 NO_GAIN = "on other patients it told members no better than centring alone"
 
 

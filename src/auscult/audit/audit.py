@@ -15,8 +15,9 @@ from auscult.audit.running import run_audit
 from auscult.audit.trying import try_one_block
 from auscult.base.errors import ConfigError
 from auscult.base.naming import arguments_of, arguments_of_a_file, from_a_file
-from auscult.base.progress import SILENT, Progress
-from auscult.base.showing import parameters
+from auscult.base.notebooks import USUAL, card
+from auscult.base.progress import Progress
+from auscult.base.showing import parameters, shown_parameters
 from auscult.cohort import Cohort, TrainingData
 from auscult.cohort.cohort import SMALLEST_CELL
 from auscult.cohort.design import AS_RELEASED, HALF, Design, nearest_share, withheld_records
@@ -153,7 +154,18 @@ class Audit:
     def __repr__(self) -> str:
         return parameters(self)
 
-    def check(self, *, train: bool = False, progress: Progress = SILENT) -> Trial | None:
+    def _repr_html_(self) -> str:
+        given = dict(shown_parameters(self))
+        for name in ("cohort", "models"):
+            given.pop(name, None)
+        recipe = given.pop("recipe", parameters(self.recipe))
+        return card(
+            "Audit",
+            [("models", str(self.models)), ("recipe", recipe), *given.items()],
+            [("Cohort", self.cohort.shown(self.smallest_cell))],
+        )
+
+    def check(self, *, train: bool = False, progress: Progress = USUAL) -> Trial | None:
         """Validate everything that can be validated without training.
 
         Parameters
@@ -208,7 +220,7 @@ class Audit:
                     )
         return plans(self.protect, self.sweep, self.cohort, self.recipe, self.models)
 
-    def trial(self, progress: Progress = SILENT) -> Trial:
+    def trial(self, progress: Progress = USUAL) -> Trial:
         """Train one block of models in one worker, measure it, and train it again in another.
 
         Nothing is written.
@@ -233,7 +245,7 @@ class Audit:
         model = self.recipe.fitted(self._training_data(), one)
         return structural_findings(model, one.members.size, self.smallest_cell)
 
-    def variant_trials(self, trial: Trial, progress: Progress = SILENT) -> list[VariantTrial]:
+    def variant_trials(self, trial: Trial, progress: Progress = USUAL) -> list[VariantTrial]:
         """What each variant costs: another recipe is tried like the audit's own.
 
         Parameters
@@ -264,7 +276,7 @@ class Audit:
         *,
         workers: int | None = None,
         engine: Engine | None = None,
-        progress: Progress = SILENT,
+        progress: Progress = USUAL,
         configuration: str | None = None,
         planted: Planted | None = None,
         trust_code: bool = False,
@@ -317,7 +329,7 @@ class Audit:
         *,
         workers: int | None = None,
         engine: Engine | None = None,
-        progress: Progress = SILENT,
+        progress: Progress = USUAL,
         configuration: Callable[[int], str] | None = None,
         trust_code: bool = False,
     ) -> Grown:

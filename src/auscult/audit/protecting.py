@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,6 +22,8 @@ from auscult.recipes.base import Recipe
 from auscult.store import RunStore
 from auscult.training.dispatch import REPEATED, train
 from auscult.training.engines import Engine
+
+LOG = logging.getLogger(__name__)
 
 
 class Whole:
@@ -94,7 +97,9 @@ def train_variants(
     unlike: dict[str, Any] = {}
     for plan in trained(found, recipe):
         chosen = allowed_records(store, plan.variant, cohort, subject)
+        LOG.info("Training %s", plan.name)
         if isinstance(chosen, str):
+            LOG.info("%s is not trained: %s", plan.name, chosen)
             skipped[plan.slug] = chosen
             progress.advance(models)
             continue

@@ -117,8 +117,9 @@ def run_audit(
         whole.end()
         after_training = time.perf_counter()
         parts: dict[str, Any] = {}
+        protected = None
         if variants:
-            entries, sizes = audit_variants(
+            entries, sizes, protected = audit_variants(
                 store,
                 variants,
                 audit.cohort,
@@ -169,6 +170,7 @@ def run_audit(
             inquiry=inquiry,
             progress=progress,
             parts=parts,
+            protected=protected,
         )
         timings["training_seconds"] = round(
             timings.get("training_seconds", 0.0) + after_training - start, 2

@@ -1,7 +1,8 @@
 """Progress as a protocol: the library reports steps, whoever shows them decides how.
 
-The library never prints. :class:`Progress` is what it talks to; :data:`SILENT` is the default, and
-the command line brings one for terminals and one for log files.
+The library never prints. :class:`Progress` is what it talks to. :data:`SILENT` is the default
+inside; what users call takes :data:`auscult.base.notebooks.USUAL`, a bar in notebooks, and the
+command line brings one for terminals and one for log files.
 """
 
 from __future__ import annotations
@@ -34,3 +35,13 @@ class _Silent:
 
 
 SILENT: Progress = _Silent()
+
+
+def duration(seconds: float) -> str:
+    """For example "45 s", "12 min", "3 h 20 min"."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 90:
+        return f"{minutes} min"
+    return f"{minutes // 60} h {minutes % 60} min"

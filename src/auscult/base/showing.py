@@ -66,14 +66,20 @@ def parameters(one: object) -> str:
     one : object
         Keeps each parameter of its constructor under the parameter's name.
     """
+    shown = ", ".join(f"{name}={value}" for name, value in shown_parameters(one))
+    return f"{type(one).__name__}({shown})"
+
+
+def shown_parameters(one: object) -> list[tuple[str, str]]:
+    """Names and values of parameters other than their defaults; see :func:`parameters`."""
     shown = []
     for name, parameter in inspect.signature(type(one)).parameters.items():
         if not hasattr(one, name):
             continue
         value = getattr(one, name)
         if not _same(value, parameter.default):
-            shown.append(f"{name}={_text(value)}")
-    return f"{type(one).__name__}({', '.join(shown)})"
+            shown.append((name, _text(value)))
+    return shown
 
 
 def _same(value: Any, default: Any) -> bool:  # noqa: ANN401

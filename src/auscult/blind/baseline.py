@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from auscult.attacks.roc import exact_auc
 from auscult.base.errors import AnalysisError
-from auscult.base.progress import SILENT, Progress
+from auscult.base.notebooks import USUAL
+from auscult.base.progress import Progress
 from auscult.base.randomness import Stage, generator
 from auscult.blind.features import embedded, features, one_hot, refuse_shared, resembling
 from auscult.cohort.inputs import Inputs
@@ -106,7 +107,7 @@ def blind_baseline(
     seed: int = 0,
     max_patients: int = MOST_PATIENTS,
     records: NDArray[np.int64] | None = None,
-    progress: Progress = SILENT,
+    progress: Progress = USUAL,
 ) -> BlindBaseline:
     """Try to tell members from non-members by their inputs.
 

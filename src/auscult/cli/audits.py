@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from auscult.base.errors import ConfigError
 from auscult.cli.common import Out, Workers, app, finish, pairs, refuse_target, say
+from auscult.cli.machine import AsJson, only_json, print_json
 from auscult.cli.until import goal_of, told
 
 
@@ -74,10 +75,17 @@ def check(
             "--offline", help=("Do not contact the release's endpoint, not even to test it.")
         ),
     ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Validate everything, show the cohort, train one model, estimate time, disk and precision."""
     from auscult.training.warm import warm_up_for
 
+    if as_json:
+        with only_json(True):
+            warm_up_for(configuration)
+            schema, content = _checked(configuration, workers, width, pilot, offline=offline)
+        print_json(schema, content)
+        return
     warm_up_for(configuration)
     from auscult.cli.describing import (
         describe_cohort,
@@ -97,9 +105,9 @@ def check(
     if audit.release is not None:
         data = audit.cohort.training_data()
         say(f"Release  {audit.release.plan(data)}")
-        told = "" if offline else audit.release.try_out(data)
-        if told:
-            say(f"         {told}")
+        tried = "" if offline else audit.release.try_out(data)
+        if tried:
+            say(f"         {tried}")
     trial = audit.trial(progress_for())
     say(describe_trial(audit, trial, workers))
     for one in audit.structure() or ():
@@ -108,6 +116,38 @@ def check(
         variants = audit.variant_trials(trial, progress_for())
         say(describe_variants(audit, trial, variants, workers))
     say(describe_planning(audit.models, width, found, audit.share_of_members))
+
+
+def _checked(
+    configuration: Path, workers: int | None, width: float, pilot: Path | None, *, offline: bool
+) -> tuple[str, dict[str, Any]]:
+    """The schema and the object of `check --json`."""
+    from auscult.cli.checked import SCHEMA, checked
+    from auscult.cli.display import progress_for
+    from auscult.config import load
+    from auscult.results.result import read_summary_file
+
+    loaded = load(configuration)
+    found = None if pilot is None else read_summary_file(pilot)
+    audit = loaded.audit(progress=progress_for())
+    audit.check()
+    release = None
+    if audit.release is not None:
+        data = audit.cohort.training_data()
+        tried = "" if offline else audit.release.try_out(data)
+        release = {"plan": audit.release.plan(data), "tried": tried or None}
+    trial = audit.trial(progress_for())
+    variants = audit.variant_trials(trial, progress_for()) if audit.protect or audit.sweep else []
+    return SCHEMA, checked(
+        audit,
+        trial,
+        variants,
+        workers=workers,
+        width=width,
+        pilot=found,
+        release=release,
+        carries=[one.what for one in audit.structure() or ()],
+    )
 
 
 @app.command()
@@ -188,18 +228,38 @@ def run(
 
 
 @app.command()
-def status(run: Annotated[Path, typer.Argument(help="Run directory.")]) -> None:
+def status(
+    run: Annotated[Path, typer.Argument(help="Run directory.")], as_json: AsJson = False
+) -> None:
     """Show the progress of a run."""
     from auscult.store import RunStore
 
     found = RunStore.open(run).status()
+    folders = sorted(path.parent for path in (run / "protection").glob("*/manifest.json"))
+    variants = [(one.name, RunStore.open(one).status()) for one in folders]
+    if as_json:
+        print_json(
+            "auscult.status/1",
+            {
+                "run": str(run),
+                "models": {"done": found.models_done, "total": found.models_total},
+                "blocks": {"done": found.blocks_done, "total": found.blocks_total},
+                "variants": [
+                    {"name": name, "models": {"done": one.models_done, "total": one.models_total}}
+                    for name, one in variants
+                ],
+                "writer": found.writer,
+                "results": found.results,
+                "report": found.report,
+            },
+        )
+        return
     say(
         f"Models: {found.models_done} of {found.models_total} "
         f"({found.blocks_done} of {found.blocks_total} blocks)"
     )
-    for folder in sorted((run / "protection").glob("*/manifest.json")):
-        part = RunStore.open(folder.parent).status()
-        say(f"Variant {folder.parent.name}: {part.models_done} of {part.models_total} models")
+    for name, part in variants:
+        say(f"Variant {name}: {part.models_done} of {part.models_total} models")
     say(f"Writing now: {found.writer or 'nobody'}")
     say(f"Results: {'there' if found.results else 'not yet'}")
     say(f"Report: {'there' if found.report else 'not yet'}")
@@ -216,6 +276,13 @@ def report(
             help="Write the dossier to sign instead: dossier.html and, where it can be made, .pdf.",
         ),
     ] = False,
+    card: Annotated[
+        str | None,
+        typer.Option(
+            help="Write sections for a model card instead, as Markdown: hf (Hugging Face) or chai "
+            "(CHAI applied model card); to standard output without --out."
+        ),
+    ] = None,
 ) -> None:
     """Write the report of a finished run again, or its dossier."""
     from auscult.report import opening, write_report
@@ -224,6 +291,13 @@ def report(
     from auscult.store.seal import require_sealed
 
     summary = read_summary_file(run)
+    if dossier and card is not None:
+        raise ConfigError("this is another document than --dossier", where="--card")
+    if card is not None:
+        from auscult.cli.signing import write_the_card
+
+        write_the_card(run, summary, card, out)
+        return
     if dossier:
         from auscult.cli.signing import write_the_dossier
 

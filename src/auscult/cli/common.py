@@ -11,10 +11,22 @@ from typer.core import TyperGroup
 
 from auscult.base.errors import ConfigError
 from auscult.base.showing import cleaned
+from auscult.cli.logs import verbosity_option
 
 
 class WholeHelp(TyperGroup):
-    """Commands with their whole first sentence: click would cut it to one line."""
+    """Commands with their whole first sentence, which click would cut to one line, and ``-v``."""
+
+    def __init__(self, **attributes: Any) -> None:  # noqa: ANN401
+        super().__init__(**attributes)
+        self.params.append(verbosity_option())
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ANN401
+        """A command, which may be asked to say more."""
+        found = super().get_command(ctx, cmd_name)
+        if found is not None and not any(one.name == "verbose" for one in found.params):
+            found.params.append(verbosity_option())
+        return found
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401
         """Write the list of commands."""

@@ -8,13 +8,20 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from auscult.base.parallel import available_memory
-from auscult.cli.display import duration
+from auscult.base.progress import duration
 from auscult.disclosure import is_small
 from auscult.report.words import visible
 from auscult.risk.outcome import Attributes
 from auscult.risk.pooling import pool_small_cells
 from auscult.risk.stability import models_needed, planning_without_pilot
-from auscult.training.cost import Trial, VariantTrial, expected, expected_of_variants, in_bytes
+from auscult.training.cost import (
+    Cost,
+    Trial,
+    VariantTrial,
+    expected,
+    expected_of_variants,
+    in_bytes,
+)
 from auscult.training.engines import Engine
 from auscult.training.repeat import Repeat
 from auscult.training.shared import sharing_words
@@ -52,10 +59,9 @@ def describe_cohort(cohort: Cohort, cell: int, attributes: Attributes) -> str:
             for band in summary["records_per_patient"]["bands"]
         ),
     ]
-    for name in attributes.table.columns:
-        labels, groups, _ = pool_small_cells(attributes.table[name].astype(str).to_numpy(), cell)
-        counts = {group: int((labels == group).sum()) for group in groups}
-        shown = ", ".join(f"{visible(group)} {counts[group]:,}" for group in groups[:8])
+    for name, counts in shown_groups(attributes, cell).items():
+        first = list(counts.items())[:8]
+        shown = ", ".join(f"{visible(group)} {number:,}" for group, number in first)
         more = f", {len(counts) - 8} more" if len(counts) > 8 else ""
         lines.append(f"Group    {visible(name)}: {shown or f'all under {cell} patients'}{more}")
     if attributes.reason:
@@ -65,6 +71,55 @@ def describe_cohort(cohort: Cohort, cell: int, attributes: Attributes) -> str:
         lines.append(f"Left out {few} records: {one.reason}")
     lines += [f"Note     {note}" for note in cohort.notes]
     return "\n".join(lines)
+
+
+def shown_groups(attributes: Attributes, cell: int) -> dict[str, dict[str, int]]:
+    """Patients of each group of each attribute; groups under `cell` patients are pooled."""
+    found = {}
+    for name in attributes.table.columns:
+        labels, groups, _ = pool_small_cells(attributes.table[name].astype(str).to_numpy(), cell)
+        found[str(name)] = {str(group): int((labels == group).sum()) for group in groups}
+    return found
+
+
+def cost_of(audit: Audit, trial: Trial, workers: int | None) -> tuple[int, Cost]:
+    """How many workers there will be, and what the audit will take.
+
+    Parameters
+    ----------
+    audit : Audit
+    trial : Trial
+    workers : int or None
+        Worker processes; one per core when None.
+    """
+    count = min(Engine(workers=workers).hands(audit.recipe), math.ceil(audit.models / trial.models))
+    return count, expected(
+        trial,
+        models=audit.models,
+        records=audit.cohort.records,
+        patients=audit.cohort.patients,
+        workers=count,
+        cells=audit.exposure_cells,
+    )
+
+
+def warnings_of(
+    audit: Audit, trial: Trial, variants: Sequence[VariantTrial], workers: int | None
+) -> list[str]:
+    """What the text of `check` warns of.
+
+    Parameters
+    ----------
+    audit : Audit
+    trial : Trial
+    variants : sequence of VariantTrial
+    workers : int or None
+    """
+    text = describe_trial(audit, trial, workers)
+    if variants:
+        text += "\n" + describe_variants(audit, trial, variants, workers)
+    start = "Warning  "
+    return [line.removeprefix(start) for line in text.splitlines() if line.startswith(start)]
 
 
 def describe_trial(audit: Audit, trial: Trial, workers: int | None) -> str:
@@ -77,15 +132,7 @@ def describe_trial(audit: Audit, trial: Trial, workers: int | None) -> str:
     workers : int or None
         Worker processes; one per core when None.
     """
-    count = min(Engine(workers=workers).hands(audit.recipe), math.ceil(audit.models / trial.models))
-    cost = expected(
-        trial,
-        models=audit.models,
-        records=audit.cohort.records,
-        patients=audit.cohort.patients,
-        workers=count,
-        cells=audit.exposure_cells,
-    )
+    count, cost = cost_of(audit, trial, workers)
     promised = trial.facts.get("dp")
     facts = ", ".join(f"{name} {value}" for name, value in trial.facts.items() if name != "dp")
     each = duration_of(trial.seconds / trial.models)
@@ -149,6 +196,38 @@ def repeat_lines(repeat: Repeat | None, of: str = "") -> list[str]:
     return [f"Warning  {of}{models} {repeat.words}. The report will say so"]
 
 
+def variant_costs(
+    audit: Audit, trial: Trial, variants: Sequence[VariantTrial], workers: int | None
+) -> tuple[list[Cost | None], Cost]:
+    """What each variant takes, None without models of its own, and what all take with the audit.
+
+    Parameters
+    ----------
+    audit : Audit
+    trial : Trial
+        Of the audit itself.
+    variants : sequence of VariantTrial
+    workers : int or None
+    """
+    count, _ = cost_of(audit, trial, workers)
+    size = {
+        "models": audit.models,
+        "records": audit.cohort.records,
+        "patients": audit.cohort.patients,
+        "workers": count,
+    }
+    own, added = expected(trial, **size), expected_of_variants(variants, **size)
+    return (
+        [None if one.trial is None else expected(one.trial, **size) for one in variants],
+        Cost(
+            training_seconds=own.training_seconds + added.training_seconds,
+            analysis_seconds=own.analysis_seconds + added.analysis_seconds,
+            memory_bytes=max(own.memory_bytes, added.memory_bytes),
+            disk_bytes=own.disk_bytes + added.disk_bytes,
+        ),
+    )
+
+
 def describe_variants(
     audit: Audit, trial: Trial, variants: Sequence[VariantTrial], workers: int | None
 ) -> str:
@@ -163,31 +242,21 @@ def describe_variants(
     workers : int or None
         Worker processes; one per core when None.
     """
-    count = min(Engine(workers=workers).hands(audit.recipe), math.ceil(audit.models / trial.models))
-    size = {
-        "models": audit.models,
-        "records": audit.cohort.records,
-        "patients": audit.cohort.patients,
-        "workers": count,
-    }
-    own = expected(trial, **size)
-    all_of_them = expected_of_variants(variants, **size)
+    costs, together = variant_costs(audit, trial, variants, workers)
     lines = []
-    for one in variants:
-        if one.trial is None:
+    for one, cost in zip(variants, costs, strict=True):
+        if one.trial is None or cost is None:
             lines.append(f"Variant  {visible(one.name)}: no models of its own")
         else:
             each = duration_of(one.trial.seconds / one.trial.models)
-            cost = expected(one.trial, **size)
             lines.append(
                 f"Variant  {visible(one.name)}: a model takes {each}, training "
                 f"{duration_of(cost.training_seconds)}"
             )
             if one.trial is not trial:
                 lines += repeat_lines(one.trial.repeat, f"{visible(one.name)}: ")
-    training = own.training_seconds + all_of_them.training_seconds
-    analysis = own.analysis_seconds + all_of_them.analysis_seconds
-    disk = own.disk_bytes + all_of_them.disk_bytes
+    training, analysis = together.training_seconds, together.analysis_seconds
+    disk = together.disk_bytes
     lines.append(
         f"Together about {duration_of(training + analysis)} (training {duration_of(training)}, "
         f"analysis {duration_of(analysis)}), disk about {in_bytes(disk)}"
@@ -196,6 +265,26 @@ def describe_variants(
     if free < disk:
         lines.append(f"Warning  {in_bytes(free)} are free on this disk: use another (run --out)")
     return "\n".join(lines)
+
+
+def planned(
+    models: int, pilot: dict[str, Any] | None, share: float = 0.5
+) -> tuple[list[dict[str, Any]], str]:
+    """Widths of a patient's interval by number of models, and what they rest on.
+
+    Parameters
+    ----------
+    models : int
+        The number that is configured.
+    pilot : dict, optional
+        Summary of a finished run of a similar audit.
+    share : float
+        Of the models that a patient is IN.
+    """
+    if pilot is None:
+        basis = f"unshrunk, at an AUC of {PLANNED_AUC}; --pilot RUN uses your patients"
+        return planning_without_pilot(PLANNED_AUC, models, share), basis
+    return pilot["patients"]["planning"], f"from the pilot's {pilot['models']['count']} models"
 
 
 def describe_planning(
@@ -214,12 +303,7 @@ def describe_planning(
     share : float
         Of the models that a patient is IN.
     """
-    if pilot is None:
-        rows = planning_without_pilot(PLANNED_AUC, models, share)
-        basis = f"unshrunk, at an AUC of {PLANNED_AUC}; --pilot RUN uses your patients"
-    else:
-        rows = pilot["patients"]["planning"]
-        basis = f"from the pilot's {pilot['models']['count']} models"
+    rows, basis = planned(models, pilot, share)
     widths = ", ".join(f"{row['models']} models {row['interval_width']:.2f}" for row in rows)
     needed = models_needed(rows, width)
     answer = f"{needed} models" if needed else f"more than {rows[-1]['models']} models"

@@ -39,24 +39,31 @@ def gate(
     policy: Annotated[Path, typer.Option(help="policy.toml: limits and the evidence they need.")],
     json: Annotated[Path | None, typer.Option(help="Also write the decision here.")] = None,
     junit: Annotated[Path | None, typer.Option(help="Also write JUnit XML here.")] = None,
+    sarif: Annotated[Path | None, typer.Option(help="Also write SARIF 2.1.0 here.")] = None,
 ) -> None:
     """Judge a run by a policy. Exit code: 0 pass, 1 fail, 2 usage error, 3 inconclusive."""
     from auscult.config.policy import load_policy
     from auscult.policy import judge_run
     from auscult.policy.gate import write_decision_json, write_junit
+    from auscult.policy.sarif import write_sarif
     from auscult.report.words import visible
     from auscult.results.result import REPORT, read_summary_file
 
     limits = load_policy(policy)
-    for option, target in (("--json", json), ("--junit", junit)):
+    places: dict[Path, str] = {}
+    for option, target in (("--json", json), ("--junit", junit), ("--sarif", sarif)):
         refuse_target(target, option, read=[policy], run=run)
-    if json is not None and junit is not None and json.resolve() == junit.resolve():
-        raise ConfigError("this is also the file of --json", where="--junit")
+        if target is not None:
+            other = places.setdefault(target.resolve(), option)
+            if other != option:
+                raise ConfigError(f"this is also the file of {other}", where=option)
     decision = judge_run(run, limits)
     if json is not None:
         write_decision_json(read_summary_file(run)["decision"], json)
     if junit is not None:
         write_junit(decision, junit, limits.title)
+    if sarif is not None:
+        write_sarif(decision, sarif, limits, policy)
     for line in reasons(decision):
         say(visible(line))
     passed = sum(one.verdict == "pass" for one in decision.checks)

@@ -9,12 +9,14 @@ import typer
 
 from auscult.base.errors import ConfigError
 from auscult.cli.common import app, refuse_target, say
+from auscult.cli.machine import AsJson, print_json
 
 
 @app.command()
 def compare(
     runs: Annotated[list[Path], typer.Argument(help="Finished run directories of one cohort.")],
     html: Annotated[Path | None, typer.Option(help="Write the comparison to this file.")] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Compare finished runs of one cohort; trains nothing."""
     from auscult.cli.display import progress_for
@@ -25,6 +27,11 @@ def compare(
     for one in runs:
         refuse_target(html, "--html", run=one)
     found = compare_runs(runs, progress_for())
+    if html is not None and as_json:
+        found.write(html)
+    if as_json:
+        print_json("auscult.comparison/1", found.as_dict())
+        return
     entries = Part({"entries": found.entries}).parts("entries")
     for line in _columns(comparison_rows(read_summary(found.summary), entries, found.name)):
         say(line)

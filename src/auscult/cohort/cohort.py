@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from auscult.base.notebooks import card
 from auscult.cohort.inputs import Inputs
 from auscult.cohort.queries import Query
 
@@ -188,6 +189,45 @@ class Cohort:
             f"{f' of {len(self.classes)}' if self.classes else ''}; "
             f"groups: {groups})"
         )
+
+    def _repr_html_(self) -> str:
+        return card("Cohort", self.shown())
+
+    def shown(self, smallest_cell: int = SMALLEST_CELL) -> list[tuple[str, str]]:
+        """What a notebook shows: counts, as :meth:`summary` may publish them; no value."""
+        told = self.summary(smallest_cell)
+        few = f"fewer than {smallest_cell}"
+        classes = [
+            f"{one['name']} ({few} patients)"
+            if one["records"] is None
+            else f"{one['name']} {one['records']:,}"
+            for one in told["classes"]
+        ]
+        bands = told["records_per_patient"]["bands"]
+        return [
+            ("Source", self.source),
+            ("Size", f"{self.records:,} records of {self.patients:,} patients"),
+            ("Inputs", repr(self.inputs)),
+            ("Task", f"{self.task}: {', '.join(classes)}" if classes else self.task),
+            (
+                "Records per patient",
+                ", ".join(
+                    f"{one['records']} ({one['patients']:,} patients)"
+                    for one in bands
+                    if one["patients"]
+                ),
+            ),
+            ("Groups", ", ".join(told["groups"])),
+            (
+                "Left out",
+                "; ".join(
+                    f"{few if 0 < one.records < smallest_cell else f'{one.records:,}'} records: "
+                    f"{one.reason}"
+                    for one in self.left_out
+                ),
+            ),
+            ("Notes", "; ".join(self.notes)),
+        ]
 
     @property
     def records(self) -> int:

@@ -44,6 +44,7 @@ _STEPS = tuple(m * 10.0**p for p, m in product(range(-9, 1), (1, 2, 5)))
 _ROUNDS, _LEAST = 8, 0.01
 _COLUMNS = 192
 _CHUNK = 2_000_000
+_PRECISE, _REFINED = 1e-3, 2
 
 
 def rounding_step(patients: int) -> float:
@@ -173,10 +174,7 @@ class Published:
             c = np.abs(np.einsum("cit,ct->ci", cells, weights[left]) / scale[:, None])
             price = number[left] / np.maximum(c, _LEAST)
             slack = error / np.maximum(w, _LEAST)
-            gram = np.swapaxes(cells, 1, 2) @ (cells * price[:, :, None])
-            place = np.arange(error.size)
-            gram[:, place, place] += slack
-            solved = np.linalg.solve(gram, own[left][:, :, None])[:, :, 0]
+            solved = _normal(cells, price, slack, own[left])
             weights[left] = solved
             # How far each goes where the patient moves by one, in units of how far each may.
             further = np.abs(np.einsum("cit,ct->ci", cells, solved)) / np.maximum(c, _LEAST)
@@ -192,6 +190,41 @@ class Published:
     def gram(self) -> NDArray[np.float64]:
         """Inner products of the totals over patients, shape (totals, totals)."""
         return np.asarray(self.cells.T @ (self.cells * self.sizes[:, None]))
+
+
+def _normal(
+    cells: NDArray[np.float64],
+    price: NDArray[np.float64],
+    slack: NDArray[np.float64],
+    own: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Solve (cells' diag(price) cells + diag(slack)) x = own, one system per leading index.
+
+    Where there are more totals than atoms, by the Woodbury identity in as many unknowns as atoms.
+    """
+    many, atoms, totals = cells.shape
+    if totals > atoms:
+        scaled = cells * np.sqrt(price)[:, :, None]
+        over = scaled / slack[:, None, :]
+        inner = over @ np.swapaxes(scaled, 1, 2)
+        inner[:, np.arange(atoms), np.arange(atoms)] += 1.0
+        left, solved = own, np.zeros((many, totals))
+        # What cancels is lost, and would be taken for a movement that the totals allow: refined.
+        for _ in range(_REFINED):
+            y = np.linalg.solve(inner, over @ left[:, :, None])
+            solved += (left - (np.swapaxes(scaled, 1, 2) @ y)[:, :, 0]) / slack
+            moved = np.einsum("cit,ct->ci", cells, solved) * price
+            left = own - np.einsum("cit,ci->ct", cells, moved) - slack * solved
+        exact = np.abs(left).max(axis=1) <= _PRECISE * EXACT
+        if exact.all():
+            return np.asarray(solved)
+    else:
+        solved, exact = np.empty((many, totals)), np.zeros(many, dtype=bool)
+    place, rest = np.arange(totals), ~exact
+    gram = np.swapaxes(cells[rest], 1, 2) @ (cells[rest] * price[rest][:, :, None])
+    gram[:, place, place] += slack[rest]
+    solved[rest] = np.linalg.solve(gram, own[rest][:, :, None])[:, :, 0]
+    return np.asarray(solved)
 
 
 def least_uncertainty(

@@ -261,10 +261,17 @@ class Margins:
         side = 1.0 if wanted > 0 else -1.0
         least, most = sorted((0.0, float(wanted)))
         limit = LinearConstraint(own[None, :], lb=np.array([least]), ub=np.array([most]))
+        bounds = Bounds(-self.sizes[kept].astype(np.float64), np.full(kept.size, FAR))
+        rows = [LinearConstraint(matrix, below, above), limit]
+        # In fractions of patients it is quickly told, and often that nothing is to be gained.
+        relaxed = milp(-side * own, constraints=rows, bounds=bounds)
+        reached = self._reached(cell, abs(wanted))[0 if wanted > 0 else 1]
+        if relaxed.status == 0 and -relaxed.fun < reached + 1 - _TOLERANCE:
+            return
         found = milp(
             -side * own,
-            constraints=[LinearConstraint(matrix, below, above), limit],
-            bounds=Bounds(-self.sizes[kept].astype(np.float64), np.full(kept.size, FAR)),
+            constraints=rows,
+            bounds=bounds,
             integrality=np.ones(kept.size, dtype=np.int64),
             options={"node_limit": _NODES, "mip_rel_gap": 0.0},
         )

@@ -144,7 +144,7 @@ def those_left_out(entry: Mapping[str, Any], smallest: int) -> None:
     Parameters
     ----------
     entry : mapping
-        Of the "protection" list; its "layers" are changed in place.
+        Of the "protection" list; its "layers", and numbers that tell theirs, are changed in place.
     smallest : int
     """
     layers = entry.get("layers") or {}
@@ -166,6 +166,9 @@ def those_left_out(entry: Mapping[str, Any], smallest: int) -> None:
                 part[name] = _without_figures(part[name], smallest)
             elif "n" in part[name]:
                 part[name] = part[name] | {"n": None}
+    for name in ("mean_auc_before", "mean_auc", "mean_auc_change"):  # of those who stay
+        if isinstance(entry.get(name), dict) and "n" in entry[name]:
+            entry[name]["n"] = None
 
 
 def _without_figures(figure: Mapping[str, Any], smallest: int) -> dict[str, Any]:

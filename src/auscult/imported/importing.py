@@ -7,7 +7,8 @@ import os
 import numpy as np
 
 from auscult.attacks.places import Places
-from auscult.base.progress import SILENT, Progress
+from auscult.base.notebooks import USUAL
+from auscult.base.progress import Progress
 from auscult.cohort import Task
 from auscult.cohort.cohort import records_per_patient, released_classes
 from auscult.imported.scores import Scores
@@ -26,7 +27,7 @@ def import_scores(
     seed: int = 0,
     settings: AnalysisSettings | None = None,
     title: str | None = None,
-    progress: Progress = SILENT,
+    progress: Progress = USUAL,
 ) -> Result:
     """Put scores into a run directory and analyse them.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 from dataclasses import replace
 from importlib import resources
@@ -23,6 +24,7 @@ from auscult.results.writing import write_summary
 from auscult.store import RunStore
 from auscult.store.seal import require_sealed
 
+LOG = logging.getLogger(__name__)
 LOOKS, JUDGED = "looks", "judged"  # of the manifest: models at each look, and when judged once
 
 
@@ -62,6 +64,7 @@ def judge_run(run: str | os.PathLike[str], policy: Policy, *, again: bool = Fals
             "fingerprints": fingerprints(policy, store.manifest()),
         }
         write_summary(store.path, summary)
+    LOG.info("Judged %s: %s", store.path, decision.verdict)
     return decision
 
 

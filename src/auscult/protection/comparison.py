@@ -6,9 +6,14 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
 from auscult.base.progress import Progress
 from auscult.cohort import Cohort
 from auscult.protection.assessment import (
+    Assessment,
     Subject,
     answers_to,
     assess,
@@ -33,7 +38,7 @@ def audit_variants(
     *,
     models: int,
     progress: Progress,
-) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
+) -> tuple[list[dict[str, Any]], dict[str, Any] | None, pd.DataFrame]:
     """Assess every variant beside the base.
 
     Parameters
@@ -56,6 +61,10 @@ def audit_variants(
     protection : list of dict
         One entry per protection, in the order given.
     sweep : dict or None
+    rows : DataFrame
+        One row per patient, a secret: "auc", "low" and "high" without protection, and for the k-th
+        protection "auc k", "low k" and "high k", or "left out k" where it trains without some
+        patients.
     """
     outputs = store.outputs()
     progress.start("Protections", 2.0 * cohort.patients * (1 + len(found)))
@@ -66,6 +75,7 @@ def audit_variants(
         facts=outputs.facts,
         models=models,
     )
+    rows = pd.DataFrame(_of_patients(base.risk))
     entries: list[dict[str, Any]] = []
     points: list[dict[str, Any]] = []
     for plan in found:
@@ -102,6 +112,8 @@ def audit_variants(
                     compared=_compared(found),
                     notes=notes,
                 )
+                if not plan.sweep:
+                    rows[f"left out {len(entries)}"] = removed
                 progress.advance(2 * cohort.patients)
             else:
                 side = Side(
@@ -110,6 +122,8 @@ def audit_variants(
                     facts=own.facts,
                     models=models,
                 )
+                if not plan.sweep:
+                    rows = rows.assign(**_of_patients(side.risk, f" {len(entries)}"))
                 one = entry(
                     name=plan.name,
                     kind=plan.variant.kind,
@@ -128,7 +142,16 @@ def audit_variants(
     recommend(entries)
     progress.finish()
     sweep = {"keys": sorted({k for p in found if p.sweep for k in p.change.get("recipe", {})})}
-    return entries, sweep | {"points": points} if points else None
+    return entries, sweep | {"points": points} if points else None, rows
+
+
+def _of_patients(found: Assessment, mark: str = "") -> dict[str, NDArray[np.float64]]:
+    posterior = found.risk.posterior
+    return {
+        f"auc{mark}": posterior.mean,
+        f"low{mark}": posterior.low,
+        f"high{mark}": posterior.high,
+    }
 
 
 def _compared(found: Sequence[Plan]) -> int:

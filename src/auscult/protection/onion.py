@@ -160,6 +160,7 @@ def layers(
         "models": int(signals.shape[0]),
         **counted(everybody, stay[1]),
         "ppv": accusations(stay[0], stay[1], subject.priors, subject.seed),
+        "mean_auc_before": mean_auc(stay[0]),
         "mean_auc": mean_auc(stay[1]),
         "mean_auc_change": None if auc is None else auc[0].as_dict() | {"n": auc[1]},
         "worst_group": None,

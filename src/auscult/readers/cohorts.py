@@ -16,7 +16,8 @@ from typing import Any, Required, TypedDict, Unpack, get_type_hints
 from numpy.typing import ArrayLike
 
 from auscult.base.naming import arguments_of
-from auscult.base.progress import SILENT, Progress
+from auscult.base.notebooks import USUAL
+from auscult.base.progress import Progress
 from auscult.cohort import Cohort, Task
 from auscult.readers.arrays import read_by
 from auscult.readers.columns import Dates
@@ -147,7 +148,7 @@ def from_images(
     header: Sequence[str] = (),
     cache: AnyPath | None = None,
     workers: int | None = None,
-    progress: Progress = SILENT,
+    progress: Progress = USUAL,
     **how: Unpack[Columns],
 ) -> Cohort:
     """Read a folder of PNG, JPEG, TIFF, DICOM or NIfTI files, decoded once and cached.
@@ -223,7 +224,7 @@ def from_signals(
     windows: str = "first",
     cache: AnyPath | None = None,
     workers: int | None = None,
-    progress: Progress = SILENT,
+    progress: Progress = USUAL,
     **how: Unpack[Columns],
 ) -> Cohort:
     """Read a folder of recordings (WFDB, npz, npy), read once and cached.
@@ -275,7 +276,7 @@ def from_events(
     within_hours: float | None = None,
     time: str | None = None,
     max_codes: int = MAX_CODES,
-    progress: Progress = SILENT,
+    progress: Progress = USUAL,
     **how: Unpack[Labelled],
 ) -> Cohort:
     """Read a MEDS dataset: events of subjects become one row of features per record.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -29,6 +30,8 @@ from auscult.readers.tables import read_table, rows_of, told, with_missing, with
 from auscult.readers.values import texts
 
 ARRAY, TABLE = "array", "table"  # names of inputs, where there are several and none is given
+
+LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -304,7 +307,7 @@ class Reading(ColumnMeaning):
             bins=dict(self.bins or {}),
             categorical=self.categorical,
         )
-        return Cohort(
+        cohort = Cohort(
             inputs=inputs,
             labels=kept.labels.values,
             task=kept.labels.task,
@@ -320,6 +323,10 @@ class Reading(ColumnMeaning):
             strata=kept.labels.strata,
             stratum_names=kept.labels.stratum_names,
         )
+        LOG.info(
+            "Read %s: %d records of %d patients", cohort.source, cohort.records, cohort.patients
+        )
+        return cohort
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -7,6 +7,7 @@ that does not hold is never overlooked. Nothing of a request or a reply is ever 
 from __future__ import annotations
 
 import json
+import logging
 import ssl
 import time
 import zlib
@@ -25,6 +26,7 @@ from auscult.release.protocols import MOST_OF_A_REFUSAL, field_of
 if TYPE_CHECKING:
     from auscult.release.endpoint import EndpointDoor
 
+LOG = logging.getLogger(__name__)
 WHERE = "release.url"
 PASSING = (408, 425, 429, 500, 502, 503, 504)
 LONGEST_PAUSE_SECONDS = 60.0
@@ -126,6 +128,7 @@ class Line:
             pause, trouble = self._attempt(content, where, known)
             if isinstance(trouble, bytes):
                 return Reply(trouble, where)
+            LOG.info("The endpoint: %s (attempt %d)", trouble, attempt + 1)
             if attempt < self._door.retries:
                 time.sleep(
                     min(

@@ -113,6 +113,14 @@ class EndpointDoor(Door):
     kind = "endpoint"
     label = "endpoint"
 
+    def __repr__(self) -> str:
+        # Addresses and bodies hold keys, before they are checked and where nothing forbids it.
+        try:
+            host = urlsplit(self.url).hostname
+        except ValueError:
+            host = None
+        return f"EndpointDoor({host or 'no valid address'!r}, protocol={self.protocol!r})"
+
     def check(self, data: TrainingData) -> None:  # noqa: ARG002
         """See :meth:`Door.check`. Sends nothing."""
         parts = self._address()

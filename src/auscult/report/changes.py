@@ -11,12 +11,14 @@ from auscult.report.elements import (
     Point,
 )
 from auscult.report.figures.axes import round_axis
-from auscult.report.numbers import bounds_only, patients_cell
+from auscult.report.numbers import bounds_only, exposed_cell, patients_cell
 from auscult.report.summary import Part
 from auscult.report.words import (
     MINUS,
     NOT_ESTIMABLE,
+    decimal,
     expected,
+    interval,
     metric_name,
     share,
     share_interval,
@@ -26,6 +28,8 @@ from auscult.report.words import (
 )
 
 NOTHING = "\N{EN DASH}"
+FROM_ANOTHER = "without it"
+OTHER_PATIENTS = "the patients who were assessed both times"
 
 
 def utility_name(summary: Part) -> str:
@@ -97,6 +101,56 @@ def change_cell(entry: Part) -> str:
     return signed_count(
         Part({**change.content(), "estimate": float(whole_numbers)}), outside=float(whole_numbers)
     )
+
+
+def mean_auc_notes(summary: Part, entries: tuple[Part, ...]) -> list[str]:
+    """Where a change in mean AUC is not from the number of the first row: from which one.
+
+    Parameters
+    ----------
+    summary : Part
+    entries : tuple of Part
+        One per protection.
+    """
+    base = decimal(summary.part("patients").part("auc").number("mean"))
+    notes = []
+    for number, part in enumerate(entries, start=1):
+        change = part.part("mean_auc_change")
+        layers = part.part("layers")
+        before = part.part("mean_auc_before") or layers.part("remaining").part("mean_auc_before")
+        if change.number("estimate") is None or before.number("estimate") is None:
+            continue
+        told = {side.number("n") for side in (before, part.part("mean_auc"), change)}
+        if len(told - {None}) > 1:
+            notes.append(f"{number}: the change is over {OTHER_PATIENTS}.")
+        elif decimal(before.number("estimate")) != base:
+            ends = interval(before.number("low"), before.number("high"))
+            value = with_interval(decimal(before.number("estimate")), ends)
+            whom = "those who stay, on half of the models" if layers else "the same patients"
+            notes.append(
+                f"{number}: {value} {FROM_ANOTHER}, for {whom}: its change is from that number."
+            )
+    return notes
+
+
+def from_another(summary: Part, part: Part) -> bool:
+    """Whether a change in exposed patients is from another number than the unprotected recipe's.
+
+    Parameters
+    ----------
+    summary, part : Part
+        The second of the protection.
+    """
+    before = part.part("exposed_before").part("0.9").number("estimate")
+    if before is None or part.part("exposed_change").number("estimate") is None:
+        return False
+    return alone(part) != base_row(summary, "")[1]
+
+
+def alone(part: Part) -> str:
+    """Patients exposed without a protection, where it was judged."""
+    few = bool(part.part("exposed_change").reason())
+    return exposed_cell(part.part("exposed_before").part("0.9"), few)
 
 
 def signed_whole(value: float) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 from auscult.base.errors import ConfigError
 from auscult.report import answer
-from auscult.report.changes import base_row, change_cell, share_of
+from auscult.report.changes import alone, base_row, change_cell, from_another, share_of
 from auscult.report.checklist import checklist
 from auscult.report.elements import Block, Items, Page, Paragraph, Section, Table
 from auscult.report.exposure_tables import usual_priors
@@ -95,10 +95,10 @@ def dossier_page(summary: Mapping[str, Any], record: Mapping[str, Any] | None = 
     sections = (
         _section("system", "1. The system", _system(part)),
         _section("attackers", "2. Who could attack, and how", _attackers(part)),
-        _section("findings", "3. What was found", _findings(part)),
+        _section("findings", "3. What was found", findings(part)),
         _section("groups", "4. Groups of patients", group_items(part)),
-        _section("mitigation", "5. What lowers the risk, and what remains", _mitigation(part)),
-        _section("limits", "6. What this does not show", _limits(part)),
+        _section("mitigation", "5. What lowers the risk, and what remains", mitigation(part)),
+        _section("limits", "6. What this does not show", limits(part)),
         _section("checklist", "7. Checklist", checklist(part)),
         _section("record", "8. Record and sign-off", _record(part, Part(record))),
     )
@@ -203,7 +203,8 @@ def _accusations(mine: Part, priors: tuple[float, ...]) -> Paragraph:
     )
 
 
-def _findings(part: Part) -> list[Block]:
+def findings(part: Part) -> list[Block]:
+    """Patients by how often the attacker is right, one model alone, the released model."""
     few = bounds_only(part)
     rows = [
         (
@@ -245,7 +246,8 @@ def _findings(part: Part) -> list[Block]:
     return blocks
 
 
-def _mitigation(part: Part) -> list[Block]:
+def mitigation(part: Part) -> list[Block]:
+    """What was tried against the risk, and what remains."""
     tried = [one for one in part.parts("protection") if one.part("exposed")]
     if not tried:
         return [
@@ -284,7 +286,15 @@ def _mitigation(part: Part) -> list[Block]:
             caption="Protections tried: exposed patients and what they cost",
             columns=("Protection", "Exposed (95% interval)", "Change", "Loss of quality"),
             rows=tuple(rows),
-            notes=(f"{more} more are in the report.",) if more > 0 else (),
+            notes=(
+                *(
+                    f"{one.text('name')}: judged where {alone(one)} are exposed without it. Its "
+                    "change is from that number."
+                    for one in tried[:MOST_PROTECTIONS]
+                    if from_another(part, one)
+                ),
+                *((f"{more} more are in the report.",) if more > 0 else ()),
+            ),
             key="mitigation",
         ),
         Paragraph(text=said),
@@ -296,7 +306,8 @@ def _cost(one: Part) -> str:
     return "not measured" if lost is None else f"at most {lost:.3f}"
 
 
-def _limits(part: Part) -> list[Block]:
+def limits(part: Part) -> list[Block]:
+    """What the audit does not show."""
     items = [
         (
             "Other attacks.",

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from auscult.report.answer import assessed, main_row
 from auscult.report.changes import (
+    FROM_ANOTHER,
     NOTHING,
+    alone,
     axis_of,
     base_row,
     change_cell,
+    from_another,
+    mean_auc_notes,
     point_of,
     share_of,
     signed_estimate,
@@ -228,7 +232,7 @@ def protection_tables(
                 "Removed",
             ),
             rows=tuple(risk),
-            notes=_risk_notes(entries),
+            notes=_risk_notes(summary, entries),
             key="protection",
         ),
         Table(
@@ -241,10 +245,15 @@ def protection_tables(
                 "Its change",
             ),
             rows=tuple(average),
-            notes=tuple(
-                sentence(method)
-                for method in dict.fromkeys(p.part("worst_group").text("method") for p in entries)
-                if method
+            notes=(
+                *mean_auc_notes(summary, entries),
+                *(
+                    sentence(method)
+                    for method in dict.fromkeys(
+                        p.part("worst_group").text("method") for p in entries
+                    )
+                    if method
+                ),
             ),
             text_columns=frozenset({0, 3}),
             key="averages",
@@ -307,7 +316,7 @@ def _accusations(entries: tuple[Part, ...], base: str) -> list[Block]:
     ]
 
 
-def _risk_notes(entries: tuple[Part, ...]) -> tuple[str, ...]:
+def _risk_notes(summary: Part, entries: tuple[Part, ...]) -> tuple[str, ...]:
     notes = [
         (
             "Exposed: expected number of patients with an AUC above 0.9. By chance: the same with "
@@ -315,10 +324,16 @@ def _risk_notes(entries: tuple[Part, ...]) -> tuple[str, ...]:
             "with 95% intervals of the paired difference, each on its own."
         ),
         *(
-            f"{number}: counted on half of the models, where without it "
-            f"{_alone(part)} are exposed: its change is from that number."
+            f"{number}: counted on half of the models, where {FROM_ANOTHER} "
+            f"{alone(part)} are exposed: its change is from that number."
             for number, part in enumerate(entries, start=1)
             if part.part("layers")
+        ),
+        *(
+            f"{number}: attacked in the same way, {alone(part)} are exposed {FROM_ANOTHER}: its "
+            "change is from that number."
+            for number, part in enumerate(entries, start=1)
+            if not part.part("layers") and from_another(summary, part)
         ),
         *_methods(entries),
     ]
@@ -350,11 +365,6 @@ def _price_notes(entries: tuple[Part, ...]) -> tuple[str, ...]:
         *dict.fromkeys(part.part("worst_group_utility_change").text("method") for part in entries),
     )
     return tuple(sentence(method) for method in methods if method)
-
-
-def _alone(part: Part) -> str:
-    few = bool(part.part("exposed_change").reason())
-    return exposed_cell(part.part("exposed_before").part("0.9"), few)
 
 
 def _removed(part: Part) -> str:

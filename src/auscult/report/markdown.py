@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Callable, Iterable, Sequence
 
 from auscult.report.elements import Block, Figure, Heading, Items, Paragraph, Section, Table
 
@@ -23,6 +24,26 @@ def markdown(title: str, section: Section) -> str:
     """
     pieces = [f"# {escaped(section.heading)}", f"**{escaped(title)}**"]
     pieces += [_block(block) for block in section.blocks]
+    return _joined(pieces)
+
+
+def sections_of(sections: Sequence[Section], level: Callable[[Section], int]) -> str:
+    """Several sections, to be pasted into a document that has other parts.
+
+    Parameters
+    ----------
+    sections : sequence of Section
+    level : callable
+        How deep the heading of a section is.
+    """
+    pieces = []
+    for section in sections:
+        pieces.append(f"{'#' * level(section)} {escaped(section.heading)}")
+        pieces += [_block(block) for block in section.blocks]
+    return _joined(pieces)
+
+
+def _joined(pieces: Iterable[str]) -> str:
     return "\n\n".join(piece for piece in pieces if piece) + "\n"
 
 

@@ -33,6 +33,7 @@ from auscult.results.patient_figures import by_records, patient_figures, thresho
 from auscult.risk.composition import top_composition
 from auscult.risk.disparity import crossings, disparities
 from auscult.risk.estimate import Estimate
+from auscult.risk.exposed import confirmed_above
 from auscult.risk.patients import (
     PATIENT_FPR,
     PatientRisk,
@@ -189,6 +190,7 @@ def analyse(
     pairs = settings.intersections
     if pairs is None:
         pairs = crossings(names, label=evidence.label)
+    progress.start("Disclosure control", 1)
     groups = release_groups(
         evidence.groups,
         np.isfinite(risk.auc_raw),
@@ -199,6 +201,7 @@ def analyse(
         label=evidence.label,
         base=settings.count_base,
     )
+    progress.finish()
     patients = patient_figures(layout, risk, null, seed=seed, progress=progress)
     patients["by_records"] = by_records(
         layout, risk, null, groups.bands, seed=seed, smallest_cell=settings.smallest_cell
@@ -359,6 +362,8 @@ def _patient_rows(layout: Layout, risk: PatientRisk) -> pd.DataFrame:
             "auc_high": risk.posterior.high,
             "auc_raw": risk.auc_raw,
             "study_max_auc": risk.study_max_auc,
+            "above_0.9": risk.posterior.tails[0.9],
+            "confirmed_0.9": confirmed_above(risk, 0.9),
         }
     )
 

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from auscult.attacks.neighbours import NO_INPUTS
 from auscult.base.errors import ConfigError, StoreError
 from auscult.base.files import write_bytes
+from auscult.base.notebooks import USUAL
 from auscult.base.opening import npy_array, npz_arrays
-from auscult.base.progress import SILENT, Progress
+from auscult.base.progress import Progress
 from auscult.disclosure import released
 from auscult.protection.assessment import Subject, assess, signals_of, utility_of
 from auscult.protection.frontier import Side, entry, recommend, unpaired, withdraw
@@ -30,7 +31,17 @@ from auscult.results.roster import stratum_of
 from auscult.store import Outputs, RunStore
 
 AGAIN = "Run its command again: the results are rewritten, nothing is trained"
-NOT_GROUPS = ("patient", "records", "auc", "auc_low", "auc_high", "auc_raw", "study_max_auc")
+NOT_GROUPS = (
+    "patient",
+    "records",
+    "auc",
+    "auc_low",
+    "auc_high",
+    "auc_raw",
+    "study_max_auc",
+    "above_0.9",
+    "confirmed_0.9",
+)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -70,6 +81,29 @@ class Comparison:
     summary: dict[str, Any]
     entries: list[dict[str, Any]]
 
+    def as_dict(self) -> dict[str, Any]:
+        """The first run's figures and the entries of the others; released figures only."""
+        patients, models = self.summary["patients"], self.summary["models"]
+        mean = patients.get("auc") or {}
+        return {
+            "first": {
+                "name": self.name,
+                "patients": patients.get("estimable"),
+                "models": models.get("count"),
+                "exposed": patients.get("exposed"),
+                "mean_auc": {
+                    name: mean.get(key)
+                    for name, key in (
+                        ("estimate", "mean"),
+                        ("low", "mean_low"),
+                        ("high", "mean_high"),
+                    )
+                },
+                "utility": models.get("utility"),
+            },
+            "runs": self.entries,
+        }
+
     def write(self, path: Path) -> None:
         """Write the comparison as one offline HTML file."""
         parts = Part({"entries": self.entries}).parts("entries")
@@ -77,7 +111,7 @@ class Comparison:
         write_bytes(path, render_page(page).encode())
 
 
-def compare(paths: Sequence[Path], progress: Progress = SILENT) -> Comparison:
+def compare(paths: Sequence[Path], progress: Progress = USUAL) -> Comparison:
     """Compare finished runs of one cohort with the first of them.
 
     Parameters
@@ -240,7 +274,9 @@ def _nearby(
 def _groups(patients: pd.DataFrame) -> pd.DataFrame:
     """Group columns of the secret rows under their own names."""
     columns = {}
-    for name in map(str, patients.columns[len(NOT_GROUPS) :]):
+    for name in map(str, patients.columns):
+        if name in NOT_GROUPS:
+            continue
         plain = name.removeprefix("group ")
         columns[plain if plain in NOT_GROUPS else name] = patients[name]
     return pd.DataFrame(columns, index=patients.index)

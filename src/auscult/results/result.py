@@ -9,9 +9,13 @@ from typing import Any
 import pandas as pd
 
 from auscult.base.errors import AuscultError, StoreError, one_of
+from auscult.base.notebooks import card
 from auscult.base.opening import parse_json, read_text, reading, refuse_special
 from auscult.report import headline, opening, write_report
-from auscult.report.summary import SCHEMA
+from auscult.report.numbers import bounds_only, exposed_cell
+from auscult.report.summary import SCHEMA, read_summary
+from auscult.report.words import expected
+from auscult.results.plots import Plots
 from auscult.store.seal import check_sealed
 
 SUMMARY = Path("results", "summary.json")
@@ -21,6 +25,7 @@ REPORT = Path("report.html")
 PATIENTS = "patients.parquet"
 RECORDS = "records.parquet"
 RELEASE = "release.parquet"
+PROTECTED = "protected.parquet"
 COHORT = "cohort.npz"
 NEARBY = "nearby.npy"
 EXACT = "exact.json"
@@ -55,6 +60,11 @@ class Result:
     def opening(self) -> tuple[str, ...]:
         """The report's first sentence, what one model reveals, and who is exposed."""
         return opening(self.summary)
+
+    @property
+    def plot(self) -> Plots:
+        """The report's figures on matplotlib: ``plot.survival()``, ``plot.groups("sex")``, ..."""
+        return Plots(self.summary)
 
     @property
     def patients(self) -> pd.DataFrame:
@@ -102,6 +112,26 @@ class Result:
 
     def __repr__(self) -> str:
         return f"Result({str(self.path)!r}: {self.headline})"
+
+    def _repr_html_(self) -> str:
+        first, *others = self.opening
+        verdict = read_summary(self.summary).part("decision").text("verdict")
+        return card(
+            f"{first}.",
+            [("Decision", verdict), ("Report", str(self.path / REPORT))],
+            [("Patients exposed", _exposed(self.summary))],
+            [f"{text}." for text in others],
+        )
+
+
+def _exposed(summary: dict[str, Any]) -> list[tuple[str, str]]:
+    """Patients above each threshold, as the report's table has them."""
+    part = read_summary(summary)
+    few = bounds_only(part)
+    return [
+        (f"AUC above {name}", f"{exposed_cell(row, few)}; by chance {expected(row.number('null'))}")
+        for name, row in part.part("patients").items("exposed")
+    ]
 
 
 def read_summary_file(path: Path) -> dict[str, Any]:

@@ -7,6 +7,7 @@ byte for byte, whoever computed them and when.
 from __future__ import annotations
 
 import io
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,7 @@ from auscult.results.result import (
     NEARBY,
     OFFICER,
     PATIENTS,
+    PROTECTED,
     RECORDS,
     RELEASE,
     REPORT,
@@ -54,6 +56,8 @@ from auscult.store import Outputs, RunStore
 from auscult.store.growth import identity_of
 from auscult.store.seal import SEAL
 
+LOG = logging.getLogger(__name__)
+
 
 def write_results(
     store: RunStore,
@@ -65,6 +69,7 @@ def write_results(
     inquiry: Inquiry | None = None,
     progress: Progress = SILENT,
     parts: Mapping[str, Any] | None = None,
+    protected: pd.DataFrame | None = None,
 ) -> Result:
     """Analyse a finished store and write everything the run directory promises.
 
@@ -82,7 +87,11 @@ def write_results(
     progress : Progress
     parts : mapping, optional
         Further parts of the summary, for example "protection".
+    protected : DataFrame, optional
+        Rows of patients under each protection, see
+        :func:`auscult.protection.comparison.audit_variants`.
     """
+    LOG.info("Analysing %s", store.path)
     outputs = store.outputs()
     membership = store.read_membership()
     attributes = roster.attributes(label_group=settings.label_group)
@@ -126,6 +135,11 @@ def write_results(
     if roster.planted is not None:
         summary["planted"] = _planted(roster.planted, found.patients)
     _write_secrets(store, roster, attributes, found, inquiry)
+    if protected is None:
+        store.secret_path(PROTECTED).unlink(missing_ok=True)
+    else:
+        protected.insert(0, "patient", roster.patient_ids.reveal())
+        _write_secret(store, PROTECTED, protected)
     _write_cohort(store, roster, settings, inquiry)
     _write_nearby(store, found.nearby)
     # Which ledger differs from place to place; the same audit gives the same summary everywhere.
@@ -134,6 +148,7 @@ def write_results(
     public = released(summary, settings.smallest_cell, settings.count_base)
     write_bytes(store.path / GROUPS, groups_csv(public).encode())
     write_summary(store.path, public)
+    LOG.info("Results and report are written to %s", store.path)
     return Result(store.path)
 
 

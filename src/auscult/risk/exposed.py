@@ -114,6 +114,14 @@ def exposed(
     return exposed_by(risk, thresholds, learned_again(risk, thresholds, rng, progress))
 
 
+def confirmed_above(risk: PatientRisk, threshold: float) -> NDArray[np.bool_]:
+    """Patients whose AUC lies above a threshold with a false discovery rate of 5%, one by one."""
+    usable = risk.estimate.usable
+    found = np.zeros(usable.size, dtype=bool)
+    found[usable] = benjamini_hochberg(risk.estimate.take(usable).p_above(threshold), FALSE_RATE)
+    return found
+
+
 def exposed_by(risk: PatientRisk, thresholds: tuple[float, ...], learned: Learned) -> list[Exposed]:
     """The same where it is known what learning the prior adds; see :func:`exposed`.
 
@@ -131,8 +139,7 @@ def exposed_by(risk: PatientRisk, thresholds: tuple[float, ...], learned: Learne
     widening = widened(risk)
     result = []
     for number, threshold in enumerate(thresholds):
-        p = risk.estimate.take(usable).p_above(threshold)
-        confirmed = int(benjamini_hochberg(p, FALSE_RATE).sum())
+        confirmed = int(confirmed_above(risk, threshold).sum())
         above = risk.posterior.above[threshold]
         estimate = above.mean
         error = SMOOTHING_ERROR * patients * spread[number]

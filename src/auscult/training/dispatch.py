@@ -7,6 +7,7 @@ numbers (law 6).
 
 from __future__ import annotations
 
+import logging
 import signal
 import time
 from collections.abc import Sequence
@@ -31,6 +32,7 @@ from auscult.training.repeat import TOGETHER, Repeat, compared, likely_cause
 from auscult.training.shared import Watched
 from auscult.training.worker import RESUMES, Work
 
+LOG = logging.getLogger(__name__)
 POLL_SECONDS = 0.1
 TRAINED_TWICE_SECONDS = 20.0
 REPEATED = "repeated"
@@ -100,6 +102,7 @@ def train(
     again = recipe.independent and REPEATED not in store.manifest()
     total = sum(len(block.models) for block in store.blocks)
     done = total - sum(len(block.models) for block in todo)
+    LOG.info("Models of %s: %d of %d are there", store.path, done, total)
     progress.start("Models", total)
     progress.advance(done)
     if todo or again:
@@ -364,6 +367,7 @@ def _collect(
             except LostWorkerError as error:
                 if attempts[number] < crew.attempts:
                     attempts[number] += 1
+                    LOG.warning("%s: its worker was lost, another takes it", block.name)
                     pending[number] = crew.submit(block, job)
                 else:
                     failure = failure or _lost(error)
@@ -378,6 +382,7 @@ def _collect(
                 else:
                     store.write_block(block, found[0])
                 checkpoints.drop(store.secret_path(STATES), block.models)
+                LOG.debug("%s: %d models are written", block.name, len(block.models))
             except AuscultError as error:
                 failure = failure or error
     if failure is not None:

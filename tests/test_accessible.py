@@ -1,0 +1,115 @@
+"""axe-core on report and dossier: three widths, light and dark, everything unfolded."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from auscult.report import write_dossier, write_report
+from tests import report_summaries as summaries
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+pytest.importorskip("axe_playwright_python", reason="axe-playwright-python is not installed")
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+WIDTHS = (400, 800, 1280)
+DOCUMENTS = {"report": write_report, "dossier": write_dossier}
+OPEN = "document.querySelectorAll('details').forEach(one => one.open = true)"
+RUN = "axe.run({resultTypes: ['violations', 'incomplete']})"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("no chromium on the path: install Debian's package chromium")
+    with playwright.sync_playwright() as driver:
+        running = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield running
+        running.close()
+
+
+@pytest.fixture(scope="module")
+def axe() -> str:
+    """The library as the package holds it: nothing is fetched."""
+    return resources.files("axe_playwright_python").joinpath("axe.min.js").read_text("utf-8")
+
+
+def found(page: Any, axe: str) -> tuple[list[str], list[str]]:  # noqa: ANN401
+    """What is wrong on a page, and what axe leaves to a person outside of drawings."""
+    page.evaluate(OPEN)
+    page.evaluate(axe)
+    told = page.evaluate(RUN)
+    assert len(told["passes"]) > 10, "the rules were run"
+
+    def shown(rule: dict[str, Any]) -> list[str]:
+        return [f"{rule['id']}: {node['html'][:200]}" for node in rule["nodes"]]
+
+    wrong = [one for rule in told["violations"] for one in shown(rule)]
+    # Colours within drawings are measured by tests/test_browser.py: axe cannot see their ground.
+    open_ = [
+        one
+        for rule in told["incomplete"]
+        for one in shown(rule)
+        if not (rule["id"] == "color-contrast" and ": <text" in one)
+    ]
+    return wrong, open_
+
+
+@pytest.mark.parametrize(
+    ("document", "name"),
+    [
+        ("report", "later parts"),
+        ("report", "hostile"),
+        ("report", "demonstration"),
+        ("dossier", "later parts"),
+        ("dossier", "hostile"),
+        ("dossier", "nothing estimable"),
+    ],
+)
+def test_axe_finds_nothing(
+    document: str,
+    name: str,
+    browser: Any,  # noqa: ANN401
+    axe: str,
+    tmp_path: Path,
+) -> None:
+    target = tmp_path / f"{document}.html"
+    DOCUMENTS[document](summaries.ALL[name](), target)
+    seen = set()
+    for width in WIDTHS:
+        for scheme in ("light", "dark"):
+            context = browser.new_context(
+                viewport={"width": width, "height": 900}, color_scheme=scheme
+            )
+            page = context.new_page()
+            page.goto(target.as_uri())
+            assert found(page, axe) == ([], []), (width, scheme)
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+            seen.add(page.evaluate("getComputedStyle(document.body).backgroundColor"))
+            context.close()
+    assert len(seen) == 2, "light and dark differ"
+
+
+def test_what_is_wrong_would_be_found(browser: Any, axe: str, tmp_path: Path) -> None:  # noqa: ANN401
+    target = tmp_path / "report.html"
+    write_report(summaries.rare_tail(), target)
+    text = target.read_text(encoding="utf-8")
+    faults = (
+        '<details><summary>x</summary><img src="data:,"><p style="color:#999">pale</p></details>'
+    )
+    assert "</main>" in text
+    target.write_text(text.replace("</main>", faults + "</main>"), encoding="utf-8")
+    context = browser.new_context(bypass_csp=True)
+    page = context.new_page()
+    page.goto(target.as_uri())
+    wrong, _ = found(page, axe)
+    context.close()
+    assert any(one.startswith("image-alt") for one in wrong), wrong
+    assert any(one.startswith("color-contrast") for one in wrong), wrong
