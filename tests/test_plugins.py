@@ -220,7 +220,7 @@ BROKEN_ATTACKS = {
     "changes the signals": attack(in_place),
     "expected: a float array": attack(lambda part: part.signals.T),
     "ZeroDivisionError": attack(lambda part: part.signals * (1 // 0)),
-    "its sign": attack(lambda part: part.signals.copy(), finish=lambda scores, *_: -scores),
+    "its sign": attack(lambda part: part.signals.copy(), finish=lambda scores, _: -scores),
 }
 
 

@@ -77,15 +77,14 @@ class RecordAttack:
     begin : callable
         From the whole layout to a function that scores a part of it, shape (records, models).
     finish : callable, optional
-        From a target's scores of all records, which of them are OUT of it and whose they are, all
-        of shape (records,), to better ones.
+        From a target's scores of all records and which of them are OUT of it to better ones.
     """
 
     name: str
     label: str
     what: str
     begin: Callable[[Layout], PartScorer]
-    finish: Callable[[Scores, NDArray[np.bool_], NDArray[np.int64]], Scores] | None = None
+    finish: Callable[[Scores, NDArray[np.bool_]], Scores] | None = None
 
     def __post_init__(self) -> None:
         where = f"record attack {self.name!r}"
@@ -175,7 +174,7 @@ class RecordAttack:
             return column
         usable = np.isfinite(column)
         outside = ~layout.member[layout.patient, model]
-        column[usable] = self.finish(column[usable], outside[usable], layout.patient[usable])
+        column[usable] = self.finish(column[usable], outside[usable])
         return column
 
 
@@ -327,25 +326,8 @@ def _rmia_offline(layout: Layout) -> PartScorer:
     return _by_fold(score, transform=expit)
 
 
-def _rmia_finish(ratio: Scores, outside: NDArray[np.bool_], patient: NDArray[np.int64]) -> Scores:
-    """Shares of *other* patients' records.
-
-    A record that is OUT is one of the population itself, and never dominates itself: of 20 patients
-    that are no different, members would look like members for that alone (AUC 0.52).
-    """
-    if not outside.any():
-        return np.zeros(len(ratio))
-    values = ratio.astype(np.float64)
-    population, theirs = values[outside], patient[outside]
-    below = np.searchsorted(np.sort(population), values / GAMMA, side="left")
-    # Of their own patient's records as well, by one search: patients in turn, records ascending.
-    place = np.empty(population.size, dtype=np.int64)
-    place[np.argsort(population, kind="stable")] = np.arange(population.size)
-    key = np.sort(theirs * (population.size + 1) + place)
-    start = patient * (population.size + 1)
-    first, until = np.searchsorted(key, start), np.searchsorted(key, start + below)
-    own = np.searchsorted(key, start + population.size) - first
-    return np.asarray((below - (until - first)) / np.maximum(population.size - own, 1))
+def _rmia_finish(ratio: Scores, outside: NDArray[np.bool_]) -> Scores:
+    return rmia_scores(np.asarray(ratio, dtype=np.float64), ratio[outside].astype(np.float64))
 
 
 ATTACKS: Registry[RecordAttack] = Registry("attack", RecordAttack)

@@ -13,13 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
+from auscult.attacks.alike import place_among_alike
 from auscult.attacks.joint import JointAttack, PatientScores, tuned
 from auscult.attacks.layout import Centring, Deal, Layout
 from auscult.attacks.roc import exact_auc
 from auscult.base.parallel import in_order
 from auscult.base.randomness import Stage, generator
 from auscult.cohort.cohort import record_bands
-from auscult.exposure.calibration import GROUPS, calibrate, terms_of
+from auscult.exposure.calibration import GROUPS, SCORE, Calibration, calibrate, terms_of
 from auscult.exposure.deployment import ALL
 from auscult.exposure.references import few_references
 from auscult.risk.counting import Counted, placements
@@ -56,11 +57,14 @@ class How:
         another): the score is then the calibrated ratio, which learns the sign from other models.
     seed : int
         The audit's seed.
+    inputs : bool
+        Whether the attacker knows what the models read of the records, not a distorted version.
     """
 
     references: int | str
     signed: bool
     seed: int
+    inputs: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -139,9 +143,23 @@ def attack(layout: Layout, how: How) -> Attacked:
     how : How
     """
     scored = _scored(layout, how)
-    evidence = evidence_of(layout, scored.scores, how.seed)
+    others = _cheaper(layout, scored.centring, how)
+    evidence = evidence_of(layout, scored.scores, how.seed, others)
     risk = _risk(layout, scored, evidence if how.signed else None)
     return Attacked(risk=risk, evidence=evidence)
+
+
+def _cheaper(layout: Layout, centring: Centring, how: How) -> tuple[PatientScores, ...]:
+    """What who has few reference models can do with fewer, or without: other scores of the same."""
+    if isinstance(how.references, str):
+        return ()
+    found = []
+    if how.references:
+        found.append(few_references(layout, centring.apply(layout), 0, how.seed))
+    if how.inputs and layout.places is not None:
+        alike = place_among_alike(layout, layout.places)
+        found.append(few_references(layout, alike, 0, how.seed))
+    return tuple(found)
 
 
 def null_of(layout: Layout, how: How, centring: Centring | None = None) -> PatientRisk:
@@ -156,7 +174,10 @@ def null_of(layout: Layout, how: How, centring: Centring | None = None) -> Patie
     """
     again = permuted(layout, generator(how.seed, Stage.NULL))
     scored = _scored(again, how, centring)
-    evidence = evidence_of(again, scored.scores, how.seed) if how.signed else None
+    evidence = None
+    if how.signed:
+        others = _cheaper(again, scored.centring, how)
+        evidence = evidence_of(again, scored.scores, how.seed, others)
     return _risk(again, scored, evidence)
 
 
@@ -291,7 +312,9 @@ def points_of(layout: Layout, scores: PatientScores, seed: int) -> Points:
     )
 
 
-def evidence_of(layout: Layout, scores: PatientScores, seed: int) -> Evidence:
+def evidence_of(
+    layout: Layout, scores: PatientScores, seed: int, others: tuple[PatientScores, ...] = ()
+) -> Evidence:
     """Calibrate scores to log likelihood ratios, on one half of the models for the other.
 
     Parameters
@@ -299,14 +322,26 @@ def evidence_of(layout: Layout, scores: PatientScores, seed: int) -> Evidence:
     layout : Layout
     scores : PatientScores
     seed : int
+    others : tuple of PatientScores
+        Scores of cheaper attacks of the same patients and models. Each is weighed in where that
+        orders patients better who had no part in learning the weights; learned and judged on the
+        one half of the models.
     """
     points = points_of(layout, scores, seed)
     group = layout.number[points.patient] % GROUPS
+    more = [points_of(layout, one, seed).terms[:, SCORE] for one in others]
     order = np.zeros((1 + GROUPS, points.member.size), dtype=np.float32)
     ratios = np.zeros_like(order)
     for learned, judged in points.splits():
-        calibration = calibrate(points.terms[learned], points.member[learned], group[learned])
-        order[:, judged] = calibration.order(points.terms[judged])
+        member, mine = points.member[learned], group[learned]
+        terms = points.terms
+        calibration, best = _calibrated(terms[learned], member, mine)
+        for score in more:
+            wider = np.column_stack([terms, score, score**2, score * points.terms[:, SCORE]])
+            other, auc = _calibrated(wider[learned], member, mine)
+            if auc > best:
+                terms, calibration, best = wider, other, auc
+        order[:, judged] = calibration.order(terms[judged])
         ratios[:, judged] = calibration.claimed(np.asarray(order[:, judged]))
     return Evidence(
         order=order,
@@ -316,6 +351,15 @@ def evidence_of(layout: Layout, scores: PatientScores, seed: int) -> Evidence:
         group=group.astype(np.int64),
         half=points.half,
     )
+
+
+def _calibrated(
+    terms: NDArray[np.float64], member: NDArray[np.bool_], group: NDArray[np.int64]
+) -> tuple[Calibration, float]:
+    """A calibration, and how well it orders patients who are left out (AUC)."""
+    calibration = calibrate(terms, member, group)
+    left_out = calibration.order(terms)[1 + group, np.arange(group.size)]
+    return calibration, exact_auc(left_out[member], left_out[~member])
 
 
 def halves(models: int, seed: int) -> NDArray[np.int64]:

@@ -31,7 +31,10 @@ from auscult.store import Outputs
 
 FEW_REFERENCES_METHOD = (
     " Reference models: drawn for each target; a patient's mean signal is compared with what they "
-    "predict for members and for others."
+    "predict for members and for others. AUC over all people, PPV and named patients also use what "
+    "takes fewer models, where that tells patients apart who had no part in learning how: the "
+    "signal itself, and, where inputs are known, its place among non-members alike (quantile "
+    "regression)."
 )
 
 
@@ -298,6 +301,7 @@ def _fill(
         references=cell.references,
         signed=cell.known.name == OTHER_RECORDS,
         seed=seed,
+        inputs=cell.known.name in (PLAIN, ONE_RECORD, OTHER_RECORDS),
     )
     found = attack(layout, how)
     raw, evidence = found.risk.auc_raw, found.evidence
