@@ -16,9 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtr
-
-from auscult.base.intervals import NORMAL_95
+from scipy.special import stdtr, stdtrit
 
 FOLDS = 5
 ERROR = 0.05
@@ -148,9 +146,12 @@ def associations(
         # As if each patient had been left out (HC3): few patients have a factor.
         rest /= 1 - mine**2 / weight
         error = float(np.sqrt((mine**2 * rest**2).sum())) / weight
-        value = 2 * float(ndtr(-abs(difference) / max(error, 1e-300)))
+        # As many patients tell the error as there are with the factor, roughly.
+        freedom = max(weight**2 / float((mine**4).sum()) - 1, 1.0)
+        value = 2 * float(stdtr(freedom, -abs(difference) / max(error, 1e-300)))
         p.append((len(found), value))
-        low, high = difference - NORMAL_95 * error, difference + NORMAL_95 * error
+        half = error * float(stdtrit(freedom, 0.975))
+        low, high = difference - half, difference + half
         found.append(_with(plain, difference=difference, low=low, high=high))
     for (where, _), q in zip(p, _holm([value for _, value in p]), strict=True):
         found[where] = _with(found[where], q=q, claimed=q < ERROR)
