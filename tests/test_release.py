@@ -227,7 +227,9 @@ def test_calibrator_by_hand() -> None:
     member = np.concatenate([np.arange(200) < n for n in (20, 100, 190)])
     found = fit_calibrator(ratio, member)
     for x, inside in ((-1.0, 20), (0.0, 100), (1.0, 190)):
-        assert found(np.array([x]))[0] == pytest.approx(np.log((inside + 0.5) / (200.5 - inside)))
+        # Less what was known before: 310 of the 600 pairs are members'.
+        odds = np.log((inside + 0.5) / (200.5 - inside)) - np.log(310 / 290)
+        assert found(np.array([x]))[0] == pytest.approx(odds)
     # Flat beyond what was counted, NaN where there is nothing.
     assert found(np.array([9.0]))[0] == found(np.array([1.0]))[0]
     assert np.isnan(found(np.array([np.nan])))[0]
@@ -239,7 +241,9 @@ def test_reliability_by_loops() -> None:
     log_odds[0] = np.nan
     member = rng.random((40, 8)) < expit(np.nan_to_num(log_odds))
     found = reliability(log_odds, member, rng)
-    p, y = expit(log_odds[1:]).ravel(), member[1:].ravel()
+    y = member[1:].ravel()
+    prior = np.log(y.mean() / (1 - y.mean()))  # the share of members among the pairs
+    p = expit(log_odds[1:] + prior).ravel()
     error = 0.0
     for b in range(10):
         here = (p >= b / 10) & (p < (b + 1) / 10)
