@@ -177,7 +177,7 @@ def test_submitit_trains_a_lost_block_again(audit: Path, local: Path, tmp_path: 
     )
     try:
         deadline = time.monotonic() + 120
-        while not log.exists():
+        while not (log.exists() and log.read_text().endswith("\n")):
             assert process.poll() is None, process.communicate()[1]
             assert time.monotonic() < deadline
             time.sleep(0.05)

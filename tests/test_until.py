@@ -18,6 +18,7 @@ from auscult.audit.audit import Audit
 from auscult.audit.growing import Until, grow
 from auscult.base.errors import AuscultError, ConfigError, StoreError
 from auscult.cli.until import goal_of, told
+from auscult.cohort.design import Design
 from auscult.policy import Decision, EvidenceLimits, ExposedLimit, Policy, judge, judge_run
 from auscult.policy.gate import _looks
 from auscult.policy.looks import level, next_look, widened, widening
@@ -119,6 +120,9 @@ class Trained:
         self.models = 10
         self.time = [0.0]
         self.seconds = seconds
+
+    def _design(self) -> Design:
+        return Design(models=self.models, patients=3, seed=1)
 
     def run(self, out: Path, *, configuration: str | None) -> Any:  # noqa: ANN401, ARG002
         with RunStore.create_or_resume(

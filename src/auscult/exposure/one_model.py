@@ -21,7 +21,7 @@ from auscult.base.parallel import in_order, let_go
 from auscult.base.randomness import Stage, generator
 from auscult.exposure.calibration import calibrate
 from auscult.exposure.cell import joined_scores, points_of
-from auscult.risk.stability import HALVED_AUC, Halves, not_halved
+from auscult.risk.stability import FEW_FOR_HALVES, HALVED_AUC, Halves, not_halved
 
 ONE_MODEL_FPR = (0.01, 0.001)
 MOST_POINTS = 1_000_000  # patients times models: beyond, an even sample of the patients
@@ -77,7 +77,7 @@ def one_model(
     )
     outside = np.isfinite(scores) & ~part.member
     inside = np.isfinite(scores) & part.member
-    exposed, reason, number = None, not_halved(layout), None
+    exposed, reason, number = None, not_halved(layout) or FEW_FOR_HALVES, None
     if halves is not None:
         # Of the two halves the one that the attacked model is not in.
         above = np.where(

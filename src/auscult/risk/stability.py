@@ -29,6 +29,7 @@ from auscult.risk.patients import PatientRisk, patient_risk
 
 TOP_SHARE = 0.01
 HALVED_AUC = 0.9
+FEW_FOR_HALVES = f"fewer than {4 * FEWEST_PER_CLASS} models"
 PLANNED_MODELS = (16, 32, 64, 128, 256, 512)
 
 
@@ -107,7 +108,7 @@ def not_halved(layout: Layout) -> str:
         Of the whole cohort.
     """
     if layout.models < 4 * FEWEST_PER_CLASS:
-        return f"fewer than {4 * FEWEST_PER_CLASS} models"
+        return FEW_FOR_HALVES
     fewest = layout.typically_fewest() if layout.uneven else layout.at_most_of_the_rarer()
     few, many = fewest // 2, (layout.models - fewest) // 2
     if few < FEWEST_PER_CLASS and not (layout.uneven and few >= RAREST and many >= MANY):
@@ -152,6 +153,7 @@ def stability(
         Why there are no halves.
     """
     if halves is None:
+        reason = reason or FEW_FOR_HALVES
         return {"rank_agreement": None, "top_1_percent_overlap": None, "reason": reason}
     usable = np.isfinite(halves[0]) & np.isfinite(halves[1])
     first, second = halves[0][usable], halves[1][usable]
