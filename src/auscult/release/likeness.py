@@ -97,9 +97,9 @@ def likeness(
     share = float((state == MEMBER).mean())
     shadow_share = float(layout.member[:, :-1].mean())
     if known and not about_alike(share, shadow_share):
-        size = "half" if round(shadow_share, 2) == 0.5 else f"{100 * shadow_share:.0f}%"
+        trained = "half" if round(shadow_share, 2) == 0.5 else f"{100 * shadow_share:.0f}%"
         problems.append(
-            f"unlike them, it was not trained on {size} of the patients (train the shadow models "
+            f"unlike them, it was not trained on {trained} of the patients (train the shadow models "
             'like it: audit.share = "as released")'
         )
     return {
