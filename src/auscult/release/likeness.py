@@ -99,8 +99,8 @@ def likeness(
     if known and not about_alike(share, shadow_share):
         trained = "half" if round(shadow_share, 2) == 0.5 else f"{100 * shadow_share:.0f}%"
         problems.append(
-            f"unlike them, it was not trained on {trained} of the patients (train the shadow models "
-            'like it: audit.share = "as released")'
+            f"unlike them, it was not trained on {trained} of the patients (train the shadow "
+            'models like it: audit.share = "as released")'
         )
     return {
         "verdict": not problems,
