@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import re
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from auscult.disclosure import ends, released
 from auscult.disclosure.counts import possible_numbers
+from auscult.imported.importing import import_scores
+from auscult.imported.scores import read_npz
 from auscult.report.summary import Part
 
 CELL = 10
@@ -48,7 +54,8 @@ def test_few_records_left_out_are_not_counted() -> None:
 @pytest.mark.parametrize("lost", range(1, 10))
 @pytest.mark.parametrize("usable", [60, 97, 98, 113, 1000])
 def test_few_who_could_not_be_assessed_do_not_follow_from_totals(lost: int, usable: int) -> None:
-    made = released(summary(lost, usable), CELL)
+    trained = {"patients": (usable + lost) // 2, "of": usable + lost}
+    made = released(summary(lost, usable, trained_on=trained), CELL)
     patients, cohort = made["patients"], made["cohort"]
     assert patients["not_estimable"] == [
         {"reason": "too few models", "patients": None, "fewer_than": {"patients": CELL}}
@@ -63,8 +70,32 @@ def test_few_who_could_not_be_assessed_do_not_follow_from_totals(lost: int, usab
         cohort["records"],
         cohort["classes"][0]["records"],
         cohort["records_per_patient"]["bands"][0]["patients"],
+        made["models"]["trained_on"]["of"],
     ]
     assert len(set(shown)) == 1
+
+
+def test_how_many_there_are_is_in_no_file_where_few_could_not_be_assessed(tmp_path: Path) -> None:
+    """Of 2,037 patients three are IN all models: 2,034 are assessed, and 2,037 would tell three."""
+    rng = np.random.default_rng(0)
+    member = rng.random((16, 2037)).argsort(axis=0) < 8
+    member[:, :3] = True
+    signals = rng.standard_normal(member.shape) + member
+    np.savez(
+        tmp_path / "scores.npz",
+        signals=signals.astype("f4"),
+        membership=member,
+        patient=np.arange(2037),
+    )
+    import_scores(read_npz(tmp_path / "scores.npz"), tmp_path / "run", seed=1)
+    made = [*sorted((tmp_path / "run" / "results").iterdir()), tmp_path / "run" / "report.html"]
+    assert len(made) > 3
+    for file in made:
+        text = file.read_text(encoding="utf-8")
+        assert not re.search(r"(?<![\d.])2,?037(?![\d.])", text), file.name
+    said = json.loads((tmp_path / "run" / "results" / "summary.json").read_text())
+    assert said["patients"]["estimable"] == 2034
+    assert said["models"]["trained_on"] == {"patients": 1020, "of": 2040}
 
 
 def test_many_who_could_not_be_assessed_are_counted() -> None:

@@ -57,6 +57,11 @@ def _everybody(made: dict[str, Any], lost: int, smallest: int, base: int) -> Non
     bases = [one for one in range(BASE, 8 * smallest, BASE) if one >= base]
     rounding = next((one for one in bases if ends(number, one)[1] - usable >= wanted), bases[-1])
     patients["count"], patients["count_rounded_to"] = rounded_count(number, rounding), rounding
+    trained = (made.get("models") or {}).get("trained_on")
+    if trained:
+        share = trained["patients"] / max(trained["of"], 1)
+        trained["of"] = patients["count"]
+        trained["patients"] = rounded_count(round(share * patients["count"]), rounding)
     if cohort.get("patients") == number:
         cohort["patients"] = patients["count"]
     if cohort.get("records") == number:
