@@ -61,6 +61,23 @@ def release() -> dict[str, Any]:
     return {"estimable": 110, "named": named, "at_fpr": [{"rate": 0.01, **row(6, 6, 0)}]}
 
 
+@pytest.mark.parametrize("number", range(41, 50))
+def test_the_expected_number_of_sure_members_does_not_count_the_named(number: int) -> None:
+    """Where everybody trained the release, as many members are expected as are named."""
+    sure = {"estimate": float(number), "low": number - 0.4, "high": float(number)}
+    content: dict[str, Any] = {"estimable": 110}
+    content["named"] = [{"patients": number, "expected_members": sure}]
+    content["named"].append({"patients": number - 3, "expected_members": {"estimate": 20.0}})
+    first, second = released({"release": content}, CELL)["release"]["named"]
+    expected = first["expected_members"]
+    assert first["patients"] % 5 == 0
+    assert expected["low"] <= expected["estimate"] <= expected["high"] <= first["patients"]
+    assert expected["estimate"] == first["patients"]
+    assert second["expected_members"]["estimate"] == pytest.approx(
+        20 * second["patients"] / (number - 3), rel=1e-3
+    )
+
+
 def test_rates_go_with_their_counts() -> None:
     before = release()
     made = released({"release": before}, CELL)["release"]

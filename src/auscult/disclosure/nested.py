@@ -110,9 +110,16 @@ def named_patients(release: dict[str, Any], smallest: int, declared: int = 1) ->
 def _row(row: dict[str, Any], counts: Sequence[Any], base: int, smallest: int) -> None:
     if (number := row.get("patients")) is not None:
         expected = row.get("expected_members") or {}
-        if expected.get("high") is not None and expected["high"] >= number:
-            # No more members are expected than are named: the end is their number.
-            expected["high"] = float(max(rounded_count(number, base), min(number, smallest)))
+        shown = rounded_count(number, base)
+        if is_small(number, smallest):
+            if expected.get("high") is not None and expected["high"] >= number:
+                # No more members are expected than are named: the end is their number.
+                expected["high"] = float(max(shown, min(number, smallest)))
+        elif number and shown != number:
+            # Where nearly all are surely members, their expected number is that of the named.
+            for name in ("estimate", "low", "high"):
+                if expected.get(name) is not None:
+                    expected[name] = min(expected[name] * shown / number, float(shown))
         if is_small(row["patients"], smallest):
             row["patients"] = None
             row[FEWER] = {**row.get(FEWER, {}), "patients": smallest}
