@@ -17,6 +17,7 @@ from auscult.attacks.access import (
     parse_access,
     served,
 )
+from auscult.attacks.dealing import deal
 from auscult.attacks.joint import (
     JointAttack,
     _equal_effect,
@@ -30,7 +31,6 @@ from auscult.attacks.layout import (
     Layout,
     _median,
     _spaced,
-    deal,
     lay_out,
     take_patients,
 )

@@ -13,8 +13,9 @@ import pytest
 from numpy.typing import NDArray
 
 from auscult import Audit, Cohort, SklearnRecipe, TorchRecipe
+from auscult.attacks.dealing import deal, waves_of
 from auscult.attacks.joint import auc_in_folds, joint_scores
-from auscult.attacks.layout import Centring, deal, lay_out, waves_of
+from auscult.attacks.layout import Centring, lay_out
 from auscult.base.errors import StoreError
 from auscult.cohort import TrainingData
 from auscult.cohort.design import Design

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from auscult.attacks.dealing import deal
 from auscult.attacks.joint import auc_in_folds, joint_scores
-from auscult.attacks.layout import deal, lay_out, take_patients
+from auscult.attacks.layout import lay_out, take_patients
 from auscult.cohort.cohort import record_bands
 from auscult.risk.patients import permuted
 from tests.simulation import simulate

@@ -11,8 +11,9 @@ import pytest
 from numpy.typing import NDArray
 
 from auscult import Audit, Cohort
+from auscult.attacks.dealing import deal, waves_of
 from auscult.attacks.joint import auc_in_folds, joint_scores
-from auscult.attacks.layout import Centring, deal, lay_out, waves_of
+from auscult.attacks.layout import Centring, lay_out
 from auscult.base.errors import AuscultError, StoreError
 from auscult.cohort.design import Design, nearest_share
 from auscult.release.calibrator import fit_calibrator, held_out_log_odds, reliability

@@ -23,7 +23,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from auscult.attacks.layout import BYTES_AT_ONCE, Centring, Deal, Layout, take_patients
+from auscult.attacks.dealing import Deal
+from auscult.attacks.layout import BYTES_AT_ONCE, Centring, Layout, take_patients
 from auscult.base.parallel import in_order
 
 DIAGONAL_SHRINKAGE = 0.3

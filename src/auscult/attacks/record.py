@@ -436,7 +436,7 @@ def _sampled(layout: Layout, most: int = 20_000) -> Layout:
 def _gathered(
     part: Layout, transform: Callable[[NDArray[np.float64]], NDArray[np.float64]] | None = None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
-    """Values, weights and model numbers; see :class:`auscult.attacks.layout.Deal`."""
+    """Values, weights and model numbers; see :class:`auscult.attacks.dealing.Deal`."""
     dealt = part.deal()
     model = dealt.model[part.patient]
     x = part.signals.astype(np.float64)

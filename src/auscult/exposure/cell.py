@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from scipy.special import expit, logit
 
 from auscult.attacks.alike import place_among_alike
+from auscult.attacks.dealing import Deal
 from auscult.attacks.joint import JointAttack, PatientScores, tuned
-from auscult.attacks.layout import Centring, Deal, Layout
+from auscult.attacks.layout import Centring, Layout
 from auscult.attacks.roc import exact_auc
 from auscult.base.parallel import in_order
 from auscult.base.randomness import Stage, generator

@@ -19,8 +19,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from auscult.attacks.dealing import Deal
 from auscult.attacks.joint import PatientScores
-from auscult.attacks.layout import Deal, Layout
+from auscult.attacks.layout import Layout
 from auscult.base.parallel import in_order
 from auscult.base.randomness import Stage, generator
 from auscult.cohort.cohort import record_bands

@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
-from auscult.attacks.layout import Centring, Layout, deal
+from auscult.attacks.dealing import deal
+from auscult.attacks.layout import Centring, Layout
 from auscult.attacks.neighbours import Told
 from auscult.attacks.unseen import unseen_scores
 from auscult.base.parallel import in_order

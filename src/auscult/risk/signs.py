@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
+from auscult.attacks.dealing import Deal, deal
 from auscult.attacks.joint import PatientScores
-from auscult.attacks.layout import Centring, Deal, Layout, deal
+from auscult.attacks.layout import Centring, Layout
 from auscult.base.parallel import let_go, scratch
 from auscult.risk.counting import Counted, Placements, placements
 

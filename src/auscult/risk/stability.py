@@ -14,13 +14,13 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri, owens_t
 
+from auscult.attacks.dealing import deal
 from auscult.attacks.layout import (
     FEWEST_PER_CLASS,
     MANY,
     RAREST,
     Centring,
     Layout,
-    deal,
 )
 from auscult.base.intervals import NORMAL_95
 from auscult.base.parallel import let_go, scratch
