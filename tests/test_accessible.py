@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -13,7 +11,6 @@ import pytest
 from auscult.report import write_dossier, write_report
 from tests import report_summaries as summaries
 
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 pytest.importorskip("axe_playwright_python", reason="axe-playwright-python is not installed")
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -22,17 +19,6 @@ WIDTHS = (400, 800, 1280)
 DOCUMENTS = {"report": write_report, "dossier": write_dossier}
 OPEN = "document.querySelectorAll('details').forEach(one => one.open = true)"
 RUN = "axe.run({resultTypes: ['violations', 'incomplete']})"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("no chromium on the path: install Debian's package chromium")
-    with playwright.sync_playwright() as driver:
-        running = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        yield running
-        running.close()
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +62,7 @@ def found(page: Any, axe: str) -> tuple[list[str], list[str]]:  # noqa: ANN401
 def test_axe_finds_nothing(
     document: str,
     name: str,
-    browser: Any,  # noqa: ANN401
+    chromium: Any,  # noqa: ANN401
     axe: str,
     tmp_path: Path,
 ) -> None:
@@ -85,7 +71,7 @@ def test_axe_finds_nothing(
     seen = set()
     for width in WIDTHS:
         for scheme in ("light", "dark"):
-            context = browser.new_context(
+            context = chromium.new_context(
                 viewport={"width": width, "height": 900}, color_scheme=scheme
             )
             page = context.new_page()
@@ -97,7 +83,7 @@ def test_axe_finds_nothing(
     assert len(seen) == 2, "light and dark differ"
 
 
-def test_what_is_wrong_would_be_found(browser: Any, axe: str, tmp_path: Path) -> None:  # noqa: ANN401
+def test_what_is_wrong_would_be_found(chromium: Any, axe: str, tmp_path: Path) -> None:  # noqa: ANN401
     target = tmp_path / "report.html"
     write_report(summaries.rare_tail(), target)
     text = target.read_text(encoding="utf-8")
@@ -106,7 +92,7 @@ def test_what_is_wrong_would_be_found(browser: Any, axe: str, tmp_path: Path) ->
     )
     assert "</main>" in text
     target.write_text(text.replace("</main>", faults + "</main>"), encoding="utf-8")
-    context = browser.new_context(bypass_csp=True)
+    context = chromium.new_context(bypass_csp=True)
     page = context.new_page()
     page.goto(target.as_uri())
     wrong, _ = found(page, axe)

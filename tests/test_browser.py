@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,6 @@ import pytest
 
 from auscult.report import headline, write_report
 from tests import report_summaries as summaries
-
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
 pytestmark = pytest.mark.browser
 
@@ -62,17 +59,6 @@ CONTRAST = """
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("no chromium on the path: install Debian's package chromium")
-    with playwright.sync_playwright() as driver:
-        running = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        yield running
-        running.close()
-
-
-@pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("ein Ordner mit Leerzeichen")
     paths = {name: folder / f"{name}.html" for name in SHOWN}
@@ -82,14 +68,14 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture
-def show(browser: Any, files: dict[str, Path]) -> Iterator[Any]:  # noqa: ANN401
+def show(chromium: Any, files: dict[str, Path]) -> Iterator[Any]:  # noqa: ANN401
     """Open a report; fail when it says anything to the console or asks for anything."""
     said: list[str] = []
     asked: list[str] = []
     contexts = []
 
     def opened(name: str, *, width: int = 1100, **options: Any) -> Any:  # noqa: ANN401
-        context = browser.new_context(viewport={"width": width, "height": 900}, **options)
+        context = chromium.new_context(viewport={"width": width, "height": 900}, **options)
         contexts.append(context)
         page = context.new_page()
         page.on("console", lambda message: said.append(message.text))

@@ -693,11 +693,11 @@ def test_the_command_serves_this_machine_only_and_says_nothing_of_what_is_asked(
 
 
 @pytest.mark.browser
-def test_an_owner_finds_their_way_in_a_browser(run: Path, other: Path) -> None:
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("no chromium on the path: install Debian's package chromium")
+def test_an_owner_finds_their_way_in_a_browser(
+    run: Path,
+    other: Path,
+    chromium: Any,  # noqa: ANN401
+) -> None:
     process = subprocess.Popen(
         [
             *(sys.executable, "-c", "from auscult.cli import main; main()"),
@@ -711,21 +711,18 @@ def test_an_owner_finds_their_way_in_a_browser(run: Path, other: Path) -> None:
     said: list[str] = []
     try:
         address = process.stdout.readline().rpartition(" ")[2].strip()
-        with playwright.sync_playwright() as driver:
-            running = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-            for width, scheme in ((1200, "light"), (800, "dark"), (400, "light")):
-                context = running.new_context(
-                    viewport={"width": width, "height": 900}, color_scheme=scheme
-                )
-                page = context.new_page()
-                page.on("console", lambda message: said.append(message.text))
-                page.on("pageerror", lambda error: said.append(str(error)))
-                page.on("dialog", lambda dialog: said.append(f"dialog: {dialog.message}"))
-                page.goto(address)
-                assert "token" not in page.url
-                _looked_through(page, width)
-                context.close()
-            running.close()
+        for width, scheme in ((1200, "light"), (800, "dark"), (400, "light")):
+            context = chromium.new_context(
+                viewport={"width": width, "height": 900}, color_scheme=scheme
+            )
+            page = context.new_page()
+            page.on("console", lambda message: said.append(message.text))
+            page.on("pageerror", lambda error: said.append(str(error)))
+            page.on("dialog", lambda dialog: said.append(f"dialog: {dialog.message}"))
+            page.goto(address)
+            assert "token" not in page.url
+            _looked_through(page, width)
+            context.close()
     finally:
         process.kill()
         process.communicate()
