@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +115,10 @@ class Browser:
         self.cookies = self._client.cookies
 
     def request(self, method: str, path: str, **options: Any) -> Any:  # noqa: ANN401
-        return asyncio.run(self._client.request(method, path, **options))
+        # In a thread of its own: a headless browser of the same test holds this one's event loop.
+        answer = self._client.request(method, path, **options)
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(asyncio.run, answer).result()
 
     def get(self, path: str, **options: Any) -> Any:  # noqa: ANN401
         return self.request("GET", path, **options)
