@@ -216,6 +216,11 @@ def test_it_stops_when_a_policy_decides(tmp_path: Path, monkeypatch: pytest.Monk
         (("width=nan", None, []), "is not the width of an interval"),
         (("width=0.1", None, ["64", "128"]), "models are given twice"),
         (("width=0.1", None, ["1h", "2h"]), "hours are given twice"),
+        (("width=0.1", None, ["8h", "40@2.50"]), "hours are given twice"),
+        (("width=0.1", None, ["40@0"]), 'an hour cannot cost "0"'),
+        (("width=0.1", None, ["40@nan"]), 'an hour cannot cost "nan"'),
+        (("width=0.1", None, ["@2"]), '"" is not a number'),
+        (("width=0.1", None, ["-4@2"]), "-2.0 hours"),
         (("width=0.1", None, ["nanh"]), "nan hours"),
         (("width=0.1", None, ["5 euros"]), '"5 euros" is no budget'),
     ],
@@ -233,6 +238,9 @@ def test_options_are_read() -> None:
     assert goal_of("width=0.1", None, [], models=48) == Until(width=0.1, most=48)
     found = goal_of("width=0.1", None, ["256", "1.5h"], models=48)
     assert found == Until(width=0.1, most=256, hours=1.5)
+    assert goal_of("width=0.1", None, ["40@2.50"], models=48) == Until(
+        width=0.1, most=48, hours=16.0
+    )
     with pytest.raises(AuscultError, match="a policy or a width"):
         Until().check()
     assert Audit.run_until.__doc__

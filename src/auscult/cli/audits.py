@@ -183,7 +183,10 @@ def run(
     ] = None,
     at_most: Annotated[
         list[str] | None,
-        typer.Option(help="Budget of --until: models (256) or hours (8h); may be given twice."),
+        typer.Option(
+            help="Budget of --until: models (256), hours (8h), or money at the price of an hour of "
+            "this machine (40@2.50); models and one of the others may be given together."
+        ),
     ] = None,
 ) -> None:
     """Train, analyse and report. Resumes an interrupted run; adds models to a finished one."""

@@ -54,11 +54,16 @@ def goal_of(
         raise ConfigError(f'"{until}" is no goal', where="--until", expected=GOALS)
     most, hours = None, None
     for text in at_most:
-        expected = "models (256) or hours (8h), each once"
-        if text.endswith("h"):
+        expected = (
+            "models (256) and hours (8h) or money at the price of an hour (40@2.50), each once"
+        )
+        money, at, price = text.partition("@")
+        if at or text.endswith("h"):
             if hours is not None:
                 raise ConfigError("hours are given twice", where="--at-most", expected=expected)
-            hours = _number(text[:-1], "--at-most", expected)
+            hours = (
+                _hours(money, price, expected) if at else _number(text[:-1], "--at-most", expected)
+            )
         elif text.isascii() and text.isdigit():
             if most is not None:
                 raise ConfigError("models are given twice", where="--at-most", expected=expected)
@@ -82,6 +87,18 @@ def _number(text: str, where: str, expected: str) -> float:
         raise ConfigError(f'"{text}" is not a number', where=where, expected=expected) from None
 
 
+def _hours(money: str, price: str, expected: str) -> float:
+    """Hours that some money pays for."""
+    each = _number(price, "--at-most", expected)
+    if not each > 0:
+        raise ConfigError(
+            f'an hour cannot cost "{price}"',
+            where="--at-most",
+            expected="a price above 0 after the @",
+        )
+    return _number(money, "--at-most", expected) / each
+
+
 def told(grown: Grown) -> Iterator[str]:
     """How far a run came, and why it ended.
 
@@ -102,7 +119,7 @@ def told(grown: Grown) -> Iterator[str]:
     else:
         yield f"A patient's 95% interval is {grown.width:.3f} wide after {models} models."
     if grown.stopped_by:
-        spent = "its models" if grown.stopped_by == "models" else "its hours"
+        spent = "its models" if grown.stopped_by == "models" else "its hours or money"
         yield (
             f"Not reached: the budget ended with {spent} (--at-most). Run again with a larger one "
             "to go on from here."
