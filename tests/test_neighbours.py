@@ -132,15 +132,18 @@ def test_the_prediction_equals_loops(monkeypatch: pytest.MonkeyPatch) -> None:
         after[own] = predicted
         for g in (0, 1):
             mine = [r for r in range(n) if group[r] == g]
-            left_over = x[mine] - slope(mine) * predicted[mine]
-            gain[own, g] = binormal(left_over, member[mine]) - binormal(x[mine], member[mine])
-    chosen = [gain[True, 1 if g == 0 else 0] > gain[False, 1 if g == 0 else 0] for g in range(5)]
-    expected = np.stack([after[bool(chosen[group[r]])][r] for r in range(n)])
+            for amount in neighbours.AMOUNTS:
+                left_over = x[mine] - amount * slope(mine) * predicted[mine]
+                gain[g, own, amount] = binormal(left_over, member[mine])
+    best = [max((key for key in gain if key[0] == g), key=lambda key: gain[key]) for g in (0, 1)]
+    chosen = [best[1 if g == 0 else 0][1:] for g in range(5)]
+    expected = np.stack([after[chosen[group[r]][0]][r] for r in range(n)])
     along, power = (expected * x).sum(axis=1) / spread**2, (expected**2).sum(axis=1) / spread**2
     taken = np.empty_like(x)
     for r in range(n):
         rest = [q for q in range(n) if group[q] != group[r]]
-        taken[r] = along[rest].sum() / power[rest].sum() / (1 + 2 / len(rest)) * expected[r]
+        amount = chosen[group[r]][1]
+        taken[r] = amount * along[rest].sum() / power[rest].sum() / (1 + 2 / len(rest)) * expected[r]
     np.testing.assert_allclose(found[layout.order], taken, atol=2e-3)
     removed = 1 - ((x - taken) ** 2).sum(axis=1) / (x**2).sum(axis=1)
     assert how.removed == pytest.approx(removed.mean(), abs=1e-3)
@@ -158,6 +161,31 @@ def test_what_models_share_is_removed_and_the_planted_auc_is_reached() -> None:
     assert after.mean() < 0.76  # no more than the truth
     assert centring.neighbours.removed > 0.5
     assert not centring.neighbours.reason
+
+
+@pytest.mark.parametrize("reach", [0.0, 0.3])
+def test_who_changes_what_neighbours_get_is_not_taken_away_with_them(
+    monkeypatch: pytest.MonkeyPatch, reach: float
+) -> None:
+    """A member raises what the model gives nearby; the prediction then holds the member's own."""
+    rng = np.random.default_rng(12)
+    layout = cohort(rng, patients=500, models=64, auc=0.7)
+    assert layout.places is not None
+    points = layout.places.points[layout.order].astype(np.float64)
+    near = np.exp(-0.15 * ((points[:, None] - points[None]) ** 2).sum(axis=2))
+    np.fill_diagonal(near, 0)
+    same = np.where(layout.stratum[:, None] == layout.stratum, 1, -1)
+    raised = (reach * near * same) @ (layout.member - 0.5)
+    layout = replace(layout, signals=(layout.signals + raised).astype(np.float32))
+    auc, _ = raw_auc(layout)
+    monkeypatch.setattr(neighbours, "AMOUNTS", (1.0,))
+    full, _ = raw_auc(layout)
+    gain = auc - full
+    error = gain.std() / np.sqrt(gain.size)
+    if reach:
+        assert gain.mean() > max(0.01, 4 * error)
+    else:
+        assert gain.mean() > -0.002, "where nobody does, nothing is lost"
 
 
 def test_where_nothing_leaks_nothing_is_found_beside_patients_who_leak() -> None:

@@ -15,7 +15,10 @@ than the one it is used on. Where membership says nothing of the signals it says
 left, and a null stays a null.
 
 How much of the prediction is taken away depends on a record's own scale: where its signals hardly
-vary (a saturated model) while its neighbours' do, less of it.
+vary (a saturated model) while its neighbours' do, less of it. What leaves the least variance is too
+much, though: whoever is a member changes what the model gives to those nearby, so the prediction
+holds something of the patient's own, and a model that memorises a record follows its neighbours
+less. A multiple of it is chosen along with the ridge.
 """
 
 from __future__ import annotations
@@ -43,6 +46,7 @@ MOST_LANDMARKS, FEWEST_LANDMARKS = 1500, 512
 PRODUCTS = 1e11  # records times squared landmarks: what bounds the time
 AT_ONCE = 1024  # records whose kernels are in memory
 RIDGES = (0.05, 0.2, 0.6, 2.0)  # variance that neighbours do not share, in units of what they do
+AMOUNTS = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5)  # of what leaves the least variance
 NUGGET = 1e-3  # of the landmarks among each other; keeps the system solvable
 JUDGES = 2048  # records by whose membership the ridge is chosen
 SURE = 2.0  # standard errors that the gain must exceed
@@ -115,10 +119,14 @@ class _System:
 
 @dataclass(frozen=True, kw_only=True)
 class _Choice:
-    """How a group's signals are predicted: the ridge, and whether records count by their scale."""
+    """How a group's signals are predicted: the ridge, and whether records count by their scale.
+
+    And how much of the prediction is taken away, in units of what leaves the least variance.
+    """
 
     ridge: float
     own_scale: bool
+    amount: float
 
 
 class _Kernel:
@@ -208,7 +216,7 @@ def _told(
 
     def predict(place: tuple[NDArray[np.int64], _Choice, NDArray[np.float64]]) -> None:
         rows, choice, weights = place
-        found = signals.unscaled(kernel(rows) @ weights, rows, choice)
+        found = signals.unscaled(kernel(rows) @ weights, rows, own_scale=choice.own_scale)
         x = signals(rows)
         power[rows] = (found**2).sum(axis=1)
         along[rows] = (found * x).sum(axis=1)
@@ -226,7 +234,8 @@ def _told(
 
     for _ in in_order(predict, work()):
         pass
-    slope = slopes(power, along, signals.spread, system.group)
+    amount = np.array([0.0 if choice is None else choice.amount for choice in choices])
+    slope = amount[system.group] * slopes(power, along, signals.spread, system.group)
     for start in range(0, layout.records, AT_ONCE):
         rows = np.arange(start, min(start + AT_ONCE, layout.records))
         told[layout.order[rows]] *= slope[rows, None]
@@ -273,10 +282,10 @@ class _Signals:
         return self(rows) / self._unit(rows, own_scale)
 
     def unscaled(
-        self, predicted: NDArray[np.float64], rows: NDArray[np.int64], choice: _Choice
+        self, predicted: NDArray[np.float64], rows: NDArray[np.int64], *, own_scale: bool
     ) -> NDArray[np.float64]:
         """A prediction in the row's own units, mean zero over models."""
-        unit = self._unit(rows, choice.own_scale)
+        unit = self._unit(rows, own_scale)
         found = predicted * np.where(np.isfinite(unit), unit, 0.0)
         return np.asarray(found - found.mean(axis=1, keepdims=True))
 
@@ -394,18 +403,19 @@ def _judged(
     best, most = None, 0.0
     for ridge in RIDGES:
         both = _weights(system, sums, group, ridge)
-        for own_scale, weights in enumerate(both):
-            choice = _Choice(ridge=ridge, own_scale=bool(own_scale))
-            found = signals.unscaled(near @ weights, rows, choice)
+        for own_scale, weights in ((False, both[0]), (True, both[1])):
+            found = signals.unscaled(near @ weights, rows, own_scale=own_scale)
             power, along = (found**2).sum(axis=1), (found * x).sum(axis=1)
-            left = x - slopes(power, along, signals.spread[rows])[:, None] * found
-            gain = _told_apart(left, member, used) - before
-            gain = gain[np.isfinite(gain)]
-            if not gain.size:
-                continue
-            sure = float(gain.mean()) > SURE * float(gain.std()) / np.sqrt(gain.size)
-            if sure and gain.mean() > most:
-                best, most = choice, float(gain.mean())
+            found *= slopes(power, along, signals.spread[rows])[:, None]
+            for amount in AMOUNTS:
+                gain = _told_apart(x - amount * found, member, used) - before
+                gain = gain[np.isfinite(gain)]
+                if not gain.size:
+                    continue
+                sure = float(gain.mean()) > SURE * float(gain.std()) / np.sqrt(gain.size)
+                if sure and gain.mean() > most:
+                    best = _Choice(ridge=ridge, own_scale=own_scale, amount=amount)
+                    most = float(gain.mean())
     return best
 
 
