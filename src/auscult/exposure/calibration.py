@@ -25,7 +25,7 @@ LARGEST = 8.0
 GROUPS = 20
 FEWEST_POINTS = 40  # in a step of the monotone function
 STEPS_OF_RATIO = 80
-SCORE = 3  # place of the score itself among the terms
+SCORE, EFFECT = 3, 6  # places of the score itself and of the effect among the terms
 
 
 def terms_of(score: NDArray[np.float64], effect: NDArray[np.float64]) -> NDArray[np.float64]:

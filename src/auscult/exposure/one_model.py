@@ -21,6 +21,7 @@ from auscult.base.parallel import in_order, let_go
 from auscult.base.randomness import Stage, generator
 from auscult.exposure.calibration import calibrate
 from auscult.exposure.cell import joined_scores, points_of
+from auscult.exposure.last_step import improved, levels_of
 from auscult.risk.stability import FEW_FOR_HALVES, HALVED_AUC, Halves, not_halved
 
 ONE_MODEL_FPR = (0.01, 0.001)
@@ -30,7 +31,8 @@ STREAM = "one model"  # of the bootstraps, beside those that attacks on records 
 
 METHOD = (
     "Each model in turn is attacked. Joint attack: a patient's weights are learned on models of "
-    "other folds, the scale that makes patients comparable on the other half of the models. One "
+    "other folds, the scale that makes patients comparable on the other half of the models, with "
+    "what boosted trees add to it on other patients where it surely helps. One "
     "threshold for all patients of a model, chosen so that the given share of its non-members "
     "lies above it. Mean over models; 95% interval by bootstrap over models and groups of "
     "patients."
@@ -116,7 +118,8 @@ def comparable_scores(
 ) -> NDArray[np.float32]:
     """Scores of all patients under all models on one scale, higher for a member.
 
-    The scale is learned on one half of the models and used on the other.
+    The scale is learned on one half of the models and used on the other; so is what is learned
+    besides, see :mod:`auscult.exposure.last_step`.
 
     Parameters
     ----------
@@ -141,11 +144,16 @@ def comparable_scores(
 
     scores = joined_scores(list(in_order(score, layout.parts())))
     points = points_of(layout, scores, seed)
-    result = np.full((layout.patients, layout.models), np.nan, dtype=np.float32)
+    orders = np.full((2, points.member.size), np.nan)
     for learned, judged in points.splits(MOST_LEARNED):
         calibration = calibrate(points.terms[learned], points.member[learned])
-        order = calibration.order(points.terms[judged])[0]
-        result[points.patient[judged], points.model[judged]] = order
+        side = points.half[judged[0]] if judged.size else 0
+        alike = np.flatnonzero(points.band == points.band[learned[0]])
+        orders[side, alike] = calibration.order(points.terms[alike])[0]
+    result = np.full((layout.patients, layout.models), np.nan, dtype=np.float32)
+    levels = levels_of(layout, centring)
+    found = improved(layout, points, orders, levels, seed)
+    result[points.patient, points.model] = found
     return result
 
 
