@@ -21,6 +21,7 @@ def check_audit(audit: Audit) -> None:
         Says what does not fit.
     """
     audit._design().check()
+    audit.size_plans()
     if audit.seed < 0:
         raise ConfigError(
             f"{audit.seed} is not a valid seed", where="audit.seed", expected="0 or more"
