@@ -25,6 +25,8 @@ def carried_on(sizes: dict[str, Any], smallest: int) -> None:
     """
     for part in (sizes.get("whole"), sizes.get("left_out")):
         for threshold, row in ((part or {}).get("exposed") or {}).items():
+            if row.get("low") is None:
+                continue  # nothing is told
             points = (point["exposed"].get(threshold) or {} for point in sizes["points"])
             if any(FEWER in point for point in points):
                 row["low"], row["high"] = outward(row.get("low"), row.get("high"), smallest)

@@ -30,7 +30,7 @@ from auscult.protection.assessment import (
 from auscult.protection.frontier import HEADLINE, mean_auc, utility_estimate
 from auscult.protection.paired import mean_difference, moments
 from auscult.risk.utility import UtilityPerModel
-from auscult.sizes.law import FEWEST_TO_CHECK, Extrapolated, extrapolated
+from auscult.sizes.law import FEWEST_TO_CHECK, WANDERS, Extrapolated, extrapolated
 from auscult.sizes.shares import Size
 from auscult.sizes.stored import finished
 from auscult.store import RunStore
@@ -46,6 +46,7 @@ METHOD = (
 NOT_CHECKED = (
     "with two sizes the law cannot be checked on one that it has not seen: three or more can"
 )
+UTILITY_WANDERS = 0.3  # learning curves bend less than counts of exposed patients
 HALF_A_PATIENT = 0.25  # variance of a count, at least: it is whole patients
 MARGIN = 1e-6  # of a share: normal quantiles of 0 and 1 are infinite
 
@@ -97,7 +98,7 @@ def audit_sizes(
     """
     patients = found[0].design.patients
     progress.start("Sizes", 2.0 * patients * len(found))
-    points = [_assessed(store, size, subject, progress) for size in found]
+    points = [assessed(store, size, subject, progress) for size in found]
     progress.finish()
     rows = {}
     for point in points:
@@ -111,7 +112,18 @@ def audit_sizes(
     return curve(points, held=held), pd.DataFrame(rows)
 
 
-def _assessed(store: RunStore, size: Size, subject: Subject, progress: Progress) -> Point:
+def assessed(store: RunStore, size: Size, subject: Subject, progress: Progress) -> Point:
+    """One size, from its finished models.
+
+    Parameters
+    ----------
+    store : RunStore
+        The audit's run.
+    size : Size
+    subject : Subject
+        Of the audit.
+    progress : Progress
+    """
     own = finished(store, size)
     outputs = own.outputs()
     mine = replace(subject, membership=own.read_membership(), share=size.share)
@@ -141,21 +153,19 @@ def curve(points: Sequence[Point], *, held: str) -> dict[str, Any]:
         "method": METHOD,
     }
     few = next((point.risk.few for point in points if point.risk.few), "")
-    counts = {t: _counts(points, t) for t in THRESHOLDS}
-    carried = {} if few else {t: _carried(points, *counts[t]) for t in THRESHOLDS}
+    carried = {} if few else {t: exposed_at(points, t, of) for t in THRESHOLDS}
     whole = told["whole"]
     if few:
         whole["exposed"] = {str(t): _nothing(few) for t in THRESHOLDS}
     else:
-        usable = _usable(points[-1])
-        whole["exposed"] = {str(t): _count_of(one, usable) for t, one in carried.items()}
-    auc = _carried(points, *_mean_aucs(points))
+        whole["exposed"] = {str(t): counted(one, points) for t, one in carried.items()}
+    auc = _carried(points, _mean_aucs(points), of)
     whole["mean_auc"] = _figure(auc)
     usefulness = _utilities(points)
     if isinstance(usefulness, str):
         whole["utility"] = _nothing(usefulness)
     else:
-        whole["utility"] = _figure(_carried(points, *usefulness)) | {
+        whole["utility"] = _figure(_carried(points, usefulness, of, wanders=UTILITY_WANDERS)) | {
             "metric": told["points"][0]["utility"]["metric"]
         }
     if len(points) < FEWEST_TO_CHECK:
@@ -165,6 +175,33 @@ def curve(points: Sequence[Point], *, held: str) -> dict[str, Any]:
     else:
         told["left_out"] = _left_out(points, carried[HEADLINE], auc)
     return told
+
+
+def exposed_at(points: Sequence[Point], threshold: float, patients: float) -> Extrapolated:
+    """The share of patients above an AUC in models that train on more of them.
+
+    Parameters
+    ----------
+    points : sequence of Point
+        The smallest first; all with models enough to count.
+    threshold : float
+        One of :data:`auscult.protection.assessment.THRESHOLDS`.
+    patients : float
+        Trained on.
+    """
+    return _carried(points, _counts(points, threshold), patients)
+
+
+def counted(one: Extrapolated, points: Sequence[Point]) -> dict[str, Any]:
+    """The same as a number of patients with its interval, ends rounded outward.
+
+    Parameters
+    ----------
+    one : Extrapolated
+    points : sequence of Point
+    """
+    usable = _usable(points[-1])
+    return _count(one.whole.mean, one.whole.interval, usable) | {"widened": one.widened}
 
 
 def _entry(point: Point, smallest: Point) -> dict[str, Any]:
@@ -255,14 +292,10 @@ def _on_the_scale(share: NDArray[np.float64], covariance: NDArray[np.float64]) -
 
 
 def _carried(
-    points: Sequence[Point], values: NDArray[np.float64], covariance: NDArray[np.float64]
+    points: Sequence[Point], figures: Figures, patients: float, *, wanders: float = WANDERS
 ) -> Extrapolated:
     numbers = np.array([point.size.share * point.size.design.patients for point in points])
-    return extrapolated(numbers, values, covariance, float(points[0].size.design.patients))
-
-
-def _count_of(one: Extrapolated, usable: int) -> dict[str, Any]:
-    return _count(one.whole.mean, one.whole.interval, usable) | {"widened": one.widened}
+    return extrapolated(numbers, *figures, patients, wanders=wanders)
 
 
 def _count(mean: float, ends: tuple[float, float], usable: int) -> dict[str, Any]:
