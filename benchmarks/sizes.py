@@ -1,6 +1,6 @@
 """A curve to the whole cohort: does its interval hold a larger size that it has not seen?
 
-    python -m benchmarks.sizes laws [cohorts]
+    python -m benchmarks.sizes laws WORK [cohorts]
     python -m benchmarks.sizes real WORK
 
 Simulated cohorts whose patients' effects change with the number of patients by laws for which the
@@ -9,6 +9,7 @@ extrapolation was not made; and diabetes130, a perceptron of fixed epochs.
 
 from __future__ import annotations
 
+import json
 import sys
 import tomllib
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from scipy.special import ndtr
 
 from auscult.attacks.places import Places
 from auscult.audit.subjects import subject_of
+from auscult.base.files import write_json
 from auscult.base.progress import SILENT
 from auscult.cli.display import progress_for
 from auscult.cohort.design import Design
@@ -127,12 +129,21 @@ def cohort(law: str, seed: int) -> list[dict[str, Any]]:
     return found
 
 
-def laws(cohorts: int = 50) -> None:
+def cohorts_of(law: str, work: Path, cohorts: int) -> list[list[dict[str, Any]]]:
+    """All cohorts of a law; finished ones are kept in `work`."""
+    kept = work / f"sizes-{law.replace('/', 'by').replace(' ', '-')}-{cohorts}.json"
+    if not kept.exists():
+        write_json(kept, spread_over_cores(cohort, [(law, seed) for seed in range(cohorts)]))
+    found: list[list[dict[str, Any]]] = json.loads(kept.read_text(encoding="utf-8"))
+    return found
+
+
+def laws(work: Path, cohorts: int = 50) -> None:
     """Coverage of a larger size, law by law."""
     rows = []
     every = []
     for law in LAWS:
-        found = spread_over_cores(cohort, [(law, seed) for seed in range(cohorts)])
+        found = cohorts_of(law, work, cohorts)
         every += found
         rows.append([law, *_cells(found)])
         print(*rows[-1], sep=" | ", file=sys.stderr, flush=True)
@@ -146,7 +157,7 @@ def laws(cohorts: int = 50) -> None:
         "the median of what truly changes from the largest size that was seen, as shares of all "
         "patients.\n\n" + table(["effects of patients", *names], rows)
     )
-    record("sizes-laws", "A larger size that was not seen", f"{COMMAND} laws", text)
+    record("sizes-laws", "A larger size that was not seen", f"{COMMAND} laws WORK", text)
 
 
 def _cells(found: list[list[dict[str, Any]]]) -> list[str]:
@@ -196,7 +207,7 @@ def real(work: Path, models: int = 64, patients: int = 1500) -> None:
         + f"\n\nOf models trained on all {patients:,}, {whole['estimate']:.0f} "
         f"({whole['low']:.0f} to {whole['high']:.0f}) are expected."
     )
-    record("sizes-real", "A larger size of a real cohort", f"{COMMAND} real", text)
+    record("sizes-real", "A larger size of a real cohort", f"{COMMAND} real WORK", text)
 
 
 def _predictions(points: list[Point], target: Point) -> list[str]:
@@ -214,8 +225,5 @@ def _predictions(points: list[Point], target: Point) -> list[str]:
 
 
 if __name__ == "__main__":
-    kind, *more = sys.argv[1:] or ["laws"]
-    if kind == "laws":
-        laws(*map(int, more))
-    else:
-        real(Path(more[0]))
+    kind, folder, *more = sys.argv[1:]
+    {"laws": laws, "real": real}[kind](Path(folder), *map(int, more))

@@ -246,7 +246,7 @@ def test_a_run_with_sizes(people: Cohort, tmp_path: Path, monkeypatch: pytest.Mo
 @pytest.mark.usefixtures("here")
 def test_runs_with_sizes_are_killed_and_grow(people: Cohort, tmp_path: Path) -> None:
     grown, whole = tmp_path / "a" / "run", tmp_path / "b" / "run"
-    more: dict[str, Any] = {"models": 16, "sizes": [0.5, 0.6], "withhold": 0.3}
+    more: dict[str, Any] = {"models": 16, "sizes": [0.5, 0.6]}
     audit_of(people, **more | {"models": 8}).run(grown, workers=1)
     with pytest.raises(Killed):
         audit_of(people, **more).run(grown, workers=1, progress=KilledAfter(28))
@@ -262,7 +262,8 @@ def test_runs_with_sizes_are_killed_and_grow(people: Cohort, tmp_path: Path) -> 
 
 @pytest.mark.usefixtures("here")
 def test_few_models_carry_nothing_on(people: Cohort, tmp_path: Path) -> None:
-    result = audit_of(people, models=16, sizes=[0.5, 0.6]).run(tmp_path / "run", workers=1)
+    audit = audit_of(people, models=16, sizes=[0.5, 0.6], withhold=0.3)
+    result = audit.run(tmp_path / "run", workers=1)
     whole = result.summary["sizes"]["whole"]
     assert whole["exposed"]["0.9"]["estimate"] is None
     assert "models are needed" in whole["exposed"]["0.9"]["reason"]

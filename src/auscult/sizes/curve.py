@@ -46,7 +46,10 @@ METHOD = (
 NOT_CHECKED = (
     "with two sizes the law cannot be checked on one that it has not seen: three or more can"
 )
-UTILITY_WANDERS = 0.3  # learning curves bend less than counts of exposed patients
+# Effects of patients differ by about half a unit, so that their mean moves by half of what a share
+# above a bar does; learning curves bend less still.
+AUC_WANDERS = WANDERS / 2
+UTILITY_WANDERS = WANDERS / 5
 HALF_A_PATIENT = 0.25  # variance of a count, at least: it is whole patients
 MARGIN = 1e-6  # of a share: normal quantiles of 0 and 1 are infinite
 
@@ -159,7 +162,7 @@ def curve(points: Sequence[Point], *, held: str) -> dict[str, Any]:
         whole["exposed"] = {str(t): _nothing(few) for t in THRESHOLDS}
     else:
         whole["exposed"] = {str(t): counted(one, points) for t, one in carried.items()}
-    auc = _carried(points, _mean_aucs(points), of)
+    auc = _carried(points, _mean_aucs(points), of, wanders=AUC_WANDERS)
     whole["mean_auc"] = _figure(auc)
     usefulness = _utilities(points)
     if isinstance(usefulness, str):
