@@ -226,4 +226,7 @@ def _predictions(points: list[Point], target: Point) -> list[str]:
 
 if __name__ == "__main__":
     kind, folder, *more = sys.argv[1:]
-    {"laws": laws, "real": real}[kind](Path(folder), *map(int, more))
+    if kind == "laws":
+        laws(Path(folder), *map(int, more))
+    else:
+        real(Path(folder), *map(int, more))

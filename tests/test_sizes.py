@@ -17,10 +17,14 @@ from auscult import Audit, Cohort
 from auscult.base.errors import AuscultError
 from auscult.cohort.design import Design
 from auscult.disclosure import released
+from auscult.protection.assessment import Subject, assess
 from auscult.report.numbers import whole_cohort_sentence
+from auscult.report.sizes import sizes_section
 from auscult.report.summary import read_summary
+from auscult.sizes.curve import Point, curve
 from auscult.sizes.law import WANDERS, extrapolated
-from auscult.sizes.shares import sizes_of
+from auscult.sizes.shares import Size, sizes_of
+from auscult.store import RunStore
 from auscult.store.seal import require_sealed
 from auscult.training.cost import Trial, VariantTrial, expected_of_variants
 from tests.cohorts import visits, write_audit
@@ -262,7 +266,7 @@ def test_runs_with_sizes_are_killed_and_grow(people: Cohort, tmp_path: Path) -> 
 
 @pytest.mark.usefixtures("here")
 def test_few_models_carry_nothing_on(people: Cohort, tmp_path: Path) -> None:
-    audit = audit_of(people, models=16, sizes=[0.5, 0.6], withhold=0.3)
+    audit = audit_of(people, models=16, sizes=[0.5, 0.6])
     result = audit.run(tmp_path / "run", workers=1)
     whole = result.summary["sizes"]["whole"]
     assert whole["exposed"]["0.9"]["estimate"] is None
@@ -270,6 +274,30 @@ def test_few_models_carry_nothing_on(people: Cohort, tmp_path: Path) -> None:
     assert whole["mean_auc"]["estimate"] is not None
     assert not any("Trained on all" in said for said in result.opening)
     assert disagreements(result.summary) == []
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("here")
+def test_sizes_withhold_what_the_audit_withholds_and_are_not_asked_more(
+    people: Cohort, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    more: dict[str, Any] = {"withhold": 0.3, "queries": ["without:a"]}
+    result = audit_of(people, models=16, sizes=[0.5, 0.6], **more).run(run, workers=1)
+    size = RunStore.open(run / "sizes" / "share-60").outputs()
+    assert (RunStore.open(run).outputs().queries, size.queries) == (2, 1)
+    withheld = np.load(run / "secret" / "cohort.npz")["withheld"]
+    # A remembered record lies 1 towards its label; one that no model trains on never does.
+    truth = 2.0 * people.labels - 1
+    apart = size.values[:, :, 0, 0] * truth
+    member = RunStore.open(run / "sizes" / "share-60").read_membership().reveal()
+    inside = member[:, people.patient_of_record]
+    gap = [
+        (apart[:, side][inside[:, side]].mean() - apart[:, side][~inside[:, side]].mean())
+        for side in (withheld, ~withheld)
+    ]
+    assert abs(gap[0]) < 0.3 < 0.7 < gap[1]
+    assert [one["own"] for one in result.summary["sizes"]["points"]] == [True, False]
 
 
 def test_sizes_from_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -369,3 +397,51 @@ def test_the_sentence_on_the_whole_cohort() -> None:
     few = said(estimate=None, low=0, high=14, fewer_than={"estimate": 10})
     assert few == f"{start}fewer than 10 (0 to 14) exposed"
     assert said(estimate=None, low=None, high=None, reason="too few models") == ""
+
+
+def test_a_null_that_is_off_leaves_no_conclusion() -> None:
+    """Two sizes of one simulated cohort; at one of them shuffled membership seems to tell."""
+    two = sizes_of([0.5, 0.6], Design(models=24, patients=60, seed=SEED))
+    points = [simulated(size) for size in two]
+    fine = curve(points, held="settings")
+    assert fine["doubt"] == ""
+    off = replace(points[1], risk=replace(points[1].risk, null_mean=0.58))
+    said = curve([points[0], off], held="settings")
+    assert said["doubt"].endswith("(0.580 with 60% of the patients)")
+    summary = {"schema": "auscult.summary/1", "sizes": fine}
+    assert whole_cohort_sentence(read_summary(summary)).startswith("Trained on all 60 patients")
+    summary["sizes"] = said
+    assert whole_cohort_sentence(read_summary(summary)) == ""
+    section = sizes_section(read_summary(summary))
+    assert section is not None
+    assert any("0.580" in getattr(block, "text", "") for block in section.blocks)
+
+
+def simulated(size: Size) -> Point:
+    """A third of the patients leak much, the others nothing."""
+    patients = size.design.patients
+    rng = np.random.default_rng([SEED, size.models])
+    membership = size.design.membership()
+    effect = np.where(np.arange(patients) % 3 == 0, 3.0, 0.0)
+    signals = rng.normal(size=(size.models, patients)) + membership.reveal() * effect
+    subject = Subject(
+        membership=membership,
+        patient_of_record=np.arange(patients),
+        groups=pd.DataFrame(index=range(patients)),
+        labels=np.zeros(patients, dtype=np.int64),
+        stratum=np.zeros(patients, dtype=np.int64),
+        seed=SEED,
+        smallest_cell=10,
+        share=size.share,
+    )
+    return Point(size=size, risk=assess(signals.astype(np.float32), subject), utility=None)
+
+
+def test_twenty_patients_who_leak_leak_in_the_whole_cohort() -> None:
+    three = sizes_of([0.3, 0.5, 0.7], Design(models=32, patients=60, seed=SEED))
+    found = curve([simulated(size) for size in three], held="epochs")
+    row = found["whole"]["exposed"]["0.9"]
+    assert row["low"] <= 20 <= row["high"]
+    assert row["high"] - row["low"] < 40
+    assert found["left_out"]["exposed"]["0.9"]["held"]
+    assert found["whole"]["utility"]["reason"] == "utility is not known"

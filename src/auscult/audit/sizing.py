@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from auscult.base.errors import RecipeError
 from auscult.base.progress import Progress
 from auscult.cohort.design import HALF, Design
 from auscult.protection.plans import digest
 from auscult.recipes.kinds import identity_of
+from auscult.sizes.shares import Size
 from auscult.sizes.stored import opened, trained
 from auscult.store import RunStore
 from auscult.training.dispatch import REPEATED, train
@@ -62,17 +66,18 @@ def train_sizes(store: RunStore, audit: Audit, *, engine: Engine, progress: Prog
         with opened(store, size, audit.cohort, audit.recipe, fingerprint) as own:
             membership = size.design.membership()
             own.write_membership(membership)
-            train(
-                audit.cohort.training_data(share=size.share),
-                audit.recipe,
-                membership,
-                audit.cohort.patient_of_record,
-                own,
-                seed=audit.seed,
-                engine=engine,
-                progress=progress,
-                withheld=audit._withheld(),
-            )
+            with _at(size):
+                train(
+                    audit.cohort.training_data(share=size.share),
+                    audit.recipe,
+                    membership,
+                    audit.cohort.patient_of_record,
+                    own,
+                    seed=audit.seed,
+                    engine=engine,
+                    progress=progress,
+                    withheld=audit._withheld(),
+                )
             settings = {"kind": audit.recipe.kind, "settings": audit.recipe.settings()}
             own.update_manifest(recipe=settings)
             if own.manifest()[REPEATED].get("different"):
@@ -81,6 +86,20 @@ def train_sizes(store: RunStore, audit: Audit, *, engine: Engine, progress: Prog
         before = store.manifest()[REPEATED]
         variants = {**before.get("variants", {}), **unlike}
         store.update_manifest(**{REPEATED: before | {"variants": variants}})
+
+
+@contextmanager
+def _at(size: Size) -> Iterator[None]:
+    """Say at which size it was that a recipe could not train."""
+    try:
+        yield
+    except RecipeError as error:
+        raise RecipeError(
+            error.what,
+            where=f"audit.sizes, {size.name}" + (f": {error.where}" if error.where else ""),
+            expected=error.expected,
+            next_step=error.next_step,
+        ) from error
 
 
 def held_by(audit: Audit) -> str:

@@ -279,11 +279,11 @@ def beside(summary: Part) -> tuple[str, ...]:
         *again,
         *label_sentences(summary)[:MOST_CLASSES],
         *([one] if one else []),
-        *([carried] if (carried := _whole_cohort(summary)) else []),
+        *([carried] if (carried := whole_cohort(summary)) else []),
     )
 
 
-def _whole_cohort(summary: Part) -> str:
+def whole_cohort(summary: Part) -> str:
     """What to expect of a model of everybody, where the counts of this audit are a finding."""
     if inverted(summary) or proves_nothing(summary) or disagreement(summary):
         return ""

@@ -125,6 +125,6 @@ def whole_cohort_sentence(summary: Part) -> str:
     found = summary.part("sizes").part("whole")
     of = found.part("trained_on").number("of")
     expected = estimate_or_bounds(above_09(found))
-    if of is None or expected == NOT_ESTIMABLE:
+    if of is None or expected == NOT_ESTIMABLE or summary.part("sizes").text("doubt"):
         return ""
     return f"Trained on all {counted(of, 'patient')}, expect {expected} exposed"

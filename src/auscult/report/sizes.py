@@ -64,7 +64,7 @@ def sizes_section(summary: Part) -> Section | None:
     said = whole_cohort_sentence(summary)
     if said:
         blocks.append(Paragraph(text=f"{said} (AUC above {THRESHOLD}, 95% interval in brackets)."))
-    elif reason := above_09(all_of_them).reason():
+    elif reason := sizes.text("doubt") or above_09(all_of_them).reason():
         blocks.append(
             Paragraph(
                 text="How many a model trained on all patients exposes is not estimable: "

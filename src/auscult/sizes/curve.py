@@ -29,6 +29,7 @@ from auscult.protection.assessment import (
 )
 from auscult.protection.frontier import HEADLINE, mean_auc, utility_estimate
 from auscult.protection.paired import mean_difference, moments
+from auscult.risk.patients import NULL_TOLERANCE
 from auscult.risk.utility import UtilityPerModel
 from auscult.sizes.law import FEWEST_TO_CHECK, WANDERS, Extrapolated, extrapolated
 from auscult.sizes.shares import Size
@@ -156,6 +157,7 @@ def curve(points: Sequence[Point], *, held: str) -> dict[str, Any]:
         "method": METHOD,
     }
     few = next((point.risk.few for point in points if point.risk.few), "")
+    told["doubt"] = _doubt(points)
     carried = {} if few else {t: exposed_at(points, t, of) for t in THRESHOLDS}
     whole = told["whole"]
     if few:
@@ -178,6 +180,22 @@ def curve(points: Sequence[Point], *, held: str) -> dict[str, Any]:
     else:
         told["left_out"] = _left_out(points, carried[HEADLINE], auc)
     return told
+
+
+def _doubt(points: Sequence[Point]) -> str:
+    """That shuffled membership does not give one half at a size; empty where it does."""
+    said = []
+    for point in points:
+        estimate = point.risk.risk.estimate
+        reach = estimate.reach[estimate.usable]
+        # An AUC that tells nothing has a variance of (1 / IN + 1 / OUT) / 12.
+        chance = float(np.sqrt(reach.mean() / 6 / max(reach.size, 1)))
+        mean = point.risk.null_mean
+        if abs(mean - 0.5) > NULL_TOLERANCE + 2 * chance:
+            said.append(f"{mean:.3f} with {point.size.name}")
+    if not said:
+        return ""
+    return f"with shuffled membership the mean AUC is not 0.5 ({', '.join(said)})"
 
 
 def exposed_at(points: Sequence[Point], threshold: float, patients: float) -> Extrapolated:
