@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from auscult.report.changes import NOTHING, axis_of, signed_estimate, utility_name
 from auscult.report.elements import (
+    Axis,
     Block,
     Figure,
     Key,
@@ -14,6 +17,7 @@ from auscult.report.elements import (
     Spot,
     Table,
 )
+from auscult.report.figures.axes import round_axis
 from auscult.report.figures.scatter import drawable
 from auscult.report.numbers import (
     above_09,
@@ -149,13 +153,13 @@ def _figure(spots: tuple[Spot, ...]) -> Figure:
         key="sizes",
         name="Exposed patients against the number of patients trained on",
         plot=ScatterChart(
-            x=axis_of("Patients trained on", [spot.x for spot in spots], floor=0.0),
+            x=_patients_axis(last.x.value or 1.0),
             y=axis_of(f"Exposed patients (AUC above {THRESHOLD})", [s.y for s in spots], floor=0.0),
             spots=spots,
         ),
         legend=tuple(legend),
-        sentence=f"Of models trained on {whole(first.x.value)} patients, {_cell_of(first)} are "
-        f"exposed; of models trained on {whole(last.x.value)}, {_cell_of(last)}.",
+        sentence=f"Models trained on {whole(first.x.value)} patients expose {_cell_of(first)}; "
+        f"models trained on {whole(last.x.value)} expose {_cell_of(last)}.",
         small_print="Lines: 95% intervals. The numbers at the points are the rows of the table.",
         table=Table(
             caption="Where the points lie",
@@ -164,6 +168,13 @@ def _figure(spots: tuple[Spot, ...]) -> Figure:
             key="sizes",
         ),
     )
+
+
+def _patients_axis(most: float) -> Axis:
+    """From nobody to everybody, with room for the mark of the last point."""
+    axis = round_axis("Patients trained on", 0.0, most)
+    ticks = tuple((tick, f"{tick:,.0f}") for tick, _ in axis.ticks if tick <= 1.05 * most)
+    return replace(axis, high=1.06 * most, ticks=ticks)
 
 
 def _cell_of(spot: Spot) -> str:
