@@ -13,8 +13,9 @@ import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
-from auscult import Audit, Cohort, SklearnRecipe
+from auscult import Audit, Cohort, SklearnRecipe, TorchRecipe
 from auscult.attacks.log_odds import signals_from_outputs
+from auscult.audit.sizing import recipe_of, steps_by_share
 from auscult.base.errors import AuscultError
 from auscult.cohort.design import Design
 from auscult.disclosure import released
@@ -277,6 +278,54 @@ def test_few_models_carry_nothing_on(people: Cohort, tmp_path: Path) -> None:
     assert disagreements(result.summary) == []
 
 
+def networks(people: Cohort, **more: Any) -> Audit:  # noqa: ANN401
+    recipe = TorchRecipe("mlp", hidden=(8,), epochs=20, batch_size=16, warmup_epochs=2)
+    made = audit_of(people, models=8, sizes=[0.25, 0.5, 0.75], sizes_steps="same", **more)
+    made.recipe = recipe
+    return made
+
+
+@pytest.mark.usefixtures("here")
+def test_networks_of_every_size_take_as_many_steps(people: Cohort, tmp_path: Path) -> None:
+    audit = networks(people)
+    small, own, large = audit.size_plans()
+    assert people.records == 232  # half of them are 8 steps of 16 an epoch
+    assert steps_by_share(audit, (small, own, large)) == {0.25: 160, 0.5: 160, 0.75: 165}
+    assert recipe_of(audit, own) is audit.recipe
+    recipe = recipe_of(audit, large)
+    assert isinstance(recipe, TorchRecipe)
+    assert (recipe.epochs, recipe.warmup_epochs) == (15, 1.5)
+    result = audit.run(tmp_path / "run", workers=1)
+    sizes = result.summary["sizes"]
+    assert (sizes["held"], [one["steps"] for one in sizes["points"]]) == ("steps", [160, 160, 165])
+    folders = [path.name for path in (tmp_path / "run" / "sizes").iterdir()]
+    assert sorted(folders) == ["share-25-same-steps", "share-75-same-steps"]
+    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert "about the same number of training steps" in page
+    assert ">165<" in page
+    assert disagreements(result.summary) == []
+    # The same epochs are other models, beside these.
+    audit.sizes_steps = None
+    assert steps_by_share(audit, audit.size_plans()) == {0.25: 80, 0.5: 160, 0.75: 220}
+    assert [one.slug for one in audit.size_plans()] == ["share-25", "share-50", "share-75"]
+    assert recipe_of(audit, audit.size_plans()[2]) is audit.recipe
+
+
+def test_steps_that_cannot_be_the_same_are_refused(people: Cohort) -> None:
+    few = networks(people)
+    few.recipe = TorchRecipe("mlp", epochs=1, batch_size=16)
+    with pytest.raises(AuscultError, match="come no nearer to 8 steps than 11"):
+        few.check()
+    none = networks(people)
+    none.sizes = ()
+    with pytest.raises(AuscultError, match="there are none"):
+        none.check()
+    with pytest.raises(AuscultError, match="its own affair"):
+        audit_of(people, sizes=[0.5, 0.7], sizes_steps="same").check()
+    with pytest.raises(AuscultError, match='"other" is not valid'):
+        audit_of(people, sizes=[0.5, 0.7], sizes_steps="other").check()
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("here")
 def test_sizes_withhold_what_the_audit_withholds_and_are_not_asked_more(
@@ -393,6 +442,9 @@ def test_the_sentence_on_the_whole_cohort() -> None:
 
     start = "Trained on all 6,000 patients, expect "
     assert said(estimate=1493.2, low=1201, high=1790) == f"{start}1,493 (1,201 to 1,790) exposed"
+    part = {"trained_on": {"of": 6000}, "exposed": {"0.9": {"low": 20, "high": 80}}}
+    held = {"schema": "auscult.summary/1", "sizes": {"whole": part, "held": "steps"}}
+    assert "in as many steps as the audited models" in whole_cohort_sentence(read_summary(held))
     assert said(estimate=None, low=20, high=80) == f"{start}20 to 80 exposed"
     few = said(estimate=None, low=0, high=14, fewer_than={"estimate": 10})
     assert few == f"{start}fewer than 10 (0 to 14) exposed"

@@ -68,6 +68,9 @@ class Audit:
     sizes : sequence of float
         Shares of the patients, as `share`, at which further models are trained: a curve of exposed
         patients against the number of patients trained on, and what to expect of the whole cohort.
+    sizes_steps : "same", optional
+        Networks of every size take about as many optimizer steps as the audit's own, in as many
+        whole epochs as come nearest; by default as many epochs.
     deployment : Deployment, optional
         What membership would reveal, to whom, and what an attacker could use.
     release : Release, optional
@@ -112,6 +115,7 @@ class Audit:
         withhold: float = 0.0,
         share: float | str = HALF,
         sizes: Sequence[float] = (),
+        sizes_steps: str | None = None,
         deployment: Deployment | None = None,
         release: Release | None = None,
         protect: Sequence[Variant] = (),
@@ -134,6 +138,7 @@ class Audit:
         self.withhold = withhold
         self.share = share
         self.sizes = tuple(sizes)
+        self.sizes_steps = sizes_steps
         self.deployment = deployment
         self.release = release
         self.protect = tuple(protect)
@@ -229,7 +234,7 @@ class Audit:
 
     def size_plans(self) -> tuple[Size, ...]:
         """The sizes as they will be trained, the smallest first, checked."""
-        return sizes_of(self.sizes, self._design())
+        return sizes_of(self.sizes, self._design(), same_steps=self.sizes_steps is not None)
 
     def trial(self, progress: Progress = USUAL) -> Trial:
         """Train one block of models in one worker, measure it, and train it again in another.
@@ -281,7 +286,8 @@ class Audit:
             result.append(VariantTrial(name=plan.name, trial=own))
         for size in self.size_plans():
             # An epoch takes as long as there are records; what it costs is not tried at every size.
-            scaled = replace(trial, seconds=trial.seconds * size.share / self.share_of_members)
+            longer = 1.0 if size.same_steps else size.share / self.share_of_members
+            scaled = replace(trial, seconds=trial.seconds * longer)
             own = None if size.own else scaled
             result.append(VariantTrial(name=size.name, trial=own, models=size.models))
         return result

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from auscult.attacks.places import Places
 from auscult.audit import added
 from auscult.audit.protecting import Whole, train_variants
-from auscult.audit.sizing import fingerprint_of, held_by, train_sizes
+from auscult.audit.sizing import fingerprint_of, held_by, steps_by_share, train_sizes
 from auscult.audit.subjects import roster_of, settings_of, subject_of
 from auscult.base.errors import StoreError
 from auscult.base.files import toml_text
@@ -130,7 +130,12 @@ def run_audit(
         by_size = None
         if sizes:
             parts["sizes"], by_size = audit_sizes(
-                store, sizes, subject, held=held_by(audit), progress=progress
+                store,
+                sizes,
+                subject,
+                held=held_by(audit),
+                steps=steps_by_share(audit, sizes),
+                progress=progress,
             )
         plugins = added.plugins(
             attacks=audit.attacks,

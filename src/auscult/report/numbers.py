@@ -127,4 +127,6 @@ def whole_cohort_sentence(summary: Part) -> str:
     expected = estimate_or_bounds(above_09(found))
     if of is None or expected == NOT_ESTIMABLE or summary.part("sizes").text("doubt"):
         return ""
-    return f"Trained on all {counted(of, 'patient')}, expect {expected} exposed"
+    steps = summary.part("sizes").text("held") == "steps"
+    how = " in as many steps as the audited models" if steps else ""
+    return f"Trained on all {counted(of, 'patient')}{how}, expect {expected} exposed"

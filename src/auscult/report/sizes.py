@@ -41,6 +41,11 @@ from auscult.report.words import (
 
 THRESHOLD = "0.9"
 HELD = {
+    "steps": (
+        "Every size takes about the same number of training steps, in as many whole epochs as come "
+        "nearest: what changes is what comes of more patients. A model that trains on more of them "
+        "for the audit's number of epochs takes more steps than these."
+    ),
     "epochs": (
         "Every size trains for the same number of epochs: with more patients an epoch has more "
         "steps, and what comes of more patients is not told apart from what comes of more steps."
@@ -190,6 +195,7 @@ def _estimate(part: Part) -> str:
 
 def _table(summary: Part, points: tuple[Part, ...], all_of_them: Part) -> Table:
     rows = []
+    counted_steps = any(part.number("steps") is not None for part in points)
     for number, part in enumerate(points, start=1):
         own = " (the audited models)" if part.truth("own") else ""
         change = part.part("mean_auc_change")
@@ -197,6 +203,7 @@ def _table(summary: Part, points: tuple[Part, ...], all_of_them: Part) -> Table:
             (
                 f"{number}: {whole(part.part('trained_on').number('patients'))}{own}",
                 whole(part.number("models")),
+                *((whole(part.number("steps")),) if counted_steps else ()),
                 exposed_cell(above_09(part), bool(part.text("few_models"))),
                 expected(above_09(part).number("null")),
                 _estimate(part.part("mean_auc")),
@@ -207,7 +214,7 @@ def _table(summary: Part, points: tuple[Part, ...], all_of_them: Part) -> Table:
     rows.append(
         (
             f"All {whole(all_of_them.part('trained_on').number('of'))}, expected",
-            NOTHING,
+            *((NOTHING, NOTHING) if counted_steps else (NOTHING,)),
             estimate_or_bounds(above_09(all_of_them)),
             NOTHING,
             _estimate(all_of_them.part("mean_auc")),
@@ -226,6 +233,7 @@ def _table(summary: Part, points: tuple[Part, ...], all_of_them: Part) -> Table:
         columns=(
             "Patients trained on",
             "Models",
+            *(("Steps",) if counted_steps else ()),
             f"Exposed (AUC above {THRESHOLD})",
             "By chance",
             "Mean AUC",

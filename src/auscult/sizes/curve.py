@@ -8,7 +8,7 @@ and a utility between 0 and 1.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -77,6 +77,7 @@ def audit_sizes(
     subject: Subject,
     *,
     held: str,
+    steps: Mapping[float, int],
     progress: Progress,
 ) -> tuple[dict[str, Any], pd.DataFrame]:
     """Assess every size and go on to the whole cohort.
@@ -89,8 +90,10 @@ def audit_sizes(
         The smallest first.
     subject : Subject
         Of the audit.
-    held : {"epochs", "settings"}
-        What the recipe keeps the same at every size.
+    held : {"steps", "epochs", "settings"}
+        What is the same at every size.
+    steps : mapping of float to int
+        Optimizer steps of a model, by share; of recipes that tell.
     progress : Progress
 
     Returns
@@ -113,7 +116,7 @@ def audit_sizes(
             ("high", posterior.high),
         ):
             rows[f"{name} {point.size.share:g}"] = values
-    return curve(points, held=held), pd.DataFrame(rows)
+    return curve(points, held=held, steps=steps), pd.DataFrame(rows)
 
 
 def assessed(store: RunStore, size: Size, subject: Subject, progress: Progress) -> Point:
@@ -139,19 +142,25 @@ def assessed(store: RunStore, size: Size, subject: Subject, progress: Progress) 
     )
 
 
-def curve(points: Sequence[Point], *, held: str) -> dict[str, Any]:
-    """The "sizes" object of the summary.
+def curve(
+    points: Sequence[Point], *, held: str, steps: Mapping[float, int] | None = None
+) -> dict[str, Any]:
+    """The "sizes" object of the summary; see :func:`audit_sizes`.
 
     Parameters
     ----------
     points : sequence of Point
         The smallest first.
-    held : {"epochs", "settings"}
+    held : {"steps", "epochs", "settings"}
+    steps : mapping of float to int, optional
     """
+    known = steps or {}
     of = points[0].size.design.patients
     told: dict[str, Any] = {
         "held": held,
-        "points": [_entry(point, points[0]) for point in points],
+        "points": [
+            _entry(point, points[0]) | {"steps": known.get(point.size.share)} for point in points
+        ],
         "whole": {"trained_on": {"patients": of, "of": of}},
         "left_out": None,
         "method": METHOD,

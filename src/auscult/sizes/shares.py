@@ -24,10 +24,13 @@ class Size:
         of too few of them.
     own : bool
         Whether these are the audit's own models.
+    same_steps : bool
+        Whether training takes as many steps as the audit's, instead of as many epochs.
     """
 
     design: Design
     own: bool
+    same_steps: bool = False
 
     @property
     def share(self) -> float:
@@ -52,10 +55,12 @@ class Size:
     @property
     def slug(self) -> str:
         """Folder of its models."""
-        return f"share-{100 * self.share:02.0f}"
+        return f"share-{100 * self.share:02.0f}" + ("-same-steps" if self.same_steps else "")
 
 
-def sizes_of(shares: Sequence[float], design: Design) -> tuple[Size, ...]:
+def sizes_of(
+    shares: Sequence[float], design: Design, *, same_steps: bool = False
+) -> tuple[Size, ...]:
     """The sizes of an audit, the smallest first.
 
     Parameters
@@ -64,6 +69,8 @@ def sizes_of(shares: Sequence[float], design: Design) -> tuple[Size, ...]:
         As they were asked for; none for no curve.
     design : Design
         Of the audit's own models.
+    same_steps : bool
+        Whether every size takes as many training steps as the audit's own models.
 
     Raises
     ------
@@ -91,7 +98,7 @@ def sizes_of(shares: Sequence[float], design: Design) -> tuple[Size, ...]:
         raise ConfigError(
             f"a curve cannot be drawn through {found[0]:g} alone", where=WHERE, expected=expected
         )
-    return tuple(_size(share, design) for share in found)
+    return tuple(replace(_size(share, design), same_steps=same_steps) for share in found)
 
 
 def _size(share: float, design: Design) -> Size:
