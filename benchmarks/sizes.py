@@ -176,36 +176,45 @@ def real(work: Path, models: int = 64, patients: int = 1500) -> None:
     content = tomllib.loads(COHORTS["diabetes130"])
     content["cohort"]["max_patients"] = patients
     content["audit"] = {"models": models, "seed": 7, "sizes": list(SHARES)}
-    audit = LoadedConfiguration(parse(content, "sizes"), data_folder()).audit()
-    run = work / f"sizes-{patients}-{models}"
-    result = audit.run(run, workers=1, progress=progress_for())
-    store = RunStore.open(run)
-    places = Places.of(audit.cohort.inputs, audit.cohort.patient_of_record)
-    subject = subject_of(audit, store.read_membership(), places)
-    points = [assessed(store, size, subject, SILENT) for size in audit.size_plans()]
-    rows = []
-    for one in points:
-        found = one.risk.exposed[THRESHOLD]
-        rows.append(
-            [
-                f"{one.size.share:g}",
-                str(one.size.models),
-                f"{found.estimate:.0f} ({found.low:.0f} to {found.high:.0f})",
-                *_predictions(points, one),
-            ]
-        )
-    whole = result.summary["sizes"]["whole"]["exposed"][str(THRESHOLD)]
+    rows, wholes = [], []
+    for held in ("epochs", "steps"):
+        if held == "steps":
+            content["audit"]["sizes_steps"] = "same"
+        audit = LoadedConfiguration(parse(content, "sizes"), data_folder()).audit()
+        run = work / f"sizes-{patients}-{models}"
+        result = audit.run(run, workers=1, progress=progress_for())
+        store = RunStore.open(run)
+        places = Places.of(audit.cohort.inputs, audit.cohort.patient_of_record)
+        subject = subject_of(audit, store.read_membership(), places)
+        points = [assessed(store, size, subject, SILENT) for size in audit.size_plans()]
+        told = result.summary["sizes"]
+        for one, part in zip(points, told["points"], strict=True):
+            found = one.risk.exposed[THRESHOLD]
+            rows.append(
+                [
+                    held,
+                    f"{one.size.share:g}",
+                    str(one.size.models),
+                    str(part["steps"]),
+                    f"{found.estimate:.0f} ({found.low:.0f} to {found.high:.0f})",
+                    *_predictions(points, one),
+                    f"{one.risk.null_mean:.4f}",
+                ]
+            )
+        row = told["whole"]["exposed"][str(THRESHOLD)]
+        wholes.append(f"{row['estimate']:.0f} ({row['low']:.0f} to {row['high']:.0f})")
     text = (
-        f"{patients:,} patients, the perceptron of the README with 15 epochs at every size, "
-        f"{models} models per size, {points[-1].size.models} at {points[-1].size.share:g}. "
-        "Patients above 0.9 as counted with models of each size, and as carried on from smaller "
-        "sizes.\n\n"
+        f"{patients:,} patients, the perceptron of the README: 15 epochs at every size, or about "
+        f"the steps that 15 epochs take at a share of 0.5. {models} models per size, "
+        f"{points[-1].size.models} at {points[-1].size.share:g}. Patients above 0.9 as counted "
+        "with models of each size, and as carried on from smaller sizes; mean AUC under shuffled "
+        "membership.\n\n"
         + table(
-            ["share", "models", "counted", "from the two before", "from all before"],
+            ["same", "share", "models", "steps", "counted", "from two", "from all", "null"],
             rows,
         )
-        + f"\n\nOf models trained on all {patients:,}, {whole['estimate']:.0f} "
-        f"({whole['low']:.0f} to {whole['high']:.0f}) are expected."
+        + f"\n\nOf models trained on all {patients:,}, {wholes[0]} are expected with the same "
+        f"epochs, and {wholes[1]} with the same steps."
     )
     record("sizes-real", "A larger size of a real cohort", f"{COMMAND} real WORK", text)
 
