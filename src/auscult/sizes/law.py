@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from auscult.base.intervals import NORMAL_95
 
 # Deviation of a slope's change over one e-fold of patients, on the scale of normal quantiles. On
-# diabetes130 slopes of the share above 0.9 differ by 0.5 between neighbouring sizes, noise included;
-# with 1.0 for 1.5, curves that turn sharply were missed in a third of the cohorts [simulated].
+# diabetes130 slopes of the share above 0.9 differ by 0.5 between neighbouring sizes, noise
+# included; with 1.0 for 1.5, curves that turn sharply were missed in a third of simulated cohorts.
 WANDERS = 1.5
 FEWEST_TO_CHECK = 3  # sizes: a line through two of them has nothing left to be checked by
 
