@@ -117,6 +117,23 @@ def test_what_is_missed_widens_the_interval() -> None:
     assert extrapolated(numbers[:2], np.array([0.0, 0.1]), error[:2, :2], 3000.0).left_out is None
 
 
+@pytest.mark.parametrize(
+    "sizes", [[0.5, 0.9], [0.5, 0.7, 0.9], [0.3, 0.5, 0.7], [0.5, 0.6, 0.7, 0.8, 0.9]]
+)
+@pytest.mark.parametrize("error", [0.03, 0.1])
+def test_noise_that_sizes_share_makes_nothing_less_sure(sizes: list[float], error: float) -> None:
+    """It is not counted: what lies beyond the sizes must not be surer for it than it is."""
+    numbers, alone = 6000 * np.array(sizes), error**2 * np.eye(len(sizes))
+    # The mean is linear in the values: these are its weights.
+    weights = np.array(
+        [extrapolated(numbers, one, alone, 6000.0).whole.mean for one in np.eye(len(sizes))]
+    )
+    assert weights.sum() == pytest.approx(1.0)
+    counted = weights @ alone @ weights
+    for shared in (0.3, 0.6, 0.9):
+        assert weights @ ((1 - shared) * alone + shared * error**2) @ weights <= counted
+
+
 # Which sizes there are
 
 
