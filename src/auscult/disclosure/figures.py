@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from auscult.disclosure.carried import carried_on
+from auscult.disclosure.carried import carried_on, ends_outward
 from auscult.disclosure.counts import BASE, rounded_count
 from auscult.disclosure.data_faults import data_faults, utility_to_everybodys_step
 from auscult.disclosure.nested import (
@@ -251,7 +251,9 @@ def _coarser(made: dict[str, Any], step: float | None, smallest: int) -> None:
     for part in _EVERYBODY:
         if made.get(part):
             kept = _KEPT | _OF_SIZES if part == "sizes" else _KEPT
-            made[part] = _to_step(made[part], step, base, kept)
+            before, made[part] = made[part], _to_step(made[part], step, base, kept)
+            if part == "sizes":
+                ends_outward(before, made[part], base)
     _whole_numbers(made, base)
     utility_to_everybodys_step(made, step, WITHHELD)
     if curve:
