@@ -40,25 +40,6 @@ def carried_on(sizes: dict[str, Any], smallest: int) -> None:
                         row[name] = None
 
 
-def ends_outward(before: dict[str, Any], after: dict[str, Any], base: int) -> None:
-    """Move the ends of intervals of counts outward, where counts are rounded to a base.
-
-    Rounded to the nearest multiple, 37 (22 to 60) would be 0 (0 to 0) where the base is 120.
-
-    Parameters
-    ----------
-    before, after : dict
-        The "sizes" object as it was, and with figures rounded, which is changed in place.
-    base : int
-    """
-    pairs = [(before.get(name) or {}, after.get(name) or {}) for name in ("whole", "left_out")]
-    pairs += list(zip(before["points"], after["points"], strict=True))
-    for old, new in pairs:
-        for threshold, row in (new.get("exposed") or {}).items():
-            was = old["exposed"][threshold]
-            row["low"], row["high"] = outward(was.get("low"), was.get("high"), base)
-
-
 def numbers_trained_on(made: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """How many patients models trained on, wherever a summary tells it."""
     sizes = made.get("sizes") or {}

@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from auscult.disclosure.carried import carried_on, ends_outward
+from auscult.disclosure.carried import carried_on
 from auscult.disclosure.counts import BASE, rounded_count
 from auscult.disclosure.data_faults import data_faults, utility_to_everybodys_step
 from auscult.disclosure.nested import (
@@ -20,6 +20,7 @@ from auscult.disclosure.nested import (
     exposed_patients,
     is_small,
     named_patients,
+    outward,
     those_left_out,
 )
 
@@ -251,9 +252,7 @@ def _coarser(made: dict[str, Any], step: float | None, smallest: int) -> None:
     for part in _EVERYBODY:
         if made.get(part):
             kept = _KEPT | _OF_SIZES if part == "sizes" else _KEPT
-            before, made[part] = made[part], _to_step(made[part], step, base, kept)
-            if part == "sizes":
-                ends_outward(before, made[part], base)
+            made[part] = _to_step(made[part], step, base, kept)
     _whole_numbers(made, base)
     utility_to_everybodys_step(made, step, WITHHELD)
     if curve:
@@ -299,8 +298,12 @@ def _to_step(
     kept: frozenset[str] = _KEPT,
 ) -> Any:  # noqa: ANN401
     if isinstance(content, Mapping):
-        found = {
-            name: value if name in kept else _to_step(value, step, base, kept)
+        found: dict[str, Any] = {
+            name: value
+            if name in kept
+            else _end(name, value, base)
+            if _is_end_of_a_count(name, value)
+            else _to_step(value, step, base, kept)
             for name, value in content.items()
         }
         for name in ("raw", "study", "confirmed"):
@@ -317,6 +320,18 @@ def _to_step(
     if abs(content) > 1:
         return float(base * round(content / base))
     return None if step is None else float(f"{round(content / step) * step:.9g}")
+
+
+def _is_end_of_a_count(name: str, value: object) -> bool:
+    """Whether it is an end of an interval of a count: shares and AUCs are at most 1."""
+    number = isinstance(value, float) and math.isfinite(value) and abs(value) > 1
+    return name in ("low", "high") and number
+
+
+def _end(name: str, value: float, base: int) -> float:
+    """Rounded to the nearest multiple, 21 (11 to 30) would be 0 (0 to 0) where the base is 120."""
+    low, high = outward(value, value, base)
+    return float(low if name == "low" else high)
 
 
 def _bands_of_few(patients: dict[str, Any], cohort: Mapping[str, Any]) -> None:
