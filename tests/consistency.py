@@ -220,7 +220,7 @@ def _accounted(summary: dict[str, Any]) -> set[float]:
 def _nulled(content: Any) -> Any:  # noqa: ANN401
     """The summary without a figure: what its report still says is prose."""
     made = copy.deepcopy(content)
-    for key in ("exposure", "protection", "sweep", "release", "planted", "guarantee"):
+    for key in ("exposure", "protection", "sweep", "sizes", "release", "planted", "guarantee"):
         made[key] = {} if key != "exposure" and key != "protection" else []
     made["disparities"], made["decision"] = {}, {}
 

@@ -289,8 +289,42 @@ def with_later_parts() -> Summary:
     summary["exposure"] = exposures()
     summary["protection"] = protections(summary)
     summary["sweep"] = {"keys": ["width"], "points": sizes(summary)}
+    summary["sizes"] = trained_on_more()
     summary["decision"] = {"verdict": "inconclusive", "reasons": ["too few models"]}
     return summary
+
+
+def trained_on_more() -> Summary:
+    """Three shares of the patients and what is expected of everybody."""
+
+    def row(value: float) -> dict[str, float]:
+        return {"estimate": value, "low": round(0.6 * value), "high": round(1.6 * value)}
+
+    def auc(value: float) -> dict[str, float]:
+        return {"estimate": value, "low": value - 0.01, "high": value + 0.01}
+
+    points = [
+        {
+            "share": share, "trained_on": {"patients": round(6000 * share), "of": 6000},
+            "models": models, "own": share == 0.5, "few_models": "",
+            "exposed": {"0.9": row(exposed) | {"null": 0.0}},
+            "mean_auc": auc(0.52 + 0.02 * place) | {"null": 0.5, "n": 6000},
+            "mean_auc_change": auc(0.02 * place) if place else None,
+            "utility": auc(0.61 + 0.01 * place) | {"metric": "auroc", "n": models},
+        }
+        for place, (share, models, exposed) in enumerate(
+            ((0.5, 64, 17.2), (0.7, 64, 26.1), (0.9, 68, 33.7))
+        )
+    ]  # fmt: skip
+    return {
+        "held": "epochs", "points": points, "doubt": "", "method": "A line.",
+        "whole": {
+            "trained_on": {"patients": 6000, "of": 6000},
+            "exposed": {"0.9": row(37.4) | {"widened": 1.3}},
+            "mean_auc": auc(0.57), "utility": auc(0.63),
+        },
+        "left_out": {"share": 0.9, "exposed": {"0.9": row(31.0) | {"held": True}}},
+    }  # fmt: skip
 
 
 def exposures() -> list[Summary]:

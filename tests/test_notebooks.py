@@ -28,7 +28,10 @@ from tests import report_summaries as summaries
 from tests.consistency import figures_of
 from tests.test_cohort import cohort as cohort_of_visits
 
-KINDS = ("survival", "records", "groups", "roc", "utility", "exposure", "protection", "sweep")
+KINDS = (
+    *("survival", "records", "groups", "roc", "utility"),
+    *("exposure", "protection", "sweep", "sizes"),
+)
 
 
 @pytest.fixture(autouse=True)

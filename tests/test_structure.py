@@ -29,6 +29,7 @@ ROOMS = (
     "risk",
     "exposure",
     "protection",
+    "sizes",
     "release",
     "report",
     "results",

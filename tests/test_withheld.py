@@ -741,6 +741,14 @@ def test_the_worst_group_is_no_finer_than_the_table_of_groups() -> None:
     assert alone["worst_group"] is not None
 
 
+def test_an_interval_of_a_count_that_is_rounded_still_holds_it() -> None:
+    """To the nearest 120 patients, 21 (11 to 30) would be 0 (0 to 0)."""
+    row = {"estimate": 21.0, "low": 11.0, "high": 130.0, "null": 0.0}
+    patients = {"count": 6000, "estimable": 6000, "rounded_to": 0.02, "exposed": {"0.9": row}}
+    made = released({"patients": patients}, CELL)["patients"]["exposed"]["0.9"]
+    assert (made["low"], made["high"]) == (0.0, 240.0)
+
+
 # The ledger
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +31,7 @@ from auscult.recipes.structure import Finding
 from auscult.release import Release
 from auscult.results import Planted, Result
 from auscult.risk.outcome import NO_CLASSES, NO_LABELS, Attributes, with_label
+from auscult.sizes.shares import Size, sizes_of
 from auscult.training.cost import Trial, VariantTrial
 from auscult.training.dispatch import assignments
 from auscult.training.engines import Engine
@@ -63,6 +65,12 @@ class Audit:
     share : float or "as released"
         Of the patients that each model trains on: a multiple of 0.05 up to 0.95. "as released" is
         the nearest one to the share that the release was trained on, from its list of members.
+    sizes : sequence of float
+        Shares of the patients, as `share`, at which further models are trained: a curve of exposed
+        patients against the number of patients trained on, and what to expect of the whole cohort.
+    sizes_steps : "same", optional
+        Networks of every size take about as many optimizer steps as the audit's own, in as many
+        whole epochs as come nearest; by default as many epochs.
     deployment : Deployment, optional
         What membership would reveal, to whom, and what an attacker could use.
     release : Release, optional
@@ -106,6 +114,8 @@ class Audit:
         queries: Sequence[str] = (),
         withhold: float = 0.0,
         share: float | str = HALF,
+        sizes: Sequence[float] = (),
+        sizes_steps: str | None = None,
         deployment: Deployment | None = None,
         release: Release | None = None,
         protect: Sequence[Variant] = (),
@@ -127,6 +137,8 @@ class Audit:
         self.queries = tuple(queries)
         self.withhold = withhold
         self.share = share
+        self.sizes = tuple(sizes)
+        self.sizes_steps = sizes_steps
         self.deployment = deployment
         self.release = release
         self.protect = tuple(protect)
@@ -220,6 +232,10 @@ class Audit:
                     )
         return plans(self.protect, self.sweep, self.cohort, self.recipe, self.models)
 
+    def size_plans(self) -> tuple[Size, ...]:
+        """The sizes as they will be trained, the smallest first, checked."""
+        return sizes_of(self.sizes, self._design(), same_steps=self.sizes_steps is not None)
+
     def trial(self, progress: Progress = USUAL) -> Trial:
         """Train one block of models in one worker, measure it, and train it again in another.
 
@@ -246,7 +262,7 @@ class Audit:
         return structural_findings(model, one.members.size, self.smallest_cell)
 
     def variant_trials(self, trial: Trial, progress: Progress = USUAL) -> list[VariantTrial]:
-        """What each variant costs: another recipe is tried like the audit's own.
+        """What each variant and size costs: another recipe is tried like the audit's own.
 
         Parameters
         ----------
@@ -268,6 +284,12 @@ class Audit:
             own = tried.get(plan.slug) if plan.slug not in seen else None
             seen.add(plan.slug)
             result.append(VariantTrial(name=plan.name, trial=own))
+        for size in self.size_plans():
+            # An epoch takes as long as there are records; what it costs is not tried at every size.
+            longer = 1.0 if size.same_steps else size.share / self.share_of_members
+            scaled = replace(trial, seconds=trial.seconds * longer)
+            own = None if size.own else scaled
+            result.append(VariantTrial(name=size.name, trial=own, models=size.models))
         return result
 
     def run(

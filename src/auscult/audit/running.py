@@ -11,21 +11,23 @@ from typing import TYPE_CHECKING, Any
 from auscult.attacks.places import Places
 from auscult.audit import added
 from auscult.audit.protecting import Whole, train_variants
+from auscult.audit.sizing import fingerprint_of, held_by, steps_by_share, train_sizes
 from auscult.audit.subjects import roster_of, settings_of, subject_of
 from auscult.base.errors import StoreError
 from auscult.base.files import toml_text
 from auscult.base.leftovers import collect
 from auscult.base.progress import Progress
-from auscult.cohort.design import HALF
 from auscult.cohort.queries import PLAIN
 from auscult.protection.comparison import audit_variants
-from auscult.protection.plans import digest, trained
+from auscult.protection.plans import trained
 from auscult.protection.runs import lacking
-from auscult.recipes.kinds import identity_of
 from auscult.report.dossier import declared
 from auscult.results import Planted, Result
 from auscult.results.analysis import AnalysisSettings
 from auscult.results.writing import write_results
+from auscult.sizes.curve import audit_sizes
+from auscult.sizes.stored import lacking as lacking_of_sizes
+from auscult.sizes.stored import trained as trained_sizes
 from auscult.store import RunStore, missing_blocks, plan_blocks
 from auscult.training.cost import refuse_what_does_not_fit
 from auscult.training.dispatch import REPEATED, WRITTEN, train
@@ -64,15 +66,7 @@ def run_audit(
     recipe = {"kind": audit.recipe.kind, "settings": audit.recipe.settings()}
     with RunStore.create_or_resume(
         out,
-        fingerprint={
-            "cohort": audit.cohort.fingerprint(),
-            "recipe": digest(identity_of(audit.recipe)),
-            "models": str(audit.models),
-            "seed": str(audit.seed),
-            **({"queries": "; ".join(audit.queries)} if audit.queries else {}),
-            **({"withhold": f"{audit.withhold:g}"} if audit.withhold else {}),
-            **({"share": f"{design.share:g}"} if design.share != HALF else {}),
-        },
+        fingerprint=fingerprint_of(audit, design),
         configuration=configuration or toml_text(settings_of(audit, recipe)),
         blocks=plan_blocks(audit.models, audit._blocks()),
         records=audit.cohort.records,
@@ -88,8 +82,10 @@ def run_audit(
         if audit.queries:
             store.update_manifest(queries=[PLAIN, *audit.queries])
         variants = audit.plans()
+        sizes = audit.size_plans()
         sets = 1 + len(trained(variants, audit.recipe))
-        whole = Whole(progress, sets * audit.models)
+        of_sizes = sum(size.models for size in trained_sizes(sizes))
+        whole = Whole(progress, sets * audit.models + of_sizes)
         train(
             audit._training_data(),
             audit.recipe,
@@ -114,12 +110,13 @@ def run_audit(
             engine=engine,
             progress=whole,
         )
+        train_sizes(store, audit, engine=engine, progress=whole)
         whole.end()
         after_training = time.perf_counter()
         parts: dict[str, Any] = {}
         protected = None
         if variants:
-            entries, sizes, protected = audit_variants(
+            entries, swept, protected = audit_variants(
                 store,
                 variants,
                 audit.cohort,
@@ -129,7 +126,17 @@ def run_audit(
                 models=audit.models,
                 progress=progress,
             )
-            parts = {"protection": entries} | ({} if sizes is None else {"sweep": sizes})
+            parts = {"protection": entries} | ({} if swept is None else {"sweep": swept})
+        by_size = None
+        if sizes:
+            parts["sizes"], by_size = audit_sizes(
+                store,
+                sizes,
+                subject,
+                held=held_by(audit),
+                steps=steps_by_share(audit, sizes),
+                progress=progress,
+            )
         plugins = added.plugins(
             attacks=audit.attacks,
             sections=audit.sections,
@@ -171,6 +178,7 @@ def run_audit(
             progress=progress,
             parts=parts,
             protected=protected,
+            by_size=by_size,
         )
         timings["training_seconds"] = round(
             timings.get("training_seconds", 0.0) + after_training - start, 2
@@ -187,6 +195,7 @@ def run_audit(
 def _refuse_what_does_not_fit(audit: Audit, store: RunStore, engine: Engine) -> None:
     missing = sum(len(block.models) for block in missing_blocks(store.blocks, store))
     missing += lacking(store, audit.plans(), audit.cohort, audit.recipe, audit.models)
+    missing += lacking_of_sizes(store, audit.size_plans(), audit.cohort, audit.recipe)
     data = audit.cohort.training_data()
     columns = 1 if data.task == "binary" else len(data.classes) or 2
     refuse_what_does_not_fit(

@@ -98,6 +98,8 @@ def settings_of(audit: Audit, recipe: dict[str, Any]) -> dict[str, Any]:
             **({"queries": list(audit.queries)} if audit.queries else {}),
             **({"withhold": audit.withhold} if audit.withhold else {}),
             **({"share": audit.share} if audit.share != HALF else {}),
+            **({"sizes": list(audit.sizes)} if audit.sizes else {}),
+            **({"sizes_steps": audit.sizes_steps} if audit.sizes_steps else {}),
             **({} if audit.label_group else {"label_group": False}),
         },
         **(

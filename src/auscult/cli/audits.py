@@ -112,7 +112,7 @@ def check(
     say(describe_trial(audit, trial, workers))
     for one in audit.structure() or ():
         say(f"Carries  {one.what}")
-    if audit.protect or audit.sweep:
+    if audit.protect or audit.sweep or audit.sizes:
         variants = audit.variant_trials(trial, progress_for())
         say(describe_variants(audit, trial, variants, workers))
     say(describe_planning(audit.models, width, found, audit.share_of_members))
@@ -137,7 +137,8 @@ def _checked(
         tried = "" if offline else audit.release.try_out(data)
         release = {"plan": audit.release.plan(data), "tried": tried or None}
     trial = audit.trial(progress_for())
-    variants = audit.variant_trials(trial, progress_for()) if audit.protect or audit.sweep else []
+    further = audit.protect or audit.sweep or audit.sizes
+    variants = audit.variant_trials(trial, progress_for()) if further else []
     return SCHEMA, checked(
         audit,
         trial,
@@ -238,7 +239,11 @@ def status(
     from auscult.store import RunStore
 
     found = RunStore.open(run).status()
-    folders = sorted(path.parent for path in (run / "protection").glob("*/manifest.json"))
+    folders = [
+        path.parent
+        for kind in ("protection", "sizes")
+        for path in sorted((run / kind).glob("*/manifest.json"))
+    ]
     variants = [(one.name, RunStore.open(one).status()) for one in folders]
     if as_json:
         print_json(

@@ -112,7 +112,10 @@ def _variants(
                 "name": one.name,
                 "seconds": None if one.trial is None else one.trial.seconds / one.trial.models,
                 "training_seconds": None if cost is None else cost.training_seconds,
-                "repeat": None if one.trial in (None, trial) else _repeat(one.trial.repeat),
+                "repeat": None
+                if one.trial in (None, trial) or one.models is not None
+                else _repeat(one.trial.repeat),
+                **({} if one.models is None else {"models": one.models}),
             }
             for one, cost in zip(variants, each, strict=True)
         ],

@@ -62,6 +62,7 @@ RUN_ITSELF = (
     "protection",
     "results",
     "secret",
+    "sizes",
 )
 
 Out = Annotated[Path | None, typer.Option(help="Run directory; a run in it is resumed.")]

@@ -19,6 +19,7 @@ from auscult.training.cost import (
     Trial,
     VariantTrial,
     expected,
+    expected_of_variant,
     expected_of_variants,
     in_bytes,
 )
@@ -218,7 +219,7 @@ def variant_costs(
     }
     own, added = expected(trial, **size), expected_of_variants(variants, **size)
     return (
-        [None if one.trial is None else expected(one.trial, **size) for one in variants],
+        [expected_of_variant(one, **size) for one in variants],
         Cost(
             training_seconds=own.training_seconds + added.training_seconds,
             analysis_seconds=own.analysis_seconds + added.analysis_seconds,
@@ -249,11 +250,12 @@ def describe_variants(
             lines.append(f"Variant  {visible(one.name)}: no models of its own")
         else:
             each = duration_of(one.trial.seconds / one.trial.models)
+            number = "" if one.models is None else f"{one.models} models, "
             lines.append(
-                f"Variant  {visible(one.name)}: a model takes {each}, training "
+                f"Variant  {visible(one.name)}: {number}a model takes {each}, training "
                 f"{duration_of(cost.training_seconds)}"
             )
-            if one.trial is not trial:
+            if one.trial is not trial and one.models is None:
                 lines += repeat_lines(one.trial.repeat, f"{visible(one.name)}: ")
     training, analysis = together.training_seconds, together.analysis_seconds
     disk = together.disk_bytes

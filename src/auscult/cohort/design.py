@@ -12,6 +12,7 @@ one more with the chance that is left, so that every model trains on the same sh
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,7 +46,8 @@ def wave_of(share: float) -> int:
 
 def check_share(share: object) -> None:
     """Raise AuscultError where no audit can have that share of members."""
-    fits = isinstance(share, int | float) and not isinstance(share, bool)
+    number = isinstance(share, int | float) and not isinstance(share, bool)
+    fits = number and math.isfinite(share)  # type: ignore[arg-type]
     if not fits or abs(nearest_share(float(share)) - float(share)) > 1e-9:  # type: ignore[arg-type]
         raise AuscultError(
             f"{share!r} cannot be the share of the patients that a model trains on",

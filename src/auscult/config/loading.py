@@ -45,6 +45,8 @@ class AuditPart(Part):
     queries: list[str] | None = None
     withhold: Annotated[float, Field(ge=0, lt=1)] | None = None
     share: float | Literal["as released"] | None = None
+    sizes: list[float] | None = None
+    sizes_steps: Literal["same"] | None = None
     label_group: bool | None = None
     attacks: list[str] | None = None
     sections: list[str] | None = None

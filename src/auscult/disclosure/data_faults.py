@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from auscult.disclosure.carried import figures_of_sizes, numbers_trained_on
 from auscult.disclosure.counts import BASE, possible_numbers
 from auscult.disclosure.margins import ends, rounded_count
 from auscult.disclosure.nested import FEWER, is_small, outward
@@ -57,8 +58,7 @@ def _everybody(made: dict[str, Any], lost: int, smallest: int, base: int) -> Non
     bases = [one for one in range(BASE, 8 * smallest, BASE) if one >= base]
     rounding = next((one for one in bases if ends(number, one)[1] - usable >= wanted), bases[-1])
     patients["count"], patients["count_rounded_to"] = rounded_count(number, rounding), rounding
-    trained = (made.get("models") or {}).get("trained_on")
-    if trained:
+    for trained in numbers_trained_on(made):
         share = trained["patients"] / max(trained["of"], 1)
         trained["of"] = patients["count"]
         trained["patients"] = rounded_count(round(share * patients["count"]), rounding)
@@ -87,7 +87,8 @@ def utility_to_everybodys_step(made: dict[str, Any], step: float | None, reason:
         Why they are withheld.
     """
     models = made.get("models") or {}
-    for part in (models, *(made.get("protection") or []), *_points(made)):
+    parts = (*(made.get("protection") or []), *_points(made), *figures_of_sizes(made))
+    for part in (models, *parts):
         for name in ("utility", "utility_change"):
             if isinstance(part.get(name), Mapping):
                 part[name] = _rounded(part[name], step, reason)

@@ -11,6 +11,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from auscult.disclosure.carried import carried_on
 from auscult.disclosure.counts import BASE, rounded_count
 from auscult.disclosure.data_faults import data_faults, utility_to_everybodys_step
 from auscult.disclosure.nested import (
@@ -19,6 +20,7 @@ from auscult.disclosure.nested import (
     exposed_patients,
     is_small,
     named_patients,
+    outward,
     those_left_out,
 )
 
@@ -99,6 +101,8 @@ def released(summary: Mapping[str, Any], smallest: int, base: int = 1) -> dict[s
     for entry in _entries(made):
         _worst_group(entry, made.get("disparities") or {})
         _worst_utility(entry, made.get("disparities") or {})
+    if made.get("sizes"):
+        carried_on(made["sizes"], smallest)
     _classes(made)
     rows = (patients or {}).get("by_records") or []
     if any("counts_rounded_to" in row for row in rows) and "cohort" in made:
@@ -203,7 +207,7 @@ def _hide(content: dict[str, Any], names: list[str], smallest: int) -> None:
         content[FEWER] = {**content.get(FEWER, {}), **few}
 
 
-_EVERYBODY = ("patients", "aggregate", "exposure", "protection", "sweep", "release")
+_EVERYBODY = ("patients", "aggregate", "exposure", "protection", "sweep", "sizes", "release")
 # Settings, places on an axis, figures of shuffled membership, and tables with steps of their own.
 _KEPT = _AS_THEY_ARE | {
     "by_records",
@@ -221,6 +225,9 @@ _KEPT = _AS_THEY_ARE | {
     "bins",
     "from",
 }
+
+
+_OF_SIZES = frozenset({"share", "widened"})  # of the patients, and of an interval
 
 
 def _coarser(made: dict[str, Any], step: float | None, smallest: int) -> None:
@@ -244,7 +251,8 @@ def _coarser(made: dict[str, Any], step: float | None, smallest: int) -> None:
     axes = {name: curve[name] for name in ("auc", "null") if name in curve}
     for part in _EVERYBODY:
         if made.get(part):
-            made[part] = _to_step(made[part], step, base)
+            kept = _KEPT | _OF_SIZES if part == "sizes" else _KEPT
+            made[part] = _to_step(made[part], step, base, kept)
     _whole_numbers(made, base)
     utility_to_everybodys_step(made, step, WITHHELD)
     if curve:
@@ -283,10 +291,19 @@ def _classes(made: dict[str, Any]) -> None:
                 one |= {"records": None, "reason": OTHER_LABELS}
 
 
-def _to_step(content: Any, step: float | None, base: int) -> Any:  # noqa: ANN401
+def _to_step(
+    content: Any,  # noqa: ANN401
+    step: float | None,
+    base: int,
+    kept: frozenset[str] = _KEPT,
+) -> Any:  # noqa: ANN401
     if isinstance(content, Mapping):
-        found = {
-            name: value if name in _KEPT else _to_step(value, step, base)
+        found: dict[str, Any] = {
+            name: value
+            if name in kept
+            else _end(name, value, base)
+            if _is_end_of_a_count(name, value)
+            else _to_step(value, step, base, kept)
             for name, value in content.items()
         }
         for name in ("raw", "study", "confirmed"):
@@ -297,12 +314,24 @@ def _to_step(content: Any, step: float | None, base: int) -> Any:  # noqa: ANN40
             found["reason"] = WITHHELD
         return found
     if isinstance(content, list | tuple):
-        return [_to_step(value, step, base) for value in content]
+        return [_to_step(value, step, base, kept) for value in content]
     if not isinstance(content, float) or not math.isfinite(content):
         return content
     if abs(content) > 1:
         return float(base * round(content / base))
     return None if step is None else float(f"{round(content / step) * step:.9g}")
+
+
+def _is_end_of_a_count(name: str, value: object) -> bool:
+    """Whether it is an end of an interval of a count: shares and AUCs are at most 1."""
+    number = isinstance(value, float) and math.isfinite(value) and abs(value) > 1
+    return name in ("low", "high") and number
+
+
+def _end(name: str, value: float, base: int) -> float:
+    """Rounded to the nearest multiple, 21 (11 to 30) would be 0 (0 to 0) where the base is 120."""
+    low, high = outward(value, value, base)
+    return float(low if name == "low" else high)
 
 
 def _bands_of_few(patients: dict[str, Any], cohort: Mapping[str, Any]) -> None:

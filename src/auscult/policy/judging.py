@@ -24,11 +24,11 @@ from auscult.policy.limits import (
 from auscult.policy.looks import level, widened, widening
 from auscult.policy.rules import EvidenceLimits, Policy
 from auscult.results.lacking import (
-    NULL_TOLERANCE,
     disagreement,
     not_learned,
     null_off,
 )
+from auscult.risk.patients import NULL_TOLERANCE
 
 Verdict = Literal["pass", "fail", "inconclusive"]
 

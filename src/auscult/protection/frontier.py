@@ -203,7 +203,7 @@ def utilities(
         return absent | {"utility_reason": "a class has too few records, or there are too few"}
     bound = mean_of(change, compared).low
     return {
-        "utility": _utility(after),
+        "utility": utility_estimate(after),
         "utility_change": mean_of(change).as_dict()
         | {"n": int(change.size), "method": UTILITY_METHOD},
         "utility_lost_at_most": max(0.0, -bound),
@@ -211,7 +211,7 @@ def utilities(
     }
 
 
-def _utility(side: UtilityPerModel) -> dict[str, Any] | None:
+def utility_estimate(side: UtilityPerModel) -> dict[str, Any] | None:
     """Mean over models, as the summary's own."""
     found = over_models(side.outside, side.metric)
     if found is None:
@@ -285,7 +285,7 @@ def _unpaired_utility(
         estimate=change, low=change - reach * error, high=change + reach * error
     ).as_dict()
     return {
-        "utility": _utility(after),
+        "utility": utility_estimate(after),
         "utility_change": interval | {"n": int(y.size), "method": WELCH},
         "utility_lost_at_most": max(0.0, -(change - surely * error)),
         "worst_group_utility_change": None,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from auscult.base.errors import StoreError
 from auscult.report.elements import Headline, Number
 from auscult.report.label import label_sentences
-from auscult.report.numbers import trained_on
+from auscult.report.numbers import trained_on, whole_cohort_sentence
 from auscult.report.one_model import one_model_sentence
 from auscult.report.summary import WHERE, Part
 from auscult.report.words import (
@@ -279,7 +279,15 @@ def beside(summary: Part) -> tuple[str, ...]:
         *again,
         *label_sentences(summary)[:MOST_CLASSES],
         *([one] if one else []),
+        *([carried] if (carried := whole_cohort(summary)) else []),
     )
+
+
+def whole_cohort(summary: Part) -> str:
+    """What to expect of a model of everybody, where the counts of this audit are a finding."""
+    if inverted(summary) or proves_nothing(summary) or disagreement(summary):
+        return ""
+    return whole_cohort_sentence(summary)
 
 
 def disagreement(summary: Part) -> str:

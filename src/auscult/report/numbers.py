@@ -10,6 +10,7 @@ from auscult.report.words import (
     NOT_ESTIMABLE,
     Fewer,
     count_interval,
+    counted,
     share,
     share_interval,
     whole,
@@ -105,3 +106,27 @@ def share_above(part: Part, few: bool, key: str = "exposed_0.9") -> str:
         return NOT_ESTIMABLE
     ends = share_interval(part.number(f"{key}_low"), part.number(f"{key}_high"))
     return with_interval(share(part.number(key)), ends)
+
+
+def above_09(part: Part) -> Part:
+    """The row of exposed patients that headlines are about."""
+    return part.part("exposed").part("0.9")
+
+
+def estimate_or_bounds(row: Part) -> str:
+    """A count with its interval; where there is no estimate, the interval alone."""
+    bounds = count_interval(row.number("low"), row.number("high"))
+    estimate = row.number("estimate")
+    return bounds if estimate is None else with_interval(whole(estimate), bounds)
+
+
+def whole_cohort_sentence(summary: Part) -> str:
+    """What to expect of a model trained on everybody, without a full stop; empty where unknown."""
+    found = summary.part("sizes").part("whole")
+    of = found.part("trained_on").number("of")
+    expected = estimate_or_bounds(above_09(found))
+    if of is None or expected == NOT_ESTIMABLE or summary.part("sizes").text("doubt"):
+        return ""
+    steps = summary.part("sizes").text("held") == "steps"
+    how = " in as many steps as the audited models" if steps else ""
+    return f"Trained on all {counted(of, 'patient')}{how}, expect {expected} exposed"

@@ -219,6 +219,7 @@ def _worst(summary: Part) -> list[Block]:
         Paragraph(text=sentence(answer.headline(summary).sentence)),
         table,
         *([Paragraph(text=sentence(one))] if (one := one_model_sentence(summary)) else []),
+        *([Paragraph(text=sentence(one))] if (one := answer.whole_cohort(summary)) else []),
     ]
 
 

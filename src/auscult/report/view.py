@@ -22,6 +22,7 @@ from auscult.report import (
     protection,
     records,
     release,
+    sizes,
     thresholds,
 )
 from auscult.report.elements import Page
@@ -34,6 +35,7 @@ for _name, _label, _write in (
     ("decision", "Decision", decision.decision_section),
     ("officer", "Officer", officer.officer_section),
     ("exposed", "Exposed", thresholds.exposed_section),
+    ("sizes", "Size", sizes.sizes_section),
     ("planted", "Planted", planted.planted_section),
     ("survival", "Survival", patients.survival_section),
     ("records", "Records", records.records_section),

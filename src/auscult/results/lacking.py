@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from auscult.risk.patients import NULL_TOLERANCE
+
 FEWEST_MODELS = 32
-NULL_TOLERANCE = 0.02
 
 
 def lacking(summary: Mapping[str, Any], models: int = FEWEST_MODELS) -> Iterator[str]:

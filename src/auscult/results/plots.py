@@ -121,6 +121,10 @@ class Plots:
         """Exposed patients against the size of the model."""
         return self._drawn("sweep", "capacity", ax)
 
+    def sizes(self, *, ax: Axes | None = None) -> Axes:
+        """Exposed patients against the number of patients that models trained on."""
+        return self._drawn("sizes", "sizes", ax)
+
     def _drawn(
         self, section: str, key: str, ax: Axes | None, named: str = "", what: str = ""
     ) -> Axes:

@@ -46,6 +46,7 @@ from auscult.results.result import (
     RECORDS,
     RELEASE,
     REPORT,
+    SIZES,
     SUMMARY,
     Result,
 )
@@ -70,6 +71,7 @@ def write_results(
     progress: Progress = SILENT,
     parts: Mapping[str, Any] | None = None,
     protected: pd.DataFrame | None = None,
+    by_size: pd.DataFrame | None = None,
 ) -> Result:
     """Analyse a finished store and write everything the run directory promises.
 
@@ -90,6 +92,8 @@ def write_results(
     protected : DataFrame, optional
         Rows of patients under each protection, see
         :func:`auscult.protection.comparison.audit_variants`.
+    by_size : DataFrame, optional
+        The same of every size, see :func:`auscult.sizes.curve.audit_sizes`.
     """
     LOG.info("Analysing %s", store.path)
     outputs = store.outputs()
@@ -135,11 +139,12 @@ def write_results(
     if roster.planted is not None:
         summary["planted"] = _planted(roster.planted, found.patients)
     _write_secrets(store, roster, attributes, found, inquiry)
-    if protected is None:
-        store.secret_path(PROTECTED).unlink(missing_ok=True)
-    else:
-        protected.insert(0, "patient", roster.patient_ids.reveal())
-        _write_secret(store, PROTECTED, protected)
+    for name, rows in ((PROTECTED, protected), (SIZES, by_size)):
+        if rows is None:
+            store.secret_path(name).unlink(missing_ok=True)
+        else:
+            rows.insert(0, "patient", roster.patient_ids.reveal())
+            _write_secret(store, name, rows)
     _write_cohort(store, roster, settings, inquiry)
     _write_nearby(store, found.nearby)
     # Which ledger differs from place to place; the same audit gives the same summary everywhere.

@@ -29,6 +29,7 @@ from auscult.risk.signs import (
 from auscult.risk.tails import chance_near
 from auscult.risk.tpr import tpr_of_patients
 
+NULL_TOLERANCE = 0.02  # of the mean AUC under shuffled membership, from one half
 MOST_CLASSES = 5
 MOST_FOR_VIEWS = 4000
 PATIENT_FPR = (0.01, 0.1)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -67,17 +67,20 @@ class Trial:
 
 @dataclass(frozen=True, kw_only=True)
 class VariantTrial:
-    """A protection or a size of the sweep.
+    """A protection, a size of the sweep, or models of another share of the patients.
 
     Attributes
     ----------
     name : str
     trial : Trial or None
         None where no models of its own are trained.
+    models : int, optional
+        How many are trained, where that is not the audit's number.
     """
 
     name: str
     trial: Trial | None
+    models: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,22 +149,48 @@ def expected_of_variants(
         Of the audit.
     workers : int
     """
-    costs = [
-        expected(one.trial, models=models, records=records, patients=patients, workers=workers)
+    found = [
+        expected_of_variant(one, models=models, records=records, patients=patients, workers=workers)
         for one in variants
-        if one.trial is not None
     ]
+    costs = [cost for cost in found if cost is not None]
     each = VARIANT_ANALYSIS_SECONDS + 0.5 * ANALYSIS_SECONDS_PER_SIGNAL * models * records
     return Cost(
         training_seconds=sum(cost.training_seconds for cost in costs),
         analysis_seconds=each * (len(variants) + 1) if variants else 0.0,
         memory_bytes=max((cost.memory_bytes for cost in costs), default=0),
         disk_bytes=sum(
-            one.trial.output_bytes + int(MEMBERSHIP_BYTES * models * patients)
+            _outputs(one.trial, one.models, models)
+            + int(MEMBERSHIP_BYTES * (one.models or models) * patients)
             for one in variants
             if one.trial is not None
         ),
     )
+
+
+def expected_of_variant(
+    one: VariantTrial, *, models: int, records: int, patients: int, workers: int
+) -> Cost | None:
+    """Cost of one variant as if it were an audit; None without models of its own.
+
+    Parameters
+    ----------
+    one : VariantTrial
+    models, records, patients : int
+        Of the audit.
+    workers : int
+    """
+    if one.trial is None:
+        return None
+    trial = replace(one.trial, output_bytes=_outputs(one.trial, one.models, models))
+    return expected(
+        trial, models=one.models or models, records=records, patients=patients, workers=workers
+    )
+
+
+def _outputs(trial: Trial, own: int | None, models: int) -> int:
+    """Bytes of a variant's outputs; a trial tells those of as many models as the audit has."""
+    return trial.output_bytes if own is None else trial.output_bytes * own // models
 
 
 def refuse_what_does_not_fit(
