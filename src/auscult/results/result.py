@@ -29,6 +29,7 @@ PROTECTED = "protected.parquet"
 COHORT = "cohort.npz"
 NEARBY = "nearby.npy"
 EXACT = "exact.json"
+IN_COMMON = "in-common.json"
 
 
 class Result:

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,16 +17,21 @@ from auscult.cohort.cohort import SMALLEST_CELL, record_bands
 from auscult.disclosure import (
     ABSENT,
     POOLED,
+    Effects,
     Entry,
     Reports,
+    Rounding,
     Table,
     as_before,
+    fixed_sums,
     fixed_tables,
     other_people,
     raw_digest,
+    release_effects,
     release_together,
     round_counts,
 )
+from auscult.disclosure.ledger import FACTOR
 
 JOIN = " & "
 POOL = "(other groups)"
@@ -88,6 +94,8 @@ class Released(NamedTuple):
         Whether they had the same groups of the same patients, so that nothing had to give way.
     label_alike : bool
         Whether there are such reports and one had the same patients with the same labels.
+    effects : dict
+        How each factor that may be published is rounded.
     """
 
     tables: dict[str, ReleasedTable]
@@ -96,6 +104,7 @@ class Released(NamedTuple):
     earlier: int = 0
     alike: bool = True
     label_alike: bool = False
+    effects: Mapping[str, Rounding] = MappingProxyType({})
 
 
 def released_tables(
@@ -135,6 +144,7 @@ def release_groups(
     reports: Reports | None = None,
     label: str | None = None,
     base: int = 1,
+    effects: Effects | None = None,
 ) -> Released:
     """Groups of every attribute and intersection as they may be published together.
 
@@ -156,6 +166,8 @@ def release_groups(
     base : int
         What all numbers of patients are rounded to at least; 1 where only those are that give a
         small cell away.
+    effects : Effects, optional
+        Differences by factors, of all patients: what of them may be published beside the tables.
 
     Returns
     -------
@@ -170,7 +182,9 @@ def release_groups(
     for number, (_, inside) in enumerate(record_bands(count, smallest_cell)):
         bands[inside] = number
     with nullcontext() if reports is None else reports.held():
-        return _released(groups, usable, bands, smallest_cell, intersections, reports, label, base)
+        return _released(
+            groups, usable, bands, smallest_cell, intersections, reports, label, base, effects
+        )
 
 
 def _released(
@@ -182,12 +196,15 @@ def _released(
     reports: Reports | None,
     label: str | None,
     base: int,
+    effects: Effects | None,
 ) -> Released:
     mine = int(usable.sum())
     known = np.zeros(0, dtype="S1") if reports is None else reports.patients[usable]
     entries = [] if reports is None else _of_the_same(reports, groups, usable, bands, known, label)
     earlier, others = fixed_tables(entries, known) if entries else ([], known[:0])
     here = np.arange(mine + others.size) < mine
+    if effects is not None:
+        effects = effects.over(usable, here.size)
 
     def over(values: NDArray[Any], **options: Any) -> Table:  # noqa: ANN401
         labels = np.full(here.size, ABSENT, dtype=object)
@@ -205,8 +222,16 @@ def _released(
         str(name): over(groups[name].astype(str).to_numpy(dtype=object)) for name in groups.columns
     }
     crossed = [f"{first}{JOIN}{second}" for first, second in intersections]
+    factors = {} if effects is None else effects.tables()
+    factors = {f"{FACTOR}{name}": table for name, table in factors.items()}
     made_of, own = _made_of(
-        reports, entries, {**found, **rest}, here, known, [*crossed, str(base)], smallest_cell
+        reports,
+        entries,
+        {**found, **rest, **factors},
+        here,
+        known,
+        [*crossed, str(base)],
+        smallest_cell,
     )
     if own is None:
         _as_before(entries, {**found, **rest}, here, known)
@@ -225,10 +250,16 @@ def _released(
             table.base = max(table.base, base)
         while round_counts([*tables.values(), *earlier], smallest_cell, total=False):
             release_together([*tables.values(), *earlier], smallest_cell, total=False)
+        roundings: dict[str, Rounding] = {}
+        if effects is not None:
+            # They give way to the tables, which are as they would be without them.
+            sums = fixed_sums(entries, np.concatenate([known, others])) if entries else None
+            roundings = release_effects([*tables.values(), *earlier], effects, smallest_cell, sums)
         if reports is not None:
-            reports.record(made_of, usable, tables, here)
+            reports.record(made_of, usable, tables, here, effects, roundings)
     else:
         _apply(own, tables, smallest_cell)
+        roundings = own.effects()
     named = {name: _named(table, smallest_cell, mine) for name, table in tables.items()}
     before = len(entries) if own is None else next(i for i, e in enumerate(entries) if e is own)
     return Released(
@@ -240,6 +271,7 @@ def _released(
         label_alike=label in found
         and before > 0
         and _alike(entries[:before], {label: found[label]}, here, known),
+        effects=roundings,
     )
 
 
