@@ -75,9 +75,11 @@ def _shown(one: Association, rounding: Rounding, base: int) -> dict[str, Any]:
     q = coarse_p(one.q)
     # What is claimed is seen from what is published: its interval leaves 0 out.
     claimed = q is not None and q < ERROR and low is not None and (low > 0 or high < 0)
+    base = max(base, rounding.base)
     return {
         "name": one.name,
-        "patients": rounded_count(one.patients, max(base, rounding.base)),
+        "patients": rounded_count(one.patients, base),
+        "counts_rounded_to": base,
         "difference": difference,
         "low": low,
         "high": high,
