@@ -249,6 +249,24 @@ def test_a_factor_that_moved_by_a_patient_gives_way(tmp_path: Path) -> None:
     assert alone.effects == first.effects, "and only because of the first"
 
 
+def test_a_run_that_grew_is_published_as_if_it_had_been_so_at_once(tmp_path: Path) -> None:
+    ids = np.arange(300)
+    report(tmp_path, "a", ids, effects_of(ids < 100))
+    grown = report(tmp_path, "a", ids, effects_of(ids < 101))
+    at_once = report(tmp_path / "elsewhere", "a", ids, effects_of(ids < 101))
+    assert grown.effects == at_once.effects
+    # What others publish meanwhile does not change what was published.
+    report(tmp_path, "b", np.arange(40, 400), effects_of(np.arange(360) < 70))
+    assert report(tmp_path, "a", ids, effects_of(ids < 101)).effects == grown.effects
+
+
+def test_a_factor_of_fewer_patients_than_the_cell_is_left_out() -> None:
+    ids = np.arange(300)
+    tables = [Table(labels=np.where(ids % 2, "f", "m").astype(object), smallest=30)]
+    assert release_effects(tables, effects_of(ids < 25), 30) == {}
+    assert release_effects(tables, effects_of(ids < 35), 30) != {}
+
+
 def test_what_earlier_reports_said_is_taken_into_account() -> None:
     ids = np.arange(300)
     tables = [Table(labels=np.where(ids % 2, "f", "m").astype(object), smallest=CELL)]

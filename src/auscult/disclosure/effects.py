@@ -13,6 +13,7 @@ is not enough.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -72,6 +73,13 @@ class Effects:
             implied=self.implied,
         )
 
+    def digest(self, patients: int) -> str:
+        """Of who has which factor, among the first so many patients."""
+        digest = hashlib.sha256("\0".join(self.names).encode("utf-8", "surrogatepass"))
+        digest.update(np.packbits(self.has[:patients]).tobytes())
+        digest.update(np.packbits(self.inside[:patients]).tobytes())
+        return digest.hexdigest()
+
     def natural(self) -> list[float]:
         """Steps that the differences support, as :func:`rounding_step` is that of a mean."""
         spread = 0.1 * np.sqrt((self.weights**2).sum(axis=0))
@@ -130,6 +138,9 @@ def release_effects(
         Factors that are left out are not in it.
     """
     told = _countable(tables, effects, smallest)
+    for name, table in effects.tables().items():
+        if table.small(smallest):
+            told.pop(name, None)
     kept = np.array([name in told for name in effects.names], dtype=bool)
     natural = np.array(effects.natural())
     steps = _steps(tables, effects.weights[:, kept], natural[kept], smallest, earlier)

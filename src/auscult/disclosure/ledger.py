@@ -180,6 +180,7 @@ class Reports:
             "made_of": made_of,
             "key": self.name,
             "tables": {},
+            "factors": "" if effects is None else effects.digest(int(inside.sum())),
             "effects": {name: [one.step, one.base] for name, one in roundings.items()},
         }
         arrays: dict[str, Any] = {"patients": self.patients[usable]}
@@ -227,9 +228,12 @@ def raw_digest(table: Table, inside: NDArray[np.bool_], patients: NDArray[np.byt
         Digests of their identifiers.
     """
     order = np.argsort(patients, kind="stable")
-    digest = hashlib.sha256("\0".join(table.names).encode("utf-8", "surrogatepass"))
+    # That other reports are about other patients, too, is none of this one's making.
+    names = [name for name in table.names if name != ABSENT]
+    number = np.array([names.index(n) if n != ABSENT else -1 for n in table.names], dtype=np.int64)
+    digest = hashlib.sha256("\0".join(names).encode("utf-8", "surrogatepass"))
     digest.update(patients[order].tobytes())
-    digest.update(table.code[inside][order].tobytes())
+    digest.update(number[table.code[inside]][order].tobytes())
     return digest.hexdigest()
 
 
@@ -244,7 +248,7 @@ def as_before(table: Table, content: Mapping[str, Any]) -> None:
 
 
 def fixed_tables(
-    entries: Sequence[Entry], patients: NDArray[np.bytes_]
+    entries: Sequence[Entry], patients: NDArray[np.bytes_], told: Sequence[Entry] | None = None
 ) -> tuple[list[Table], NDArray[np.bytes_]]:
     """The totals of earlier reports as tables, with the patients whom only they are about.
 
@@ -253,6 +257,8 @@ def fixed_tables(
     entries : sequence of Entry
     patients : bytes array, shape (patients,)
         Of the report that is made.
+    told : sequence of Entry, optional
+        Those among the entries whose totals are asked for; all when absent.
 
     Returns
     -------
@@ -266,7 +272,7 @@ def fixed_tables(
     universe = np.concatenate([patients, others])
     order = np.argsort(universe)
     found: dict[bytes, Table] = {}
-    for one in entries:
+    for one in entries if told is None else told:
         place = order[np.searchsorted(universe, one.patients, sorter=order)]
         for name, rows in one.rows.items():
             said = one.content["tables"][name]

@@ -31,7 +31,6 @@ from auscult.disclosure import (
     release_together,
     round_counts,
 )
-from auscult.disclosure.ledger import FACTOR
 
 JOIN = " & "
 POOL = "(other groups)"
@@ -201,7 +200,7 @@ def _released(
     mine = int(usable.sum())
     known = np.zeros(0, dtype="S1") if reports is None else reports.patients[usable]
     entries = [] if reports is None else _of_the_same(reports, groups, usable, bands, known, label)
-    earlier, others = fixed_tables(entries, known) if entries else ([], known[:0])
+    _, others = fixed_tables(entries, known, ()) if entries else ([], known[:0])
     here = np.arange(mine + others.size) < mine
     if effects is not None:
         effects = effects.over(usable, here.size)
@@ -222,17 +221,12 @@ def _released(
         str(name): over(groups[name].astype(str).to_numpy(dtype=object)) for name in groups.columns
     }
     crossed = [f"{first}{JOIN}{second}" for first, second in intersections]
-    factors = {} if effects is None else effects.tables()
-    factors = {f"{FACTOR}{name}": table for name, table in factors.items()}
     made_of, own = _made_of(
-        reports,
-        entries,
-        {**found, **rest, **factors},
-        here,
-        known,
-        [*crossed, str(base)],
-        smallest_cell,
+        reports, entries, {**found, **rest}, here, known, [*crossed, str(base)], smallest_cell
     )
+    looks = [one for one in entries if one.content["made_of"] == made_of]
+    of_others = [one for one in entries if one not in looks]
+    earlier = fixed_tables(entries, known, of_others)[0] if of_others else []
     if own is None:
         _as_before(entries, {**found, **rest}, here, known)
         # The attributes first: what is pooled in them is pooled where they are crossed.
@@ -250,16 +244,19 @@ def _released(
             table.base = max(table.base, base)
         while round_counts([*tables.values(), *earlier], smallest_cell, total=False):
             release_together([*tables.values(), *earlier], smallest_cell, total=False)
-        roundings: dict[str, Rounding] = {}
-        if effects is not None:
-            # They give way to the tables, which are as they would be without them.
-            sums = fixed_sums(entries, np.concatenate([known, others])) if entries else None
-            roundings = release_effects([*tables.values(), *earlier], effects, smallest_cell, sums)
-        if reports is not None:
-            reports.record(made_of, usable, tables, here, effects, roundings)
     else:
         _apply(own, tables, smallest_cell)
-        roundings = own.effects()
+    # A run that grew has other factors: this report takes the place of its own earlier ones, and
+    # is held against those of others.
+    factors = "" if effects is None else effects.digest(mine)
+    same = [one for one in looks if one.content.get("factors", "") == factors]
+    roundings: dict[str, Rounding] = same[-1].effects() if same else {}
+    if not same and effects is not None:
+        # They give way to the tables, which are as they would be without them.
+        sums = fixed_sums(of_others, np.concatenate([known, others])) if of_others else None
+        roundings = release_effects([*tables.values(), *earlier], effects, smallest_cell, sums)
+    if not same and reports is not None:
+        reports.record(made_of, usable, tables, here, effects, roundings)
     named = {name: _named(table, smallest_cell, mine) for name, table in tables.items()}
     before = len(entries) if own is None else next(i for i, e in enumerate(entries) if e is own)
     return Released(
