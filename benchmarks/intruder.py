@@ -1,6 +1,6 @@
 """Whole reports, read by an intruder who knows everything but the figures.
 
-    python -m benchmarks.intruder [--reports 200] [--pairs 100] [--state DIR] [--seconds S]
+    python -m benchmarks.intruder [--reports 200] [--pairs 100] [--factors 60] [--state DIR]
 
 Each report is made by `import` from simulated scores of a small cohort with nested and crossed
 attributes. The intruder reads its files only, knows who is in which group and how many records each
@@ -13,7 +13,12 @@ numbers of patients, integer ones with one variable per combination of groups an
   of both reports of a pair, every share times its number, and the residuals of the most exposed.
 
 A pair is two reports of one ledger: a patient more or less, an age cut moved by a year, a site
-renamed, an attribute added. With `--state`, a later call goes on. Exit code 1 where something
+renamed, an attribute added.
+
+What the exposed have in common is read in larger cohorts, half of them pairs: he knows who has each
+factor, and with which weight everybody's figure enters its difference.
+
+With `--state`, a later call goes on (`--seconds` ends this one). Exit code 1 where something
 follows.
 """
 
@@ -38,6 +43,7 @@ from auscult.imported.scores import read_npz
 from auscult.results.analysis import AnalysisSettings
 from benchmarks.disclosure import CELL, most_at_risk
 from benchmarks.intruder_counts import Read, counted, inside, labels_of, small_cells
+from benchmarks.intruder_factors import Looked, differences, looked_at, numbers
 from benchmarks.results import record, table
 from benchmarks.slices import arguments, in_slices, kept
 
@@ -55,10 +61,12 @@ class Cohort:
     Parameters
     ----------
     rng : numpy.random.Generator
+    sizes : pair of int
+        Least number of patients, and one more than the largest.
     """
 
-    def __init__(self, rng: np.random.Generator) -> None:
-        people = int(rng.integers(60, 200))
+    def __init__(self, rng: np.random.Generator, sizes: tuple[int, int] = (60, 200)) -> None:
+        people = int(rng.integers(*sizes))
         site = rng.choice(SITES, people, p=rng.dirichlet(np.full(SITES, 0.6)))
         rare = rng.choice([0.01, 0.03, 0.2])
         self.ids = np.array([f"P{i:04d}" for i in range(people)])
@@ -78,6 +86,14 @@ class Cohort:
         self.risk = rng.choice([0.0, 0.5, 3.0], people, p=[0.5, 0.4, 0.1])
         self.noise = rng.standard_normal((MODELS, int(self.count.sum())))
 
+    def looked(
+        self, folder: Path, name: str, who: NDArray[np.bool_], groups: pd.DataFrame
+    ) -> tuple[Path, Looked]:
+        """Make a report that knows inputs; the run's folder, and the factors it looks at."""
+        with looked_at(np.flatnonzero(who), groups, self.years) as found:
+            run = self.report(folder, name, who, groups)
+        return run, found[0]
+
     def report(self, folder: Path, name: str, who: NDArray[np.bool_], groups: pd.DataFrame) -> Path:
         """Make a report of some of the patients; the run's folder."""
         people = np.flatnonzero(who)
@@ -93,6 +109,9 @@ class Cohort:
             signals=signal.astype("f4"),
             membership=self.member[:, people],
             patient=self.ids[people][new],
+            features=np.stack([self.years[owner], self.noise[0]], axis=1)[kept_records].astype(
+                "f4"
+            ),
             **arrays,
         )
         crossed = tuple(pair for pair in CROSSED if set(pair) <= set(groups.columns))
@@ -188,6 +207,40 @@ def one_report(number: int) -> dict[str, Any]:
         return {"patients": int(who.sum()), "least": closest(rows, places), "follows": follows}
 
 
+def with_factors(number: int) -> dict[str, Any]:
+    """Make a report with factors, or two of one ledger, and read them."""
+    rng = np.random.default_rng([20, number])
+    cohort, size = Cohort(rng, (220, 360)), 1 + number % 2
+    everybody = np.ones(cohort.ids.size, dtype=bool)
+    one = int(rng.integers(cohort.ids.size))
+    whose = [everybody, everybody & ((np.arange(cohort.ids.size) != one) | (number % 4 == 1))]
+    groups = [cohort.groups, cohort.groups.copy()]
+    if number % 4 == 1:
+        groups[1]["age"] = cut(cohort.years, (41, 65))
+    with tempfile.TemporaryDirectory() as name:
+        rows: list[Row] = []
+        read: list[Read] = []
+        shown = 0
+        for place in range(size):
+            who, table_of = whose[place], groups[place]
+            run, looked = cohort.looked(Path(name), f"run{place}", who, table_of)
+            rows += means(run, who, table_of, cohort.count)
+            told = differences(run, looked, who.size)
+            shown += len(told)
+            rows += told
+            more = tuple(numbers(run, looked, who.size))
+            read.append(Read(run=run, who=who, groups=table_of, factors=more))
+        places = most_at_risk(rng, groups[:size], np.arange(cohort.ids.size), 8)
+        tried = sorted({one, *places.tolist()})
+        kind = KINDS[0] if number % 4 == 3 else KINDS[2]
+        return {
+            "kind": "factors" if size == 1 else f"factors, {kind}",
+            "shown": shown,
+            "least": closest(rows, tried),
+            "follows": small_cells(read),
+        }
+
+
 def one_pair(number: int) -> dict[str, Any]:
     """Make two reports of one ledger and set them against each other."""
     rng = np.random.default_rng([19, number])
@@ -247,27 +300,35 @@ def off_step(run: Path) -> list[str]:
 
 def main() -> int:
     """Run the campaign, or a slice of it."""
-    options = arguments(reports=200, pairs=100)
+    options = arguments(reports=200, pairs=100, factors=60)
     single = in_slices(kept(options, "reports"), options.reports, one_report, options.seconds)
     double = in_slices(kept(options, "pairs"), options.pairs, one_pair, options.seconds)
+    seen = in_slices(kept(options, "factors"), options.factors, with_factors, options.seconds)
     rows = []
-    for name, found in (("reports", single), *((k, of_kind(double, k)) for k in KINDS)):
+    kinds = dict.fromkeys(one["kind"] for one in seen.values())
+    sets = [("reports", single), *((k, of_kind(double, k)) for k in KINDS)]
+    sets += [(kind, of_kind(seen, kind)) for kind in sorted(kinds)]
+    for name, found in sets:
         least = min((one["least"] for one in found.values()), default=np.inf)
         follows = [said for one in found.values() for said in one["follows"]]
         close = sum(one["least"] < CELL * (1 - LOOSE) for one in found.values())
-        rows.append((name, len(found), f"{least:.2f}", close, len(follows)))
+        shown = sum(one.get("shown", 0) for one in found.values()) or ""
+        rows.append((name, len(found), shown, f"{least:.2f}", close, len(follows)))
         for number, one in found.items():
             if one["follows"] or one["least"] < CELL * (1 - LOOSE):
                 print(number, name, one)
-    text = table(("set", "done", "least uncertainty, patients", "below 10", "numbers told"), rows)
+    columns = ("set", "done", "factors shown", "least uncertainty, patients", "below 10")
+    text = table((*columns, "numbers told"), rows)
     print(text)
-    if len(single) == options.reports and len(double) == options.pairs:
+    found_all = (len(single), len(double), len(seen))
+    if found_all == (options.reports, options.pairs, options.factors):
         title = "What an intruder finds in a report, and between two"
         command = (
-            f"python -m benchmarks.intruder --reports {options.reports} --pairs {options.pairs}"
+            f"python -m benchmarks.intruder --reports {options.reports} --pairs {options.pairs} "
+            f"--factors {options.factors}"
         )
         record("intruder", title, command, text)
-    return int(any(row[3] or row[4] for row in rows))
+    return int(any(row[4] or row[5] for row in rows))
 
 
 def of_kind(found: dict[int, Any], kind: str) -> dict[int, Any]:

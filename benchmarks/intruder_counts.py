@@ -32,11 +32,14 @@ class Read:
         Which of all patients it is about.
     groups : DataFrame
         Groups of all patients, as this report has them.
+    factors : tuple
+        Name of each published factor, who has it, and the least and the largest number of them.
     """
 
     run: Path
     who: NDArray[np.bool_]
     groups: pd.DataFrame
+    factors: tuple[tuple[str, NDArray[np.bool_], int, int], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -85,6 +88,8 @@ def published_numbers(report: Read) -> list[Said]:
             found.append(Said(inside=patients, least=least, most=one.most))
         hidden = entry["suppressed"].get("groups")
         found.append(Said(inside=left, least=hidden or 0, most=CELL - 1))
+    for _, has, least, most in report.factors:
+        found.append(Said(inside=has, least=least, most=most))
     return found
 
 
@@ -131,6 +136,18 @@ def small_cells(reports: Sequence[Read]) -> list[str]:
             both = first.who & second.who
             for one, other in sorted(set(zip(before[both], after[both], strict=True))):
                 wanted[f"{name}: {one}, then {other}"] = both & (before == one) & (after == other)
+        for (name, has, _, _), (other, then, _, _) in itertools.product(
+            first.factors, second.factors
+        ):
+            if name == other:
+                wanted[f"{name}: has, then has not"] = has & ~then
+                wanted[f"{name}: has not, then has"] = then & ~has
+    for number, report in enumerate(reports):
+        for name, has, _, _ in report.factors:
+            for column in report.groups.columns:
+                labels = report.groups[column].to_numpy(dtype=str)
+                for group in sorted(set(labels)):
+                    wanted[f"{number}: {column} = {group}, {name}"] = has & (labels == group)
     cells = {what: cell for what, cell in wanted.items() if 0 < cell.sum() < CELL}
     if not cells:
         return []

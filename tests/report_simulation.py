@@ -90,9 +90,46 @@ def simulated(
         "disparities": {
             name: _attribute(random, list(values), joint) for name, values in attributes.items()
         },
+        "in_common": _in_common(len(records)),
         "exposure": [],
         "protection": [],
         "decision": {},
+    }
+
+
+def _in_common(patients: int) -> Summary:
+    """One factor goes with a higher risk, one with a lower, one with none."""
+    factors = {
+        "a rare level (top tenth)": (0.04, 0.02, 0.06, 0.004),
+        "far from all others (top tenth)": (-0.03, -0.05, -0.01, 0.012),
+        "an extreme number (top tenth)": (0.0, -0.02, 0.02, 1.0),
+    }
+    return {
+        "method": "Residuals of risk and factor, fitted on other patients.",
+        "patients": min(patients, 4000),
+        "of_all": patients <= 4000,
+        "factors": [
+            {
+                "name": name,
+                "patients": 10 * round(min(patients, 4000) / 100),
+                "counts_rounded_to": 5,
+                "difference": difference,
+                "low": low,
+                "high": high,
+                "q": q,
+                "claimed": q < 0.05,
+                "rounded_to": 0.01,
+            }
+            for name, (difference, low, high, q) in factors.items()
+        ],
+        "withheld": 1,
+        "not_estimable": [
+            {
+                "name": "more records than most (top tenth)",
+                "reason": "all patients are alike in it",
+            }
+        ],
+        "reason": "",
     }
 
 

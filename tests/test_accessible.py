@@ -1,15 +1,21 @@
-"""axe-core on report and dossier: three widths, light and dark, everything unfolded."""
+"""axe-core on report, dossier and viewer: three widths, light and dark, everything unfolded."""
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from auscult import Audit, SklearnRecipe
 from auscult.report import write_dossier, write_report
 from tests import report_summaries as summaries
+from tests.test_viewer import images, other, run  # noqa: F401 - fixtures among them
 
 pytest.importorskip("axe_playwright_python", reason="axe-playwright-python is not installed")
 
@@ -80,6 +86,86 @@ def test_axe_finds_nothing(
             assert page.evaluate("document.documentElement.scrollWidth") <= width
             seen.add(page.evaluate("getComputedStyle(document.body).backgroundColor"))
             context.close()
+    assert len(seen) == 2, "light and dark differ"
+
+
+COMMAND = "from auscult.cli import main; main()"
+FROM_PYTHON = """
+import sys
+from auscult.viewer import serve
+from tests.test_viewer import images
+serve(sys.argv[1], cohort=images())
+"""
+
+
+def served(code: str, *given: str | Path) -> Iterator[str]:
+    """The viewer in a process of its own; the address that it prints."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, given)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONUNBUFFERED": "1"},
+    )
+    assert process.stdout is not None
+    yield process.stdout.readline().rpartition(" ")[2].strip()
+    process.kill()
+    process.communicate()
+
+
+@pytest.fixture(scope="module")
+def beside(run: Path, other: Path) -> Iterator[str]:  # noqa: F811
+    """A viewer of hostile patients, beside another run."""
+    yield from served(COMMAND, "view", run, "--against", other)
+
+
+@pytest.fixture(scope="module")
+def with_pictures(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A viewer of patients who have images."""
+    path = tmp_path_factory.mktemp("pictures") / "run"
+    Audit(images(), SklearnRecipe(), models=8).run(path, workers=1)
+    yield from served(FROM_PYTHON, path)
+
+
+PAGES = {
+    "list": "",
+    "filtered": "?identifier=zxq001&shown=all&sort=auc_low",
+    "nobody": "?identifier=nobody",
+    "patient": "patient/12",
+    "every value": "patient/12?every=1",
+    "groups": "groups",
+    "in common": "common",
+    "two runs": "comparison",
+    "message": "nowhere",
+}
+
+
+@pytest.mark.parametrize("viewer", ["beside", "with_pictures"])
+def test_axe_finds_nothing_in_the_viewer(
+    viewer: str,
+    request: pytest.FixtureRequest,
+    chromium: Any,  # noqa: ANN401
+    axe: str,
+) -> None:
+    address = request.getfixturevalue(viewer)
+    seen, wrong = set(), {}
+    for width in WIDTHS:
+        for scheme in ("light", "dark"):
+            context = chromium.new_context(
+                viewport={"width": width, "height": 900}, color_scheme=scheme
+            )
+            page = context.new_page()
+            page.goto(address)
+            base = page.url
+            for name, path in PAGES.items():
+                page.goto(base + path)
+                page.wait_for_load_state()
+                told = found(page, axe)
+                if told != ([], []):
+                    wrong[name, width, scheme] = told
+                assert page.evaluate("document.documentElement.scrollWidth") <= width, name
+            seen.add(page.evaluate("getComputedStyle(document.body).backgroundColor"))
+            context.close()
+    assert not wrong
     assert len(seen) == 2, "light and dark differ"
 
 

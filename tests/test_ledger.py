@@ -74,6 +74,17 @@ def test_the_same_report_again_is_the_same_and_is_entered_once(tmp_path: Path) -
     assert reports.run == "a"
 
 
+def test_the_same_report_again_is_the_same_after_one_of_a_larger_cohort(tmp_path: Path) -> None:
+    ids = np.arange(300)
+    age = np.where(ids < 90, "younger", "older")
+    first, _ = report(tmp_path, "a", ids[:200], age=age[:200])
+    report(tmp_path, "b", ids[40:], age=age[40:])
+    again, _ = report(tmp_path, "a", ids[:200], age=age[:200])
+    assert again.tables["age"].steps == first.tables["age"].steps
+    assert (again.step, again.earlier) == (first.step, first.earlier) == (0.0, 0)
+    assert len(list(tmp_path.glob("*.npz"))) == 2
+
+
 def test_a_cohort_without_one_patient_coarsens_what_is_about_everybody(tmp_path: Path) -> None:
     ids = np.arange(2000)
     sex = np.where(ids % 2, "f", "m")

@@ -93,9 +93,13 @@ def test_sarif_is_valid_and_says_what_the_decision_says(tmp_path: Path) -> None:
     (run,) = written["runs"]
     rules, results = run["tool"]["driver"]["rules"], run["results"]
     assert [one["id"] for one in rules] == list(dict.fromkeys(c.key for c in checks))
-    assert [(one["ruleId"], one["level"]) for one in results] == [
-        (c.key, {"fail": "error", "inconclusive": "warning"}[c.verdict]) for c in checks[1:]
+    assert [(one["ruleId"], one["properties"]["verdict"]) for one in results] == [
+        (c.key, c.verdict) for c in checks[1:]
     ]
+    # The gate stops a pipeline for either; code scanning stops one for errors alone.
+    assert {one["level"] for one in results} == {"error"}
+    open_ones = [one["message"]["text"].startswith("Not decided: ") for one in results]
+    assert open_ones == [c.verdict == "inconclusive" for c in checks[1:]]
     assert all(rules[one["ruleIndex"]]["id"] == one["ruleId"] for one in results)
     # A tool that shows failures only must not show an inconclusive gate as a clean one.
     assert {one["kind"] for one in results} == {"fail"}

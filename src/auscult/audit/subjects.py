@@ -83,6 +83,7 @@ def roster_of(
         label_name=cohort.label_name,
         planted=planted,
         places=places,
+        inputs=cohort.inputs,
     )
 
 

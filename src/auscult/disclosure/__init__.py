@@ -17,18 +17,20 @@ from auscult.disclosure.control import (
     release_together,
 )
 from auscult.disclosure.counts import BASE, round_counts, rounded_count
+from auscult.disclosure.effects import Effects, Rounding, release_effects
 from auscult.disclosure.figures import released
 from auscult.disclosure.ledger import (
     Entry,
     Reports,
     as_before,
+    fixed_sums,
     fixed_tables,
     ledger_name,
-    other_people,
     raw_digest,
 )
 from auscult.disclosure.margins import ends
 from auscult.disclosure.nested import FEWER, ROUNDED, is_small, outward
+from auscult.disclosure.strangers import other_people
 
 __all__ = [
     "ABSENT",
@@ -37,13 +39,16 @@ __all__ = [
     "POOLED",
     "ROUNDED",
     "Atoms",
+    "Effects",
     "Entry",
     "Published",
     "Reports",
+    "Rounding",
     "Row",
     "Table",
     "as_before",
     "ends",
+    "fixed_sums",
     "fixed_tables",
     "is_small",
     "least_uncertainty",
@@ -52,6 +57,7 @@ __all__ = [
     "outward",
     "published",
     "raw_digest",
+    "release_effects",
     "release_together",
     "released",
     "round_counts",

@@ -7,7 +7,8 @@ whoever may read the ledger can test identifiers against it: it is a secret.
 
 An identifier means a person within one population, and a ledger is of one population. Two cohorts
 that number their patients from 0 share identifiers and nobody: they are told apart where their own
-attributes prove it, see :func:`other_people`, and otherwise belong into different ledgers.
+attributes prove it, see :mod:`auscult.disclosure.strangers`, and otherwise belong into different
+ledgers.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import io
 import json
 import secrets
 import zipfile
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,20 +27,19 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import chdtrc
 
 from auscult.base.errors import StoreError
 from auscult.base.files import write_bytes
 from auscult.disclosure.control import ABSENT, Table
+from auscult.disclosure.effects import Effects, Rounding, Sums
 
 FOLDER = ".auscult-ledger"
 KEY, LOCK = "key", ".lock"
 _SCHEMA = "auscult.ledger/1"
+FACTOR = "\0factor "
+"""Begins the names of tables of factors: no attribute is called so."""
 _WIDTH = 12
 PATIENCE_SECONDS = 600.0
-# How many shared identifiers and how even an attribute it takes to prove that nobody is shared, and
-# the probability with which strangers are taken for the same people.
-FEWEST_SHARED, FEWEST_OF_A_KIND, STRANGERS = 100, 0.1, 1e-3
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -55,12 +55,20 @@ class Entry:
         Digests of the patients.
     rows : dict
         Per table the published row that each patient is in; -1 for none.
+    sums : float32 array, shape (patients, sums)
+        Each patient's weight in the weighted sums that were published.
     """
 
     path: Path
     content: dict[str, Any]
     patients: NDArray[np.bytes_] = field(repr=False)
     rows: dict[str, NDArray[np.int64]] = field(repr=False)
+    sums: NDArray[np.float32] = field(repr=False)
+
+    def effects(self) -> dict[str, Rounding]:
+        """Factors that were published, and how they were rounded."""
+        found = self.content.get("effects") or {}
+        return {n: Rounding(step=float(step), base=int(base)) for n, (step, base) in found.items()}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -146,6 +154,8 @@ class Reports:
         usable: NDArray[np.bool_],
         tables: Mapping[str, Table],
         inside: NDArray[np.bool_],
+        effects: Effects | None = None,
+        roundings: Mapping[str, Rounding] | None = None,
     ) -> None:
         """Enter a report, before anything of it is published.
 
@@ -158,17 +168,32 @@ class Reports:
             As they are published.
         inside : bool array, shape (len(table.labels),)
             Which of the tables' patients are the usable ones, in their order.
+        effects : Effects, optional
+            Over the tables' patients.
+        roundings : mapping of str to Rounding, optional
+            Of the factors that are published.
         """
+        roundings = roundings or {}
         content: dict[str, Any] = {
             "schema": _SCHEMA,
             "run": self.run,
             "made_of": made_of,
             "key": self.name,
             "tables": {},
+            "factors": "" if effects is None else effects.digest(int(inside.sum())),
+            "effects": {name: [one.step, one.base] for name, one in roundings.items()},
         }
         arrays: dict[str, Any] = {"patients": self.patients[usable]}
+        if effects is not None and roundings:
+            chosen = [effects.names.index(name) for name in roundings]
+            arrays["sums"] = effects.weights[inside][:, chosen].astype(np.float32)
+            told = effects.tables()
+            tables = dict(tables)
+            for name, one in roundings.items():
+                told[name].base = one.base
+                tables[f"{FACTOR}{name}"] = told[name]
         for place, (name, table) in enumerate(tables.items()):
-            rows = [row for row in table.rows() if np.isfinite(table.step(row))]
+            rows = table.rows()
             number = {one: at for at, row in enumerate(rows) for one in row.names}
             of_name = np.array([number.get(one, -1) for one in table.names], dtype=np.int64)
             arrays[f"rows{place}"] = of_name[table.code[inside]].astype(np.int32)
@@ -178,7 +203,9 @@ class Reports:
                 "steps": {k: v if np.isfinite(v) else None for k, v in table.steps.items()},
                 "base": table.base,
                 "told": table.told,
-                "rounding": [table.step(row) for row in rows],
+                "rounding": [
+                    step if np.isfinite(step := table.step(row)) else None for row in rows
+                ],
             }
         numbers = [int(path.name[:6]) for path in self.folder.glob("[0-9]" * 6 + "-*.npz")]
         number_of = max(numbers, default=-1) + 1
@@ -187,72 +214,6 @@ class Reports:
         np.savez_compressed(written, **arrays)
         name = f"{number_of:06d}-{self.run[:16]}-{made_of[:16]}.npz"
         write_bytes(self.folder / name, written.getvalue(), secret=True)
-
-
-def other_people(
-    entry: Entry,
-    patients: NDArray[np.bytes_],
-    codes: Mapping[str, NDArray[np.int64]],
-    attributes: Collection[str],
-) -> bool:
-    """Whether the patients who share identifiers with an earlier report are surely other people.
-
-    Of the same people, an attribute goes with itself, though its cuts were moved and its values
-    renamed. It is proved that they are others where an attribute of the same name in both reports
-    is independent of itself, over at least 100 shared identifiers, and no table of one report goes
-    with any of the other. Anything else is taken for the same people: that costs digits only.
-
-    Parameters
-    ----------
-    entry : Entry
-    patients : bytes array, shape (patients,)
-        Of the report that is made.
-    codes : mapping of str to int64 array, shape (patients,)
-        Group of each of these patients, per table.
-    attributes : collection of str
-        Tables that are attributes of the patients themselves.
-    """
-    _, mine, theirs = np.intersect1d(patients, entry.patients, return_indices=True)
-    if mine.size < FEWEST_SHARED:
-        return False
-    least = STRANGERS / max(len(codes) * len(entry.rows), 1)
-    proved = False
-    before = {name: rows[theirs] for name, rows in entry.rows.items()}
-    # The tables that both reports have come first: the same people are known by one of them.
-    for name, code in sorted(codes.items(), key=lambda one: one[0] not in before):
-        now = code[mine]
-        for other in sorted(before, key=lambda one: one != name):
-            known = before[other] >= 0
-            found = _crossed(now[known], before[other][known])
-            if _goes_with(found) < least:
-                return False
-            even = min(_second_share(found.sum(axis=axis)) for axis in (0, 1)) >= FEWEST_OF_A_KIND
-            enough = found.sum() >= FEWEST_SHARED
-            proved |= name == other and name in attributes and enough and even
-    return proved
-
-
-def _crossed(first: NDArray[np.int64], second: NDArray[np.int64]) -> NDArray[np.float64]:
-    """How many are in each pair of groups, without empty groups."""
-    width = int(second.max(initial=0)) + 1
-    height = int(first.max(initial=0)) + 1
-    pairs = np.bincount(first * width + second, minlength=height * width)
-    found = pairs.reshape(height, width).astype(np.float64)
-    return found[found.any(axis=1)][:, found.any(axis=0)]
-
-
-def _second_share(sizes: NDArray[np.float64]) -> float:
-    """Share of all but the largest group."""
-    return 1 - float(sizes.max(initial=0)) / max(float(sizes.sum()), 1.0)
-
-
-def _goes_with(found: NDArray[np.float64]) -> float:
-    """Chi-squared p-value of independence; 1 where one of them does not vary."""
-    if min(found.shape) < 2:
-        return 1.0
-    expected = np.outer(found.sum(axis=1), found.sum(axis=0)) / found.sum()
-    statistic = float(((found - expected) ** 2 / expected).sum())
-    return float(chdtrc((found.shape[0] - 1) * (found.shape[1] - 1), statistic))
 
 
 def raw_digest(table: Table, inside: NDArray[np.bool_], patients: NDArray[np.bytes_]) -> str:
@@ -267,9 +228,12 @@ def raw_digest(table: Table, inside: NDArray[np.bool_], patients: NDArray[np.byt
         Digests of their identifiers.
     """
     order = np.argsort(patients, kind="stable")
-    digest = hashlib.sha256("\0".join(table.names).encode("utf-8", "surrogatepass"))
+    # That other reports are about other patients, too, is none of this one's making.
+    names = [name for name in table.names if name != ABSENT]
+    number = np.array([names.index(n) if n != ABSENT else -1 for n in table.names], dtype=np.int64)
+    digest = hashlib.sha256("\0".join(names).encode("utf-8", "surrogatepass"))
     digest.update(patients[order].tobytes())
-    digest.update(table.code[inside][order].tobytes())
+    digest.update(number[table.code[inside]][order].tobytes())
     return digest.hexdigest()
 
 
@@ -284,7 +248,7 @@ def as_before(table: Table, content: Mapping[str, Any]) -> None:
 
 
 def fixed_tables(
-    entries: Sequence[Entry], patients: NDArray[np.bytes_]
+    entries: Sequence[Entry], patients: NDArray[np.bytes_], told: Sequence[Entry] | None = None
 ) -> tuple[list[Table], NDArray[np.bytes_]]:
     """The totals of earlier reports as tables, with the patients whom only they are about.
 
@@ -293,11 +257,14 @@ def fixed_tables(
     entries : sequence of Entry
     patients : bytes array, shape (patients,)
         Of the report that is made.
+    told : sequence of Entry, optional
+        Those among the entries whose totals are asked for; all when absent.
 
     Returns
     -------
     tables : list of Table
-        Over `patients`, then the others. Equal tables of several reports stand once.
+        Over `patients`, then the others. Equal tables of several reports stand once. A row whose
+        figures were withheld is a number of patients all the same.
     others : bytes array
     """
     everybody = np.concatenate([patients, *(one.patients for one in entries)])
@@ -305,14 +272,17 @@ def fixed_tables(
     universe = np.concatenate([patients, others])
     order = np.argsort(universe)
     found: dict[bytes, Table] = {}
-    for one in entries:
+    for one in entries if told is None else told:
         place = order[np.searchsorted(universe, one.patients, sorter=order)]
         for name, rows in one.rows.items():
             said = one.content["tables"][name]
             code = np.full(universe.size, -1, dtype=np.int64)
             code[place] = rows
             labels = np.array([*(f"{i}" for i in range(rows.max(initial=-1) + 1)), ABSENT], object)
-            steps = {str(i): float(step) for i, step in enumerate(said["rounding"])}
+            steps = {
+                str(i): np.inf if step is None else float(step)
+                for i, step in enumerate(said["rounding"])
+            }
             table = Table(
                 labels=labels[code],
                 fixed=True,
@@ -323,6 +293,32 @@ def fixed_tables(
             key = code.tobytes() + json.dumps([steps, table.base]).encode()
             found.setdefault(hashlib.sha256(key).digest(), table)
     return list(found.values()), others
+
+
+def fixed_sums(entries: Sequence[Entry], universe: NDArray[np.bytes_]) -> Sums:
+    """The weighted sums of earlier reports.
+
+    Parameters
+    ----------
+    entries : sequence of Entry
+    universe : bytes array
+        All patients of these reports, and maybe others.
+    """
+    order = np.argsort(universe)
+    found: dict[bytes, tuple[NDArray[np.float64], float]] = {}
+    for one in entries:
+        place = order[np.searchsorted(universe, one.patients, sorter=order)]
+        steps = [rounding.step for rounding in one.effects().values()]
+        for column, step in zip(one.sums.T, steps, strict=True):
+            weights = np.zeros(universe.size)
+            weights[place] = column
+            key = weights.tobytes() + json.dumps(step).encode()
+            found.setdefault(hashlib.sha256(key).digest(), (weights, step))
+    columns = [weights for weights, _ in found.values()]
+    return Sums(
+        weights=np.stack(columns, axis=1) if columns else np.zeros((universe.size, 0)),
+        steps=np.array([step for _, step in found.values()]),
+    )
 
 
 def ledger_name(folder: Path) -> str:
@@ -385,7 +381,12 @@ def _read(path: Path) -> Entry:
                 name: arrays[f"rows{place}"].astype(np.int64)
                 for place, name in enumerate(content["tables"])
             }
-            return Entry(path=path, content=content, patients=arrays["patients"], rows=rows)
+            patients = arrays["patients"]
+            none = np.zeros((patients.size, 0), dtype=np.float32)
+            sums = arrays["sums"] if "sums" in arrays.files else none
+            if sums.shape != (patients.size, len(content.get("effects") or {})):
+                raise ValueError
+            return Entry(path=path, content=content, patients=patients, rows=rows, sums=sums)
     except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile) as error:
         raise StoreError(
             "an entry of the release ledger cannot be read, so what was published before is "

@@ -1,8 +1,10 @@
 """The decision as SARIF 2.1.0: what code scanning of GitHub, GitLab, Azure and editors reads.
 
-Broken limits are errors and what is open are warnings; both are results of kind "fail", because a
-tool that shows neither "open" nor level "none" would show an inconclusive gate as a clean one. What
-passed is listed as rules only: many tools show every result as a finding, whatever its kind.
+Broken limits and open ones are errors: the gate's exit code stops a pipeline for either, and code
+scanning stops one for errors alone, so that it would call an inconclusive gate a clean one
+otherwise. For the same reason both are results of kind "fail" (the standard's "open" has no level,
+and few tools show it). An open one says so in its message and in its properties. What passed is
+listed as rules only: many tools show every result as a finding, whatever its kind.
 """
 
 from __future__ import annotations
@@ -23,7 +25,8 @@ from auscult.report.words import visible
 SCHEMA = (
     "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 )
-LEVELS = {"fail": "error", "inconclusive": "warning"}
+LEVEL = "error"
+OPEN = "Not decided: "
 
 
 def write_sarif(decision: Decision, path: Path, policy: Policy, file: Path) -> None:
@@ -43,7 +46,7 @@ def write_sarif(decision: Decision, path: Path, policy: Policy, file: Path) -> N
             "id": visible(key),
             "name": _name(key),
             "shortDescription": {"text": visible(_what(decision, key))},
-            "defaultConfiguration": {"level": "error"},
+            "defaultConfiguration": {"level": LEVEL},
         }
         for key in keys
     ]
@@ -85,13 +88,16 @@ def _result(check: Check, rule: int, policy: Policy, address: str) -> dict[str, 
         for name in ("limit", "estimate", "low", "high")
         if (value := getattr(check, name)) is not None
     }
+    said = visible(check.reason or check.what)
+    if check.verdict == "inconclusive":
+        said = f"{OPEN}{said}"
     place = f"{check.key}\0{check.what}".encode()
     return {
         "ruleId": visible(check.key),
         "ruleIndex": rule,
         "kind": "fail",
-        "level": LEVELS[check.verdict],
-        "message": {"text": visible(check.reason or check.what)},
+        "level": LEVEL,
+        "message": {"text": said},
         "locations": [
             {
                 "physicalLocation": {

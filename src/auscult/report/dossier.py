@@ -14,6 +14,7 @@ from auscult.base.errors import ConfigError
 from auscult.report import answer
 from auscult.report.changes import alone, base_row, change_cell, from_another, share_of
 from auscult.report.checklist import checklist
+from auscult.report.common import common_sentence
 from auscult.report.elements import Block, Items, Page, Paragraph, Section, Table
 from auscult.report.exposure_tables import usual_priors
 from auscult.report.facts import facts
@@ -96,7 +97,7 @@ def dossier_page(summary: Mapping[str, Any], record: Mapping[str, Any] | None = 
         _section("system", "1. The system", _system(part)),
         _section("attackers", "2. Who could attack, and how", _attackers(part)),
         _section("findings", "3. What was found", findings(part)),
-        _section("groups", "4. Groups of patients", group_items(part)),
+        _section("groups", "4. Groups of patients", [*group_items(part), *_common(part)]),
         _section("mitigation", "5. What lowers the risk, and what remains", mitigation(part)),
         _section("limits", "6. What this does not show", limits(part)),
         _section("checklist", "7. Checklist", checklist(part)),
@@ -244,6 +245,13 @@ def findings(part: Part) -> list[Block]:
             )
         )
     return blocks
+
+
+def _common(part: Part) -> list[Block]:
+    """What goes with the risk, in one sentence."""
+    found = part.part("in_common")
+    text = common_sentence(found) if found.parts("factors") else ""
+    return [Paragraph(text=text)] if text else []
 
 
 def mitigation(part: Part) -> list[Block]:

@@ -29,11 +29,13 @@ from auscult.cohort.design import Membership
 from auscult.disclosure import Reports
 from auscult.exposure.one_model import one_model
 from auscult.protection.promise import promise
+from auscult.results.in_common import in_common
 from auscult.results.patient_figures import by_records, patient_figures, thresholds
 from auscult.risk.composition import top_composition
 from auscult.risk.disparity import crossings, disparities
 from auscult.risk.estimate import Estimate
 from auscult.risk.exposed import confirmed_above
+from auscult.risk.factors import Known, traits
 from auscult.risk.patients import (
     PATIENT_FPR,
     PatientRisk,
@@ -75,6 +77,8 @@ class Evidence:
         What was published of these patients before.
     places : Places, optional
         Where the records lie among each other, for controls from records nearby.
+    known : Known, optional
+        What the records hold, for what the exposed have in common.
     """
 
     signals: NDArray[np.floating]
@@ -87,6 +91,7 @@ class Evidence:
     label: str | None = None
     reports: Reports | None = None
     places: Places | None = None
+    known: Known | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,12 +137,15 @@ class Findings:
         One row per record, in the cohort's order. A secret.
     nearby : float32 array, shape (records, models), or None
         What records nearby say of each signal, in the cohort's order. A secret.
+    in_common : dict
+        What the exposed have in common, exactly. A secret.
     """
 
     summary: dict[str, Any] = field(repr=False)
     patients: pd.DataFrame = field(repr=False)
     records: pd.DataFrame = field(repr=False)
     nearby: NDArray[np.float32] | None = field(repr=False, default=None)
+    in_common: dict[str, Any] = field(repr=False, default_factory=dict)
 
 
 def analyse(
@@ -190,18 +198,27 @@ def analyse(
     pairs = settings.intersections
     if pairs is None:
         pairs = crossings(names, label=evidence.label)
+    usable = np.isfinite(risk.auc_raw)
+    dealt = generator(seed, Stage.SPLIT_HALF, "in common")
+    shared = (
+        None if halves is None else traits(layout, halves, evidence.known or Known(), usable, dealt)
+    )
     progress.start("Disclosure control", 1)
     groups = release_groups(
         evidence.groups,
-        np.isfinite(risk.auc_raw),
+        usable,
         layout.count,
         smallest_cell=settings.smallest_cell,
         intersections=pairs,
         reports=evidence.reports,
         label=evidence.label,
         base=settings.count_base,
+        effects=None if shared is None else shared.effects(),
     )
     progress.finish()
+    common, exact_common = in_common(
+        shared, groups.effects, dealt, base=settings.count_base, reason=not_halved(layout)
+    )
     patients = patient_figures(layout, risk, null, seed=seed, progress=progress)
     patients["by_records"] = by_records(
         layout, risk, null, groups.bands, seed=seed, smallest_cell=settings.smallest_cell
@@ -239,6 +256,7 @@ def analyse(
         "aggregate": aggregate,
         "patients": patients,
         "disparities": by_group,
+        "in_common": common,
         "disclosure": _disclosure(settings, groups),
     }
     if evidence.dp is not None:
@@ -258,6 +276,7 @@ def analyse(
         patients=patient_rows,
         records=_record_rows(layout, records, shapes),
         nearby=nearby,
+        in_common=exact_common,
     )
 
 

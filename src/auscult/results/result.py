@@ -30,6 +30,7 @@ SIZES = "sizes.parquet"
 COHORT = "cohort.npz"
 NEARBY = "nearby.npy"
 EXACT = "exact.json"
+IN_COMMON = "in-common.json"
 
 
 class Result:

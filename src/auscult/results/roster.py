@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from auscult.attacks.places import Places
 from auscult.cohort import PatientIds, Task
+from auscult.cohort.inputs import Inputs
 from auscult.recipes.metrics import Metric
 from auscult.risk.outcome import NO_CLASSES, NO_LABELS, Attributes, with_label
 
@@ -45,6 +46,8 @@ class Roster:
         How utility is measured where the outputs are ready signals.
     places : Places, optional
         Where the records lie among each other; None where their inputs are not at hand.
+    inputs : Inputs, optional
+        What the records hold.
     """
 
     title: str
@@ -62,6 +65,7 @@ class Roster:
     truth: NDArray[Any] | None = None
     metric: Metric | None = None
     places: Places | None = None
+    inputs: Inputs | None = None
 
     def attributes(self, *, label_group: bool) -> Attributes:
         """Declared groups, and the label where it is to be compared."""

@@ -39,6 +39,7 @@ from auscult.results.result import (
     COHORT,
     EXACT,
     GROUPS,
+    IN_COMMON,
     NEARBY,
     OFFICER,
     PATIENTS,
@@ -51,6 +52,7 @@ from auscult.results.result import (
     Result,
 )
 from auscult.results.roster import Planted, Roster, stratum_of
+from auscult.risk.factors import Known
 from auscult.risk.outcome import Attributes, findings
 from auscult.risk.utility import model_utility
 from auscult.store import Outputs, RunStore
@@ -147,6 +149,7 @@ def write_results(
             _write_secret(store, name, rows)
     _write_cohort(store, roster, settings, inquiry)
     _write_nearby(store, found.nearby)
+    write_json(store.secret_path(IN_COMMON), found.in_common, secret=True)
     # Which ledger differs from place to place; the same audit gives the same summary everywhere.
     store.update_manifest(ledger=reports.name)
     write_json(store.secret_path(EXACT), summary, secret=True)
@@ -205,11 +208,12 @@ def _assess(
             str(outputs.facts.get("output", "score")),
         )
     stratum = None if labels is None else stratum_of(labels)
-    patient_of_record, places = roster.patient_of_record, roster.places
+    patient_of_record, places, rows = roster.patient_of_record, roster.places, None
     if withheld is not None:
         # The patient is attacked with what was trained on; the other records are an attack apart.
         signals, patient_of_record = signals[:, ~withheld], patient_of_record[~withheld]
         places = None if places is None else places.take(~withheld)
+        rows = np.flatnonzero(~withheld)
         stratum = None if stratum is None else stratum[~withheld]
     evidence = Evidence(
         signals=signals,
@@ -222,6 +226,12 @@ def _assess(
         label=attributes.label,
         reports=reports,
         places=places,
+        known=Known(
+            inputs=roster.inputs,
+            rows=rows,
+            places=places,
+            classes=roster.classes if labels is not None and labels.ndim == 1 else (),
+        ),
     )
     return analyse(evidence, seed=seed, progress=progress, settings=settings), models
 

@@ -71,7 +71,7 @@ def rounded_row(
         return dict.fromkeys(row) | counts | {"reason": reason}
     n = row["patients"]
     made = dict(row)
-    made["mean_auc"], made["low"], made["high"] = _around(
+    made["mean_auc"], made["low"], made["high"] = around(
         supported(row["mean_auc"], n, step), row["mean_auc"], row["low"], row["high"], step
     )
     made |= share_of(row["exposed_0.9"], fewest(n, base), step)
@@ -86,12 +86,12 @@ def rounded_row(
                 told = patients * (made["mean_auc"] - overall) / others
         any_records = "difference_any_records"
         if row["difference"] is not None and abs(row["difference"] - exact) < _SAME:
-            made["difference"], made["difference_low"], made["difference_high"] = _around(
+            made["difference"], made["difference_low"], made["difference_high"] = around(
                 told, exact, row["difference_low"], row["difference_high"], step
             )
         else:
             apart = _apart(row, step)
-            made["difference"], made["difference_low"], made["difference_high"] = _around(
+            made["difference"], made["difference_low"], made["difference_high"] = around(
                 supported(row["difference"], n, apart),
                 row["difference"],
                 row["difference_low"],
@@ -99,7 +99,7 @@ def rounded_row(
                 apart,
             )
         made["difference_same_records"] = made["difference"]
-        made[any_records], made[f"{any_records}_low"], made[f"{any_records}_high"] = _around(
+        made[any_records], made[f"{any_records}_low"], made[f"{any_records}_high"] = around(
             told, exact, row[f"{any_records}_low"], row[f"{any_records}_high"], step
         )
         if told is None:
@@ -136,14 +136,23 @@ def _apart(row: dict[str, Any], step: float) -> float:
     return max(step, step_of_at_least(2 * lacking / max(compared, 1)))
 
 
-def _around(
+def around(
     published: float | None,
     exact: float | None,
     low: float | None,
     high: float | None,
     step: float,
 ) -> tuple[Any, Any, Any]:
-    """A figure and its interval: the ends as far off as they were, in whole steps."""
+    """A figure and its interval: the ends as far off as they were, in whole steps.
+
+    Parameters
+    ----------
+    published, exact : float or None
+        The figure, rounded or not, and as it was found.
+    low, high : float or None
+        Its interval as it was found.
+    step : float
+    """
     if published is None or exact is None:
         return None, None, None
     published = float(f"{round(published / step) * step:.9g}")

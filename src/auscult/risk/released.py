@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,13 +17,17 @@ from auscult.cohort.cohort import SMALLEST_CELL, record_bands
 from auscult.disclosure import (
     ABSENT,
     POOLED,
+    Effects,
     Entry,
     Reports,
+    Rounding,
     Table,
     as_before,
+    fixed_sums,
     fixed_tables,
     other_people,
     raw_digest,
+    release_effects,
     release_together,
     round_counts,
 )
@@ -88,6 +93,8 @@ class Released(NamedTuple):
         Whether they had the same groups of the same patients, so that nothing had to give way.
     label_alike : bool
         Whether there are such reports and one had the same patients with the same labels.
+    effects : dict
+        How each factor that may be published is rounded.
     """
 
     tables: dict[str, ReleasedTable]
@@ -96,6 +103,7 @@ class Released(NamedTuple):
     earlier: int = 0
     alike: bool = True
     label_alike: bool = False
+    effects: Mapping[str, Rounding] = MappingProxyType({})
 
 
 def released_tables(
@@ -135,6 +143,7 @@ def release_groups(
     reports: Reports | None = None,
     label: str | None = None,
     base: int = 1,
+    effects: Effects | None = None,
 ) -> Released:
     """Groups of every attribute and intersection as they may be published together.
 
@@ -156,6 +165,8 @@ def release_groups(
     base : int
         What all numbers of patients are rounded to at least; 1 where only those are that give a
         small cell away.
+    effects : Effects, optional
+        Differences by factors, of all patients: what of them may be published beside the tables.
 
     Returns
     -------
@@ -170,7 +181,9 @@ def release_groups(
     for number, (_, inside) in enumerate(record_bands(count, smallest_cell)):
         bands[inside] = number
     with nullcontext() if reports is None else reports.held():
-        return _released(groups, usable, bands, smallest_cell, intersections, reports, label, base)
+        return _released(
+            groups, usable, bands, smallest_cell, intersections, reports, label, base, effects
+        )
 
 
 def _released(
@@ -182,12 +195,15 @@ def _released(
     reports: Reports | None,
     label: str | None,
     base: int,
+    effects: Effects | None,
 ) -> Released:
     mine = int(usable.sum())
     known = np.zeros(0, dtype="S1") if reports is None else reports.patients[usable]
     entries = [] if reports is None else _of_the_same(reports, groups, usable, bands, known, label)
-    earlier, others = fixed_tables(entries, known) if entries else ([], known[:0])
+    _, others = fixed_tables(entries, known, ()) if entries else ([], known[:0])
     here = np.arange(mine + others.size) < mine
+    if effects is not None:
+        effects = effects.over(usable, here.size)
 
     def over(values: NDArray[Any], **options: Any) -> Table:  # noqa: ANN401
         labels = np.full(here.size, ABSENT, dtype=object)
@@ -208,6 +224,9 @@ def _released(
     made_of, own = _made_of(
         reports, entries, {**found, **rest}, here, known, [*crossed, str(base)], smallest_cell
     )
+    looks = [one for one in entries if one.content["made_of"] == made_of]
+    of_others = [one for one in entries if one not in looks]
+    earlier = fixed_tables(entries, known, of_others)[0] if of_others else []
     if own is None:
         _as_before(entries, {**found, **rest}, here, known)
         # The attributes first: what is pooled in them is pooled where they are crossed.
@@ -225,10 +244,19 @@ def _released(
             table.base = max(table.base, base)
         while round_counts([*tables.values(), *earlier], smallest_cell, total=False):
             release_together([*tables.values(), *earlier], smallest_cell, total=False)
-        if reports is not None:
-            reports.record(made_of, usable, tables, here)
     else:
         _apply(own, tables, smallest_cell)
+    # A run that grew has other factors: this report takes the place of its own earlier ones, and
+    # is held against those of others.
+    factors = "" if effects is None else effects.digest(mine)
+    same = [one for one in looks if one.content.get("factors", "") == factors]
+    roundings: dict[str, Rounding] = same[-1].effects() if same else {}
+    if not same and effects is not None:
+        # They give way to the tables, which are as they would be without them.
+        sums = fixed_sums(of_others, np.concatenate([known, others])) if of_others else None
+        roundings = release_effects([*tables.values(), *earlier], effects, smallest_cell, sums)
+    if not same and reports is not None:
+        reports.record(made_of, usable, tables, here, effects, roundings)
     named = {name: _named(table, smallest_cell, mine) for name, table in tables.items()}
     before = len(entries) if own is None else next(i for i, e in enumerate(entries) if e is own)
     return Released(
@@ -240,6 +268,7 @@ def _released(
         label_alike=label in found
         and before > 0
         and _alike(entries[:before], {label: found[label]}, here, known),
+        effects=roundings,
     )
 
 

@@ -27,7 +27,6 @@ from auscult.report.words import (
     signed,
     whole,
 )
-from auscult.risk.associations import METHOD, Associations
 from auscult.viewer.beside import Beside
 from auscult.viewer.contents import picture, slices
 from auscult.viewer.group_rows import group_rows
@@ -35,7 +34,6 @@ from auscult.viewer.holding import Holding
 from auscult.viewer.one_patient import one_patient
 from auscult.viewer.peculiar import Reference
 from auscult.viewer.roll import SHOWN, Wish
-from auscult.viewer.shared_traits import shared_traits
 from auscult.viewer.strips import bar
 
 MOST_LEVELS = 200  # of a filter's menu
@@ -70,7 +68,6 @@ class Pages:
         self.contents = reference.contents
         self.beside = None if other is None else Beside.of(holding, other)
         self.base = base
-        self._traits: Associations | None = None
         self._templates = Environment(
             loader=PackageLoader("auscult.viewer", "pages"),
             autoescape=True,
@@ -173,16 +170,8 @@ class Pages:
         return self.page("groups.html", tables=rows)
 
     def common(self, _: Request) -> Response:
-        """What the exposed have in common; computed when it is first asked for."""
-        if self._traits is None:
-            self._traits = shared_traits(self.reference)
-        return self.page(
-            "common.html",
-            found=self._traits,
-            of=self.holding.patients,
-            method=METHOD,
-            reason=self.contents.reason,
-        )
+        """What the exposed have in common, exactly as it was found."""
+        return self.page("common.html", found=self.holding.in_common)
 
     def comparison(self, _: Request) -> Response:
         """Two runs."""

@@ -16,7 +16,7 @@ from auscult.base.errors import StoreError
 from auscult.base.opening import npz_arrays, parse_json, read_text, reading, refuse_special
 from auscult.results import Result
 from auscult.results.comparing import AGAIN, NOT_GROUPS
-from auscult.results.result import COHORT, EXACT, PATIENTS, PROTECTED, RECORDS
+from auscult.results.result import COHORT, EXACT, IN_COMMON, PATIENTS, PROTECTED, RECORDS
 from auscult.store import Outputs, RunStore
 from auscult.store.seal import SEAL, require_sealed
 from auscult.viewer.roll import NUMBERS, Attribute, Roll
@@ -52,6 +52,8 @@ class Holding:
         Which answers are those to the records themselves.
     protected : dict of str to array, or None
         Columns of the patients under each protection.
+    in_common : dict
+        What the exposed have in common, exactly; a "reason" alone where that was not kept.
     seal : tuple
         Identity of the seal's file when the run was opened.
     """
@@ -74,6 +76,7 @@ class Holding:
     outputs: Outputs
     queries: tuple[int, ...] | None
     protected: dict[str, NDArray[Any]] | None
+    in_common: dict[str, Any] = field(repr=False)
     seal: tuple[int, int, int]
 
     @classmethod
@@ -130,6 +133,7 @@ class Holding:
             outputs=store.outputs(),
             queries=(0,) if bool(content.get("asked_more", False)) else None,
             protected=protected,
+            in_common=_in_common(path / "secret" / IN_COMMON),
             seal=seal,
         )
 
@@ -214,6 +218,15 @@ def _identity(path: Path) -> tuple[int, int, int]:
     except OSError:
         return (0, 0, 0)
     return (found.st_ino, found.st_size, found.st_mtime_ns)
+
+
+def _in_common(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        return {"reason": f"an earlier version of Auscult made this run. {AGAIN}"}
+    found: dict[str, Any] = parse_json(
+        read_text(path, str(path), StoreError), str(path), StoreError
+    )
+    return found
 
 
 def _table(path: Path) -> pa.Table:

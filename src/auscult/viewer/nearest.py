@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from auscult.attacks.places import Places
+from auscult.attacks.remoteness import Crowd, squares
 from auscult.viewer.contents import Contents
 from auscult.viewer.holding import Holding
 
@@ -16,7 +16,6 @@ MOST_RECORDS = 20  # of the patient
 AT_ONCE = 1 << 16
 CROWD = 20_000  # records among whom distances are compared
 PEERS = 400  # patients whose distances are compared
-NTH = 5  # the distance that is compared is that to the fifth nearest record of another patient
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +57,7 @@ def neighbours(holding: Holding, contents: Contents, patient: int) -> list[Neigh
     own = np.full(holding.patients, -1, dtype=np.int64)
     of_record = holding.patient_of_record
     for start in range(0, len(places), AT_ONCE):
-        square = _squares(points, places.points[start : start + AT_ONCE])
+        square = squares(points, places.points[start : start + AT_ONCE])
         near, row = square.min(axis=0), square.argmin(axis=0)
         rows = np.arange(start, start + near.size)
         # From far to near: the last that is written of a patient is the nearest.
@@ -88,7 +87,7 @@ def neighbours(holding: Holding, contents: Contents, patient: int) -> list[Neigh
 
 
 class Remoteness:
-    """How far patients lie from others: the distance of their farthest record to its fifth nearest.
+    """How far patients lie from others.
 
     Parameters
     ----------
@@ -97,30 +96,17 @@ class Remoteness:
     """
 
     def __init__(self, holding: Holding, places: Places) -> None:
-        self._holding, self._places = holding, places
-        records = len(places)
-        self._crowd = np.unique(np.linspace(0, records - 1, CROWD).astype(np.int64))
-        self._points = places.points[self._crowd]
-        self._whose = holding.patient_of_record[self._crowd]
+        self._holding = holding
+        self._crowd = Crowd(places, CROWD)
         peers = np.unique(np.linspace(0, holding.patients - 1, PEERS).astype(np.int64))
-        self._peers = np.sort([self.of(int(one)) for one in peers])
+        mine = [holding.records_of(int(one))[:MOST_RECORDS] for one in peers]
+        self._peers = np.sort(self._crowd.distances(mine, peers))
 
     def of(self, patient: int) -> float:
         """Of one patient."""
         mine = self._holding.records_of(patient)[:MOST_RECORDS]
-        square = _squares(self._places.points[mine], self._points)
-        square[:, self._whose == patient] = np.inf
-        nth = min(NTH, square.shape[1]) - 1
-        return float(np.sqrt(np.partition(square, nth, axis=1)[:, nth].max()))
+        return float(self._crowd.distances([mine], [patient])[0])
 
     def share_nearer(self, distance: float) -> float:
         """Share of patients that lie nearer to others."""
         return float((self._peers < distance).mean())
-
-
-def _squares(points: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[np.float32]:
-    square = points @ others.T
-    square *= -2
-    square += (points**2).sum(axis=1)[:, None]
-    square += (others**2).sum(axis=1)
-    return np.asarray(np.maximum(square, 0, out=square))
