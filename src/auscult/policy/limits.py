@@ -366,7 +366,23 @@ def _members_named(row: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _unlike(release: Mapping[str, Any]) -> str:
     verdict = (release.get("likeness") or {}).get("verdict")
-    return "the release is not like the shadow models" if verdict is False else ""
+    if verdict is False:
+        return "the release is not like the shadow models"
+    outside = release.get("outside")
+    if not outside:
+        return ""
+    blind = outside.get("blind") or {}
+    if blind.get("above_chance"):
+        return (
+            "its non-members from elsewhere are told from its members without any model, so they "
+            "do not show what non-members like the members would meet"
+        )
+    if (blind.get("auc") or {}).get("mean") is None:
+        return (
+            "whether its non-members from elsewhere are like its members is not known: "
+            f"{blind.get('reason') or 'it was not tried'}"
+        )
+    return ""
 
 
 def _not_carried(moved: Mapping[str, Any]) -> str:

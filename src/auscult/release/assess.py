@@ -22,7 +22,7 @@ from auscult.cohort.design import Membership
 from auscult.release.calibrator import fit_calibrator, held_out_log_odds, reliability
 from auscult.release.declaration import Asked
 from auscult.release.likeness import about_alike, likeness
-from auscult.release.members import MEMBER, OUTSIDER
+from auscult.release.members import MEMBER, OUTSIDER, UNKNOWN, Roll
 from auscult.release.named import (
     NO_MEMBERS,
     NO_OUTSIDERS,
@@ -111,6 +111,7 @@ def assess_release(
         "models": membership.models,
         "members": _counts(asked, smallest_cell),
         "blind": _blind(asked, patient_of_record, labels, seed, smallest_cell, progress),
+        "outside": _outside(asked, patient_of_record, labels, seed, smallest_cell, progress),
         "method": METHOD,
     }
     reason = _too_few(membership)
@@ -238,7 +239,9 @@ def _counts(asked: Asked, smallest_cell: int) -> dict[str, Any]:
     }
     counts["unknown"] = int(state.size) - sum(counts.values())
     known = counts["members"] > 0
-    if any(0 < n < smallest_cell for n in counts.values()):
+    outside = int(asked.roll.reveal_outside().sum())
+    parts = (*counts.values(), outside, counts["non_members"] - outside)
+    if any(0 < n < smallest_cell for n in parts):
         hidden: dict[str, Any] = dict.fromkeys(counts)
         return hidden | {
             "known": known,
@@ -248,6 +251,32 @@ def _counts(asked: Asked, smallest_cell: int) -> dict[str, Any]:
         }
     share = counts["members"] / state.size if known and not counts["unknown"] else None
     return {**counts, "known": known, "share": share, "unmatched": asked.roll.unmatched}
+
+
+def _outside(
+    asked: Asked,
+    patient_of_record: NDArray[np.int64],
+    labels: NDArray[np.int64],
+    seed: int,
+    smallest_cell: int,
+    progress: Progress,
+) -> dict[str, Any] | None:
+    """Non-members from elsewhere, and whether members can be told from them without the model.
+
+    If so, what is found for them says little of non-members like the members. None without any.
+    """
+    outside = asked.roll.reveal_outside()
+    if not outside.any():
+        return None
+    state = asked.roll.reveal()
+    alone = np.where((state == OUTSIDER) & ~outside, UNKNOWN, state).astype(np.int8)
+    only = replace(asked, roll=Roll(alone))
+    hidden = "reason" in _counts(asked, smallest_cell)
+    found = _blind(only, patient_of_record, labels, seed, smallest_cell, progress)
+    if hidden:
+        for name in ("members", "others", "records"):
+            found.pop(name, None)
+    return {"patients": None if hidden else int(outside.sum()), "blind": found}
 
 
 def _blind(

@@ -45,6 +45,8 @@ def release_section(summary: Part) -> Section | None:
         *carried(summary),
         Paragraph(text=_who(release)),
     ]
+    if told := outside_sentence(release):
+        blocks.append(Paragraph(text=told))
     if release.part("blind").part("auc").number("mean") is not None:
         blocks.append(Paragraph(text=blind_sentence(release)))
     if release.reason():
@@ -142,6 +144,37 @@ def blind_sentence(release: Part) -> str:
     return (
         "Without any model, the records alone do not tell its members from the others (AUC "
         f"{figure})."
+    )
+
+
+def outside_sentence(release: Part) -> str:
+    """What non-members from elsewhere can show, and what not; empty where there are none."""
+    outside = release.part("outside")
+    if not outside:
+        return ""
+    many = outside.number("patients")
+    who = "Non-members" if many is None else f"{counted(many, 'patient')} of its non-members"
+    come = "comes" if many == 1 else "come"
+    text = (
+        f"{who} {come} from elsewhere; the shadow models trained on them as on anybody in the "
+        "cohort, and all figures of the cohort include them."
+    )
+    blind = outside.part("blind")
+    auc = blind.part("auc")
+    if auc.number("mean") is None:
+        return f"{text} Whether they are like its members is not known: {blind.reason()}."
+    figure = with_interval(
+        decimal(auc.number("mean")), interval(auc.number("low"), auc.number("high"))
+    )
+    if blind.truth("above_chance"):
+        return (
+            f"{text} The records alone tell its members from them (AUC {figure}): false positive "
+            "rates and calibration among them do not show what holds for non-members like its "
+            "members."
+        )
+    return (
+        f"{text} The records alone do not tell its members from them (AUC {figure}), which does "
+        "not prove that they are alike."
     )
 
 
