@@ -21,14 +21,25 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, logit
 
-from auscult import Audit, FileDoor, MemberList, Release
+from auscult import Audit, Cohort, FileDoor, MemberList, Release
+from auscult.attacks.layout import Layout, lay_out
+from auscult.attacks.log_odds import log_odds_of_truth, signals_from_outputs
 from auscult.attacks.places import Places
 from auscult.base.progress import SILENT
+from auscult.cohort.cohort import SMALLEST_CELL
 from auscult.cohort.design import nearest_share
 from auscult.config import LoadedConfiguration, parse
 from auscult.demo import simulated_clinic
 from auscult.recipes.base import Assignment
 from auscult.release.assess import assess_release
+from auscult.release.calibrator import fit_calibrator, held_out_log_odds
+from auscult.release.declaration import Asked
+from auscult.release.likeness import about_alike, likeness
+from auscult.release.members import MEMBER, OUTSIDER
+from auscult.release.named import auc_of, named_at, sides_of
+from auscult.release.ratios import ratios
+from auscult.release.totals import with_known_total
+from auscult.release.transfer import transfer
 from auscult.results.roster import stratum_of
 from auscult.risk.patients import permuted
 from auscult.store import RunStore
@@ -41,7 +52,8 @@ COMMAND = "python -m benchmarks.releases"
 SEED = 7
 MODELS = 64
 PATIENTS = 1000  # of diabetes130
-RELEASES = 8
+RELEASES = 16
+SAME = 0.01  # mean difference of posteriors of a release that is scored with others
 SHARES = (0.4, 0.58, 0.8, 0.95, 1.0)
 OTHER = (0.95, 0.8)  # a release, and shadow models of another share
 NULL_SHARES = (0.5, 0.8, 0.95)
@@ -110,19 +122,45 @@ def releases_of(
 
 
 def judged(
-    audit: Audit, run: Path, inside: NDArray[np.bool_], answers: NDArray[np.float32], work: Path
-) -> dict[str, Any]:
-    """One release: claimed and found, by bins and among the named."""
+    audit: Audit, run: Path, members: NDArray[np.bool_], answers: NDArray[np.float32], work: Path
+) -> list[dict[str, Any]]:
+    """Releases of one share: claimed and found.
+
+    All of them are scored at once: neighbours and centres then see the others' signals, which
+    changes little. The first is audited as a release that is handed in as well, and must be given
+    about the same probabilities.
+    """
     cohort = audit.cohort
     store = RunStore.open(run)
-    np.save(work / "answers.npy", answers)
-    release = Release(
-        door=FileDoor(path=work / "answers.npy"),
-        output="logits",
-        members=MemberList(source=cohort.patient_ids.reveal()[inside].tolist()),
+    shadow = store.read_membership().reveal()
+    models, many = len(shadow), len(members)
+    signals = np.vstack(
+        [signals_from_outputs(store.outputs(), cohort.labels)]
+        + [log_odds_of_truth(one, cohort.labels, store.outputs().kind)[None] for one in answers]
+    ).astype(np.float32)
+    hidden = np.zeros((models + many, cohort.patients), dtype=np.bool_)
+    hidden[:models] = shadow
+    layout = lay_out(
+        signals,
+        hidden,
+        cohort.patient_of_record,
+        stratum_of(cohort.labels),
+        Places.of(cohort.inputs, cohort.patient_of_record),
     )
-    found = assess_release(
-        release.ask(cohort),
+    alone = lay_out(signals[: models + 1], hidden[: models + 1], cohort.patient_of_record)
+    layout = replace(layout, wave=alone.wave, uneven=alone.uneven)
+    share = float(members[0].mean())
+    centred = about_alike(share, float(shadow.mean()))
+    found = ratios(layout, centred=centred, releases=many)
+    member = layout.member[:, :models]
+    known = np.isfinite(found.shadow)
+    held = held_out_log_odds(found.shadow, member, found.fold)
+    claims = fit_calibrator(found.shadow[known], member[known])(found.releases)
+    if share < 1:
+        held = with_known_total(held, (known & member).sum(axis=0))
+        claims = with_known_total(claims, members.sum(axis=1))
+    check = assess_release(
+        asked_of(cohort, members[0], answers[0], work),
         store.outputs(),
         store.read_membership(),
         cohort.patient_of_record,
@@ -131,28 +169,62 @@ def judged(
         seed=SEED,
         places=Places.of(cohort.inputs, cohort.patient_of_record),
     )
-    half = found.rows["posterior"].to_numpy()
+    apart = np.abs(check.rows["posterior"].to_numpy() - expit(claims[:, 0])).mean()
+    if not apart < SAME:
+        raise SystemExit(f"releases that are scored together differ by {apart:g}")
+    told = []
+    for i, inside in enumerate(members):
+        one = replace(
+            layout,
+            signals=layout.signals[:, [*range(models), models + i]],
+            member=layout.member[:, [*range(models), models + i]],
+        )
+        asked = asked_of(cohort, inside, answers[i], work)
+        told.append(one_release(asked, one, held, claims[:, i], inside))
+    return told
+
+
+def asked_of(
+    cohort: Cohort, inside: NDArray[np.bool_], answers: NDArray[np.float32], work: Path
+) -> Asked:
+    """A release as it is handed in: a file of answers, and a list of members."""
+    np.save(work / "answers.npy", answers)
+    release = Release(
+        door=FileDoor(path=work / "answers.npy"),
+        output="logits",
+        members=MemberList(source=cohort.patient_ids.reveal()[inside].tolist()),
+    )
+    return release.ask(cohort)
+
+
+def one_release(
+    asked: Asked,
+    layout: Layout,
+    held: NDArray[np.float64],
+    claims: NDArray[np.float64],
+    inside: NDArray[np.bool_],
+) -> dict[str, Any]:
+    """What is claimed of a release, and what is found."""
+    member = layout.member[:, :-1]
+    share = float(inside.mean())
+    sides = sides_of(asked, held, member, claims, SMALLEST_CELL)
     with np.errstate(divide="ignore"):
-        p = expit(logit(half) + logit(inside.mean()))
-    held = []
+        p = expit(claims + logit(share))
+    holds = []
     for level in LEVELS:
-        row = next(one for one in found.summary["named"] if one["posterior"] == level)
-        true, expected = int(inside[half >= level].sum()), row["expected_members"]
-        held.append(expected["low"] <= true <= expected["high"])
-    told = found.summary["calibration"]["ece"]
+        row = named_at(sides, level, 0.5, share, total=share < 1)["expected_members"]
+        holds.append(row["low"] <= int(inside[expit(claims) >= level].sum()) <= row["high"])
+    state = inside.astype(np.int8)
+    reasons = {MEMBER: sides.reason_members, OUTSIDER: sides.reason_outsiders}
+    moved = transfer(held, member, claims, state, reasons=reasons)
     return {
         "claimed": np.round(p, 6).tolist(),
         "member": inside.astype(int).tolist(),
-        "held": held,
-        "auc": found.summary["auc"]["estimate"],
-        "like": found.summary["likeness"]["verdict"],
-        "why": found.summary["likeness"]["reason"],
-        "ece": told["estimate"],
-        "moved": [
-            found.summary["transfer"][side]["difference"]["estimate"]
-            for side in ("members", "non_members")
-        ],
-        "error": [found.summary["transfer"]["error"][end] for end in ("estimate", "low", "high")],
+        "held": holds,
+        "auc": auc_of(sides)["estimate"],
+        "like": likeness(layout, held, claims, state)["verdict"],
+        "moved": [moved[side]["difference"]["estimate"] for side in ("members", "non_members")],
+        "error": [moved["error"][end] for end in ("estimate", "low", "high")],
     }
 
 
@@ -185,10 +257,7 @@ def measured(number: int, given: argparse.Namespace, work: Path) -> dict[str, An
 
     for share, shadow in [(one, nearest_share(one)) for one in SHARES] + [OTHER]:
         audit, run = trained(shadow)
-        many = releases_of(audit, share, given.releases)
-        found = [
-            judged(audit, run, inside, answers, work) for inside, answers in zip(*many, strict=True)
-        ]
+        found = judged(audit, run, *releases_of(audit, share, given.releases), work)
         shares[f"{share:g} {shadow:g}"] = found
         print(cohort, recipe, *row_of(share, shadow, found), sep=" | ", flush=True)
     for share in NULL_SHARES:

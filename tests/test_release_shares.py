@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,19 +11,23 @@ import pytest
 from numpy.typing import NDArray
 from scipy.special import expit, logit
 
+from auscult import Audit, SklearnRecipe
 from auscult.attacks.layout import lay_out
 from auscult.policy.limits import release_limits
 from auscult.policy.rules import Policy, ReleaseLimits
+from auscult.release import FileDoor, MemberList, Release
 from auscult.release.assess import _share
 from auscult.release.declaration import Asked
 from auscult.release.likeness import likeness
 from auscult.release.members import MEMBER, OUTSIDER, Roll
 from auscult.release.named import named_at, sides_of
+from auscult.release.ratios import judged_in_each_fold
 from auscult.release.shown import View
 from auscult.release.totals import overdispersion, variance_of_members, with_known_total
 from auscult.release.transfer import other_share, transfer
 from auscult.report.release import transfer_sentence
 from auscult.report.summary import Part
+from tests.released import cohort
 
 KNOWN = {MEMBER: "", OUTSIDER: ""}
 
@@ -302,3 +307,29 @@ def test_nothing_is_known_of_too_few_models() -> None:
     )
     assert found["error"]["high"] is None
     assert "too few shadow models" in found["members"]["reason"]
+
+
+def test_a_design_that_carries_an_audit_may_not_carry_a_release(tmp_path: Path) -> None:
+    """Of 20 models at 0.8 a patient is OUT of 4: told before anything is fitted."""
+    people = cohort(60)
+    np.save(tmp_path / "answers.npy", np.linspace(-2, 2, people.records))
+    members = MemberList(source=people.patient_ids.reveal()[:48].tolist())
+    release = Release(
+        door=FileDoor(path=tmp_path / "answers.npy"), output="logits", members=members
+    )
+    audit = Audit(
+        people,
+        SklearnRecipe("logistic_regression"),
+        models=20,
+        share="as released",
+        release=release,
+    )
+    found = audit.run(tmp_path / "run", workers=1).summary["release"]
+    assert found["estimable"] == 0
+    assert "once a quarter of the 20 shadow models is held back" in found["reason"]
+    rng = np.random.default_rng(11)
+    for models, enough in ((20, False), (40, True)):
+        ranks = rng.random((models // 20, 20, 30)).argsort(axis=1).argsort(axis=1)
+        member = np.vstack([(ranks < 16).reshape(models, 30), np.zeros((1, 30), dtype=bool)])
+        layout = lay_out(rng.normal(size=member.shape), member, np.arange(30))
+        assert judged_in_each_fold(layout) == (30 if enough else 0)

@@ -31,7 +31,7 @@ from auscult.release.named import (
     named_at,
     sides_of,
 )
-from auscult.release.ratios import FEWEST_MODELS, FOLDS, ratios
+from auscult.release.ratios import FEWEST_MODELS, FOLDS, judged_in_each_fold, ratios
 from auscult.release.totals import with_known_total
 from auscult.release.transfer import other_share, transfer
 from auscult.store import Outputs
@@ -39,6 +39,7 @@ from auscult.store import Outputs
 POSTERIORS = (0.5, 0.9, 0.99)
 FALSE_RATES = (0.001, 0.01, 0.1)
 FEWEST_RARER = 3  # IN or OUT models of a patient
+FEWEST_JUDGED = 20  # patients from whom a release can be judged
 
 METHOD = (
     "The joint attack, fitted on all shadow models, scores the release once per patient; shadow "
@@ -114,15 +115,24 @@ def assess_release(
         "outside": _outside(asked, patient_of_record, labels, seed, smallest_cell, progress),
         "method": METHOD,
     }
+    kept = np.ones(outputs.records, dtype=np.bool_) if withheld is None else ~withheld
+    layout = None
     reason = _too_few(membership)
-    if reason:
+    if not reason:
+        layout = _layout(asked, outputs, membership, patient_of_record, labels, stratum, kept)
+        judged = judged_in_each_fold(layout)
+        if judged < FEWEST_JUDGED:
+            reason = (
+                f"once a quarter of the {membership.models} shadow models is held back to show "
+                "what their answers are worth, too few are left that have a patient, or lack one: "
+                "train more models, or at a share nearer to one half"
+            )
+    if layout is None or reason:
         rows = pd.DataFrame({"ratio": np.full(state.size, np.nan)})
         return ReleaseFindings(
             summary=summary | {"estimable": 0, "reason": reason},
             rows=rows.assign(posterior=np.nan, member=_nullable(state)),
         )
-    kept = np.ones(outputs.records, dtype=np.bool_) if withheld is None else ~withheld
-    layout = _layout(asked, outputs, membership, patient_of_record, labels, stratum, kept)
     if places is not None:
         layout = replace(layout, order=np.flatnonzero(kept)[layout.order], places=places)
     centred = _centred(state, float(membership.reveal().mean()))
