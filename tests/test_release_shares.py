@@ -13,6 +13,8 @@ from scipy.special import expit, logit
 
 from auscult import Audit, SklearnRecipe
 from auscult.attacks.layout import lay_out
+from auscult.config.policy import parse_policy
+from auscult.policy import judge
 from auscult.policy.limits import release_limits
 from auscult.policy.rules import Policy, ReleaseLimits
 from auscult.release import FileDoor, MemberList, Release
@@ -25,9 +27,10 @@ from auscult.release.ratios import judged_in_each_fold
 from auscult.release.shown import View
 from auscult.release.totals import overdispersion, variance_of_members, with_known_total
 from auscult.release.transfer import other_share, transfer
+from auscult.report.first import unknown
 from auscult.report.release import transfer_sentence
 from auscult.report.summary import Part
-from tests.released import cohort
+from tests.released import cohort, frame_of
 
 KNOWN = {MEMBER: "", OUTSIDER: ""}
 
@@ -333,3 +336,39 @@ def test_a_design_that_carries_an_audit_may_not_carry_a_release(tmp_path: Path) 
         member = np.vstack([(ranks < 16).reshape(models, 30), np.zeros((1, 30), dtype=bool)])
         layout = lay_out(rng.normal(size=member.shape), member, np.arange(30))
         assert judged_in_each_fold(layout) == (30 if enough else 0)
+
+
+@pytest.mark.slow
+def test_a_release_of_everybody_is_answered_and_not_passed_in_silence(tmp_path: Path) -> None:
+    people = cohort(60)
+    np.save(tmp_path / "answers.npy", frame_of(people)["x0"].to_numpy())
+    members = MemberList(source=people.patient_ids.reveal().tolist())
+    release = Release(
+        door=FileDoor(path=tmp_path / "answers.npy"), output="logits", members=members
+    )
+    audit = Audit(
+        people,
+        SklearnRecipe("logistic_regression"),
+        models=60,
+        share="as released",
+        release=release,
+    )
+    result = audit.run(tmp_path / "run", workers=1)
+    found = result.summary["release"]
+    assert found["estimable"] == 60
+    assert found["known_total"] is False
+    assert found["transfer"]["share"] == 1.0
+    assert found["transfer"]["shadow_share"] == pytest.approx(0.95)
+    assert found["transfer"]["other_share"] is True
+    assert found["transfer"]["members"]["posterior"] is not None
+    assert "is known to be a non-member" in found["transfer"]["non_members"]["reason"]
+    # All who are named are members: that is known, and not estimated.
+    row = next(one for one in found["named"] if one["posterior"] == 0.5)
+    assert row["expected_members"]["estimate"] == pytest.approx(row["patients"] or 0, abs=10)
+    policy = parse_policy({"release": {"named": {"0.9": 60}}}, "", "policy.toml")
+    decision = judge(policy, result.summary)
+    assert decision.verdict != "pass"
+    for page in ("report.html", "results/officer.md"):
+        text = (tmp_path / "run" / page).read_text(encoding="utf-8")
+        assert "It trained on 100% of the patients, the shadow models on 95%" in text
+    assert "trained on another share" in "".join(unknown(Part(result.summary)))

@@ -26,6 +26,7 @@ from auscult.release.members import MEMBER, OUTSIDER, UNKNOWN, Roll
 from auscult.release.named import (
     NO_MEMBERS,
     NO_OUTSIDERS,
+    NOBODY_OUTSIDE,
     at_rate,
     auc_of,
     named_at,
@@ -171,7 +172,7 @@ def assess_release(
                 state,
                 reasons={
                     MEMBER: on_scale.reason_members,
-                    OUTSIDER: on_scale.reason_outsiders,
+                    OUTSIDER: on_scale.reason_outsiders.replace(NO_OUTSIDERS, NOBODY_OUTSIDE),
                 },
             ),
         },

@@ -16,8 +16,9 @@ from auscult.release.members import MEMBER, OUTSIDER
 from auscult.release.totals import overdispersion, variance_of_members
 
 FEWEST_PAIRS_ABOVE = 10
+NOBODY_OUTSIDE = "no patient of the cohort is known to be a non-member"
 NO_OUTSIDERS = (
-    "no patient of the cohort is known to be a non-member, so false accusations by this model "
+    f"{NOBODY_OUTSIDE}, so false accusations by this model "
     "cannot be counted; the shadow models' own rate is shown instead"
 )
 NO_MEMBERS = "it is not known which patients trained the model"

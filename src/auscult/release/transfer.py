@@ -117,7 +117,6 @@ def _side(
             "estimate": estimate,
             "low": estimate - half,
             "high": estimate + half,
-            "n": int(mine.sum()),
         },
     }
 
