@@ -266,3 +266,21 @@ def test_what_people_from_elsewhere_do_not_prove() -> None:
     assert "not known: the records themselves are not at hand" in said
     assert said in named_sentence(Part({"outside": {"patients": None, "blind": unknown}}))
     assert outside_sentence(Part({"outside": None})) == ""
+
+
+def test_a_file_of_answers_has_rows_for_them_as_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = written(tmp_path)
+    rewritten(
+        tmp_path,
+        'door = "function"\nfunction = "released_outside:predict"',
+        'door = "file"\npath = "answers.npy"\noutput = "logits"',
+    )
+    own, other = (len(pd.read_csv(tmp_path / name)) for name in ("visits.csv", "other.csv"))
+    np.save(tmp_path / "answers.npy", np.linspace(-2, 2, own))
+    code, _, said = command(monkeypatch, "check", path)
+    assert code == 2
+    assert f"({own + other}, 1)" in said
+    np.save(tmp_path / "answers.npy", np.linspace(-2, 2, own + other))
+    load(path).audit().release.check(load(path).audit().cohort)  # type: ignore[union-attr]

@@ -35,7 +35,7 @@ from tests.released import cohort, frame_of
 KNOWN = {MEMBER: "", OUTSIDER: ""}
 
 
-def asked(state: NDArray[np.integer]) -> Asked:
+def asked(state: NDArray[np.integer] | NDArray[np.bool_]) -> Asked:
     return Asked(
         values=np.zeros((len(state), 1)),
         view=View(kind="sigmoid"),
