@@ -314,7 +314,7 @@ def written(cases: dict[int, dict[str, Any]], given: argparse.Namespace) -> None
     text = (
         f"{MODELS} shadow models, {given.releases} releases of each share; diabetes130 with "
         f"{PATIENTS:,} patients, and the simulated clinic of `auscult demo`. Claimed: mean "
-        "posterior at the share on the list as prior, which adds up to the number of members. By "
+        "posterior at the share on the list as prior, made to add up to the number of members. By "
         "bins: mean absolute difference of claimed and found over ten bins of equally many "
         "patients by their posterior (what counting noise alone would give), and the largest of "
         "these differences with its standard error. Interval: releases whose interval of expected "
@@ -356,11 +356,15 @@ def written(cases: dict[int, dict[str, Any]], given: argparse.Namespace) -> None
             f"{mean:.4f} ± {error:.4f} at {share}" for share, (mean, error) in case["nulls"].items()
         )
         text += f"\n\nMean AUC where membership is permuted: {nulls}.\n"
-    record("releases", "Releases trained at any share", COMMAND, text.rstrip("\n"))
+    left = [", ".join(case) for number, case in enumerate(CASES) if number not in cases]
+    if left:
+        text += f"\nNot measured here: {'; '.join(left)}."
+    options = f"--releases {given.releases} --cases {given.cases}"
+    record("releases", "Releases trained at any share", f"{COMMAND} {options}", text.rstrip("\n"))
 
 
 def main() -> None:
-    """Measure what the options say, and write the section where all of it is there."""
+    """Measure what the options say, and write the section; it names what is not there."""
     parser = argparse.ArgumentParser(description=__doc__, prog=COMMAND)
     parser.add_argument("--releases", type=int, default=RELEASES)
     parser.add_argument("--cases", type=int, default=len(CASES), help="only the first so many")
@@ -372,8 +376,7 @@ def main() -> None:
         work.mkdir(parents=True, exist_ok=True)
         kept = work / f"releases-{given.releases}-{MODELS}.json" if given.state else None
         found = in_slices(kept, given.cases, lambda n: measured(n, given, work), given.seconds)
-    if len(found) == len(CASES):
-        written(found, given)
+    written(found, given)
 
 
 if __name__ == "__main__":
