@@ -30,9 +30,10 @@ from auscult.release import (
     OnnxDoor,
     Release,
 )
-from auscult.release.assess import _blind, _delong
+from auscult.release.assess import _blind
 from auscult.release.calibrator import fit_calibrator, held_out_log_odds, reliability
 from auscult.release.members import Roll
+from auscult.release.named import _delong
 from auscult.release.ratios import AsTheyCome, _played, ratios
 from auscult.release.shown import View, shown
 from auscult.results import Result

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import pandas as pd
 from pydantic import Field, field_validator, model_validator
 
 from auscult.base.errors import CohortError
@@ -13,6 +14,7 @@ from auscult.base.progress import SILENT, Progress
 from auscult.cohort import Cohort
 from auscult.config.part import Part
 from auscult.readers.arrays import is_array_file
+from auscult.readers.tables import read_table, require_columns
 
 FILES = ("table", "images", "signals", "events", "cache")
 # Which keys go with which kind of input: any other key of these lists would be ignored.
@@ -148,7 +150,9 @@ class CohortPart(Part):
                 return "array" if is_array_file(value) else key
         return "table" if self.events is None else "events"
 
-    def read(self, folder: Path, seed: int, progress: Progress = SILENT) -> Cohort:
+    def read(
+        self, folder: Path, seed: int, progress: Progress = SILENT, beside: Path | None = None
+    ) -> Cohort:
         """Read the cohort; paths are relative to the folder.
 
         Parameters
@@ -158,13 +162,15 @@ class CohortPart(Part):
         seed : int
             The audit's; it draws the subset of patients.
         progress : Progress
+        beside : Path, optional
+            Of a table: another one that is read below it.
         """
         how = self.absolute(folder, self.given())
         how["seed"] = seed
         kind = self.kind()
         table = how.pop("table", None)
         if kind == "table":
-            return Cohort.from_table(table, **how)
+            return Cohort.from_table(table if beside is None else (table, beside), **how)
         files = next(how.pop(key) for key in ("images", "signals", "events") if key in how)
         if kind == "array":
             return Cohort.from_arrays(files, table, key=how.pop("array", None), **how)
@@ -177,6 +183,30 @@ class CohortPart(Part):
             "events": Cohort.from_events,
         }
         return readers[kind](files, table, progress=progress, **how)
+
+    def labels(self) -> tuple[str, ...]:
+        """Columns of what the model predicts."""
+        label = self.label or ()
+        return (label,) if isinstance(label, str) else tuple(label)
+
+    def read_frame(self, path: Path) -> pd.DataFrame:
+        """Patients and labels of a table that is written in the way that the cohort's is.
+
+        Parameters
+        ----------
+        path : Path
+        """
+        frame = read_table(
+            path,
+            [self.patient, *self.labels()],
+            delimiter=self.delimiter,
+            decimal=self.decimal,
+            missing=self.missing,
+        )
+        wanted = [("cohort.patient", self.patient)]
+        wanted += [("cohort.label", name) for name in self.labels()]
+        require_columns(frame, wanted, path.name)
+        return frame
 
     def absolute(self, folder: Path, content: dict[str, Any]) -> dict[str, Any]:
         """Keys of this table with every path absolute."""

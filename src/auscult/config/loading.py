@@ -92,7 +92,11 @@ class LoadedConfiguration:
     def cohort(self, progress: Progress = SILENT) -> Cohort:
         """Read the cohort."""
         with arguments_of_a_file():
-            return self.content.cohort.read(self.folder, self.content.audit.seed, progress)
+            part, seed = self.content.release, self.content.audit.seed
+            beside = None if part is None else part.beside(self.folder, self.content.cohort)
+            if beside is None or isinstance(self.content.cohort, DatasetPart):
+                return self.content.cohort.read(self.folder, seed, progress)
+            return self.content.cohort.read(self.folder, seed, progress, beside)
 
     def audit(self, cohort: Cohort | None = None, progress: Progress = SILENT) -> Audit:
         """Make the audit."""
@@ -140,7 +144,7 @@ class LoadedConfiguration:
         if content["recipe"].get("weights") is not None:
             weights = (self.folder / content["recipe"]["weights"]).resolve()
             content["recipe"]["weights"] = str(weights)
-        for key in ("path", "members", "certificates"):
+        for key in ("path", "members", "non_members", "certificates"):
             if content["release"] is not None and content["release"][key] is not None:
                 content["release"][key] = str((self.folder / content["release"][key]).resolve())
         if content["audit"].get("ledger") is not None:

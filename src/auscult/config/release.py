@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
+import pandas as pd
 from pydantic import Field, field_validator, model_validator
 
 from auscult.base.errors import ConfigError
 from auscult.config.cohort import CohortPart
 from auscult.config.dataset import DatasetPart
 from auscult.config.part import Part
+from auscult.readers.values import texts
 from auscult.release import (
     Door,
     EndpointDoor,
@@ -66,6 +68,7 @@ class ReleasePart(Part):
     members_column: str | None = None
     members_flag: str | None = None
     others: Literal["non-members", "unknown"] | None = None
+    non_members: str | None = None
 
     path: str | None = None
     array: str | None = None
@@ -121,7 +124,7 @@ class ReleasePart(Part):
             raise ValueError("each request carries one record, so batch would be ignored")
         if self.members is not None and self.members_flag is not None:
             raise ValueError("give members or members_flag, not both")
-        for key in ("members_column", "others"):
+        for key in ("members_column", "others", "non_members"):
             if getattr(self, key) is not None and self.members is None:
                 raise ValueError(f"{key} requires members, which is not given")
         return self
@@ -145,6 +148,9 @@ class ReleasePart(Part):
         table = None
         if isinstance(cohort, CohortPart) and cohort.kind() in ("table", "array"):
             table = folder / str(cohort.table)
+        outside: tuple[str, ...] = ()
+        if self.non_members is not None:
+            outside = self._outside(folder, cohort)
         members: MemberList | MemberColumn | None = None
         if self.members is not None:
             members = MemberList(
@@ -164,9 +170,51 @@ class ReleasePart(Part):
             door=self._door(folder, None if table is None else rows),
             output=self.output,
             members=members,
+            non_members=outside,
             name=self.name or "",
             version=self.version or "",
         )
+
+    def beside(self, folder: Path, cohort: CohortPart | DatasetPart) -> Path | None:
+        """The table of patients from outside, which is read below the cohort's; None without one.
+
+        Parameters
+        ----------
+        folder : Path
+        cohort : CohortPart or DatasetPart
+
+        Raises
+        ------
+        ConfigError
+            The cohort is not read from a table.
+        """
+        if self.non_members is None:
+            return None
+        if not isinstance(cohort, CohortPart) or cohort.kind() != "table":
+            raise ConfigError(
+                "only a cohort that is a table can have non-members in a table of their own",
+                where="release.non_members",
+                next_step="Put their records among the cohort's own files; who is not on the list "
+                "of members is a non-member",
+            )
+        return folder / self.non_members
+
+    def _outside(self, folder: Path, cohort: CohortPart | DatasetPart) -> tuple[str, ...]:
+        """Identifiers of the patients from outside, none of whom is in the cohort's own table."""
+        path = self.beside(folder, cohort)
+        if path is None or not isinstance(cohort, CohortPart):
+            return ()
+        frames = [cohort.read_frame(one) for one in (folder / str(cohort.table), path)]
+        _refuse_other_labels(frames, cohort, path)
+        own, theirs = (set(texts(one[cohort.patient]).tolist()) - {None} for one in frames)
+        if both := len(own & theirs):
+            raise ConfigError(
+                f"{both} of its {len(theirs)} patients are in {cohort.table} as well",
+                where=f"release.non_members ({path.name})",
+                expected="patients from outside the cohort",
+                next_step="Remove them: a patient is a member or not, with all records",
+            )
+        return tuple(sorted(theirs))
 
     def _door(self, folder: Path, rows: Any) -> Door:  # noqa: ANN401
         if self.door not in _DOORS:
@@ -196,3 +244,20 @@ class ReleasePart(Part):
         if "answers" in given:
             given["answers_at"] = given.pop("answers")
         return EndpointDoor(folder=folder, version=self.version or "", **given)
+
+
+def _refuse_other_labels(frames: list[pd.DataFrame], cohort: CohortPart, path: Path) -> None:
+    """Labels that are written in another way would make another task, or other classes."""
+    if cohort.outcome not in (None, "class") or cohort.label_bins:
+        return
+    declared = {*(cohort.positive or ()), *cohort.missing}
+    declared |= {one for group in (cohort.label_groups or {}).values() for one in group}
+    for label in cohort.labels():
+        own, theirs = (set(texts(one[label]).tolist()) for one in frames)
+        if new := len(theirs - own - declared - {None}):
+            raise ConfigError(
+                f'{new} of its values of "{label}" do not occur in {cohort.table}',
+                where=f"release.non_members ({path.name})",
+                expected="labels as they are written there",
+                next_step="Write them alike, or declare them: cohort.positive, cohort.label_groups",
+            )

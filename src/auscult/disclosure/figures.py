@@ -265,7 +265,8 @@ def _whole_numbers(made: dict[str, Any], base: int) -> None:
     One member more on a release's list, or one patient more whom it names, is who was added.
     """
     release = made.get("release") or {}
-    parts = [release.get(name) for name in ("members", "auc", "blind")]
+    parts = [release.get(name) for name in ("members", "auc", "blind", "outside")]
+    parts.append((release.get("outside") or {}).get("blind"))
     for row in [*(release.get("named") or []), *(release.get("at_fpr") or [])]:
         parts += [row, row.get("true"), row.get("false")]
     for entry in _entries(made):

@@ -289,6 +289,19 @@ def release_limits(policy: Policy, summary: Mapping[str, Any]) -> Iterator[Limit
     yield calibration
     if calibration.judged().verdict != "pass":
         doubt = doubt or "the posteriors are not calibrated well enough"
+    moved = release.get("transfer") or {}
+    if moved.get("other_share"):
+        carried = Limit(
+            key="release.transfer",
+            what="Calibration error of the posteriors because the release trained on another share "
+            "of the patients than the shadow models",
+            most=limits.calibration_error,
+            figure=moved["error"],
+            unbroken_because="posteriors that do not hold for the release cannot be judged",
+        )
+        yield carried
+        if carried.judged().verdict != "pass":
+            doubt = doubt or _not_carried(moved)
     for level, most in limits.named.items():
         rows = [
             row
@@ -353,7 +366,37 @@ def _members_named(row: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _unlike(release: Mapping[str, Any]) -> str:
     verdict = (release.get("likeness") or {}).get("verdict")
-    return "the release is not like the shadow models" if verdict is False else ""
+    if verdict is False:
+        return "the release is not like the shadow models"
+    outside = release.get("outside")
+    if not outside:
+        return ""
+    blind = outside.get("blind") or {}
+    if blind.get("above_chance"):
+        return (
+            "its non-members from elsewhere are told from its members without any model, so they "
+            "do not show what non-members like the members would meet"
+        )
+    if (blind.get("auc") or {}).get("mean") is None:
+        return (
+            "whether its non-members from elsewhere are like its members is not known: "
+            f"{blind.get('reason') or 'it was not tried'}"
+        )
+    return ""
+
+
+def _not_carried(moved: Mapping[str, Any]) -> str:
+    share, shadow = moved["share"], moved["shadow_share"]
+    trained = "everybody" if share == 1 else f"{100 * share:.0f}% of the patients"
+    least = (
+        'put patients who did not train it beside the cohort ("release.non_members")'
+        if share == 1
+        else 'train the shadow models like it (audit.share = "as released")'
+    )
+    return (
+        f"the release trained on {trained} and the shadow models on {100 * shadow:.0f}%, and it is "
+        f"not sure enough that their posteriors hold for it; {least}"
+    )
 
 
 def _no_level(level: str) -> str:

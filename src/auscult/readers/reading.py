@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,7 +24,7 @@ from auscult.readers.joining import join_table, joins_of
 from auscult.readers.labels import Labels, read_labels
 from auscult.readers.leakage import leaking
 from auscult.readers.outcomes import read_outcome
-from auscult.readers.tables import read_table, rows_of, told, with_missing, with_types
+from auscult.readers.tables import files_of, read_table, rows_of, told, with_missing, with_types
 from auscult.readers.values import texts
 
 ARRAY, TABLE = "array", "table"  # names of inputs, where there are several and none is given
@@ -340,4 +338,5 @@ class _Kept:
 
 
 def _source(data: Any) -> str:  # noqa: ANN401
-    return Path(data).name if isinstance(data, str | os.PathLike) else "data in memory"
+    files = files_of(data)
+    return files[0].name if files else "data in memory"

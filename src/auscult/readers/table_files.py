@@ -44,6 +44,7 @@ BEGINNINGS = (
     (b"\xfd7zXZ", "a file packed by xz", ".xz"),
     (b"%PDF", "a PDF", ".pdf"),
 )
+MOST_NAMED = 6  # columns in a message
 CSV_EXPECTED = (
     "a complete, readable file: UTF-8 or UTF-16, a header line, closed quotes, the same number of "
     "fields in each line"
@@ -106,6 +107,56 @@ def read_path(
         frames.append(frame if not frames else frame[frames[0].columns])
         notes += [note for note in own if note not in notes]
     notes.append(f"{len(parts)} part files were concatenated in the order of their names")
+    return pd.concat(frames, ignore_index=True)
+
+
+def read_below(
+    paths: Sequence[Path], columns: Sequence[str] | None, delimiter: str | None, notes: list[str]
+) -> pd.DataFrame:
+    """Read tables that stand one below the other, with the columns of the first.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        As in :func:`read_path`.
+    columns, delimiter, notes
+        As there.
+
+    Raises
+    ------
+    CohortError
+        One of them cannot be read, or lacks columns of the first, or is text where others have
+        types.
+    """
+    first, *others = paths
+    frames = [read_path(first, columns, delimiter, notes)]
+    names = [str(name).strip() for name in frames[0].columns]
+    for path in others:
+        if holds_text(path) != holds_text(first):
+            raise CohortError(
+                f"it is another kind of file than {first.name}",
+                where=str(path),
+                expected="text beside text, or Parquet beside Parquet",
+            )
+        own: list[str] = []
+        frame = read_path(path, columns, delimiter, own)
+        frame.columns = pd.Index([str(name).strip() for name in frame.columns])
+        refuse_doubles(frame.columns.tolist(), path.name)
+        lacking = [name for name in names if name not in frame.columns]
+        if lacking:
+            shown = ", ".join(f'"{name}"' for name in lacking[:MOST_NAMED])
+            more = f" and {len(lacking) - MOST_NAMED} more" if lacking[MOST_NAMED:] else ""
+            raise CohortError(
+                f"it lacks columns of {first.name}: {shown}{more}",
+                where=str(path),
+                expected="the same columns, read in the same way",
+            )
+        beside = frame.shape[1] - len(names)
+        if beside > 0:
+            notes.append(f"{beside} columns of {path.name} that {first.name} lacks were left out")
+        frames.append(frame[names].set_axis(frames[0].columns, axis=1))
+        notes += [note for note in own if note not in notes]
+        notes.append(f"{len(frame)} rows of {path.name} follow those of {first.name}")
     return pd.concat(frames, ignore_index=True)
 
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from auscult.base.errors import CohortError, one_of
 from auscult.readers.delimited import SEMICOLONS, without_headers, without_units
 from auscult.readers.quantities import Decimal, canonical
-from auscult.readers.table_files import holds_text, is_text, read_path, refuse_doubles
+from auscult.readers.table_files import holds_text, is_text, read_below, refuse_doubles
 from auscult.readers.values import ALWAYS_MISSING, numbers, texts
 
 NOTES = "auscult_notes"  # in a frame's attrs: what reading it changed
@@ -44,7 +44,8 @@ def read_table(
     data : path-like or dataframe
         Delimited text (``.csv``, ``.tsv``, ``.txt``, also with ``.gz``: UTF-8 or UTF-16, a header
         line; read as text), ``.parquet``, a folder of such files with the same columns, or any
-        dataframe that narwhals knows (pandas, polars, pyarrow, ...).
+        dataframe that narwhals knows (pandas, polars, pyarrow, ...). A tuple of paths is read one
+        below the other, with the columns of the first.
     columns : sequence of str, optional
         Of a file: keep only these, if it has any of them; others are not held in memory.
     delimiter : str, optional
@@ -66,8 +67,9 @@ def read_table(
         can be read in two ways.
     """
     notes: list[str] = []
-    if isinstance(data, str | os.PathLike):
-        frame, where = read_path(Path(data), columns, delimiter, notes), Path(data).name
+    files = files_of(data)
+    if files:
+        frame, where = read_below(files, columns, delimiter, notes), files[0].name
     else:
         frame, where = _from_dataframe(data), "table"
     frame.columns = pd.Index([str(name).strip() for name in frame.columns])
@@ -79,7 +81,7 @@ def read_table(
     if "" not in (columns or ()):  # asked for by its empty name, as an owner's table has it
         frame, more = without_row_numbers(frame, where)
         notes += more
-    if isinstance(data, str | os.PathLike) and is_text(Path(data)):
+    if files and is_text(files[0]):
         frame, more = without_headers(frame)
         notes += more
         frame, more = without_units(frame, tokens)
@@ -87,11 +89,23 @@ def read_table(
     read = frame
     semicolons = any(SEMICOLONS in note for note in notes)
     frame, more = canonical(frame, sorted(tokens), decimal, where, semicolons=semicolons)
-    typed = [] if isinstance(data, str | os.PathLike) and holds_text(Path(data)) else [*frame]
+    typed = [] if files and holds_text(files[0]) else [*frame]
     # Text that was read as numbers, such as decimal commas, is no longer what the source holds.
     frame.attrs[TYPED] = Kept(n for n in typed if read is frame or read[n].equals(frame[n]))
     frame.attrs[NOTES] = Kept([*notes, *more])
     return frame
+
+
+def files_of(data: Any) -> tuple[Path, ...]:  # noqa: ANN401
+    """The files of a table, one below the other; none of a dataframe.
+
+    Parameters
+    ----------
+    data : path-like, tuple of them, or dataframe
+    """
+    if isinstance(data, tuple):
+        return tuple(Path(one) for one in data)
+    return (Path(data),) if isinstance(data, str | os.PathLike) else ()
 
 
 def without_row_numbers(frame: pd.DataFrame, where: str) -> tuple[pd.DataFrame, list[str]]:

@@ -8,14 +8,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.special import expit, logit
+from scipy.special import expit
 
 from auscult.attacks.layout import Layout, lay_out
 from auscult.attacks.log_odds import log_odds_of_truth
 from auscult.attacks.places import Places
-from auscult.attacks.roc import exact_auc
 from auscult.base.errors import AnalysisError
-from auscult.base.intervals import NORMAL_95, clopper_pearson
 from auscult.base.progress import SILENT, Progress
 from auscult.base.randomness import Stage, generator
 from auscult.blind import blind_baseline
@@ -24,14 +22,25 @@ from auscult.cohort.design import Membership
 from auscult.release.calibrator import fit_calibrator, held_out_log_odds, reliability
 from auscult.release.declaration import Asked
 from auscult.release.likeness import about_alike, likeness
-from auscult.release.members import MEMBER, OUTSIDER
-from auscult.release.ratios import FEWEST_MODELS, FOLDS, ratios
+from auscult.release.members import MEMBER, OUTSIDER, UNKNOWN, Roll
+from auscult.release.named import (
+    NO_MEMBERS,
+    NO_OUTSIDERS,
+    NOBODY_OUTSIDE,
+    at_rate,
+    auc_of,
+    named_at,
+    sides_of,
+)
+from auscult.release.ratios import FEWEST_MODELS, FOLDS, judged_in_each_fold, ratios
+from auscult.release.totals import with_known_total
+from auscult.release.transfer import other_share, transfer
 from auscult.store import Outputs
 
 POSTERIORS = (0.5, 0.9, 0.99)
 FALSE_RATES = (0.001, 0.01, 0.1)
-FEWEST_PAIRS_ABOVE = 10
 FEWEST_RARER = 3  # IN or OUT models of a patient
+FEWEST_JUDGED = 20  # patients from whom a release can be judged
 
 METHOD = (
     "The joint attack, fitted on all shadow models, scores the release once per patient; shadow "
@@ -39,11 +48,6 @@ METHOD = (
     "non-members named: exact (Clopper-Pearson) 95% intervals over patients. The prior of the "
     "audit is one half: a patient is as likely a member as not before the model is asked."
 )
-NO_OUTSIDERS = (
-    "no patient of the cohort is known to be a non-member, so false accusations by this model "
-    "cannot be counted; the shadow models' own rate is shown instead"
-)
-NO_MEMBERS = "it is not known which patients trained the model"
 BLIND_PATIENTS = 1000  # of each side, for the blind baseline
 
 
@@ -61,19 +65,6 @@ class ReleaseFindings:
 
     summary: dict[str, Any] = field(repr=False)
     rows: pd.DataFrame = field(repr=False)
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Sides:
-    """Held-out figures of the shadow models and of the release, members and others apart."""
-
-    shadow_in: NDArray[np.float64]
-    shadow_out: NDArray[np.float64]
-    release: NDArray[np.float64]
-    members: NDArray[np.bool_]
-    outsiders: NDArray[np.bool_]
-    reason_members: str
-    reason_outsiders: str
 
 
 def assess_release(
@@ -122,17 +113,27 @@ def assess_release(
         "models": membership.models,
         "members": _counts(asked, smallest_cell),
         "blind": _blind(asked, patient_of_record, labels, seed, smallest_cell, progress),
+        "outside": _outside(asked, patient_of_record, labels, seed, smallest_cell, progress),
         "method": METHOD,
     }
+    kept = np.ones(outputs.records, dtype=np.bool_) if withheld is None else ~withheld
+    layout = None
     reason = _too_few(membership)
-    if reason:
+    if not reason:
+        layout = _layout(asked, outputs, membership, patient_of_record, labels, stratum, kept)
+        judged = judged_in_each_fold(layout)
+        if judged < FEWEST_JUDGED:
+            reason = (
+                f"once a quarter of the {membership.models} shadow models is held back to show "
+                "what their answers are worth, too few are left that have a patient, or lack one: "
+                "train more models, or at a share nearer to one half"
+            )
+    if layout is None or reason:
         rows = pd.DataFrame({"ratio": np.full(state.size, np.nan)})
         return ReleaseFindings(
             summary=summary | {"estimable": 0, "reason": reason},
             rows=rows.assign(posterior=np.nan, member=_nullable(state)),
         )
-    kept = np.ones(outputs.records, dtype=np.bool_) if withheld is None else ~withheld
-    layout = _layout(asked, outputs, membership, patient_of_record, labels, stratum, kept)
     if places is not None:
         layout = replace(layout, order=np.flatnonzero(kept)[layout.order], places=places)
     centred = _centred(state, float(membership.reveal().mean()))
@@ -142,23 +143,47 @@ def assess_release(
     known = np.isfinite(held)
     calibrator = fit_calibrator(found.shadow[known], member[known])
     release = calibrator(found.release)
-    sides = _sides(asked, found.shadow, member, found.release, smallest_cell)
-    on_scale = _sides(asked, held, member, release, smallest_cell)
+    share, total = _share(asked, smallest_cell)
+    if total:
+        many = (known & member).sum(axis=0)
+        held = with_known_total(held, many)
+        here = np.isfinite(release)
+        inside = ((state == MEMBER) & here).sum()
+        release = with_known_total(release[:, None], np.array([inside]))[:, 0]
+    sides = sides_of(asked, found.shadow, member, found.release, smallest_cell)
+    on_scale = sides_of(asked, held, member, release, smallest_cell)
     rng = generator(seed, Stage.RELEASE)
+    shadow_share = float(membership.reveal().mean())
     summary |= {
         "estimable": int(np.isfinite(release).sum()),
         "centred": centred,
         "neighbours": found.neighbours,
         "folds": FOLDS,
+        "known_total": total,
         "likeness": likeness(layout, held, release, state),
+        "transfer": {
+            "share": share,
+            "shadow_share": shadow_share,
+            "other_share": other_share(share, shadow_share),
+            **transfer(
+                held,
+                member,
+                release,
+                state,
+                reasons={
+                    MEMBER: on_scale.reason_members,
+                    OUTSIDER: on_scale.reason_outsiders.replace(NO_OUTSIDERS, NOBODY_OUTSIDE),
+                },
+            ),
+        },
         "calibration": reliability(held, member, rng),
-        "auc": _auc(sides),
+        "auc": auc_of(sides),
         "named": [
-            _named(on_scale, posterior, prior, _share(asked, smallest_cell))
+            named_at(on_scale, posterior, prior, share, total=total)
             for prior in dict.fromkeys((0.5, *priors))
             for posterior in POSTERIORS
         ],
-        "at_fpr": [_at_rate(sides, rate) for rate in FALSE_RATES],
+        "at_fpr": [at_rate(sides, rate) for rate in FALSE_RATES],
     }
     rows = pd.DataFrame(
         {"ratio": found.release, "posterior": expit(release), "member": _nullable(state)}
@@ -225,7 +250,9 @@ def _counts(asked: Asked, smallest_cell: int) -> dict[str, Any]:
     }
     counts["unknown"] = int(state.size) - sum(counts.values())
     known = counts["members"] > 0
-    if any(0 < n < smallest_cell for n in counts.values()):
+    outside = int(asked.roll.reveal_outside().sum())
+    parts = (*counts.values(), outside, counts["non_members"] - outside)
+    if any(0 < n < smallest_cell for n in parts):
         hidden: dict[str, Any] = dict.fromkeys(counts)
         return hidden | {
             "known": known,
@@ -235,6 +262,32 @@ def _counts(asked: Asked, smallest_cell: int) -> dict[str, Any]:
         }
     share = counts["members"] / state.size if known and not counts["unknown"] else None
     return {**counts, "known": known, "share": share, "unmatched": asked.roll.unmatched}
+
+
+def _outside(
+    asked: Asked,
+    patient_of_record: NDArray[np.int64],
+    labels: NDArray[np.int64],
+    seed: int,
+    smallest_cell: int,
+    progress: Progress,
+) -> dict[str, Any] | None:
+    """Non-members from elsewhere, and whether members can be told from them without the model.
+
+    If so, what is found for them says little of non-members like the members. None without any.
+    """
+    outside = asked.roll.reveal_outside()
+    if not outside.any():
+        return None
+    state = asked.roll.reveal()
+    alone = np.where((state == OUTSIDER) & ~outside, UNKNOWN, state).astype(np.int8)
+    only = replace(asked, roll=Roll(alone))
+    hidden = "reason" in _counts(asked, smallest_cell)
+    found = _blind(only, patient_of_record, labels, seed, smallest_cell, progress)
+    if hidden:
+        for name in ("members", "others", "records"):
+            found.pop(name, None)
+    return {"patients": None if hidden else int(outside.sum()), "blind": found}
 
 
 def _blind(
@@ -278,144 +331,20 @@ def _blind(
     return told
 
 
-def _sides(
-    asked: Asked,
-    shadow: NDArray[np.floating],
-    member: NDArray[np.bool_],
-    release: NDArray[np.float64],
-    smallest_cell: int,
-) -> _Sides:
-    state = asked.roll.reveal()
-    usable = np.isfinite(release)
-    members, outsiders = (usable & (state == side) for side in (MEMBER, OUTSIDER))
-    known = np.isfinite(shadow)
-    few = f"fewer than {smallest_cell} patients"
-    reason_members = reason_outsiders = ""
-    if members.sum() < smallest_cell:
-        reason_members = f"{few} are known members" if members.any() else NO_MEMBERS
-    if outsiders.sum() < smallest_cell:
-        reason_outsiders = f"{few} are known non-members" if outsiders.any() else NO_OUTSIDERS
-    # What is left of the patients beside the sides that are shown must not be a small cell.
-    everybody, sizes = int(usable.sum()), (int(members.sum()), int(outsiders.sum()))
-    if not reason_outsiders and not reason_members and 0 < everybody - sum(sizes) < smallest_cell:
-        reason_outsiders = f"not shown: {few} are neither, and could be worked out"
-    if not reason_members and 0 < everybody - sizes[0] < smallest_cell:
-        reason_members = f"not shown: {few} are not members, and could be worked out"
-    if not reason_outsiders and 0 < everybody - sizes[1] < smallest_cell:
-        reason_outsiders = f"not shown: {few} are not non-members, and could be worked out"
-    return _Sides(
-        shadow_in=np.asarray(shadow[known & member], dtype=np.float64),
-        shadow_out=np.asarray(shadow[known & ~member], dtype=np.float64),
-        release=release,
-        members=members,
-        outsiders=outsiders,
-        reason_members=reason_members,
-        reason_outsiders=reason_outsiders,
-    )
+def _share(asked: Asked, smallest_cell: int) -> tuple[float | None, bool]:
+    """Share of the patients that trained the release, and whether their number is shown.
 
-
-def _auc(sides: _Sides) -> dict[str, Any]:
-    """AUC of the release over patients; interval by DeLong's variance."""
-    reason = sides.reason_members or sides.reason_outsiders
-    if reason:
-        return {"estimate": None, "low": None, "high": None, "reason": reason}
-    inside, outside = sides.release[sides.members], sides.release[sides.outsiders]
-    auc = exact_auc(inside, outside)
-    low, high = _delong(inside, outside, auc)
-    return {
-        "estimate": auc,
-        "low": low,
-        "high": high,
-        "members": int(inside.size),
-        "non_members": int(outside.size),
-    }
-
-
-def _delong(
-    inside: NDArray[np.float64], outside: NDArray[np.float64], auc: float
-) -> tuple[float, float]:
-    def placed(of: NDArray[np.float64], among: NDArray[np.float64]) -> NDArray[np.float64]:
-        ordered = np.sort(among)
-        below = np.searchsorted(ordered, of, side="left")
-        upto = np.searchsorted(ordered, of, side="right")
-        return np.asarray((below + upto) / 2 / among.size)
-
-    variance = placed(inside, outside).var(ddof=1) / inside.size
-    variance += placed(outside, inside).var(ddof=1) / outside.size
-    half = NORMAL_95 * float(np.sqrt(variance))
-    return max(auc - half, 0.0), min(auc + half, 1.0)
-
-
-def _share(asked: Asked, smallest_cell: int) -> float | None:
-    """Share of the patients that trained the release; None where it is not known, or not shown."""
-    share = _counts(asked, smallest_cell)["share"]
-    return None if share is None else float(share)
-
-
-def _named(sides: _Sides, posterior: float, prior: float, share: float | None) -> dict[str, Any]:
-    """Patients whose posterior reaches a level, and how many of them are members.
-
-    Who is named depends on what an attacker knows, the prior. How many of them are to be expected
-    to be members depends on the share that are, where it is known.
+    None where somebody may or may not have trained it. Where a number is below the smallest cell,
+    the share is that of half a cell: what is computed from it tells no more than that.
     """
-    bar = float(logit(posterior) - logit(prior))
-    named = np.nan_to_num(sides.release, nan=-np.inf) >= bar
-    p = expit(sides.release[named] + logit(prior if share is None else share))
-    spread = NORMAL_95 * float(np.sqrt((p * (1 - p)).sum()))
-    total = float(p.sum())
-    return {
-        "posterior": posterior,
-        "prior": prior,
-        "patients": int(named.sum()),
-        "expected_members": {
-            "estimate": total,
-            "low": max(total - spread, 0.0),
-            "high": min(total + spread, float(named.sum())),
-        },
-        **_rates(sides, named),
-        "shadow_tpr": float((sides.shadow_in >= bar).mean()),
-        "shadow_fpr": float((sides.shadow_out >= bar).mean()),
-    }
-
-
-def _at_rate(sides: _Sides, rate: float) -> dict[str, Any]:
-    """Members named at the bar that names so many of the shadow models' non-members."""
-    row: dict[str, Any] = {"rate": rate}
-    if sides.shadow_out.size * rate < FEWEST_PAIRS_ABOVE:
-        return row | {
-            "patients": None,
-            "reason": f"{sides.shadow_out.size:,} pairs of a non-member and a shadow model do not "
-            f"resolve it",
-        }
-    # Of n scores the k-th largest is exceeded by k / (n + 1) of fresh ones.
-    n = sides.shadow_out.size
-    place = n - int(rate * (n + 1) + 1e-9)
-    bar = float(np.partition(sides.shadow_out, place)[place])
-    named = np.nan_to_num(sides.release, nan=-np.inf) > bar
-    return row | {
-        "patients": int(named.sum()),
-        **_rates(sides, named),
-        "shadow_tpr": float((sides.shadow_in > bar).mean()),
-        "shadow_fpr": float((sides.shadow_out > bar).mean()),
-    }
-
-
-def _rates(sides: _Sides, named: NDArray[np.bool_]) -> dict[str, Any]:
-    """True members and non-members among the named, with their rates."""
-    found: dict[str, Any] = {}
-    for key, rate, side, reason in (
-        ("true", "tpr", sides.members, sides.reason_members),
-        ("false", "fpr", sides.outsiders, sides.reason_outsiders),
-    ):
-        if reason:
-            nothing = {"estimate": None, "low": None, "high": None, "reason": reason}
-            found |= {key: nothing, rate: nothing}
-            continue
-        n, hits = int(side.sum()), int((named & side).sum())
-        low, high = clopper_pearson(hits, n)
-        found[key] = {"estimate": hits, "low": low * n, "high": high * n, "of": n}
-        found[rate] = {"estimate": hits / n, "low": low, "high": high, "n": n}
-    return found
+    state = asked.roll.reveal()
+    if (state < 0).any() or not (state == MEMBER).any():
+        return None, False
+    told = _counts(asked, smallest_cell)
+    if told["share"] is not None:
+        return float(told["share"]), 0.0 < told["share"] < 1.0
+    few = smallest_cell / 2 / state.size
+    return (1 - few if (state == MEMBER).mean() > 0.5 else few), False
 
 
 def _nullable(state: NDArray[np.int8]) -> pd.Series[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -63,6 +64,9 @@ class Release:
     members : MemberList or MemberColumn, optional
         The patients that it was trained on. Without it, nobody can be counted as correctly or
         falsely named.
+    non_members : sequence of str
+        Identifiers of patients of the cohort who come from elsewhere (a test set, another site) and
+        surely did not train it. Shadow models train on them as on everybody.
     name, version : str
         For the report.
     """
@@ -70,6 +74,7 @@ class Release:
     door: Door
     output: Output = "probabilities"
     members: MemberList | MemberColumn | None = None
+    non_members: Sequence[str] = field(default=(), repr=False)
     name: str = ""
     version: str = ""
 
@@ -153,4 +158,7 @@ class Release:
         return self.door.plan(data)
 
     def _roll(self, cohort: Cohort) -> Roll:
-        return Roll.unknown(cohort.patients) if self.members is None else self.members.roll(cohort)
+        roll = Roll.unknown(cohort.patients) if self.members is None else self.members.roll(cohort)
+        if not self.non_members:
+            return roll
+        return roll.with_outside(cohort.patient_ids.reveal(), self.non_members)

@@ -20,6 +20,12 @@ METHOD = (
     "the shadow models' mean, in their standard deviations. Named: patients with a posterior of at "
     "least 0.9. Each compared with the same figure of every shadow model."
 )
+METHOD_OF_MEMBERS = (
+    "Residual: root mean square of each record's signal less the mean of those shadow models that "
+    "the patient is likewise a member of (or not), in their standard deviations. Level: mean of "
+    "the same over all records. Named: patients with a posterior of at least 0.9. Each compared "
+    "with the same figure of every shadow model."
+)
 
 
 def about_alike(share: float, shadow: float) -> bool:
@@ -58,22 +64,20 @@ def likeness(
         "verdict", "reason", and "level", "residual", "named", each with the release's figure and
         the shadow models' low, mean and high.
     """
-    step = max(1, layout.records // MOST_RECORDS)
-    signals = np.asarray(layout.signals[::step], dtype=np.float64)
-    shadow, own = signals[:, :-1], signals[:, -1]
-    models = shadow.shape[1]
-    mean, spread = shadow.mean(axis=1), shadow.std(axis=1, ddof=1)
-    varying = spread > 0
-    mean, spread, shadow, own = mean[varying], spread[varying], shadow[varying], own[varying]
-    # A shadow model is part of its own mean: leaving it out stretches its residual by M / (M - 1).
-    residual = (shadow - mean[:, None]) / spread[:, None] * models / (models - 1)
+    known = (state == MEMBER).any() and not (state == UNKNOWN).any()
+    rows = np.arange(0, layout.records, max(1, layout.records // MOST_RECORDS))
+    signals = np.asarray(layout.signals[rows], dtype=np.float64)
+    if known:
+        whose = layout.patient[rows]
+        inside = layout.member[whose]
+        inside[:, -1] = state[whose] == MEMBER
+        own_level, levels, size, sizes = _like_members(signals, inside)
+    else:
+        own_level, levels, size, sizes = _like_anybody(signals)
     bar = float(np.log(9))
     figures = {
-        "level": (float(own.mean()), shadow.mean(axis=0)),
-        "residual": (
-            float(np.sqrt((((own - mean) / spread) ** 2).mean())),
-            np.sqrt((residual**2).mean(axis=0)),
-        ),
+        "level": (own_level, levels),
+        "residual": (size, sizes),
         "named": (
             float((release >= bar).sum()),
             (held_out >= bar).sum(axis=0).astype(np.float64),
@@ -93,7 +97,6 @@ def likeness(
             "its answers lie closer to the middle of theirs than any of theirs, as those of a "
             "model do that trained on more of the patients"
         )
-    known = (state == MEMBER).any() and not (state == UNKNOWN).any()
     share = float((state == MEMBER).mean())
     shadow_share = float(layout.member[:, :-1].mean())
     if known and not about_alike(share, shadow_share):
@@ -105,7 +108,7 @@ def likeness(
     return {
         "verdict": not problems,
         "reason": "; ".join(problems),
-        "method": METHOD,
+        "method": METHOD_OF_MEMBERS if known else METHOD,
         **{
             name: {
                 "release": value,
@@ -116,3 +119,55 @@ def likeness(
             for name, (value, others) in figures.items()
         },
     }
+
+
+Figures = tuple[float, NDArray[np.float64], float, NDArray[np.float64]]
+
+
+def _like_anybody(signals: NDArray[np.float64]) -> Figures:
+    """Level and residual of the release, and of every shadow model, whoever is a member."""
+    shadow, own = signals[:, :-1], signals[:, -1]
+    models = shadow.shape[1]
+    mean, spread = shadow.mean(axis=1), shadow.std(axis=1, ddof=1)
+    varying = spread > 0
+    mean, spread, shadow, own = mean[varying], spread[varying], shadow[varying], own[varying]
+    # A shadow model is part of its own mean: leaving it out stretches its residual by M / (M - 1).
+    residual = (shadow - mean[:, None]) / spread[:, None] * models / (models - 1)
+    return (
+        float(own.mean()),
+        shadow.mean(axis=0),
+        float(np.sqrt((((own - mean) / spread) ** 2).mean())),
+        np.sqrt((residual**2).mean(axis=0)),
+    )
+
+
+def _like_members(signals: NDArray[np.float64], inside: NDArray[np.bool_]) -> Figures:
+    """The same, members compared with members and non-members with non-members.
+
+    A model that trained on everybody is then not unlike the others for having no non-members.
+    """
+    models = signals.shape[1] - 1
+    off = np.full(signals.shape, np.nan)
+    squares = np.zeros(len(signals))
+    for side in (True, False):
+        here = inside == side
+        among = here[:, :models]
+        count = among.sum(axis=1)
+        total = np.where(among, signals[:, :models], 0.0).sum(axis=1)
+        mean = total / np.maximum(count, 1)
+        apart = signals - mean[:, None]
+        squares += np.where(among, apart[:, :models] ** 2, 0.0).sum(axis=1)
+        # Of unit variance alike: a shadow model is part of its own mean, the release is not.
+        with np.errstate(divide="ignore"):
+            scale = np.sqrt(count / np.maximum(count - 1.0, 0.0))
+        off = np.where(here & (count > 0)[:, None], apart * scale[:, None], off)
+        last = here[:, -1] & (count > 0)
+        off[last, -1] = apart[last, -1] * np.sqrt(count[last] / (count[last] + 1.0))
+    spread = np.sqrt(squares / max(models - 2, 1))
+    off = off[spread > 0] / spread[spread > 0][:, None]
+    usable = np.isfinite(off)
+    off = np.where(usable, off, 0.0)
+    count = np.maximum(usable.sum(axis=0), 1)
+    level = off.sum(axis=0) / count
+    size = np.sqrt((off**2).sum(axis=0) / count)
+    return float(level[-1]), level[:-1], float(size[-1]), size[:-1]

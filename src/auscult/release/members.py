@@ -34,11 +34,19 @@ class Roll:
         1 member, 0 non-member, -1 unknown.
     unmatched : int
         Identifiers of the list that no patient of the cohort has.
+    outside : bool array, shape (patients,), optional
+        Non-members who are known to come from elsewhere.
     """
 
-    def __init__(self, state: NDArray[np.int8], unmatched: int = 0) -> None:
+    def __init__(
+        self,
+        state: NDArray[np.int8],
+        unmatched: int = 0,
+        outside: NDArray[np.bool_] | None = None,
+    ) -> None:
         self._state = state
         self.unmatched = unmatched
+        self._outside = np.zeros(state.shape, dtype=np.bool_) if outside is None else outside
 
     @classmethod
     def unknown(cls, patients: int) -> Roll:
@@ -48,6 +56,47 @@ class Roll:
     def reveal(self) -> NDArray[np.int8]:
         """States, shape (patients,). Write them under ``secret/`` only."""
         return self._state
+
+    def reveal_outside(self) -> NDArray[np.bool_]:
+        """Who comes from elsewhere, shape (patients,). A secret as the states are."""
+        return self._outside
+
+    def with_outside(self, ids: NDArray[np.str_], outside: Sequence[str]) -> Roll:
+        """The same, some patients being non-members from elsewhere.
+
+        Parameters
+        ----------
+        ids : str array, shape (patients,)
+        outside : sequence of str
+            Their identifiers.
+
+        Raises
+        ------
+        CohortError
+            None of them is in the cohort, or one is a member.
+        """
+        where = "release.non_members"
+        theirs = np.isin(ids, sorted(outside))
+        if not theirs.any():
+            raise CohortError(
+                f"none of its {len(outside)} patients is in the cohort that was read",
+                where=where,
+                expected="patients with a label, read below the cohort's own table",
+            )
+        if both := int((theirs & (self._state == MEMBER)).sum()):
+            raise CohortError(
+                f"{both} of its patients are on the list of members",
+                where=where,
+                expected="patients who did not train it",
+            )
+        state = np.where(theirs, OUTSIDER, self._state).astype(np.int8)
+        if not (state[~theirs] == MEMBER).any():
+            raise CohortError(
+                "no other patient is known to be a member",
+                where=where,
+                expected="a list of members beside it",
+            )
+        return Roll(state, self.unmatched, theirs)
 
     def __repr__(self) -> str:
         return f"Roll({self._state.shape[0]} patients, values secret)"

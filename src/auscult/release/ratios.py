@@ -42,16 +42,21 @@ class Ratios:
         Of every shadow model, from models of other folds; NaN where a patient is not estimable.
     fold : int8 array, shape (patients, models)
         The fold in which the model played the release.
-    release : float64 array, shape (patients,)
-        Of the release, from all shadow models.
+    releases : float64 array, shape (patients, releases)
+        Of the releases, from all shadow models.
     neighbours : dict
         Whether records nearby were controls, as in the summary's patients.
     """
 
     shadow: NDArray[np.float32]
     fold: NDArray[np.int8]
-    release: NDArray[np.float64]
+    releases: NDArray[np.float64]
     neighbours: dict[str, Any]
+
+    @property
+    def release(self) -> NDArray[np.float64]:
+        """Of the first release, shape (patients,)."""
+        return self.releases[:, 0]
 
 
 class AsTheyCome(Centring):
@@ -65,22 +70,25 @@ class AsTheyCome(Centring):
         return np.asarray(part.signals, dtype=np.float32)
 
 
-def ratios(layout: Layout, *, centred: bool, progress: Progress = SILENT) -> Ratios:
-    """Score shadow models and release.
+def ratios(
+    layout: Layout, *, centred: bool, progress: Progress = SILENT, releases: int = 1
+) -> Ratios:
+    """Score shadow models and release, or several releases that do not know of each other.
 
     Parameters
     ----------
     layout : Layout
-        Of the shadow models and, as the last model, the release; its column of `member` is not
-        read.
+        Of the shadow models and, as the last models, the releases; their columns of `member` are
+        not read.
     centred : bool
         Whether each model's median signal over other patients is taken away.
     progress : Progress
+    releases : int
     """
     patients, columns = layout.member.shape
-    models = columns - 1
+    models = columns - releases
     known = np.ones((patients, columns), dtype=np.bool_)
-    known[:, models] = False
+    known[:, models:] = False
     fold = _folds(layout, known)
     centring = Centring(replace(layout, used=known)) if centred else AsTheyCome()
     shadow = np.full((patients, models), np.nan, dtype=np.float32)
@@ -90,16 +98,34 @@ def ratios(layout: Layout, *, centred: bool, progress: Progress = SILENT) -> Rat
         for where, found in _played(replace(layout, used=known & ~held), centring, progress):
             mine = held[where, :models]
             shadow[where][mine] = found[:, :models][mine]
-    release = np.empty(patients)
+    release = np.empty((patients, releases))
     for where, found in _played(replace(layout, used=known), centring, progress):
-        release[where] = found[:, models]
+        release[where] = found[:, models:]
     progress.finish()
     return Ratios(
         shadow=shadow,
         fold=fold[:, :models],
-        release=release,
+        releases=release,
         neighbours=centring.neighbours.summary(),
     )
+
+
+def judged_in_each_fold(layout: Layout) -> int:
+    """Patients whom the models that are left can judge, whichever fold plays the release.
+
+    A design may carry an audit and not this: of 20 models at a share of 0.8 a patient is OUT of 4,
+    and 3 of them beside 12 others are too few to judge the fourth by.
+
+    Parameters
+    ----------
+    layout : Layout
+        As of :func:`ratios`.
+    """
+    known = np.ones(layout.member.shape, dtype=np.bool_)
+    known[:, -1] = False
+    fold = _folds(layout, known)
+    parts = (replace(layout, used=known & (fold != number)) for number in range(FOLDS))
+    return min(int(part.estimable().sum()) for part in parts)
 
 
 def _folds(layout: Layout, known: NDArray[np.bool_]) -> NDArray[np.int8]:

@@ -80,6 +80,11 @@ def unknown(summary: Part) -> tuple[str, ...]:
     if missing:
         more = f" ({whole(float(len(missing) - 1))} more under Decision)" if missing[1:] else ""
         found.append(f"{sentence(missing[0])[:-1]}{more}.")
+    if summary.part("release").part("transfer").truth("other_share") is True:
+        found.append(
+            "How far the released model's figures hold: it trained on another share of the "
+            "patients than the models that judge it."
+        )
     if not summary.part("release"):
         found.append("The released model itself: the figures are about models trained like it.")
     if not summary.part("deployment"):

@@ -9,6 +9,7 @@ from auscult.report.figures.axes import percent
 from auscult.report.groups import at_equal_records, compared_in_part
 from auscult.report.label import label_absence, label_sentences
 from auscult.report.numbers import bounds_only, exposed_cell, patients_cell
+from auscult.report.release import outside_sentence, transfer_sentence
 from auscult.report.summary import Part
 from auscult.report.words import (
     count_interval,
@@ -262,6 +263,11 @@ def named_sentence(release: Part) -> str:
 
 def _doubt(release: Part) -> str:
     likeness = release.part("likeness")
+    moved = ""
+    if release.part("transfer").truth("other_share") is True:
+        moved = f" {transfer_sentence(release)}".rstrip()
+    if told := outside_sentence(release):
+        moved += f" {told}"
     if likeness.truth("verdict") is not False:
-        return ""
-    return f" But it is not like the models it was compared with: {likeness.reason()}."
+        return moved
+    return f"{moved} But it is not like the models it was compared with: {likeness.reason()}."

@@ -28,6 +28,8 @@ from auscult.report.words import (
     sentence,
     share,
     share_interval,
+    signed,
+    signed_interval,
     whole,
     with_interval,
 )
@@ -43,6 +45,8 @@ def release_section(summary: Part) -> Section | None:
         *carried(summary),
         Paragraph(text=_who(release)),
     ]
+    if told := outside_sentence(release):
+        blocks.append(Paragraph(text=told))
     if release.part("blind").part("auc").number("mean") is not None:
         blocks.append(Paragraph(text=blind_sentence(release)))
     if release.reason():
@@ -52,6 +56,9 @@ def release_section(summary: Part) -> Section | None:
         )
         return _section(blocks)
     blocks += _likeness(release.part("likeness"))
+    if told := transfer_sentence(release):
+        style = "absent" if release.part("transfer").truth("other_share") else ""
+        blocks.append(Paragraph(text=told, style=style))
     blocks.append(_named(release))
     at_rate = release.parts("at_fpr")
     if at_rate:
@@ -140,6 +147,37 @@ def blind_sentence(release: Part) -> str:
     )
 
 
+def outside_sentence(release: Part) -> str:
+    """What non-members from elsewhere can show, and what not; empty where there are none."""
+    outside = release.part("outside")
+    if not outside:
+        return ""
+    many = outside.number("patients")
+    who = "Non-members" if many is None else f"{counted(many, 'patient')} of its non-members"
+    come = "comes" if many == 1 else "come"
+    text = (
+        f"{who} {come} from elsewhere; the shadow models trained on them as on anybody in the "
+        "cohort, and all figures of the cohort include them."
+    )
+    blind = outside.part("blind")
+    auc = blind.part("auc")
+    if auc.number("mean") is None:
+        return f"{text} Whether they are like its members is not known: {blind.reason()}."
+    figure = with_interval(
+        decimal(auc.number("mean")), interval(auc.number("low"), auc.number("high"))
+    )
+    if blind.truth("above_chance"):
+        return (
+            f"{text} The records alone tell its members from them (AUC {figure}): false positive "
+            "rates and calibration among them do not show what holds for non-members like its "
+            "members."
+        )
+    return (
+        f"{text} The records alone do not tell its members from them (AUC {figure}), which does "
+        "not prove that they are alike."
+    )
+
+
 def _likeness(likeness: Part) -> list[Block]:
     blocks: list[Block] = []
     if likeness.truth("verdict") is False:
@@ -153,6 +191,43 @@ def _likeness(likeness: Part) -> list[Block]:
             )
         )
     return blocks
+
+
+def transfer_sentence(release: Part) -> str:
+    """How far the shadow models' probabilities hold for this release; empty where not known."""
+    moved = release.part("transfer")
+    trained, shadow = moved.number("share"), moved.number("shadow_share")
+    parts = []
+    for key, who in (("members", "members"), ("non_members", "non-members")):
+        side = moved.part(key)
+        difference = side.part("difference")
+        if difference.number("estimate") is None:
+            continue
+        bounds = signed_interval(difference.number("low"), difference.number("high"))
+        figure = with_interval(signed(difference.number("estimate")), bounds)
+        parts.append(
+            f"{decimal(side.number('posterior'))} for its {who}, {decimal(side.number('shadow'))} "
+            f"for them in the shadow models (difference {figure})"
+        )
+    if trained is None or not parts:
+        return ""
+    text = f"Mean probability of membership at a prior of one half: {'; '.join(parts)}."
+    if moved.truth("other_share") is not True:
+        return text
+    error = moved.part("error")
+    off = with_interval(
+        decimal(error.number("estimate")), interval(error.number("low"), error.number("high"))
+    )
+    text = (
+        f"It trained on {share(trained)} of the patients, the shadow models on {share(shadow)}. "
+        f"{text} The probabilities may therefore be off by {off}."
+    )
+    if len(parts) == 1:
+        text += (
+            " The other side is not known and was taken to be off by as much: patients who did not "
+            "train it would tell."
+        )
+    return text
 
 
 def _count_of(part: Part) -> str:
