@@ -326,10 +326,10 @@ class Centring:
                 reference = others[layout.stratum[others] == stratum]
                 if reference.size < 20:
                     if overall is None:
-                        overall = _median(layout.signals, _spaced(others, sample))
+                        overall = _median(layout.signals, spaced(others, sample))
                     self._centres[g, place] = overall
                 else:
-                    self._centres[g, place] = _median(layout.signals, _spaced(reference, sample))
+                    self._centres[g, place] = _median(layout.signals, spaced(reference, sample))
         self._level = self._centres.mean(axis=2, keepdims=True)
         self._centres -= self._level
         self._slope = np.ones(int(layout.order.max(initial=-1)) + 1, dtype=np.float32)
@@ -372,7 +372,7 @@ class Centring:
 
     def _amounts(self, layout: Layout) -> NDArray[np.float64]:
         """Multiples of the slopes, by group; see :mod:`auscult.attacks.amounts`."""
-        sample, _ = take_patients(layout, _spaced(np.flatnonzero(layout.estimable()), JUDGES))
+        sample, _ = take_patients(layout, spaced(np.flatnonzero(layout.estimable()), JUDGES))
 
         def at(part: Layout, amount: float) -> NDArray[np.float64]:
             where = self._where(part, slice(None))
@@ -418,7 +418,14 @@ def _median(signals: NDArray[np.floating], rows: NDArray[np.int64]) -> NDArray[n
     return np.asarray((values[(n - 1) // 2] + values[n // 2]) / 2)
 
 
-def _spaced(rows: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+def spaced(rows: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+    """At most so many of some rows, evenly spaced.
+
+    Parameters
+    ----------
+    rows : int64 array
+    most : int
+    """
     if rows.size <= most:
         return rows
     return rows[np.linspace(0, rows.size - 1, most).astype(np.int64)]

@@ -60,6 +60,9 @@ class Audit:
         Further queries that models answer, for example "without:insulin" or "augmented:8".
     withhold : float
         Share of each patient's records that no model trains on, for patients with several.
+    white_box : bool
+        Whether models are looked into as they are trained, so that an attacker who has the weights
+        is assessed beside the one who gets answers.
     share : float or "as released"
         Of the patients that each model trains on: a multiple of 0.05 up to 0.95. "as released" is
         the nearest one to the share that the release was trained on, from its list of members.
@@ -105,6 +108,7 @@ class Audit:
         title: str | None = None,
         queries: Sequence[str] = (),
         withhold: float = 0.0,
+        white_box: bool = False,
         share: float | str = HALF,
         deployment: Deployment | None = None,
         release: Release | None = None,
@@ -126,6 +130,7 @@ class Audit:
         self.title = title
         self.queries = tuple(queries)
         self.withhold = withhold
+        self.white_box = white_box
         self.share = share
         self.deployment = deployment
         self.release = release
@@ -401,7 +406,10 @@ class Audit:
 
     def _training_data(self) -> TrainingData:
         return self.cohort.training_data(
-            parse_queries(self.queries), self.seed, self.share_of_members
+            parse_queries(self.queries),
+            self.seed,
+            self.share_of_members,
+            white_box=self.white_box,
         )
 
     @property
@@ -434,9 +442,14 @@ class Audit:
 
     def _inquiry(self) -> Inquiry | None:
         """What exposure is about, or None where nothing was declared."""
-        if not (self.queries or self.withhold or self.deployment):
+        if not (self.queries or self.withhold or self.deployment or self.white_box):
             return None
-        return Inquiry(queries=self.queries, withheld=self._withheld(), deployment=self.deployment)
+        return Inquiry(
+            queries=self.queries,
+            withheld=self._withheld(),
+            deployment=self.deployment,
+            white_box=self.white_box,
+        )
 
     def _design(self) -> Design:
         return Design(

@@ -21,6 +21,7 @@ from auscult.cohort.queries import PLAIN
 from auscult.protection.comparison import audit_variants
 from auscult.protection.plans import digest, trained
 from auscult.protection.runs import lacking
+from auscult.recipes.base import MOST_INSIDE
 from auscult.recipes.kinds import identity_of
 from auscult.report.dossier import declared
 from auscult.results import Planted, Result
@@ -71,6 +72,7 @@ def run_audit(
             "seed": str(audit.seed),
             **({"queries": "; ".join(audit.queries)} if audit.queries else {}),
             **({"withhold": f"{audit.withhold:g}"} if audit.withhold else {}),
+            **({"white box": "yes"} if audit.white_box else {}),
             **({"share": f"{design.share:g}"} if design.share != HALF else {}),
         },
         configuration=configuration or toml_text(settings_of(audit, recipe)),
@@ -189,6 +191,7 @@ def _refuse_what_does_not_fit(audit: Audit, store: RunStore, engine: Engine) -> 
     missing += lacking(store, audit.plans(), audit.cohort, audit.recipe, audit.models)
     data = audit.cohort.training_data()
     columns = 1 if data.task == "binary" else len(data.classes) or 2
+    columns += MOST_INSIDE if audit.white_box else 0
     refuse_what_does_not_fit(
         store.path,
         output_bytes=4 * missing * audit.cohort.records * columns * audit.answers,

@@ -173,6 +173,13 @@ def describe_trial(audit: Audit, trial: Trial, workers: int | None) -> str:
             f"Withheld {audit.withheld_count:,} records are left out of all training: the attack "
             "on the rest is the one that a patient with fewer records faces"
         )
+    if audit.white_box:
+        looked = trial.facts.get("white_box", {})
+        lines.append(
+            f"Weights  every model tells {', '.join(looked.get('signals', ['nothing']))} of each "
+            "record, at the cost of a gradient for each answer"
+            + (f" ({looked['reason']})" if looked.get("reason") else "")
+        )
     if audit.exposure_cells:
         lines.append(f"Exposure {audit.exposure_cells} cells: accesses, knowledges, means")
     available = available_memory()
