@@ -314,6 +314,13 @@ def planted(
     return lay_out(values[0].astype(np.float32), member, np.arange(patients)), more
 
 
+def first_of(more: More, signals: int) -> More:
+    """The first further signals alone, without the one that shares its noise with the margin."""
+    return replace(
+        more, names=more.names[:signals], read=lambda a, b: more.read(a, b)[:, :, :signals]
+    )
+
+
 def mean_auc(layout: Layout) -> float:
     return float(np.nanmean(patient_risk(layout, (0.9,))[0].auc_raw))
 
@@ -326,11 +333,7 @@ def test_signals_that_help_are_weighed_in_and_others_change_nothing() -> None:
     # d' of the margin alone .6 / sqrt 2; with both .6 and .6 and most of the shared noise gone.
     assert mean_auc(found) > mean_auc(layout) + 0.08
     layout, more = planted(1, (0.6, 0.0, 0.0, 0.0))
-    more = replace(
-        more,
-        names=more.names[:2],
-        read=lambda a, b: planted(1, (0.6, 0.0, 0.0, 0.0))[1].read(a, b)[:, :, :2],
-    )
+    more = first_of(more, 2)
     found, told = with_further(layout, more)
     assert not told.used
     assert told.reason == NO_GAIN
@@ -341,10 +344,8 @@ def test_useless_signals_cost_no_power() -> None:
     lost = []
     for seed in range(6):
         layout, more = planted(10 + seed, (0.6, 0.0, 0.0, 0.0, 0.0), patients=150)
-        plain = replace(
-            more, names=more.names[:3], read=lambda a, b, more=more: more.read(a, b)[:, :, :3]
-        )
-        lost.append(mean_auc(with_further(layout, plain)[0]) - mean_auc(layout))
+        found, _ = with_further(layout, first_of(more, 3))
+        lost.append(mean_auc(found) - mean_auc(layout))
     assert np.mean(lost) > -0.002
 
 

@@ -3,11 +3,14 @@
 Through logits and probabilities of several classes: minus the centred log-probability of each of
 the other classes that models find most likely for the record. Of several labels: the log-odds of
 the truth of each of those that models find hardest. With the weights: besides these, what the
-recipe says that they tell (:attr:`auscult.recipes.base.BlockOutputs.inside`). Which classes or
-labels these are follows from the mean over all models and no membership.
+recipe says that they tell (:attr:`auscult.recipes.base.BlockOutputs.inside`). Who holds the records
+can also ask every declared query about them, and sees the log-odds of the truth of each. Which
+classes or labels these are follows from the mean over all models and no membership.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +18,7 @@ from numpy.typing import NDArray
 from auscult.attacks.access import WHITE_BOX, Access
 from auscult.attacks.further import More
 from auscult.attacks.log_odds import RECORDS_AT_ONCE
+from auscult.cohort.queries import parse_queries, places
 from auscult.store import Outputs
 
 MOST = 3  # other classes, or labels, that are looked at
@@ -28,6 +32,7 @@ def more_seen(
     labels: NDArray[np.int64],
     access: Access,
     queries: tuple[int, ...],
+    declared: Sequence[str] = (),
 ) -> More | None:
     """What else an access shows; None where the log-odds of the truth say all.
 
@@ -38,6 +43,8 @@ def more_seen(
     access : Access
     queries : tuple of int
         Places of the answers that are looked at; their signals are averaged.
+    declared : sequence of str
+        Queries that can be asked besides.
     """
     asked = list(queries)
     names: list[str] = []
@@ -49,6 +56,8 @@ def more_seen(
     classes = len(names)
     within = access.name == WHITE_BOX
     names += list(outputs.inside) if within else []
+    further = _asked(declared) if access.name in WHOLE and outputs.kind != "signal" else {}
+    names += further
     if not names:
         return None
 
@@ -59,6 +68,10 @@ def more_seen(
             parts.append(nearest(shown, labels[start:stop], outputs.kind, classes).mean(axis=1))
         if within:
             parts.append(outputs.read_inside(start, stop)[:, asked].mean(axis=1, dtype=np.float64))
+        for places_of_views in further.values():
+            values = outputs.read(start, stop)[:, places_of_views]
+            signal = access.signal(values, labels[start:stop], outputs.kind)
+            parts.append(signal.mean(axis=1)[:, :, None])
         return np.concatenate(parts, axis=2)
 
     width = outputs.models * outputs.queries * (outputs.columns + len(outputs.inside))
@@ -68,6 +81,12 @@ def more_seen(
         records=outputs.records,
         at_once=max(1, min(RECORDS_AT_ONCE, VALUES_AT_ONCE // width)),
     )
+
+
+def _asked(declared: Sequence[str]) -> dict[str, list[int]]:
+    """Places of the answers to each declared query, by its text."""
+    where = places(declared)
+    return {query.text: where[query.text] for query in parse_queries(declared)}
 
 
 def nearest(

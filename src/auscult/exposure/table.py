@@ -172,11 +172,14 @@ def exposure_of(
             cell.known.records[patient_of_record[cell.known.records] % every == 0],
             places,
         )
-        more = more_seen(outputs, labels, cell.access, key[1])
+        # Who holds the records themselves can ask of them whatever was declared.
+        besides = asked.queries if cell.known.queries == [0] else ()
+        more = more_seen(outputs, labels, cell.access, key[1], besides)
         if more is not None:
             weighed = Weighed(names=more.names, used=False, reason=FEW_KNOW_LESS)
             if cell.references == ALL:
                 layout, weighed = with_further(layout, more)
+                entry["queries"] += outputs.queries - 1 if weighed.used and besides else 0
             entry["further"] = weighed.summary()
         if every > 1:
             entry["method"] += f" Patients: one of every {every}, evenly; counts refer to these."

@@ -52,6 +52,8 @@ def release_section(summary: Part) -> Section | None:
         )
         return _section(blocks)
     blocks += _likeness(release.part("likeness"))
+    if (closed := release.part("white_box")) and not closed.truth("assessed"):
+        blocks.append(Paragraph(text=f"Of this release, {closed.text('reason')}."))
     blocks.append(_named(release))
     at_rate = release.parts("at_fpr")
     if at_rate:

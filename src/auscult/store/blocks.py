@@ -86,11 +86,31 @@ class Outputs:
         _, self.queries, self.records, self.columns = blocks[0].values.shape
 
     @classmethod
-    def in_memory(cls, values: NDArray[np.floating], kind: OutputKind) -> Outputs:
-        """Outputs that are already there, shape (models, queries, records, columns)."""
+    def in_memory(
+        cls, values: NDArray[np.floating], kind: OutputKind, inside: tuple[str, ...] = ()
+    ) -> Outputs:
+        """Outputs that are already there, shape (models, queries, records, columns).
+
+        Parameters
+        ----------
+        values : float array
+        kind : {"softmax", "sigmoid", "multilabel", "signal"}
+        inside : tuple of str
+            Names of what the weights say of each record: the last of the columns.
+        """
         plan = BlockPlan(block=0, models=tuple(range(values.shape[0])))
         whole = np.asarray(values, dtype=np.float32)
-        return cls([StoredBlock(plan=plan, values=whole, kind=kind, notes={}, facts={})])
+        columns = whole.shape[3] - len(inside)
+        block = StoredBlock(
+            plan=plan,
+            values=whole[..., :columns],
+            kind=kind,
+            notes={},
+            facts={},
+            inside=whole[..., columns:],
+            names=inside,
+        )
+        return cls([block])
 
     @property
     def notes(self) -> dict[str, int]:
