@@ -15,7 +15,16 @@ from numpy.typing import NDArray
 from scipy.special import log_softmax
 from torch import nn
 
-from auscult import Audit, Cohort, Deployment, SklearnRecipe, TorchRecipe
+from auscult import (
+    Audit,
+    Cohort,
+    Deployment,
+    FileDoor,
+    MemberList,
+    Release,
+    SklearnRecipe,
+    TorchRecipe,
+)
 from auscult.attacks.access import parse_access
 from auscult.attacks.further import FEW, NO_GAIN, More, with_further
 from auscult.attacks.layout import Layout, lay_out
@@ -25,11 +34,12 @@ from auscult.base.randomness import Stage, generator
 from auscult.cohort.design import Membership
 from auscult.exposure.cell import How, attack, null_of
 from auscult.exposure.table import Inquiry, exposure_of
-from auscult.recipes.base import BlockOutputs
+from auscult.recipes.base import Assignment, BlockOutputs
 from auscult.recipes.torch.adapting import Adapted
 from auscult.recipes.torch.backbone import EncodedFeatures
 from auscult.recipes.torch.inside import FEATURES, GRADIENT, LAST_LAYER, inside, residual
 from auscult.recipes.torch.training import predict, record_losses
+from auscult.release.doors import ReleaseError
 from auscult.report.html import render
 from auscult.results import Result
 from auscult.risk.patients import patient_risk, permuted
@@ -484,3 +494,81 @@ def test_what_cannot_be_looked_into_says_what_to_do() -> None:
             seed=0,
             smallest_cell=10,
         )
+
+
+# The release
+
+
+@pytest.fixture(scope="module")
+def released(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Audit]:
+    """An audit of a release whose weights lie in a file, and a second file with other weights."""
+    folder = tmp_path_factory.mktemp("release")
+    people = cohort()
+    recipe = TorchRecipe("mlp", hidden=[8], epochs=20, batch_size=32, learning_rate=5e-3)
+    half = np.random.default_rng(5).random(people.patients) < 0.5
+    rows = np.flatnonzero(half[people.patient_of_record])
+    seen: list[nn.Module] = []
+
+    def keep(module: nn.Module, *more: Any) -> torch.Tensor:  # noqa: ANN401
+        seen.append(module)
+        return predict(module, *more)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("auscult.recipes.torch.block.predict", keep)
+        jobs = [Assignment(model=0, members=rows, seed=seed) for seed in (11, 12)]
+        values = recipe.train_block(people.training_data(), jobs, lambda _: None).values
+    np.save(folder / "answers.npy", values[0, 0])
+    for name, module in zip(("weights.pt", "other.pt"), seen, strict=True):
+        torch.save(module.state_dict(), folder / name)
+    members = people.patient_ids.reveal()[half].tolist()
+
+    def make(weights: str = "weights.pt", *, known: bool = True, **more: Any) -> Audit:  # noqa: ANN401
+        release = Release(
+            door=FileDoor(path=folder / "answers.npy"),
+            output="logits",
+            members=MemberList(source=members) if known else None,
+            weights=folder / weights,
+        )
+        how: dict[str, Any] = {"models": 16, "seed": 1, "white_box": True, "release": release}
+        return Audit(people, recipe, **(how | more))
+
+    return make
+
+
+def test_a_release_is_judged_with_its_weights_too(
+    released: Callable[..., Audit], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("auscult.exposure.table.NAMES", ("logits",))
+    result = released().run(tmp_path / "run", workers=1)
+    release = result.summary["release"]
+    white = release["white_box"]
+    assert white["assessed"]
+    assert white["further"]["signals"] == [GRADIENT, LAST_LAYER, FEATURES]
+    # Margins of weights and answers are the same; where nothing is weighed in, so is the AUC.
+    near = 1e-3 if not white["further"]["used"] else 0.2
+    assert white["auc"]["estimate"] == pytest.approx(release["auc"]["estimate"], abs=near)
+    assert set(white["auc"]) == {"estimate", "low", "high"}
+    assert "Somebody who has the weights of this release" in render(result.summary)
+    assert disagreements(result.summary) == []
+
+
+def test_weights_have_to_prove_that_they_are_those_of_the_release(
+    released: Callable[..., Audit],
+) -> None:
+    def ask(audit: Audit) -> None:
+        assert audit.release is not None
+        audit.release.ask(audit.cohort, recipe=audit.recipe)
+
+    ask(released())
+    with pytest.raises(ReleaseError, match="answer otherwise"):
+        ask(released("other.pt"))
+    with pytest.raises(ReleaseError, match="not known whom"):
+        ask(released(known=False))
+    with pytest.raises(ConfigError, match="white_box = true"):
+        released(white_box=False).check()
+    with pytest.raises(ConfigError, match="no such file"):
+        released("missing.pt").check()
+    audit = released()
+    sklearn = Audit(audit.cohort, SklearnRecipe("mlp"), models=16, release=audit.release)
+    with pytest.raises(ConfigError, match="cannot be looked into"):
+        sklearn.check()

@@ -86,4 +86,11 @@ def check_audit(audit: Audit) -> None:
     audit.recipe.metric()
     if audit.release is not None:
         audit.release.check(audit.cohort, audit.recipe)
+        if audit.release.weights is not None and not audit.white_box:
+            raise ConfigError(
+                "the shadow models are not looked into, so its weights have nothing to be compared "
+                "with",
+                where="release.weights",
+                next_step="Set audit.white_box = true, or leave the weights out",
+            )
     audit.plans()

@@ -153,7 +153,7 @@ def run_audit(
         asked = None
         if audit.release is not None:
             cache = store.secret_path("release-answers")
-            asked = audit.release.ask(audit.cohort, cache, progress)
+            asked = audit.release.ask(audit.cohort, cache, progress, audit.recipe)
         manifest = store.manifest()
         told = {name: manifest[name] for name in (REPEATED, WRITTEN) if name in manifest}
         result = write_results(

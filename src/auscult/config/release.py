@@ -66,6 +66,7 @@ class ReleasePart(Part):
     members_column: str | None = None
     members_flag: str | None = None
     others: Literal["non-members", "unknown"] | None = None
+    weights: str | None = None
 
     path: str | None = None
     array: str | None = None
@@ -166,6 +167,7 @@ class ReleasePart(Part):
             members=members,
             name=self.name or "",
             version=self.version or "",
+            weights=None if self.weights is None else folder / self.weights,
         )
 
     def _door(self, folder: Path, rows: Any) -> Door:  # noqa: ANN401

@@ -9,11 +9,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from auscult.base.errors import RecipeError
 from auscult.base.showing import parameters
 from auscult.cohort import TrainingData
 from auscult.cohort.cohort import CLASS_TASKS
@@ -135,6 +137,34 @@ class Recipe(ABC):
         (`TrainingData.white_box`), and names it in `BlockOutputs.inside`.
         """
         return f'a recipe of kind "{self.kind}" gives no gradients of its models'
+
+    def look_into(
+        self,
+        data: TrainingData,
+        weights: Path,  # noqa: ARG002
+        members: NDArray[np.int64] | None,  # noqa: ARG002
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], tuple[str, ...]]:
+        """Answers of weights that were trained elsewhere, what they say of each record, and names.
+
+        Parameters
+        ----------
+        data : TrainingData
+        weights : Path
+        members : int64 array or None
+            Rows of the records that they were trained on, where they are known.
+
+        Returns
+        -------
+        answers : float64 array, shape (records, outputs)
+        inside : float64 array, shape (records, signals)
+        names : tuple of str
+
+        Raises
+        ------
+        RecipeError
+            They are not weights of this recipe's network, or it has none.
+        """
+        raise RecipeError(str(self.why_closed(data)), where="release.weights")
 
     def metric(self) -> Metric | None:
         """How utility is measured where outputs are ready signals; None where it is not."""

@@ -60,8 +60,8 @@ LOG = logging.getLogger(__name__)
 
 
 RELEASE_WEIGHTS = (
-    "only its answers were looked at: somebody who has its weights may learn more, as the table of "
-    "the deployment shows for the shadow models"
+    "they were not handed in, and only its answers were looked at; somebody who has them may learn "
+    "more, as the table of the deployment shows for the shadow models"
 )
 
 
@@ -333,7 +333,7 @@ def _release(
     rows.insert(0, "patient", roster.patient_ids.reveal())
     rows.insert(1, "records", np.bincount(roster.patient_of_record, minlength=len(rows)))
     _write_secret(store, RELEASE, rows)
-    if inquiry is not None and inquiry.white_box:
+    if inquiry is not None and inquiry.white_box and asked.opened is None:
         found.summary["white_box"] = {"assessed": False, "reason": RELEASE_WEIGHTS}
     return found.summary
 

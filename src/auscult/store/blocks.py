@@ -112,6 +112,25 @@ class Outputs:
         )
         return cls([block])
 
+    def and_one(self, values: NDArray[np.floating], inside: NDArray[np.floating]) -> Outputs:
+        """The same with one more model, the last, whose answers to every query are these.
+
+        Parameters
+        ----------
+        values : float array, shape (records, columns)
+        inside : float array, shape (records, signals)
+        """
+        one = StoredBlock(
+            plan=BlockPlan(block=len(self._blocks), models=(self.models,)),
+            values=np.asarray(values, dtype=np.float32)[None, None],
+            kind=self.kind,
+            notes={},
+            facts={},
+            inside=np.asarray(inside, dtype=np.float32)[None, None],
+            names=self.inside,
+        )
+        return Outputs([*self._blocks, one])
+
     @property
     def notes(self) -> dict[str, int]:
         """Counted events, summed over blocks."""

@@ -254,6 +254,15 @@ class TorchRecipe(Recipe):
         """See :meth:`Recipe.why_closed`."""
         return super().why_closed(data) if data.task not in CLASS_TASKS else None
 
+    def look_into(
+        self, data: TrainingData, weights: Path, members: NDArray[np.int64] | None
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], tuple[str, ...]]:
+        """See :meth:`Recipe.look_into`."""
+        _torch()
+        from auscult.recipes.torch.opening import look_into
+
+        return look_into(self, data, weights, members)
+
     def block_models(self, data: TrainingData, models: int) -> int:
         """See :meth:`Recipe.block_models`; small stacked networks come in blocks of up to 32.
 
