@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from auscult.attacks.access import access_signals, parse_access
 from auscult.attacks.further import More, with_further
 from auscult.attacks.joint import auc_in_folds, tuned
-from auscult.attacks.layout import Centring, Layout, lay_out
+from auscult.attacks.layout import AsTheyCome, Centring, Layout, lay_out
 from auscult.attacks.more import more_seen
 from auscult.attacks.places import Places
 from auscult.audit import Audit
@@ -70,11 +70,17 @@ def noise(records: int, models: int) -> More:
     )
 
 
-def aucs(layout: Layout) -> NDArray[np.float64]:
-    """AUC of each patient under the joint attack."""
-    centring = Centring(layout)
+def aucs(layout: Layout, more: More | None = None) -> tuple[NDArray[np.float64], str]:
+    """AUC of each patient under the joint attack, and whether signals were weighed in."""
+    used = ""
+    centring: Centring | None = None
+    if more is not None:
+        layout, told = with_further(layout, more)
+        used = "yes" if told.used else "no"
+        centring = AsTheyCome() if told.used else None
+    centring = centring or Centring(layout)
     scores = tuned(layout, centring).score(layout, centring.apply(layout))
-    return auc_in_folds(scores.values, scores.deal.weight)
+    return auc_in_folds(scores.values, scores.deal.weight), used
 
 
 def trained(audit: Audit, membership: Membership) -> Outputs:
@@ -119,22 +125,18 @@ def measured(name: str, models: int, patients: int) -> list[list[object]]:
         "and queries, weights": more_seen(outputs, labels, weights, (0,), QUERIES),
         "noise": noise(outputs.records, models),
     }
-    base = aucs(layout)
+    base, _ = aucs(layout)
     rows: list[list[object]] = []
     for way, more in ways.items():
         if more is None and rows:
             continue  # of two classes one number says all
         begin = time.process_time()
-        found, used = layout, ""
-        if more is not None:
-            found, told = with_further(layout, more)
-            used = "yes" if told.used else "no"
-        each = aucs(found)
+        each, used = aucs(layout, more)
         seconds = time.process_time() - begin
         nulls = []
         for number in range(3):
             again = permuted(layout, generator(SEED + number, Stage.NULL))
-            nulls.append(np.nanmean(aucs(again if more is None else with_further(again, more)[0])))
+            nulls.append(np.nanmean(aucs(again, more)[0]))
         gain = each - base
         error = np.nanstd(gain, ddof=1) / np.sqrt(np.isfinite(gain).sum())
         rows.append(

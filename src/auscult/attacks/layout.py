@@ -400,6 +400,17 @@ class Centring:
         return slopes(power, along, spread, layout.number[layout.patient] % self._groups)
 
 
+class AsTheyCome(Centring):
+    """No centring: for signals that are centred already, or that would be centred on members."""
+
+    def __init__(self) -> None:
+        self.nearby, self.neighbours = None, Told(reason="signals are not centred")
+
+    def apply(self, part: Layout) -> NDArray[np.float32]:
+        """Signals of a part as they are."""
+        return np.asarray(part.signals, dtype=np.float32)
+
+
 def centred(layout: Layout) -> NDArray[np.float32]:
     """Signals of a whole layout, centred; see :class:`Centring`."""
     return Centring(layout).apply(layout)

@@ -19,7 +19,7 @@ from auscult.attacks.access import (
     parse_access,
 )
 from auscult.attacks.further import Weighed, with_further
-from auscult.attacks.layout import FEWEST_PER_CLASS, Layout, lay_out
+from auscult.attacks.layout import FEWEST_PER_CLASS, AsTheyCome, Centring, Layout, lay_out
 from auscult.attacks.more import more_seen
 from auscult.attacks.places import Places
 from auscult.base.errors import AnalysisError
@@ -195,7 +195,9 @@ def exposure_of(
             )
         else:
             entry["patients"] = usable
-            raw = _fill(entry, cell, layout, asked.deployment, seed)
+            weighed_in = entry.get("further", {}).get("used")
+            centring = AsTheyCome() if weighed_in else None  # they are centred already
+            raw = _fill(entry, cell, layout, asked.deployment, seed, centring)
             whole = np.full(membership.patients, np.nan)
             whole[patients] = raw
             if cell.references == ALL and cell.known.name == PLAIN:
@@ -332,7 +334,12 @@ def _described(cell: Cell, queries: int) -> dict[str, Any]:
 
 
 def _fill(
-    entry: dict[str, Any], cell: Cell, layout: Layout, deployment: Deployment | None, seed: int
+    entry: dict[str, Any],
+    cell: Cell,
+    layout: Layout,
+    deployment: Deployment | None,
+    seed: int,
+    centring: Centring | None = None,
 ) -> NDArray[np.float64]:
     """Attack a cell, write what it finds into its entry, return the patients' AUCs."""
     how = How(
@@ -341,7 +348,7 @@ def _fill(
         seed=seed,
         inputs=cell.known.name in (PLAIN, ONE_RECORD, OTHER_RECORDS),
     )
-    found = attack(layout, how)
+    found = attack(layout, how, centring)
     raw, evidence = found.risk.auc_raw, found.evidence
     if cell.references:
         null = null_of(layout, how, found.risk.centring)

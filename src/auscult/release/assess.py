@@ -206,10 +206,11 @@ def _with_weights(
     whole = replace(layout, signals=signals[:, order].T, order=order, used=shadow)
     more = more_seen(every, labels, parse_access(WHITE_BOX), (0,))
     told: dict[str, Any] = {}
+    ready = False  # whether signals are centred already
     if more is not None:
         whole, weighed = with_further(whole, more)
-        told = {"further": weighed.summary()}
-    found = ratios(replace(whole, used=None), centred=True, progress=progress)
+        told, ready = {"further": weighed.summary()}, weighed.used
+    found = ratios(replace(whole, used=None), centred=not ready, progress=progress)
     member = layout.member[:, :-1]
     held = held_out_log_odds(found.shadow, member, found.fold)
     known = np.isfinite(held)
