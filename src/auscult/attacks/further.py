@@ -34,7 +34,7 @@ from auscult.base.parallel import let_go, scratch
 
 STRENGTHS = (0.01, 0.1, 0.3, 1.0, 3.0, 10.0)
 JUDGES = 2048  # patients by whose membership weights are learned and judged
-MOST_VALUES = 1 << 24  # of a sample: records times models times signals
+MOST_VALUES = 1 << 22  # of a sample: records times models times signals
 FEWEST_PATIENTS = 60
 GROUPS = 3  # of patients: one is weighed, the two others learn and judge in turn
 SURE = 2.0  # standard errors by which a choice must be better than the margin alone
@@ -129,7 +129,8 @@ def with_further(layout: Layout, more: More) -> tuple[Layout, Weighed]:
     """
     most = MOST_VALUES // (layout.models * (1 + len(more.names)))
     mean = max(1.0, layout.records / max(layout.patients, 1))
-    chosen = spaced(np.flatnonzero(layout.estimable()), min(JUDGES, int(most / mean)))
+    judges = min(JUDGES, max(FEWEST_PATIENTS, int(most / mean)))
+    chosen = spaced(np.flatnonzero(layout.estimable()), judges)
     if chosen.size < FEWEST_PATIENTS:
         return layout, Weighed(names=more.names, used=False, reason=FEW)
     signals = _centred(layout, more)

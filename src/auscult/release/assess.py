@@ -27,9 +27,9 @@ from auscult.cohort.design import Membership
 from auscult.release.calibrator import fit_calibrator, held_out_log_odds, reliability
 from auscult.release.declaration import Asked
 from auscult.release.likeness import about_alike, likeness
+from auscult.release.looked_into import Opened
 from auscult.release.members import MEMBER, OUTSIDER
 from auscult.release.ratios import FEWEST_MODELS, FOLDS, ratios
-from auscult.release.weights import Opened
 from auscult.store import Outputs
 
 POSTERIORS = (0.5, 0.9, 0.99)

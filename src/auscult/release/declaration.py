@@ -16,9 +16,9 @@ from auscult.cohort.inputs import Inputs
 from auscult.recipes.base import Recipe
 from auscult.recipes.fit import FITS
 from auscult.release.doors import Door, FileDoor, FunctionDoor
+from auscult.release.looked_into import Opened, check_weights, opened
 from auscult.release.members import MEMBER, UNKNOWN, MemberColumn, MemberList, Roll
 from auscult.release.shown import Output, View, shown
-from auscult.release.weights import Opened, check_weights, opened
 
 LONGEST_NAME = 200
 

@@ -257,9 +257,17 @@ class TorchRecipe(Recipe):
     def look_into(
         self, data: TrainingData, weights: Path, members: NDArray[np.int64] | None
     ) -> tuple[NDArray[np.float64], NDArray[np.float64], tuple[str, ...]]:
-        """See :meth:`Recipe.look_into`."""
+        """See :meth:`Recipe.look_into`.
+
+        Parameters
+        ----------
+        data : TrainingData
+        weights : Path
+            A safetensors file, or a state dict.
+        members : int64 array or None
+        """
         _torch()
-        from auscult.recipes.torch.opening import look_into
+        from auscult.recipes.torch.handed_in import look_into
 
         return look_into(self, data, weights, members)
 
