@@ -134,7 +134,7 @@ def measured(name: str, models: int, patients: int) -> list[list[object]]:
         each, used = aucs(layout, more)
         seconds = time.process_time() - begin
         nulls = []
-        for number in range(3):
+        for number in range(2):
             again = permuted(layout, generator(SEED + number, Stage.NULL))
             nulls.append(np.nanmean(aucs(again, more)[0]))
         gain = each - base
@@ -177,7 +177,7 @@ def main() -> None:
     text = (
         f"{asked.patients:,} patients, {asked.models} models, networks 128-128, seed {SEED}. Gain: "
         "over patients, with its standard error. Above .9: of the cross-fitted AUC. Null: mean "
-        "over three dealings of membership, signals weighed anew.\n\n" + table(columns, rows)
+        "over two dealings of membership, signals weighed anew.\n\n" + table(columns, rows)
     )
     record("further", "What more of a model says", COMMAND, text)
 
