@@ -30,8 +30,8 @@ from auscult.attacks.layout import (
     Centring,
     Layout,
     _median,
-    _spaced,
     lay_out,
+    spaced,
     take_patients,
 )
 from auscult.attacks.log_odds import log1mexp, log_odds_of_truth, signals_from_outputs
@@ -199,8 +199,8 @@ def test_a_centre_of_few_values_is_the_mean_of_the_middle_half() -> None:
     np.testing.assert_allclose(_median(half, np.arange(5)), np.median(half, axis=0))
     np.testing.assert_allclose(_median(np.ones((3, 2)), np.arange(3)), 1.0)
     assert _median(few, np.array([], dtype=int)).tolist() == [0, 0, 0]
-    assert _spaced(np.arange(9), 9).size == 9
-    assert _spaced(np.arange(9), 5).tolist() == [0, 2, 4, 6, 8]
+    assert spaced(np.arange(9), 9).size == 9
+    assert spaced(np.arange(9), 5).tolist() == [0, 2, 4, 6, 8]
 
 
 # What an access shows, and what is read from it

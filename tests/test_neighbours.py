@@ -143,7 +143,9 @@ def test_the_prediction_equals_loops(monkeypatch: pytest.MonkeyPatch) -> None:
     for r in range(n):
         rest = [q for q in range(n) if group[q] != group[r]]
         amount = chosen[group[r]][1]
-        taken[r] = amount * along[rest].sum() / power[rest].sum() / (1 + 2 / len(rest)) * expected[r]
+        taken[r] = (
+            amount * along[rest].sum() / power[rest].sum() / (1 + 2 / len(rest)) * expected[r]
+        )
     np.testing.assert_allclose(found[layout.order], taken, atol=2e-3)
     removed = 1 - ((x - taken) ** 2).sum(axis=1) / (x**2).sum(axis=1)
     assert how.removed == pytest.approx(removed.mean(), abs=1e-3)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy.special import expit, ndtri
 
 from auscult import Audit, AuscultError, Cohort
+from auscult.attacks.layout import AsTheyCome
 from auscult.attacks.roc import exact_auc
 from auscult.base.intervals import clopper_pearson
 from auscult.base.progress import SILENT
@@ -34,7 +35,7 @@ from auscult.release.assess import _blind
 from auscult.release.calibrator import fit_calibrator, held_out_log_odds, reliability
 from auscult.release.members import Roll
 from auscult.release.named import _delong
-from auscult.release.ratios import AsTheyCome, _played, ratios
+from auscult.release.ratios import _played, ratios
 from auscult.release.shown import View, shown
 from auscult.results import Result
 from tests.released import Network, cohort, frame_of, predicting, recipe, serving, table

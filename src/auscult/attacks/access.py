@@ -1,10 +1,10 @@
 """What an interface hands out of a model's answers, and what an informed attacker makes of it.
 
 Logits, probabilities, probabilities that are rounded or softened by a temperature, the top label
-with its confidence, labels alone, or a view that another package adds. No model is asked again:
-each access is a view of the stored outputs. A deployment is looked at through every access, and a
-protection may be an access of its own. The attacker knows which it is, so the attack adapts; see
-:mod:`auscult.attacks.views`.
+with its confidence, labels alone, the weights themselves, or a view that another package adds. No
+model is asked again: each access is a view of the stored outputs. A deployment is looked at through
+every access, and a protection may be an access of its own. The attacker knows which it is, so the
+attack adapts; see :mod:`auscult.attacks.views`.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from auscult.attacks.views import (
     Score,
     Top,
     View,
+    Weights,
 )
 from auscult.base.errors import AnalysisError, ConfigError
 from auscult.base.plugins import Origin, guarded
@@ -38,6 +39,7 @@ from auscult.store import Outputs
 
 NAMES = tuple(view.name for view in ACCESSES.built_in())
 SCORE = Score.name  # of outputs that are ready signals, of which the others cannot be made
+WHITE_BOX = Weights.name  # of models that were looked into
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,9 +54,10 @@ class Access:
         Logits are divided by it before they become probabilities.
     label_only : bool
         The most probable class alone (of several labels: each label's yes or no).
-    shows : {"probabilities", "logits", "top", "score"}
+    shows : {"probabilities", "logits", "top", "score", "weights"}
         What is shown otherwise; "top" is the most probable class with its probability, "score"
-        one number per record that says how well the model fits it, of models in any task.
+        one number per record that says how well the model fits it, of models in any task,
+        "weights" the model itself.
     view : View, optional
         Instead of all these: a view of another package.
     """
@@ -62,7 +65,7 @@ class Access:
     digits: int | None = None
     temperature: float | None = None
     label_only: bool = False
-    shows: Literal["probabilities", "logits", "top", "score"] = "probabilities"
+    shows: Literal["probabilities", "logits", "top", "score", "weights"] = "probabilities"
     view: View | None = None
 
     @property
@@ -78,6 +81,8 @@ class Access:
             return Logits()
         if self.shows == "score":
             return Score()
+        if self.shows == "weights":
+            return Weights()
         if self.shows == "top":
             return Top(temperature=self.temperature)
         return Probabilities(temperature=self.temperature)
@@ -236,10 +241,12 @@ def parse_access(text: str) -> Access:
     name, colon, rest = text.partition(":")
     if text == SCORE:
         return Access(shows="score")
+    if text == WHITE_BOX:
+        return Access(shows="weights")
     unknown = ConfigError(
         f'there is no access "{text}"',
         where=WHERE,
-        expected=", ".join((*ACCESSES.names(), SCORE))
+        expected=", ".join((*ACCESSES.names(), SCORE, WHITE_BOX))
         + f"; rounded:3 for 3 digits (1 to {MOST_DIGITS})",
     )
     if name not in ACCESSES.names() or (colon and not rest):

@@ -326,10 +326,10 @@ class Centring:
                 reference = others[layout.stratum[others] == stratum]
                 if reference.size < 20:
                     if overall is None:
-                        overall = _median(layout.signals, _spaced(others, sample))
+                        overall = _median(layout.signals, spaced(others, sample))
                     self._centres[g, place] = overall
                 else:
-                    self._centres[g, place] = _median(layout.signals, _spaced(reference, sample))
+                    self._centres[g, place] = _median(layout.signals, spaced(reference, sample))
         self._level = self._centres.mean(axis=2, keepdims=True)
         self._centres -= self._level
         self._slope = np.ones(int(layout.order.max(initial=-1)) + 1, dtype=np.float32)
@@ -372,7 +372,7 @@ class Centring:
 
     def _amounts(self, layout: Layout) -> NDArray[np.float64]:
         """Multiples of the slopes, by group; see :mod:`auscult.attacks.amounts`."""
-        sample, _ = take_patients(layout, _spaced(np.flatnonzero(layout.estimable()), JUDGES))
+        sample, _ = take_patients(layout, spaced(np.flatnonzero(layout.estimable()), JUDGES))
 
         def at(part: Layout, amount: float) -> NDArray[np.float64]:
             where = self._where(part, slice(None))
@@ -400,6 +400,17 @@ class Centring:
         return slopes(power, along, spread, layout.number[layout.patient] % self._groups)
 
 
+class AsTheyCome(Centring):
+    """No centring: for signals that are centred already, or that would be centred on members."""
+
+    def __init__(self) -> None:
+        self.nearby, self.neighbours = None, Told(reason="signals are not centred")
+
+    def apply(self, part: Layout) -> NDArray[np.float32]:
+        """Signals of a part as they are."""
+        return np.asarray(part.signals, dtype=np.float32)
+
+
 def centred(layout: Layout) -> NDArray[np.float32]:
     """Signals of a whole layout, centred; see :class:`Centring`."""
     return Centring(layout).apply(layout)
@@ -418,7 +429,14 @@ def _median(signals: NDArray[np.floating], rows: NDArray[np.int64]) -> NDArray[n
     return np.asarray((values[(n - 1) // 2] + values[n // 2]) / 2)
 
 
-def _spaced(rows: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+def spaced(rows: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+    """At most so many of some rows, evenly spaced.
+
+    Parameters
+    ----------
+    rows : int64 array
+    most : int
+    """
     if rows.size <= most:
         return rows
     return rows[np.linspace(0, rows.size - 1, most).astype(np.int64)]

@@ -276,6 +276,17 @@ class Score(View):
         return z
 
 
+@dataclass(frozen=True, kw_only=True)
+class Weights(Logits):
+    """The model itself: its logits, and what its weights say of each record besides.
+
+    No view of answers: it is offered only where models were looked into as they were trained.
+    """
+
+    name = "white-box"
+    label = "the weights (white-box)"
+
+
 def _only_top(log_p: NDArray[np.float64]) -> NDArray[np.float64]:
     """The top class's log-probability; the others share what it leaves."""
     best = log_p.argmax(axis=-1)[..., None]

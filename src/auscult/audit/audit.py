@@ -62,6 +62,9 @@ class Audit:
         Further queries that models answer, for example "without:insulin" or "augmented:8".
     withhold : float
         Share of each patient's records that no model trains on, for patients with several.
+    white_box : bool
+        Whether models are looked into as they are trained, so that an attacker who has the weights
+        is assessed beside the one who gets answers.
     share : float or "as released"
         Of the patients that each model trains on: a multiple of 0.05 up to 0.95. "as released" is
         the nearest one to the share that the release was trained on, from its list of members.
@@ -113,6 +116,7 @@ class Audit:
         title: str | None = None,
         queries: Sequence[str] = (),
         withhold: float = 0.0,
+        white_box: bool = False,
         share: float | str = HALF,
         sizes: Sequence[float] = (),
         sizes_steps: str | None = None,
@@ -136,6 +140,7 @@ class Audit:
         self.title = title
         self.queries = tuple(queries)
         self.withhold = withhold
+        self.white_box = white_box
         self.share = share
         self.sizes = tuple(sizes)
         self.sizes_steps = sizes_steps
@@ -423,7 +428,10 @@ class Audit:
 
     def _training_data(self) -> TrainingData:
         return self.cohort.training_data(
-            parse_queries(self.queries), self.seed, self.share_of_members
+            parse_queries(self.queries),
+            self.seed,
+            self.share_of_members,
+            white_box=self.white_box,
         )
 
     @property
@@ -456,9 +464,14 @@ class Audit:
 
     def _inquiry(self) -> Inquiry | None:
         """What exposure is about, or None where nothing was declared."""
-        if not (self.queries or self.withhold or self.deployment):
+        if not (self.queries or self.withhold or self.deployment or self.white_box):
             return None
-        return Inquiry(queries=self.queries, withheld=self._withheld(), deployment=self.deployment)
+        return Inquiry(
+            queries=self.queries,
+            withheld=self._withheld(),
+            deployment=self.deployment,
+            white_box=self.white_box,
+        )
 
     def _design(self) -> Design:
         return Design(

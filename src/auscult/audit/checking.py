@@ -65,13 +65,34 @@ def check_audit(audit: Audit) -> None:
             next_step="Leave it out",
         )
     if audit.deployment is not None:
-        audit.deployment.check(audit.queries, audit.withhold, audit.models, scores=audit._scores())
+        audit.deployment.check(
+            audit.queries,
+            audit.withhold,
+            audit.models,
+            scores=audit._scores(),
+            white_box=audit.white_box,
+        )
     added.check_attacks(audit.attacks)
     added.check_sections(audit.sections)
     reason = audit.recipe.supports(audit.cohort.training_data())
     if reason is not None:
         raise RecipeError(reason, where="recipe")
+    closed = audit.recipe.why_closed(audit.cohort.training_data()) if audit.white_box else None
+    if closed is not None:
+        raise ConfigError(
+            f"the models cannot be looked into: {closed}",
+            where="audit.white_box",
+            expected='kind = "torch"',
+            next_step="Leave it out: the report is then about attackers who get answers",
+        )
     audit.recipe.metric()
     if audit.release is not None:
         audit.release.check(audit.cohort, audit.recipe)
+        if audit.release.weights is not None and not audit.white_box:
+            raise ConfigError(
+                "the shadow models are not looked into, so its weights have nothing to be compared "
+                "with",
+                where="release.weights",
+                next_step="Set audit.white_box = true, or leave the weights out",
+            )
     audit.plans()

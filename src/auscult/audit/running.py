@@ -21,6 +21,7 @@ from auscult.cohort.queries import PLAIN
 from auscult.protection.comparison import audit_variants
 from auscult.protection.plans import trained
 from auscult.protection.runs import lacking
+from auscult.recipes.base import MOST_INSIDE
 from auscult.report.dossier import declared
 from auscult.results import Planted, Result
 from auscult.results.analysis import AnalysisSettings
@@ -158,7 +159,7 @@ def run_audit(
         asked = None
         if audit.release is not None:
             cache = store.secret_path("release-answers")
-            asked = audit.release.ask(audit.cohort, cache, progress)
+            asked = audit.release.ask(audit.cohort, cache, progress, audit.recipe)
         manifest = store.manifest()
         told = {name: manifest[name] for name in (REPEATED, WRITTEN) if name in manifest}
         result = write_results(
@@ -198,6 +199,7 @@ def _refuse_what_does_not_fit(audit: Audit, store: RunStore, engine: Engine) -> 
     missing += lacking_of_sizes(store, audit.size_plans(), audit.cohort, audit.recipe)
     data = audit.cohort.training_data()
     columns = 1 if data.task == "binary" else len(data.classes) or 2
+    columns += MOST_INSIDE if audit.white_box else 0
     refuse_what_does_not_fit(
         store.path,
         output_bytes=4 * missing * audit.cohort.records * columns * audit.answers,

@@ -47,6 +47,7 @@ def fingerprint_of(audit: Audit, design: Design, size: Size | None = None) -> di
         "seed": str(audit.seed),
         **({"queries": "; ".join(audit.queries)} if audit.queries and size is None else {}),
         **({"withhold": f"{audit.withhold:g}"} if audit.withhold else {}),
+        **({"white box": "yes"} if audit.white_box and size is None else {}),
         **({"share": f"{design.share:g}"} if design.share != HALF else {}),
     }
 

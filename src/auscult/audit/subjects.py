@@ -98,6 +98,7 @@ def settings_of(audit: Audit, recipe: dict[str, Any]) -> dict[str, Any]:
             "smallest_cell": audit.smallest_cell,
             **({"queries": list(audit.queries)} if audit.queries else {}),
             **({"withhold": audit.withhold} if audit.withhold else {}),
+            **({"white_box": True} if audit.white_box else {}),
             **({"share": audit.share} if audit.share != HALF else {}),
             **({"sizes": list(audit.sizes)} if audit.sizes else {}),
             **({"sizes_steps": audit.sizes_steps} if audit.sizes_steps else {}),

@@ -135,7 +135,8 @@ def describe_trial(audit: Audit, trial: Trial, workers: int | None) -> str:
     """
     count, cost = cost_of(audit, trial, workers)
     promised = trial.facts.get("dp")
-    facts = ", ".join(f"{name} {value}" for name, value in trial.facts.items() if name != "dp")
+    told = {name: v for name, v in trial.facts.items() if name not in ("dp", "white_box")}
+    facts = ", ".join(f"{name} {value}" for name, value in told.items())
     each = duration_of(trial.seconds / trial.models)
     plural = "s" if count > 1 else ""
     whole = duration_of(cost.training_seconds + cost.analysis_seconds)
@@ -173,6 +174,13 @@ def describe_trial(audit: Audit, trial: Trial, workers: int | None) -> str:
         lines.append(
             f"Withheld {audit.withheld_count:,} records are left out of all training: the attack "
             "on the rest is the one that a patient with fewer records faces"
+        )
+    if audit.white_box:
+        looked = trial.facts.get("white_box", {})
+        lines.append(
+            f"Weights  with each answer every model tells: {', '.join(looked.get('signals', []))}"
+            ", at the cost of a gradient"
+            + (f" ({looked['reason']})" if looked.get("reason") else "")
         )
     if audit.exposure_cells:
         lines.append(f"Exposure {audit.exposure_cells} cells: accesses, knowledges, means")

@@ -78,6 +78,8 @@ class TrainingData:
         What its models are asked besides the records, drawn with `query_seed`.
     share : float
         Of the patients that a model trains on.
+    white_box : bool
+        Whether its models also tell what their weights say of each record.
     """
 
     inputs: Inputs
@@ -88,6 +90,7 @@ class TrainingData:
     queries: tuple[Query, ...] = ()
     query_seed: int = 0
     share: float = 0.5
+    white_box: bool = False
 
     def __repr__(self) -> str:
         queries = "".join(f", {query.text}" for query in self.queries)
@@ -247,7 +250,12 @@ class Cohort:
         return self.strata, self.stratum_names
 
     def training_data(
-        self, queries: tuple[Query, ...] = (), seed: int = 0, share: float = 0.5
+        self,
+        queries: tuple[Query, ...] = (),
+        seed: int = 0,
+        share: float = 0.5,
+        *,
+        white_box: bool = False,
     ) -> TrainingData:
         """The part that recipes may see, with the further queries that models answer.
 
@@ -258,6 +266,8 @@ class Cohort:
             With which queries are drawn.
         share : float
             Of the patients that a model trains on.
+        white_box : bool
+            Whether models also tell what their weights say of each record.
         """
         return TrainingData(
             inputs=self.inputs,
@@ -268,6 +278,7 @@ class Cohort:
             query_seed=seed,
             patient_of_record=self.patient_of_record,
             share=share,
+            white_box=white_box,
         )
 
     def fingerprint(self) -> str:

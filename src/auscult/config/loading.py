@@ -44,6 +44,7 @@ class AuditPart(Part):
     title: str | None = None
     queries: list[str] | None = None
     withhold: Annotated[float, Field(ge=0, lt=1)] | None = None
+    white_box: bool | None = None
     share: float | Literal["as released"] | None = None
     sizes: list[float] | None = None
     sizes_steps: Literal["same"] | None = None

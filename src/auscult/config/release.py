@@ -69,6 +69,7 @@ class ReleasePart(Part):
     members_flag: str | None = None
     others: Literal["non-members", "unknown"] | None = None
     non_members: str | None = None
+    weights: str | None = None
 
     path: str | None = None
     array: str | None = None
@@ -173,6 +174,7 @@ class ReleasePart(Part):
             non_members=outside,
             name=self.name or "",
             version=self.version or "",
+            weights=None if self.weights is None else folder / self.weights,
         )
 
     def beside(self, folder: Path, cohort: CohortPart | DatasetPart) -> Path | None:

@@ -139,7 +139,7 @@ class _Scored:
     chosen: NDArray[np.bool_]  # (patients,)
 
 
-def attack(layout: Layout, how: How) -> Attacked:
+def attack(layout: Layout, how: How, centring: Centring | None = None) -> Attacked:
     """Run the attack of a cell, calibrate it and assess each patient.
 
     Parameters
@@ -147,8 +147,10 @@ def attack(layout: Layout, how: How) -> Attacked:
     layout : Layout
         Signals as the cell lets them through.
     how : How
+    centring : Centring, optional
+        Learned from the layout when None.
     """
-    scored = _scored(layout, how)
+    scored = _scored(layout, how, centring)
     others = _cheaper(layout, scored.centring, how)
     evidence = evidence_of(layout, scored.scores, how.seed, others)
     risk = _risk(layout, scored, evidence if how.signed else None)

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from auscult.attacks.access import NAMES, SCORE, parse_access
+from auscult.attacks.access import NAMES, SCORE, WHITE_BOX, parse_access
 from auscult.base.errors import ConfigError
 from auscult.cohort.queries import PLAIN, parse_queries
 
@@ -35,8 +35,8 @@ class Deployment:
         Share of the people outside the cohort who have what membership reveals.
     access : str, optional
         What the interface returns: "logits", "probabilities", "rounded" (or "rounded:3"), "top",
-        "label"; "score" for models that give one number per record. By default the probabilities,
-        or the score.
+        "label"; "white-box" where the weights are handed out (needs ``white_box``); "score" for
+        models that give one number per record. By default the probabilities, or the score.
     knowledge : str
         What the attacker holds: "records" (the very records trained on), "one record" of them,
         "other records" of the same patient (needs ``withhold``), or the text of a query.
@@ -68,7 +68,13 @@ class Deployment:
         return (low, float(f"{math.sqrt(low * high):.2g}"), high) if high > 2 * low else (low, high)
 
     def check(
-        self, queries: tuple[str, ...], withhold: float, models: int, *, scores: bool = False
+        self,
+        queries: tuple[str, ...],
+        withhold: float,
+        models: int,
+        *,
+        scores: bool = False,
+        white_box: bool = False,
     ) -> None:
         """Raise a ConfigError when the audit cannot say anything about this deployment.
 
@@ -82,6 +88,8 @@ class Deployment:
             Models of the audit.
         scores : bool
             Whether models give one number per record instead of predictions of classes.
+        white_box : bool
+            Whether models are looked into as they are trained.
         """
         for name in ("reveals", "population"):
             text = getattr(self, name)
@@ -105,6 +113,12 @@ class Deployment:
                 where="deployment.prevalence",
                 expected="a number from 0 to 1 (people outside the cohort who have it)",
             )
+        if self.access == WHITE_BOX and not white_box:
+            raise ConfigError(
+                "the models are not looked into",
+                where="deployment.access",
+                next_step="Set audit.white_box = true: gradients are taken when models are trained",
+            )
         if self.access is not None:
             score = parse_access(self.access).name == SCORE
             if score != scores:
@@ -113,7 +127,7 @@ class Deployment:
                     if scores
                     else "the models give predictions of classes",
                     where="deployment.access",
-                    expected=f'"{SCORE}"' if scores else ", ".join(NAMES),
+                    expected=f'"{SCORE}"' if scores else ", ".join((*NAMES, WHITE_BOX)),
                     next_step="Or leave it out",
                 )
         asked = [q.text for q in parse_queries(queries) if q.kind != "augmented"]

@@ -9,9 +9,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from auscult.attacks.access import NAMES, SCORE, Access, access_signals, answers_seen, parse_access
-from auscult.attacks.layout import FEWEST_PER_CLASS, Layout, lay_out
+from auscult.attacks.access import (
+    NAMES,
+    SCORE,
+    WHITE_BOX,
+    Access,
+    access_signals,
+    answers_seen,
+    parse_access,
+)
+from auscult.attacks.further import Weighed, with_further
+from auscult.attacks.layout import FEWEST_PER_CLASS, AsTheyCome, Centring, Layout, lay_out
+from auscult.attacks.more import more_seen
 from auscult.attacks.places import Places
+from auscult.base.errors import AnalysisError
 from auscult.base.intervals import NORMAL_95
 from auscult.base.progress import SILENT, Progress
 from auscult.base.randomness import Stage, generator
@@ -38,10 +49,12 @@ FEW_REFERENCES_METHOD = (
 )
 
 
+LOGITS = "logits"
 DOES_NOT_APPLY = (
     "it does not apply: the models give one number per record (a loss or a score), from which "
     "neither probabilities nor a label can be derived"
 )
+FEW_KNOW_LESS = "how to weigh them is learned from as many models as the audit has"
 MOST_POINTS = 4_000_000  # patients times models of a cell: beyond, an even sample of patients
 
 
@@ -56,11 +69,14 @@ class Inquiry:
     withheld : bool array, shape (records,), optional
         Records that no model trained on. A secret.
     deployment : Deployment, optional
+    white_box : bool
+        Whether models were looked into as they were trained.
     """
 
     queries: tuple[str, ...] = ()
     withheld: NDArray[np.bool_] | None = field(default=None, repr=False)
     deployment: Deployment | None = None
+    white_box: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -123,11 +139,18 @@ def exposure_of(
     places : Places, optional
         Where all records lie among each other.
     """
+    if asked.white_box and not outputs.inside:
+        raise AnalysisError(
+            "audit.white_box is declared, but the models tell nothing of their weights",
+            where="outputs",
+            expected="a recipe whose blocks name what the weights say (BlockOutputs.inside)",
+        )
     table = cells(asked, patient_of_record, seed, scores=outputs.kind == "signal")
     progress.start("Deployment", len(table))
     signals: dict[tuple[Access, tuple[int, ...]], NDArray[np.float32]] = {}
     trained: dict[Access, NDArray[np.float64]] = {}
     every = max(1, -(-membership.patients * membership.models // MOST_POINTS))
+    found: dict[tuple[str, str], NDArray[np.float64]] = {}
     entries = []
     for cell in table:
         entry = _described(cell, outputs.queries)
@@ -149,6 +172,15 @@ def exposure_of(
             cell.known.records[patient_of_record[cell.known.records] % every == 0],
             places,
         )
+        # Who holds the records themselves can ask of them whatever was declared.
+        besides = asked.queries if cell.known.queries == [0] else ()
+        more = more_seen(outputs, labels, cell.access, key[1], besides)
+        if more is not None:
+            weighed = Weighed(names=more.names, used=False, reason=FEW_KNOW_LESS)
+            if cell.references == ALL:
+                layout, weighed = with_further(layout, more)
+                entry["queries"] += outputs.queries - 1 if weighed.used and besides else 0
+            entry["further"] = weighed.summary()
         if every > 1:
             entry["method"] += f" Patients: one of every {every}, evenly; counts refer to these."
 
@@ -163,7 +195,9 @@ def exposure_of(
             )
         else:
             entry["patients"] = usable
-            raw = _fill(entry, cell, layout, asked.deployment, seed)
+            weighed_in = entry.get("further", {}).get("used")
+            centring = AsTheyCome() if weighed_in else None  # they are centred already
+            raw = _fill(entry, cell, layout, asked.deployment, seed, centring)
             whole = np.full(membership.patients, np.nan)
             whole[patients] = raw
             if cell.references == ALL and cell.known.name == PLAIN:
@@ -175,6 +209,11 @@ def exposure_of(
                     "patients": int(same.sum()),
                     "auc": _mean(trained[cell.access][same]),
                 }
+            if cell.references == ALL:
+                found[(cell.access.name, cell.known.name)] = whole
+                black = found.get((LOGITS, cell.known.name))
+                if cell.access.name == WHITE_BOX and black is not None:
+                    entry["beyond"] = _beyond(whole, black)
         entries.append(entry)
         progress.advance()
     progress.finish()
@@ -201,7 +240,8 @@ def cells(
         mine if name == mine.name else parse_access(name)
         for name in ((SCORE, *NAMES) if scores else NAMES)
     ]
-    accesses += [] if mine.name in (SCORE, *NAMES) else [mine]
+    accesses += [parse_access(WHITE_BOX)] if asked.white_box else []
+    accesses += [] if mine.name in (SCORE, WHITE_BOX, *NAMES) else [mine]
     knowledge = list(_knowledge(asked, patient_of_record, seed))
     held = deployment.knowledge if deployment else PLAIN
     means = deployment.references if deployment else None
@@ -294,7 +334,12 @@ def _described(cell: Cell, queries: int) -> dict[str, Any]:
 
 
 def _fill(
-    entry: dict[str, Any], cell: Cell, layout: Layout, deployment: Deployment | None, seed: int
+    entry: dict[str, Any],
+    cell: Cell,
+    layout: Layout,
+    deployment: Deployment | None,
+    seed: int,
+    centring: Centring | None = None,
 ) -> NDArray[np.float64]:
     """Attack a cell, write what it finds into its entry, return the patients' AUCs."""
     how = How(
@@ -303,7 +348,7 @@ def _fill(
         seed=seed,
         inputs=cell.known.name in (PLAIN, ONE_RECORD, OTHER_RECORDS),
     )
-    found = attack(layout, how)
+    found = attack(layout, how, centring)
     raw, evidence = found.risk.auc_raw, found.evidence
     if cell.references:
         null = null_of(layout, how, found.risk.centring)
@@ -331,6 +376,18 @@ def _mean(raw: NDArray[np.float64]) -> dict[str, float]:
     mean = float(known.mean())
     error = float(known.std(ddof=1) / np.sqrt(known.size)) if known.size > 1 else 0.0
     return {"mean": mean, "low": mean - NORMAL_95 * error, "high": mean + NORMAL_95 * error}
+
+
+def _beyond(whole: NDArray[np.float64], black: NDArray[np.float64]) -> dict[str, Any]:
+    """What who has the weights learns beyond who has the outputs, patient by patient."""
+    difference = whole - black
+    known = np.isfinite(difference)
+    return {
+        "access": LOGITS,
+        "patients": int(known.sum()),
+        "auc": _mean(black[known]),
+        "difference": _mean(difference),
+    }
 
 
 def _too_few(patients: int, smallest_cell: int) -> str:

@@ -9,11 +9,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from auscult.base.errors import RecipeError
 from auscult.base.showing import parameters
 from auscult.cohort import TrainingData
 from auscult.cohort.cohort import CLASS_TASKS
@@ -21,6 +23,7 @@ from auscult.recipes.metrics import Metric
 
 MANY = 1 << 20  # models, for the size of a block that does not depend on their number
 SMALLEST_BLOCK = 2
+MOST_INSIDE = 3  # signals of the weights per answer, as the built-in recipes give them
 
 OutputKind = Literal["softmax", "sigmoid", "multilabel", "signal"]
 
@@ -62,6 +65,9 @@ class BlockOutputs:
         whether models were stacked, why not.
     speed : mapping
         What was measured and chosen on this machine; changes no result and may differ by block.
+    inside : tuple of str
+        Names of what the weights say of each record, where that was asked for: the last columns of
+        `values`, behind the outputs; each higher for a better fit as a rule.
     """
 
     values: NDArray[np.float32]
@@ -69,6 +75,7 @@ class BlockOutputs:
     notes: Mapping[str, int] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
     speed: Mapping[str, Any] = field(default_factory=dict)
+    inside: tuple[str, ...] = ()
 
 
 class Recipe(ABC):
@@ -122,6 +129,42 @@ class Recipe(ABC):
     def releases(self, data: TrainingData) -> tuple[str, ...]:
         """Outputs of a release that can be compared with the outputs of its models."""
         return ("prediction",) if self.scores(data) else ("probabilities", "logits")
+
+    def why_closed(self, data: TrainingData) -> str | None:  # noqa: ARG002
+        """Why it cannot tell what the weights of its models say of a record; None where it can.
+
+        Where it can, :meth:`train_block` returns that behind the outputs if the data asks for it
+        (`TrainingData.white_box`), and names it in `BlockOutputs.inside`.
+        """
+        return f'a recipe of kind "{self.kind}" gives no gradients of its models'
+
+    def look_into(
+        self,
+        data: TrainingData,
+        weights: Path,  # noqa: ARG002
+        members: NDArray[np.int64] | None,  # noqa: ARG002
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], tuple[str, ...]]:
+        """Answers of weights that were trained elsewhere, what they say of each record, and names.
+
+        Parameters
+        ----------
+        data : TrainingData
+        weights : Path
+        members : int64 array or None
+            Rows of the records that they were trained on, where they are known.
+
+        Returns
+        -------
+        answers : float64 array, shape (records, outputs)
+        inside : float64 array, shape (records, signals)
+        names : tuple of str
+
+        Raises
+        ------
+        RecipeError
+            They are not weights of this recipe's network, or it has none.
+        """
+        raise RecipeError(str(self.why_closed(data)), where="release.weights")
 
     def metric(self) -> Metric | None:
         """How utility is measured where outputs are ready signals; None where it is not."""

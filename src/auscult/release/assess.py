@@ -10,8 +10,11 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import expit
 
+from auscult.attacks.access import WHITE_BOX, parse_access
+from auscult.attacks.further import with_further
 from auscult.attacks.layout import Layout, lay_out
-from auscult.attacks.log_odds import log_odds_of_truth
+from auscult.attacks.log_odds import log_odds_of_truth, signals_from_outputs
+from auscult.attacks.more import more_seen
 from auscult.attacks.places import Places
 from auscult.base.errors import AnalysisError
 from auscult.base.progress import SILENT, Progress
@@ -22,6 +25,7 @@ from auscult.cohort.design import Membership
 from auscult.release.calibrator import fit_calibrator, held_out_log_odds, reliability
 from auscult.release.declaration import Asked
 from auscult.release.likeness import about_alike, likeness
+from auscult.release.looked_into import Opened
 from auscult.release.members import MEMBER, OUTSIDER, UNKNOWN, Roll
 from auscult.release.named import (
     NO_MEMBERS,
@@ -188,7 +192,60 @@ def assess_release(
     rows = pd.DataFrame(
         {"ratio": found.release, "posterior": expit(release), "member": _nullable(state)}
     )
+    if asked.opened is not None:
+        summary["white_box"], more = _with_weights(
+            asked, asked.opened, outputs, labels, layout, kept, smallest_cell, progress
+        )
+        rows = rows.assign(**more)
     return ReleaseFindings(summary=summary, rows=rows)
+
+
+def _with_weights(
+    asked: Asked,
+    weights: Opened,
+    outputs: Outputs,
+    labels: NDArray[np.int64],
+    layout: Layout,
+    kept: NDArray[np.bool_],
+    smallest_cell: int,
+    progress: Progress,
+) -> tuple[dict[str, Any], dict[str, NDArray[np.float64]]]:
+    """The same for somebody who has the weights: the "white_box" object, and columns of rows."""
+    state = asked.roll.reveal()
+    reason = ""
+    if not _centred(state, float(layout.member[:, :-1].mean())):
+        reason = (
+            "another share of the cohort trained it than trains a shadow model, so what its "
+            "weights say cannot be compared"
+        )
+    elif weights.names != outputs.inside:
+        reason = "its network tells other things of its weights than those of the shadow models"
+    if reason:
+        return {"assessed": False, "reason": reason}, {}
+    every = outputs.and_one(weights.values, weights.inside)
+    signals = signals_from_outputs(every, labels, (0,))
+    shadow = np.ones(layout.member.shape, dtype=np.bool_)
+    shadow[:, -1] = False
+    # With places, rows are numbered by the cohort already.
+    order = layout.order if layout.places is not None else np.flatnonzero(kept)[layout.order]
+    whole = replace(layout, signals=signals[:, order].T, order=order, used=shadow)
+    more = more_seen(every, labels, parse_access(WHITE_BOX), (0,))
+    told: dict[str, Any] = {}
+    ready = False  # whether signals are centred already
+    if more is not None:
+        whole, weighed = with_further(whole, more)
+        told, ready = {"further": weighed.summary()}, weighed.used
+    found = ratios(replace(whole, used=None), centred=not ready, progress=progress)
+    member = layout.member[:, :-1]
+    held = held_out_log_odds(found.shadow, member, found.fold)
+    known = np.isfinite(held)
+    release = fit_calibrator(found.shadow[known], member[known])(found.release)
+    auc = auc_of(sides_of(asked, found.shadow, member, found.release, smallest_cell))
+    figures = {key: auc[key] for key in ("estimate", "low", "high", "reason") if key in auc}
+    return (
+        {"assessed": True, "reason": "", **told, "auc": figures},
+        {"ratio_white_box": found.release, "posterior_white_box": expit(release)},
+    )
 
 
 def _too_few(membership: Membership) -> str:

@@ -17,6 +17,7 @@ from auscult.cohort.inputs import Inputs
 from auscult.recipes.base import Recipe
 from auscult.recipes.fit import FITS
 from auscult.release.doors import Door, FileDoor, FunctionDoor
+from auscult.release.looked_into import Opened, check_weights, opened
 from auscult.release.members import MEMBER, UNKNOWN, MemberColumn, MemberList, Roll
 from auscult.release.shown import Output, View, shown
 
@@ -38,6 +39,8 @@ class Asked:
         What the summary may say.
     inputs : TableInputs or ArrayInputs, optional
         What it was asked about, to see whether members can be told from others without it.
+    opened : Opened, optional
+        What its weights say, where they were handed in.
     """
 
     values: NDArray[np.float64] = field(repr=False)
@@ -45,6 +48,7 @@ class Asked:
     roll: Roll
     about: dict[str, Any]
     inputs: Inputs | None = field(default=None, repr=False)
+    opened: Opened | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -69,6 +73,9 @@ class Release:
         surely did not train it. Shadow models train on them as on everybody.
     name, version : str
         For the report.
+    weights : path-like, optional
+        Its weights for the recipe's network, where they are handed out as well: a safetensors file
+        or a state dict. They must give the door's answers. Needs ``white_box`` and a TorchRecipe.
     """
 
     door: Door
@@ -77,6 +84,7 @@ class Release:
     non_members: Sequence[str] = field(default=(), repr=False)
     name: str = ""
     version: str = ""
+    weights: Path | str | None = None
 
     def check(self, cohort: Cohort, recipe: Recipe | None = None) -> None:
         """Raise an error for whatever is wrong and can be detected without querying the model.
@@ -109,8 +117,16 @@ class Release:
         if isinstance(self.door, FileDoor):  # its answers are there: no need to train first
             shown(self.door.answers(data), self.output, data)
         self._roll(cohort)
+        if self.weights is not None:
+            check_weights(recipe, data, Path(self.weights))
 
-    def ask(self, cohort: Cohort, cache: Path | None = None, progress: Progress = SILENT) -> Asked:
+    def ask(
+        self,
+        cohort: Cohort,
+        cache: Path | None = None,
+        progress: Progress = SILENT,
+        recipe: Recipe | None = None,
+    ) -> Asked:
         """Ask the model about every record.
 
         Parameters
@@ -119,6 +135,8 @@ class Release:
         cache : Path, optional
             Secret folder of answers.
         progress : Progress
+        recipe : Recipe, optional
+            Of the network that its weights belong to.
         """
         data = cohort.training_data()
         door = self.door
@@ -126,10 +144,17 @@ class Release:
             door = replace(door, of_labels=self.output in FITS)
         answers = door.answers(data, cache, progress)
         values, view, zeros = shown(answers, self.output, data)
+        roll = self._roll(cohort)
+        weights = None
+        if self.weights is not None and recipe is not None:
+            member = roll.reveal() == MEMBER
+            rows = np.flatnonzero(member[cohort.patient_of_record]) if member.any() else None
+            weights = opened(recipe, data, Path(self.weights), rows, values, view)
         return Asked(
             values=values,
             view=view,
-            roll=self._roll(cohort),
+            roll=roll,
+            opened=weights,
             about={
                 "name": self.name,
                 "version": self.version,

@@ -19,8 +19,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from auscult.attacks.dealing import deal
-from auscult.attacks.layout import Centring, Layout
-from auscult.attacks.neighbours import Told
+from auscult.attacks.layout import AsTheyCome, Centring, Layout
 from auscult.attacks.unseen import unseen_scores
 from auscult.base.parallel import in_order
 from auscult.base.progress import SILENT, Progress
@@ -57,17 +56,6 @@ class Ratios:
     def release(self) -> NDArray[np.float64]:
         """Of the first release, shape (patients,)."""
         return self.releases[:, 0]
-
-
-class AsTheyCome(Centring):
-    """No centring: for a release whose members are not half of the cohort."""
-
-    def __init__(self) -> None:
-        self.nearby, self.neighbours = None, Told(reason="signals are not centred")
-
-    def apply(self, part: Layout) -> NDArray[np.float32]:
-        """Signals of a part as they are."""
-        return np.asarray(part.signals, dtype=np.float32)
 
 
 def ratios(

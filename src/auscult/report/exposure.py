@@ -25,7 +25,9 @@ from auscult.report.words import (
     NOT_ESTIMABLE,
     count_interval,
     counted,
+    decimal,
     expected,
+    interval,
     quoted,
     sentence,
     share,
@@ -48,6 +50,7 @@ def exposure_section(summary: Part) -> Section | None:
         blocks += _answer(mine, deployment, few=bounds_only(summary))
     if full:
         blocks.append(cells_table(full, shown, few=bounds_only(summary)))
+        blocks += _with_weights(full)
         figure = prior_figure(full, mine, deployment)
         if figure is not None:
             blocks.append(figure)
@@ -142,6 +145,37 @@ def _answer(mine: Part, deployment: Part, *, few: bool) -> list[Block]:
             f"attacker who wrongly accuses {rate(row.number('fpr'))} of the others is right in "
             f"{share_of(ppv)} of the accusations" + _moved(row) + "."
         )
+    return [Paragraph(text=" ".join(texts))]
+
+
+def _with_weights(cells: tuple[Part, ...]) -> list[Block]:
+    """What who has the weights learns beyond who gets answers; empty where that was not asked."""
+    texts = []
+    for cell in cells:
+        beyond = cell.part("beyond")
+        if not beyond:
+            continue
+        gain, before = beyond.part("difference"), beyond.part("auc")
+        known = f"{cell.text('knowledge_label')}, {counted(beyond.number('patients'), 'patient')}"
+        if cell.part("further").truth("used"):
+            texts.append(
+                f"Who has the weights reaches a mean AUC of "
+                f"{decimal(cell.part('auc').number('mean'))}, against "
+                f"{decimal(before.number('mean'))} from all logits ({known}): a difference of "
+                f"{decimal(gain.number('mean'))} "
+                f"({interval(gain.number('low'), gain.number('high'))})."
+            )
+        else:
+            texts.append(
+                "Who has the weights learns nothing here beyond all logits, mean AUC "
+                f"{decimal(before.number('mean'))} ({known})."
+            )
+    if not texts:
+        return []
+    texts.append(
+        "Weights that are handed out once are handed out for good. What was looked at is what the "
+        "table's notes name; attacks on weights that nobody has published yet may find more."
+    )
     return [Paragraph(text=" ".join(texts))]
 
 

@@ -132,6 +132,7 @@ def _notes(cells: tuple[Part, ...]) -> list[str]:
     several = [f"{name} {whole(number)}" for name, number in asked.items() if (number or 0) > 1]
     if several:
         notes.append(f"Questions per record: {listed(several)}, all others 1.")
+    notes += further_notes(cells)
     longer = dict.fromkeys(
         f"{cell.text('knowledge_label')}: {cell.text('knowledge')}"
         for cell in cells
@@ -166,6 +167,32 @@ def _notes(cells: tuple[Part, ...]) -> list[str]:
         notes.append(f"Not estimable: {listed(list(reasons))}.")
     notes += [sentence(text) for text in dict.fromkeys(cell.text("method") for cell in cells)]
     return notes
+
+
+def further_notes(cells: tuple[Part, ...]) -> list[str]:
+    """What else is seen of a record than its truth's log-odds, and whether it was of use.
+
+    Parameters
+    ----------
+    cells : tuple of Part
+    """
+    said: dict[tuple[str, ...], list[str]] = {}
+    for cell in cells:
+        further = cell.part("further")
+        if further:
+            names = listed(further.texts("signals"))
+            outcome = "" if further.truth("used") else further.text("reason")
+            where = f"{cell.text('access_label')}, {cell.text('knowledge_label')}"
+            said.setdefault((names, outcome), []).append(where)
+    return [
+        f"Beside the log-odds of the truth ({listed(where)}): {names}. "
+        + (
+            f"They are left out: {outcome}."
+            if outcome
+            else "They are weighed in, by weights that are learned from other patients."
+        )
+        for (names, outcome), where in said.items()
+    ]
 
 
 def _span(rates: list[str]) -> str:

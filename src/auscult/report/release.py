@@ -59,12 +59,40 @@ def release_section(summary: Part) -> Section | None:
     if told := transfer_sentence(release):
         style = "absent" if release.part("transfer").truth("other_share") else ""
         blocks.append(Paragraph(text=told, style=style))
+    blocks += _weights(release)
     blocks.append(_named(release))
     at_rate = release.parts("at_fpr")
     if at_rate:
         blocks.append(_at_rate(release, at_rate))
     blocks += _calibration(release.part("calibration"))
     return _section(blocks)
+
+
+def _weights(release: Part) -> list[Block]:
+    """What somebody learns who has the weights of the release; empty where that was not asked."""
+    white = release.part("white_box")
+    if not white:
+        return []
+    if not white.truth("assessed"):
+        return [Paragraph(text=f"The weights of this release: {white.text('reason')}.")]
+    mine, plain = white.part("auc"), release.part("auc")
+    further = white.part("further")
+    seen = listed(further.texts("signals"))
+    weighed = "weighed in" if further.truth("used") else "left out, as they did not help"
+    if mine.number("estimate") is None:
+        figures = f"AUC over patients {NOT_ESTIMABLE} ({mine.text('reason')})"
+    else:
+        figures = (
+            f"AUC over patients {decimal(mine.number('estimate'))} "
+            f"({interval(mine.number('low'), mine.number('high'))}), against "
+            f"{decimal(plain.number('estimate'))} from its answers"
+        )
+    return [
+        Paragraph(
+            text=f"Somebody who has the weights of this release: {figures}. Looked at besides the "
+            f"answers: {seen} ({weighed}). Who is named, below, follows from answers alone."
+        )
+    ]
 
 
 def _section(blocks: list[Block]) -> Section:

@@ -62,6 +62,12 @@ from auscult.store.seal import SEAL
 LOG = logging.getLogger(__name__)
 
 
+RELEASE_WEIGHTS = (
+    "they were not handed in, and only its answers were looked at; somebody who has them may learn "
+    "more, as the table of the deployment shows for the shadow models"
+)
+
+
 def write_results(
     store: RunStore,
     roster: Roster,
@@ -342,6 +348,8 @@ def _release(
     rows.insert(0, "patient", roster.patient_ids.reveal())
     rows.insert(1, "records", np.bincount(roster.patient_of_record, minlength=len(rows)))
     _write_secret(store, RELEASE, rows)
+    if inquiry is not None and inquiry.white_box and asked.opened is None:
+        found.summary["white_box"] = {"assessed": False, "reason": RELEASE_WEIGHTS}
     return found.summary
 
 

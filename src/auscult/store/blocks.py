@@ -45,6 +45,10 @@ class StoredBlock:
     plan : BlockPlan
     values : float32 array, shape (models, queries, records, columns)
         Memory-mapped.
+    inside : float32 array, shape (models, queries, records, signals)
+        What the weights say of each record, which lies behind the columns; memory-mapped.
+    names : tuple of str
+        Of these signals; empty where nobody asked for them.
     kind : {"softmax", "sigmoid", "multilabel", "signal"}
     notes, facts : mapping
         As the recipe returned them.
@@ -55,6 +59,8 @@ class StoredBlock:
     kind: OutputKind
     notes: Mapping[str, int]
     facts: Mapping[str, Any]
+    inside: NDArray[np.float32] | None = None
+    names: tuple[str, ...] = ()
 
 
 class Outputs:
@@ -75,14 +81,55 @@ class Outputs:
         self._blocks = tuple(blocks)
         self.kind: OutputKind = blocks[0].kind
         self.models = len(self._place)
+        #: Names of what the weights say of each record; see :meth:`read_inside`.
+        self.inside = blocks[0].names
         _, self.queries, self.records, self.columns = blocks[0].values.shape
 
     @classmethod
-    def in_memory(cls, values: NDArray[np.floating], kind: OutputKind) -> Outputs:
-        """Outputs that are already there, shape (models, queries, records, columns)."""
+    def in_memory(
+        cls, values: NDArray[np.floating], kind: OutputKind, inside: tuple[str, ...] = ()
+    ) -> Outputs:
+        """Outputs that are already there, shape (models, queries, records, columns).
+
+        Parameters
+        ----------
+        values : float array
+        kind : {"softmax", "sigmoid", "multilabel", "signal"}
+        inside : tuple of str
+            Names of what the weights say of each record: the last of the columns.
+        """
         plan = BlockPlan(block=0, models=tuple(range(values.shape[0])))
         whole = np.asarray(values, dtype=np.float32)
-        return cls([StoredBlock(plan=plan, values=whole, kind=kind, notes={}, facts={})])
+        columns = whole.shape[3] - len(inside)
+        block = StoredBlock(
+            plan=plan,
+            values=whole[..., :columns],
+            kind=kind,
+            notes={},
+            facts={},
+            inside=whole[..., columns:],
+            names=inside,
+        )
+        return cls([block])
+
+    def and_one(self, values: NDArray[np.floating], inside: NDArray[np.floating]) -> Outputs:
+        """The same with one more model, the last, whose answers to every query are these.
+
+        Parameters
+        ----------
+        values : float array, shape (records, columns)
+        inside : float array, shape (records, signals)
+        """
+        one = StoredBlock(
+            plan=BlockPlan(block=len(self._blocks), models=(self.models,)),
+            values=np.asarray(values, dtype=np.float32)[None, None],
+            kind=self.kind,
+            notes={},
+            facts={},
+            inside=np.asarray(inside, dtype=np.float32)[None, None],
+            names=self.inside,
+        )
+        return Outputs([*self._blocks, one])
 
     @property
     def notes(self) -> dict[str, int]:
@@ -112,6 +159,20 @@ class Outputs:
         for block in self._blocks:
             values[list(block.plan.models)] = block.values[:, :, start:stop]
             let_go(block.values)
+        return values
+
+    def read_inside(self, start: int, stop: int) -> NDArray[np.float32]:
+        """What the weights say of records `start` to `stop` - 1, as :meth:`read`.
+
+        Shape (models, queries, records, signals).
+        """
+        stop = min(stop, self.records)
+        shape = (self.models, self.queries, stop - start, len(self.inside))
+        values = np.empty(shape, dtype=np.float32)
+        for block in self._blocks:
+            if block.inside is not None:
+                values[list(block.plan.models)] = block.inside[:, :, start:stop]
+                let_go(block.inside)
         return values
 
     def model(self, number: int) -> NDArray[np.float32]:
@@ -176,6 +237,13 @@ def write_block_values(
             where=plan.name,
             expected=f"float32 of shape ({len(plan.models)}, queries, {records}, outputs)",
         )
+    if not 0 <= len(outputs.inside) < values.shape[3]:
+        raise StoreError(
+            f"the recipe returned {values.shape[3]} columns and says that "
+            f"{len(outputs.inside)} of them are no outputs",
+            where=plan.name,
+            expected="outputs, and what the weights say behind them",
+        )
     if outputs.kind not in get_args(OutputKind):
         raise StoreError(f"the recipe returned outputs of kind {outputs.kind!r}", where=plan.name)
     finite = [bool(np.isfinite(one).all()) for one in values]
@@ -212,6 +280,7 @@ def write_block_values(
             "notes": dict(outputs.notes),
             "facts": dict(outputs.facts),
             "speed": dict(outputs.speed),
+            **({"inside": list(outputs.inside)} if outputs.inside else {}),
         },
     )
 
@@ -301,12 +370,18 @@ def read_block(folder: Path, plan: BlockPlan, records: int, run: str) -> StoredB
             or said["kind"] not in get_args(OutputKind)
         ):
             raise _damaged(plan, "its shape or kind differs from its description")
+        names = tuple(map(str, said.get("inside", ())))
+        columns = mapped.shape[3] - len(names)
+        if columns < 1:
+            raise _damaged(plan, "its shape differs from its description")
         return StoredBlock(
             plan=plan,
-            values=mapped,
+            values=mapped[..., :columns] if names else mapped,
             kind=said["kind"],
             notes=dict(said["notes"]),
             facts=dict(said["facts"]),
+            inside=mapped[..., columns:] if names else None,
+            names=names,
         )
     except FileNotFoundError as error:
         raise _damaged(plan, "its values are missing") from error
@@ -322,11 +397,20 @@ def read_outputs(blocks: Sequence[StoredBlock]) -> Outputs:
     Raises
     ------
     StoreError
-        They differ in kind, queries or columns.
+        They differ in kind, queries, columns or what the weights say.
     """
     first = blocks[0]
     for block in blocks[1:]:
-        if block.kind != first.kind or block.values.shape[1:] != first.values.shape[1:]:
+        shapes = block.values.shape[1:], first.values.shape[1:]
+        if block.names != first.names:
+            raise StoreError(
+                f"the weights of {block.plan.name} tell {block.names or 'nothing'}, those of "
+                f"{first.plan.name} {first.names or 'nothing'}",
+                where="outputs",
+                expected="the same from all models",
+                next_step="Networks of one recipe must have the same last layer",
+            )
+        if block.kind != first.kind or shapes[0] != shapes[1]:
             raise StoreError(
                 f"{block.plan.name} holds {block.kind} outputs of shape {block.values.shape[1:]}, "
                 f"{first.plan.name} holds {first.kind} outputs of shape {first.values.shape[1:]}",

@@ -163,7 +163,10 @@ def _repeated(
         file.unlink()
     else:
         values = found[0].values
-    kept = store.block(0).values[:1]
+    block = store.block(0)
+    kept = block.values[:1]
+    if block.inside is not None:
+        kept = np.concatenate([kept, block.inside[:1]], axis=3)
     return compared(np.asarray(kept), values, drawn=recipe.draws()).summary()
 
 

@@ -19,6 +19,7 @@ from auscult.recipes.torch.augmentation import parse
 from auscult.recipes.torch.backbone import prepared
 from auscult.recipes.torch.cards import exactly
 from auscult.recipes.torch.convolutions import guard_convolutions
+from auscult.recipes.torch.inside import described, inside
 from auscult.recipes.torch.private import Privacy, train_privately
 from auscult.recipes.torch.together import RAN_OUT, train_openly
 from auscult.recipes.torch.training import Plan, check_shape, predict, steps_per_epoch
@@ -129,6 +130,8 @@ def _trained(
             speed=speed,
         )
 
+    told: dict[str, Any] = {}
+
     def answers(asked: Encoded) -> NDArray[np.float64]:
         outputs = []
         for place, one in enumerate(assignments):
@@ -140,6 +143,13 @@ def _trained(
                     where=f"model {one.model}",
                     next_step="Lower recipe.learning_rate",
                 )
+            if data.white_box:
+                with explained(one.model, "taking gradients"):
+                    more, names = inside(
+                        modules[place], place, asked, data.labels, outputs[-1], kind
+                    )
+                told["white_box"] = described(names)
+                outputs[-1] = np.concatenate([outputs[-1], more], axis=1)
         return np.stack(outputs)
 
     values = answers(encoded)
@@ -149,6 +159,7 @@ def _trained(
         "parameters": sum(p.numel() for p in modules[0].parameters() if p.requires_grad),
         "trained": "stacked" if reason is None else "one after the other",
         "device": device.type,
+        **told,
     }
     if reason is not None:
         facts["not_stacked_because"] = reason

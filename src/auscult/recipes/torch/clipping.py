@@ -13,7 +13,7 @@ lazily.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -81,6 +81,53 @@ def chain_gradient(
     owner : int64 tensor, shape (models, records)
     """
     models, records = used.shape
+
+    def total(outputs: Tensor) -> Tensor:
+        each = record_losses(
+            outputs.reshape(models * records, -1),
+            y.reshape(models * records, *y.shape[2:]),
+            loss,
+        )
+        return (each * used.reshape(-1)).sum()
+
+    pairs, _ = chain_slopes(layers, values, x, total)
+    if math.isinf(clipping.norm):
+        scaled = [d for _, d, _ in pairs]
+    else:
+        single = clipping.single
+        squared = squared_by_record(pairs) if single else _by_unit(pairs, used, owner)
+        factor = clipping.factors(squared)[:, :, None]
+        scaled = [d * factor for _, d, _ in pairs]
+    found: dict[str, Tensor] = {}
+    linear = [name for name, part in layers if isinstance(part, nn.Linear)]
+    for name, (a, _, _), d in zip(linear, pairs, scaled, strict=True):
+        found[f"{name}.weight"] = d.mT @ a
+        found[f"{name}.bias"] = d.sum(dim=1)
+    return [found[name] for name in names]
+
+
+def chain_slopes(
+    layers: Sequence[tuple[str, nn.Module]],
+    values: Mapping[str, Tensor],
+    x: Tensor,
+    total: Callable[[Tensor], Tensor],
+) -> tuple[list[tuple[Tensor, Tensor, bool]], Tensor]:
+    """Of each linear layer: its input, the derivative by its output, and whether it has a bias.
+
+    Parameters
+    ----------
+    layers : sequence of (str, Module)
+        From :func:`chain_of`.
+    values : mapping of str to tensor, shape (models, ...)
+    x : tensor, shape (models, records, ...)
+    total : callable
+        What is differentiated, from the outputs, shape (models, records, columns).
+
+    Returns
+    -------
+    pairs : list of (tensor, tensor, bool)
+    outputs : tensor, shape (models, records, columns)
+    """
     inputs: list[tuple[str, Tensor]] = []
     outputs: list[Tensor] = []
 
@@ -90,29 +137,20 @@ def chain_gradient(
         inputs.append((name, a.detach()))
         outputs.append(z)
 
-    x = chain_outputs(layers, values, x, keep)
-    each = record_losses(
-        x.reshape(models * records, -1), y.reshape(models * records, *y.shape[2:]), loss
-    )
-    slopes = torch.autograd.grad((each * used.reshape(-1)).sum(), outputs)
-    if math.isinf(clipping.norm):
-        scaled = list(slopes)
-    else:
-        pairs = [
-            (a, d, f"{name}.bias" in values) for (name, a), d in zip(inputs, slopes, strict=True)
-        ]
-        squared = _by_record(pairs) if clipping.single else _by_unit(pairs, used, owner)
-        factor = clipping.factors(squared)[:, :, None]
-        scaled = [d * factor for d in slopes]
-    found: dict[str, Tensor] = {}
-    for (name, a), d in zip(inputs, scaled, strict=True):
-        found[f"{name}.weight"] = d.mT @ a
-        found[f"{name}.bias"] = d.sum(dim=1)
-    return [found[name] for name in names]
+    last = chain_outputs(layers, values, x, keep)
+    slopes = torch.autograd.grad(total(last), outputs)
+    pairs = [(a, d, f"{name}.bias" in values) for (name, a), d in zip(inputs, slopes, strict=True)]
+    return pairs, last
 
 
-def _by_record(layers: Sequence[tuple[Tensor, Tensor, bool]]) -> Tensor:
-    """Squared norms of the gradients of single records, shape (models, records)."""
+def squared_by_record(layers: Sequence[tuple[Tensor, Tensor, bool]]) -> Tensor:
+    """Squared norms of the gradients of single records, shape (models, records).
+
+    Parameters
+    ----------
+    layers : sequence of (tensor, tensor, bool)
+        From :func:`chain_slopes`.
+    """
     return torch.stack(
         [
             (torch.linalg.vector_norm(a, dim=2) ** 2 + float(bias))
@@ -162,7 +200,7 @@ def _from_pairs(
 ) -> Tensor:
     """Every record by itself, and twice each pair: few patients have several records in a batch."""
     model, first, second = pairs
-    alone = _by_record(layers)
+    alone = squared_by_record(layers)
     crossed = alone.new_zeros(len(model))
     for a, d, bias in layers:
         crossed += ((a[model, first] * a[model, second]).sum(dim=1) + float(bias)) * (

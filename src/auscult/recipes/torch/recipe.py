@@ -250,6 +250,27 @@ class TorchRecipe(Recipe):
             return no
         return unfit(parse(self.augment), reads)
 
+    def why_closed(self, data: TrainingData) -> str | None:
+        """See :meth:`Recipe.why_closed`."""
+        return super().why_closed(data) if data.task not in CLASS_TASKS else None
+
+    def look_into(
+        self, data: TrainingData, weights: Path, members: NDArray[np.int64] | None
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], tuple[str, ...]]:
+        """See :meth:`Recipe.look_into`.
+
+        Parameters
+        ----------
+        data : TrainingData
+        weights : Path
+            A safetensors file, or a state dict.
+        members : int64 array or None
+        """
+        _torch()
+        from auscult.recipes.torch.handed_in import look_into
+
+        return look_into(self, data, weights, members)
+
     def block_models(self, data: TrainingData, models: int) -> int:
         """See :meth:`Recipe.block_models`; small stacked networks come in blocks of up to 32.
 
@@ -294,6 +315,7 @@ class TorchRecipe(Recipe):
             kind=output_kind(data),
             facts=facts,
             speed=speed,
+            inside=tuple(facts.get("white_box", {}).get("signals", ())),
         )
 
     def train_exactly(
@@ -305,6 +327,8 @@ class TorchRecipe(Recipe):
         further: list[NDArray[np.float64]] | None = None,
     ) -> tuple[NDArray[np.float64], dict[str, Any]]:
         """Outputs in 64 bits, shape (models, records, columns), and facts.
+
+        Where the data asks for it, what the weights say stands behind the outputs.
 
         Fills in `speed`, and `further` with outputs of the same shape, one per view that the data's
         queries ask for.
