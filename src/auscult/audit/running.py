@@ -16,7 +16,7 @@ from auscult.base.errors import StoreError
 from auscult.base.files import toml_text
 from auscult.base.leftovers import collect
 from auscult.base.progress import Progress
-from auscult.cohort.design import HALF
+from auscult.cohort.design import HALF, steps_like
 from auscult.cohort.queries import PLAIN
 from auscult.protection.comparison import audit_variants
 from auscult.protection.plans import digest, trained
@@ -72,6 +72,7 @@ def run_audit(
             **({"queries": "; ".join(audit.queries)} if audit.queries else {}),
             **({"withhold": f"{audit.withhold:g}"} if audit.withhold else {}),
             **({"share": f"{design.share:g}"} if design.share != HALF else {}),
+            **steps_like(audit.share_of_training, design.share),
         },
         configuration=configuration or toml_text(settings_of(audit, recipe)),
         blocks=plan_blocks(audit.models, audit._blocks()),
