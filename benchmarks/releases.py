@@ -27,7 +27,7 @@ from auscult.attacks.log_odds import log_odds_of_truth, signals_from_outputs
 from auscult.attacks.places import Places
 from auscult.base.progress import SILENT
 from auscult.cohort.cohort import SMALLEST_CELL
-from auscult.cohort.design import nearest_share
+from auscult.cohort.design import AS_RELEASED, nearest_share
 from auscult.config import LoadedConfiguration, parse
 from auscult.demo import simulated_clinic
 from auscult.recipes.base import Assignment
@@ -250,13 +250,21 @@ def measured(number: int, given: argparse.Namespace, work: Path) -> dict[str, An
     nulls: dict[str, Any] = {}
 
     def trained(share: float) -> tuple[Audit, Path]:
-        audit = audit_at(cohort, recipe, share, work)
+        audit = audit_at(cohort, recipe, nearest_share(share), work)
+        if share != nearest_share(share):
+            # As many steps as a release of that share takes.
+            many = audit.cohort.patient_ids.reveal()[: round(share * audit.cohort.patients)]
+            audit.share = AS_RELEASED
+            audit.release = Release(
+                door=FileDoor(path=work / "none.npy"), members=MemberList(source=many.tolist())
+            )
+            np.save(work / "none.npy", np.full(audit.cohort.records, 0.5))
         run = work / f"{cohort}-{recipe.replace(' ', '-')}-{round(100 * share)}"
         audit.run(run, workers=1, progress=SILENT)
         return audit, run
 
     for share, shadow in [(one, nearest_share(one)) for one in SHARES] + [OTHER]:
-        audit, run = trained(shadow)
+        audit, run = trained(share if (share, shadow) != OTHER else shadow)
         found = judged(audit, run, *releases_of(audit, share, given.releases), work)
         shares[f"{share:g} {shadow:g}"] = found
         print(cohort, recipe, *row_of(share, shadow, found), sep=" | ", flush=True)

@@ -20,9 +20,9 @@ from auscult.exposure import Deployment
 from auscult.protection.paired import Moments, counts_from
 from auscult.protection.variants import Variant
 from auscult.release import EndpointDoor, FileDoor, MemberList, Release
-from auscult.release.assess import _rates, _sides
 from auscult.release.declaration import Asked
 from auscult.release.members import Roll
+from auscult.release.named import _rates, sides_of
 from auscult.release.shown import View
 from auscult.risk.pooling import pool_small_cells
 from tests.test_cli import run as command
@@ -49,7 +49,7 @@ def sides(members: int, others: int, unknown: int) -> dict[str, Any]:
     shadow: NDArray[np.float64] = np.tile(release, (16, 1)).T
     asked = Asked(values=release, view=View(kind="sigmoid"), roll=Roll(state), about={})
     inside = np.tile([True, False], 8)[None, :].repeat(state.size, axis=0)
-    return _rates(_sides(asked, shadow, inside, release, CELL), release > 0)
+    return _rates(sides_of(asked, shadow, inside, release, CELL), release > 0)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from scipy.special import expit, logit
 
 from auscult import Audit, SklearnRecipe
 from auscult.attacks.layout import lay_out
+from auscult.cohort.design import share_of_steps, steps_like
 from auscult.config.policy import parse_policy
 from auscult.policy import judge
 from auscult.policy.limits import release_limits
@@ -372,3 +373,35 @@ def test_a_release_of_everybody_is_answered_and_not_passed_in_silence(tmp_path: 
         text = (tmp_path / "run" / page).read_text(encoding="utf-8")
         assert "It trained on 100% of the patients, the shadow models on 95%" in text
     assert "trained on another share" in "".join(unknown(Part(result.summary)))
+
+
+def test_shadow_models_take_as_many_steps_as_the_release(tmp_path: Path) -> None:
+    assert share_of_steps(0.58, 1000, 10) == 0.58
+    assert share_of_steps(1.0, 1000, 10) == 1.0
+    assert share_of_steps(0.6, 1000, 10) == 0.6
+    # Nobody follows from it: too few did not train, or a hundredth is as fine as it gets.
+    assert share_of_steps(0.995, 1000, 10) == 0.95
+    assert share_of_steps(0.5837, 1000, 10) == 0.58
+    people = cohort(100)
+    np.save(tmp_path / "answers.npy", np.linspace(-2, 2, people.records))
+
+    def audit(many: int, share: float | str = "as released") -> Audit:
+        members = MemberList(source=people.patient_ids.reveal()[:many].tolist())
+        release = Release(
+            door=FileDoor(path=tmp_path / "answers.npy"), output="logits", members=members
+        )
+        return Audit(
+            people,
+            SklearnRecipe("logistic_regression"),
+            models=40,
+            share=share,
+            release=release,
+        )
+
+    assert audit(58).share_of_members == 0.6
+    assert audit(58)._training_data().share == 0.58
+    assert audit(100)._training_data().share == 1.0
+    assert audit(58, 0.6)._training_data().share == 0.6
+    # Models that took other steps are other models.
+    assert steps_like(0.58, 0.6) == {"share of training": "0.58"}
+    assert steps_like(0.6, 0.6) == {}

@@ -38,9 +38,9 @@ from auscult.disclosure import (
     rounded_count,
     rounding_step,
     step_of_at_least,
+    strangers,
     supported,
 )
-from auscult.disclosure import ledger as ledger_module
 from auscult.disclosure.control import COARSEST, FINE, _moves, _step_for
 from auscult.disclosure.figures import WITHHELD
 from auscult.disclosure.nested import between, named_patients, those_left_out
@@ -755,19 +755,20 @@ def test_an_interval_of_a_count_that_is_rounded_still_holds_it() -> None:
 def test_pairs_of_groups_are_counted() -> None:
     rng = np.random.default_rng(1)
     first, second = rng.choice([0, 2, 3], 200), rng.choice([1, 2], 200)
-    found = ledger_module._crossed(first, second)
+    found = strangers._crossed(first, second)
     naive = [[np.sum((first == i) & (second == j)) for j in (1, 2)] for i in (0, 2, 3)]
     assert found.tolist() == naive
     statistic = chi2_contingency(found, correction=False)
-    assert ledger_module._goes_with(found) == pytest.approx(statistic.pvalue)
-    assert ledger_module._goes_with(found[:1]) == 1.0
-    assert ledger_module._second_share(np.array([6.0, 3.0, 1.0])) == pytest.approx(0.4)
-    assert ledger_module._second_share(np.array([6.0])) == 0.0
-    assert ledger_module._second_share(np.array([])) == 1.0
+    assert strangers._goes_with(found) == pytest.approx(statistic.pvalue)
+    assert strangers._goes_with(found[:1]) == 1.0
+    assert strangers._second_share(np.array([6.0, 3.0, 1.0])) == pytest.approx(0.4)
+    assert strangers._second_share(np.array([6.0])) == 0.0
+    assert strangers._second_share(np.array([])) == 1.0
 
 
 def entry(patients: np.ndarray[Any, Any], **rows: np.ndarray[Any, Any]) -> Entry:
-    return Entry(path=Path("x"), content={}, patients=patients, rows=rows)
+    sums = np.zeros((len(patients), 0), dtype=np.float32)
+    return Entry(path=Path("x"), content={}, patients=patients, rows=rows, sums=sums)
 
 
 def test_strangers_are_told_by_an_attribute_that_is_independent_of_itself() -> None:

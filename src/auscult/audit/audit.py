@@ -21,7 +21,14 @@ from auscult.base.progress import Progress
 from auscult.base.showing import parameters, shown_parameters
 from auscult.cohort import Cohort, TrainingData
 from auscult.cohort.cohort import SMALLEST_CELL
-from auscult.cohort.design import AS_RELEASED, HALF, Design, nearest_share, withheld_records
+from auscult.cohort.design import (
+    AS_RELEASED,
+    HALF,
+    Design,
+    nearest_share,
+    share_of_steps,
+    withheld_records,
+)
 from auscult.cohort.queries import parse_queries
 from auscult.exposure import Deployment, Inquiry, cells
 from auscult.protection.plans import Plan, plans, trained
@@ -430,7 +437,7 @@ class Audit:
         return self.cohort.training_data(
             parse_queries(self.queries),
             self.seed,
-            self.share_of_members,
+            self.share_of_training,
             white_box=self.white_box,
         )
 
@@ -455,6 +462,22 @@ class Audit:
                 next_step="Declare it, or give the share as a number",
             )
         return nearest_share(known)
+
+    @property
+    def share_of_training(self) -> float:
+        """Share of the records by which a training counts its steps.
+
+        Where the share is the release's, its own: shadow models have the nearest one that waves
+        hold, but take as many steps as the release does. Of 1,420 records in batches of 64, a
+        release of 58% took 13 steps an epoch and models of 60% took 14, which was enough to
+        overstate what it gives away.
+        """
+        if self.share != AS_RELEASED or self.release is None:
+            return self.share_of_members
+        known = self.release.share_of_members(self.cohort)
+        if known is None:
+            return self.share_of_members
+        return share_of_steps(known, self.cohort.patients, self.smallest_cell)
 
     def _withheld(self) -> NDArray[np.bool_] | None:
         if not self.withhold:

@@ -112,7 +112,7 @@ def train_variants(
             twins = None if tolerance is None else find_twins(cohort, tolerance)
             selection = Selection(membership, chosen, twins)
             train(
-                cohort.training_data(share=subject.share),
+                cohort.training_data(share=subject.steps),
                 plan.recipe,
                 selection if plan.variant.selects else membership,
                 cohort.patient_of_record,

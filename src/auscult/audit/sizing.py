@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from auscult.base.errors import ConfigError, RecipeError
 from auscult.base.progress import Progress
-from auscult.cohort.design import HALF, Design
+from auscult.cohort.design import HALF, Design, steps_like
 from auscult.protection.plans import digest
 from auscult.recipes.base import Recipe
 from auscult.recipes.kinds import identity_of
@@ -49,6 +49,7 @@ def fingerprint_of(audit: Audit, design: Design, size: Size | None = None) -> di
         **({"withhold": f"{audit.withhold:g}"} if audit.withhold else {}),
         **({"white box": "yes"} if audit.white_box and size is None else {}),
         **({"share": f"{design.share:g}"} if design.share != HALF else {}),
+        **(steps_like(audit.share_of_training, design.share) if size is None else {}),
     }
 
 
@@ -120,7 +121,7 @@ def recipe_of(audit: Audit, size: Size) -> Recipe:
     recipe = audit.recipe
     if not size.same_steps or size.own or not isinstance(recipe, TorchRecipe):
         return recipe
-    wanted = steps_of(recipe, audit.cohort.training_data(share=audit.share_of_members))
+    wanted = steps_of(recipe, audit.cohort.training_data(share=audit.share_of_training))
     return with_steps(recipe, audit.cohort.training_data(share=size.share), wanted)
 
 
@@ -147,7 +148,7 @@ def check_steps(audit: Audit, sizes: Sequence[Size]) -> None:
             next_step="Leave it out",
         )
     steps = steps_by_share(audit, sizes)
-    data = audit.cohort.training_data(share=audit.share_of_members)
+    data = audit.cohort.training_data(share=audit.share_of_training)
     wanted = steps_of(audit.recipe, data)
     for share, found in steps.items():
         if abs(found / wanted - 1) > MOST_OFF:

@@ -45,6 +45,7 @@ def subject_of(audit: Audit, membership: Membership, places: Places | None = Non
         priors=() if audit.deployment is None else audit.deployment.priors,
         places=places,
         share=audit.share_of_members,
+        share_of_training=audit.share_of_training,
     )
 
 

@@ -39,6 +39,38 @@ def nearest_share(share: float) -> float:
     return float(np.clip(round(round(share / STEP) * STEP, 2), LOWEST, HIGHEST))
 
 
+def share_of_steps(share: float, patients: int, smallest_cell: int) -> float:
+    """Share of the records by which trainings like a release's count their steps.
+
+    The release's own to a hundredth, no finer than may be told; the nearest one that waves hold
+    where it lies far from that, or fewer patients than the smallest cell did or did not train it.
+
+    Parameters
+    ----------
+    share : float
+        Of the patients that trained the release.
+    patients : int
+    smallest_cell : int
+    """
+    nearest, own = nearest_share(share), round(share, 2)
+    few = round(min(share, 1 - share) * patients)
+    if 0 < few < smallest_cell or abs(own - nearest) > STEP + 1e-9:
+        return nearest
+    return own
+
+
+def steps_like(share: float, nearest: float) -> dict[str, str]:
+    """What a run's identity says of the share by which its trainings count their steps.
+
+    Parameters
+    ----------
+    share : float
+    nearest : float
+        The share of the patients that they train on.
+    """
+    return {} if abs(share - nearest) < 1e-9 else {"share of training": f"{share:.9g}"}
+
+
 def wave_of(share: float) -> int:
     """Models of a wave at a share of members."""
     return WAVE if share == HALF else WAVE_OF_SHARES

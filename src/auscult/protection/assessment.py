@@ -65,6 +65,8 @@ class Subject:
         Where the records lie among each other.
     share : float
         Of the patients that each model trains on.
+    share_of_training : float, optional
+        By which a training counts its steps, where that is another one.
     """
 
     membership: Membership
@@ -82,6 +84,12 @@ class Subject:
     metric: Metric | None = None
     places: Places | None = None
     share: float = HALF
+    share_of_training: float | None = None
+
+    @property
+    def steps(self) -> float:
+        """Share of the records by which a training counts its steps."""
+        return self.share if self.share_of_training is None else self.share_of_training
 
     def plain(self, outputs: Outputs) -> tuple[int, ...]:
         """Places of the answers to the records themselves."""

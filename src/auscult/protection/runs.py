@@ -19,7 +19,7 @@ from auscult.base.files import write_bytes
 from auscult.base.opening import npz_arrays
 from auscult.base.randomness import Stage, generator
 from auscult.cohort import Cohort
-from auscult.cohort.design import HALF, wave_of
+from auscult.cohort.design import HALF, steps_like, wave_of
 from auscult.protection.assessment import (
     Subject,
     signals_of,
@@ -70,6 +70,7 @@ def opened(
             "seed": str(subject.seed),
             **({} if subject.withheld is None else {"withheld": _digest_of(subject.withheld)}),
             **({"share": f"{subject.share:g}"} if subject.share != HALF else {}),
+            **steps_like(subject.steps, subject.share),
         },
         configuration=None,
         blocks=_blocks(plan, cohort, models),
@@ -133,7 +134,7 @@ def allowed_records(
         found = chosen(
             change,
             Choosing(
-                data=cohort.training_data(share=subject.share),
+                data=cohort.training_data(share=subject.steps),
                 patient_of_record=cohort.patient_of_record,
                 withheld=subject.withheld,
                 rng=generator(subject.seed, Stage.PROTECTION_CHOICE, place),
