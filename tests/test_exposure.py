@@ -412,8 +412,14 @@ def test_summary_holds_what_the_deployment_declares(finished: Result) -> None:
     assert {c["access"] for c in summary["exposure"]} == set(NAMES)
     mine = next(c for c in summary["exposure"] if c["declared"])
     assert {row["prior"] for row in mine["by_prior"]} >= {0.01, 0.032, 0.1}
-    # The declared cell is the audit's own attack: the same patients, the same mean.
-    assert mine["auc"]["mean"] == pytest.approx(summary["patients"]["raw"]["mean"], abs=0.02)
+    # One label's confidence says all of two classes, and is the audit's own attack: the same
+    # patients, the same mean. Who declares probabilities lets the queries be asked as well.
+    top = next(c for c in summary["exposure"] if c["access"] == "top")
+    assert top["auc"]["mean"] == pytest.approx(summary["patients"]["raw"]["mean"], abs=0.02)
+    assert mine["further"]["signals"] == ["without:a", "augmented:4"]
+    assert mine["auc"]["mean"] > top["auc"]["mean"] - 0.02
+    assert mine["auc"]["null_mean"] == pytest.approx(0.5, abs=0.05)
+    assert mine["queries"] == (6 if mine["further"]["used"] else 1)
     label = next(c for c in summary["exposure"] if c["access"] == "label")
     assert label["queries"] == 5
     assert summary["cohort"]["withheld"]["records"] == finished.records["withheld"].sum()
