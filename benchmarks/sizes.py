@@ -2,6 +2,7 @@
 
     python -m benchmarks.sizes laws WORK [cohorts]
     python -m benchmarks.sizes real WORK
+    python -m benchmarks.sizes steps WORK
 
 Simulated cohorts whose patients' effects change with the number of patients by laws for which the
 extrapolation was not made; and diabetes130, a perceptron of fixed epochs.
@@ -154,7 +155,7 @@ def laws(work: Path, cohorts: int = 50) -> None:
         "per size (more where a patient would be OUT of too few). In how many of them the 95% "
         "interval of the number of patients above 0.9, carried on from the smaller sizes, holds "
         "the true number at the larger one; in brackets the median half-width of the interval and "
-        "the median of what truly changes from the largest size that was seen, as shares of all "
+        "the median of what truly changes from the largest size that was seen, in percent of all "
         "patients.\n\n" + table(["effects of patients", *names], rows)
     )
     record("sizes-laws", "A larger size that was not seen", f"{COMMAND} laws WORK", text)
@@ -173,50 +174,59 @@ def _cells(found: list[list[dict[str, Any]]]) -> list[str]:
 
 def real(work: Path, models: int = 64, patients: int = 1500) -> None:
     """diabetes130: every set of sizes against the models that were trained on more patients."""
+    text, whole = _real(work, models, patients, "with 15 epochs at every size", {})
+    record(
+        "sizes-real",
+        "A larger size of a real cohort",
+        f"{COMMAND} real WORK",
+        f"{text}\n\nOf models trained on all {patients:,}, {whole} are expected.",
+    )
+
+
+def steps(work: Path, models: int = 64, patients: int = 1500) -> None:
+    """The same where every size takes about the steps of the audit's models."""
+    how = "with about the steps at every size that 15 epochs take at a share of 0.5"
+    text, whole = _real(work, models, patients, how, {"sizes_steps": "same"})
+    record(
+        "sizes-steps",
+        "A larger size of a real cohort, in as many steps",
+        f"{COMMAND} steps WORK",
+        f"{text}\n\nOf models trained on all {patients:,} in as many steps, {whole} are expected.",
+    )
+
+
+def _real(
+    work: Path, models: int, patients: int, how: str, more: dict[str, str]
+) -> tuple[str, str]:
     content = tomllib.loads(COHORTS["diabetes130"])
     content["cohort"]["max_patients"] = patients
-    content["audit"] = {"models": models, "seed": 7, "sizes": list(SHARES)}
-    rows, wholes = [], []
-    for held in ("epochs", "steps"):
-        if held == "steps":
-            content["audit"]["sizes_steps"] = "same"
-        audit = LoadedConfiguration(parse(content, "sizes"), data_folder()).audit()
-        run = work / f"sizes-{patients}-{models}"
-        result = audit.run(run, workers=1, progress=progress_for())
-        store = RunStore.open(run)
-        places = Places.of(audit.cohort.inputs, audit.cohort.patient_of_record)
-        subject = subject_of(audit, store.read_membership(), places)
-        points = [assessed(store, size, subject, SILENT) for size in audit.size_plans()]
-        told = result.summary["sizes"]
-        for one, part in zip(points, told["points"], strict=True):
-            found = one.risk.exposed[THRESHOLD]
-            rows.append(
-                [
-                    held,
-                    f"{one.size.share:g}",
-                    str(one.size.models),
-                    str(part["steps"]),
-                    f"{found.estimate:.0f} ({found.low:.0f} to {found.high:.0f})",
-                    *_predictions(points, one),
-                    f"{one.risk.null_mean:.4f}",
-                ]
-            )
-        row = told["whole"]["exposed"][str(THRESHOLD)]
-        wholes.append(f"{row['estimate']:.0f} ({row['low']:.0f} to {row['high']:.0f})")
-    text = (
-        f"{patients:,} patients, the perceptron of the README: 15 epochs at every size, or about "
-        f"the steps that 15 epochs take at a share of 0.5. {models} models per size, "
-        f"{points[-1].size.models} at {points[-1].size.share:g}. Patients above 0.9 as counted "
-        "with models of each size, and as carried on from smaller sizes; mean AUC under shuffled "
-        "membership.\n\n"
-        + table(
-            ["same", "share", "models", "steps", "counted", "from two", "from all", "null"],
-            rows,
+    content["audit"] = {"models": models, "seed": 7, "sizes": list(SHARES)} | more
+    audit = LoadedConfiguration(parse(content, "sizes"), data_folder()).audit()
+    run = work / f"sizes-{patients}-{models}"
+    result = audit.run(run, workers=1, progress=progress_for())
+    store = RunStore.open(run)
+    places = Places.of(audit.cohort.inputs, audit.cohort.patient_of_record)
+    subject = subject_of(audit, store.read_membership(), places)
+    points = [assessed(store, size, subject, SILENT) for size in audit.size_plans()]
+    rows = []
+    for one in points:
+        found = one.risk.exposed[THRESHOLD]
+        rows.append(
+            [
+                f"{one.size.share:g}",
+                str(one.size.models),
+                f"{found.estimate:.0f} ({found.low:.0f} to {found.high:.0f})",
+                *_predictions(points, one),
+            ]
         )
-        + f"\n\nOf models trained on all {patients:,}, {wholes[0]} are expected with the same "
-        f"epochs, and {wholes[1]} with the same steps."
+    text = (
+        f"{patients:,} patients, the perceptron of the README {how}, {models} models per size, "
+        f"{points[-1].size.models} at {points[-1].size.share:g}. Patients above 0.9 as counted "
+        "with models of each size, and as carried on from smaller sizes.\n\n"
+        + table(["share", "models", "counted", "from the two before", "from all before"], rows)
     )
-    record("sizes-real", "A larger size of a real cohort", f"{COMMAND} real WORK", text)
+    row = result.summary["sizes"]["whole"]["exposed"][str(THRESHOLD)]
+    return text, f"{row['estimate']:.0f} ({row['low']:.0f} to {row['high']:.0f})"
 
 
 def _predictions(points: list[Point], target: Point) -> list[str]:
@@ -237,5 +247,7 @@ if __name__ == "__main__":
     kind, folder, *more = sys.argv[1:]
     if kind == "laws":
         laws(Path(folder), *map(int, more))
-    else:
+    elif kind == "real":
         real(Path(folder), *map(int, more))
+    else:
+        steps(Path(folder), *map(int, more))
