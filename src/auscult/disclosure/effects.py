@@ -111,11 +111,11 @@ class Sums:
 
     Attributes
     ----------
-    weights : float64 array, shape (patients, sums)
+    weights : float array, shape (patients, sums)
     steps : float64 array, shape (sums,)
     """
 
-    weights: NDArray[np.float64] = field(repr=False)
+    weights: NDArray[np.floating] = field(repr=False)
     steps: NDArray[np.float64]
 
 
