@@ -160,7 +160,6 @@ def measured(path: Path, cohort: Cohort) -> tuple[list[tuple[str, float, float]]
         ("one patient", "patient/500000" if cohort.patients > 500_000 else "patient/5"),
         ("another patient", "patient/1"),
         ("groups", "groups"),
-        ("in common", "common"),
     ):
         first = seconds(query)
         rows.append((name, first, float(np.median([seconds(query) for _ in range(5)]))))

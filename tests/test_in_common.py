@@ -237,12 +237,12 @@ def test_a_factor_that_moved_by_a_patient_gives_way(tmp_path: Path) -> None:
     assert first.effects == again.effects == same.effects
     assert "a" in first.effects
     second = report(tmp_path, "b", ids, after)
-    told = [
+    told: list[Row] = [
         *figures_of(first, 300),
-        (before.weights[:, 0] * 100, 100 * first.effects["a"].step / 2),
+        (before.weights[:, 0].astype(float) * 100, 100 * first.effects["a"].step / 2),
     ]
     if "a" in second.effects:
-        told.append((after.weights[:, 0] * 100, 100 * second.effects["a"].step / 2))
+        told.append((after.weights[:, 0].astype(float) * 100, 100 * second.effects["a"].step / 2))
         assert second.effects["a"].step > first.effects["a"].step
     assert closest(told, [99, 100, 101]) >= CELL * (1 - 1e-3)
     alone = report(tmp_path / "elsewhere", "b", ids, after)

@@ -45,7 +45,7 @@ class Effects:
     has : bool array, shape (patients, factors)
     inside : bool array, shape (patients,)
         Whom the factors are about.
-    weights : float64 array, shape (patients, factors)
+    weights : float array, shape (patients, factors)
         Of each patient's figure in the difference; 0 outside.
     implied : tuple of bool
         Whether a factor's definition tells how many patients have it.
@@ -54,7 +54,7 @@ class Effects:
     names: tuple[str, ...]
     has: NDArray[np.bool_] = field(repr=False)
     inside: NDArray[np.bool_] = field(repr=False)
-    weights: NDArray[np.float64] = field(repr=False)
+    weights: NDArray[np.floating] = field(repr=False)
     implied: tuple[bool, ...]
 
     def over(self, patients: NDArray[np.bool_], size: int) -> Effects:
@@ -82,7 +82,8 @@ class Effects:
 
     def natural(self) -> list[float]:
         """Steps that the differences support, as :func:`rounding_step` is that of a mean."""
-        spread = 0.1 * np.sqrt((self.weights**2).sum(axis=0))
+        told = self.weights[self.inside].astype(np.float64)
+        spread = 0.1 * np.sqrt((told**2).sum(axis=0))
         return [step_of_at_least(float(one)) for one in spread]
 
     def tables(self) -> dict[str, Table]:
@@ -110,11 +111,11 @@ class Sums:
 
     Attributes
     ----------
-    weights : float64 array, shape (patients, sums)
+    weights : float array, shape (patients, sums)
     steps : float64 array, shape (sums,)
     """
 
-    weights: NDArray[np.float64] = field(repr=False)
+    weights: NDArray[np.floating] = field(repr=False)
     steps: NDArray[np.float64]
 
 
@@ -208,7 +209,7 @@ def _countable(tables: Sequence[Table], effects: Effects, smallest: int) -> dict
 
 def _steps(
     tables: Sequence[Table],
-    weights: NDArray[np.float64],
+    weights: NDArray[np.floating],
     natural: NDArray[np.float64],
     smallest: int,
     earlier: Sums | None,
@@ -217,10 +218,10 @@ def _steps(
     steps = natural.copy()
     if smallest < 2 or not steps.size:
         return steps
-    fixed = np.zeros((len(weights), 0)) if earlier is None else earlier.weights
-    known = np.zeros(0) if earlier is None else earlier.steps
-    every = np.concatenate([weights, fixed], axis=1)
-    scale = np.maximum(np.abs(every).max(axis=0), 1e-300)
+    every, known = weights, np.zeros(0)
+    if earlier is not None:
+        every, known = np.concatenate([weights, earlier.weights], axis=1), earlier.steps
+    scale = np.maximum(np.maximum(every.max(axis=0), -every.min(axis=0)).astype(np.float64), 1e-300)
     # Everybody whom a sum weighs is an atom of their own.
     alone = np.flatnonzero((every != 0).any(axis=1))
     own = np.zeros(len(every), dtype=np.int64)

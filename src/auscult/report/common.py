@@ -86,9 +86,9 @@ def _table(part: Part) -> Table:
         rows=rows,
         notes=(
             (
-                f"n = {counted(part.number('patients'), 'patient')}{sample}. Under a q of 0.05 a "
-                "difference is called a finding. It is no cause: what is not among the factors "
-                f"may explain it. {method}"
+                f"n = {counted(part.number('patients'), 'patient')}{sample}. A difference is a "
+                "finding where q is under 0.05 and the interval leaves out 0. It is no cause: what "
+                f"is not among the factors may explain it. {method}"
             ),
         ),
         key="common",

@@ -72,7 +72,7 @@ class Traits:
         """The differences that can be estimated, of all patients of the cohort."""
         parts = [part for part in self.parts[: self.asked] if not part.reason]
         has = np.zeros((self.patients, len(parts)), dtype=bool)
-        weights = np.zeros((self.patients, len(parts)))
+        weights = np.zeros((self.patients, len(parts)), dtype=np.float32)
         for place, part in enumerate(parts):
             has[self.chosen, place] = part.factor.has
             weights[self.chosen, place] = part.weights()
