@@ -65,6 +65,11 @@ class Entry:
     rows: dict[str, NDArray[np.int64]] = field(repr=False)
     sums: NDArray[np.float32] = field(repr=False)
 
+    @property
+    def stands(self) -> bool:
+        """Whether all reports that this one was held against are still entered."""
+        return all((self.path.parent / name).exists() for name in self.content.get("against", ()))
+
     def effects(self) -> dict[str, Rounding]:
         """Factors that were published, and how they were rounded."""
         found = self.content.get("effects") or {}
@@ -156,6 +161,7 @@ class Reports:
         inside: NDArray[np.bool_],
         effects: Effects | None = None,
         roundings: Mapping[str, Rounding] | None = None,
+        against: Sequence[Entry] = (),
     ) -> None:
         """Enter a report, before anything of it is published.
 
@@ -172,6 +178,8 @@ class Reports:
             Over the tables' patients.
         roundings : mapping of str to Rounding, optional
             Of the factors that are published.
+        against : sequence of Entry
+            Reports that this one was held against.
         """
         roundings = roundings or {}
         content: dict[str, Any] = {
@@ -180,6 +188,7 @@ class Reports:
             "made_of": made_of,
             "key": self.name,
             "tables": {},
+            "against": [one.path.name for one in against],
             "factors": "" if effects is None else effects.digest(int(inside.sum())),
             "effects": {name: [one.step, one.base] for name, one in roundings.items()},
         }

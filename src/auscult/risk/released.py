@@ -226,9 +226,10 @@ def _released(
     )
     looks = [one for one in entries if one.content["made_of"] == made_of]
     of_others = [one for one in entries if one not in looks]
+    standing = [one for one in entries if one not in looks or one.stands]
     earlier = fixed_tables(entries, known, of_others)[0] if of_others else []
     if own is None:
-        _as_before(entries, {**found, **rest}, here, known)
+        _as_before(standing, {**found, **rest}, here, known)
         # The attributes first: what is pooled in them is pooled where they are crossed.
         release_together([*found.values(), *rest.values(), *earlier], smallest_cell, total=False)
     else:
@@ -237,7 +238,7 @@ def _released(
         found[name] = found[first].crossed(found[second], JOIN, weight=0.5)
     tables = {**found, **rest}
     if own is None:
-        _as_before(entries, {name: found[name] for name in crossed}, here, known)
+        _as_before(standing, {name: found[name] for name in crossed}, here, known)
         if intersections:
             release_together([*tables.values(), *earlier], smallest_cell, total=False)
         for table in tables.values():
@@ -249,14 +250,14 @@ def _released(
     # A run that grew has other factors: this report takes the place of its own earlier ones, and
     # is held against those of others.
     factors = "" if effects is None else effects.digest(mine)
-    same = [one for one in looks if one.content.get("factors", "") == factors]
+    same = [one for one in looks if one.stands and one.content.get("factors", "") == factors]
     roundings: dict[str, Rounding] = same[-1].effects() if same else {}
     if not same and effects is not None:
         # They give way to the tables, which are as they would be without them.
         sums = fixed_sums(of_others, np.concatenate([known, others])) if of_others else None
         roundings = release_effects([*tables.values(), *earlier], effects, smallest_cell, sums)
     if not same and reports is not None:
-        reports.record(made_of, usable, tables, here, effects, roundings)
+        reports.record(made_of, usable, tables, here, effects, roundings, of_others)
     named = {name: _named(table, smallest_cell, mine) for name, table in tables.items()}
     before = len(entries) if own is None else next(i for i, e in enumerate(entries) if e is own)
     return Released(
@@ -321,7 +322,8 @@ def _made_of(
     made_of = hashlib.sha256(
         json.dumps([reports.run, raw, list(crossed), smallest]).encode()
     ).hexdigest()
-    own = [one for one in entries if one.content["made_of"] == made_of]
+    # Where a report that it was held against was taken out, it is made anew.
+    own = [one for one in entries if one.content["made_of"] == made_of and one.stands]
     return made_of, own[0] if own else None
 
 
