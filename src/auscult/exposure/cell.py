@@ -23,7 +23,7 @@ from auscult.base.randomness import Stage, generator
 from auscult.cohort.cohort import record_bands
 from auscult.exposure.calibration import GROUPS, SCORE, Calibration, calibrate, terms_of
 from auscult.exposure.deployment import ALL
-from auscult.exposure.references import few_references
+from auscult.exposure.references import few_references, ratio_to_references
 from auscult.risk.counting import Counted, placements
 from auscult.risk.estimate import Estimate
 from auscult.risk.exposed import exposed
@@ -157,17 +157,25 @@ def attack(layout: Layout, how: How, centring: Centring | None = None) -> Attack
     return Attacked(risk=risk, evidence=evidence)
 
 
-def _cheaper(layout: Layout, centring: Centring, how: How) -> tuple[PatientScores, ...]:
-    """What who has few reference models can do with fewer, or without: other scores of the same."""
+def _cheaper(layout: Layout, centring: Centring, how: How) -> tuple[tuple[PatientScores, ...], ...]:
+    """Other scores that who has few reference models can have: without any of them, and with.
+
+    Each of the field's cheap attacks is strongest somewhere: the signal itself, the signal among
+    records that are alike, its ratio to that of the references.
+    """
     if isinstance(how.references, str):
         return ()
-    found = []
+    seed = how.seed
+    alone = [few_references(layout, layout.signals, 0, seed)]
     if how.references:
-        found.append(few_references(layout, centring.apply(layout), 0, how.seed))
+        alone.append(few_references(layout, centring.apply(layout), 0, seed))
+    beside = [ratio_to_references(layout, how.references, seed)] if how.references else []
     if how.inputs and layout.places is not None:
         alike = place_among_alike(layout, layout.places)
-        found.append(few_references(layout, alike, 0, how.seed))
-    return tuple(found)
+        alone.append(few_references(layout, alike, 0, seed))
+        if how.references:
+            beside.append(few_references(layout, alike, how.references, seed))
+    return (tuple(alone), tuple(beside)) if beside else (tuple(alone),)
 
 
 def null_of(layout: Layout, how: How, centring: Centring | None = None) -> PatientRisk:
@@ -321,7 +329,10 @@ def points_of(layout: Layout, scores: PatientScores, seed: int) -> Points:
 
 
 def evidence_of(
-    layout: Layout, scores: PatientScores, seed: int, others: tuple[PatientScores, ...] = ()
+    layout: Layout,
+    scores: PatientScores,
+    seed: int,
+    others: tuple[tuple[PatientScores, ...], ...] = (),
 ) -> Evidence:
     """Calibrate scores to log likelihood ratios, on one half of the models for the other.
 
@@ -330,22 +341,23 @@ def evidence_of(
     layout : Layout
     scores : PatientScores
     seed : int
-    others : tuple of PatientScores
-        Scores of cheaper attacks of the same patients and models. Each is weighed in where that
-        orders patients better who had no part in learning the weights; learned and judged on the
-        one half of the models.
+    others : tuple of tuple of PatientScores
+        Scores of cheaper attacks of the same patients and models, in sets. The first so many sets
+        are weighed in that order those patients best who had no part in learning the weights;
+        learned and judged on the one half of the models.
     """
     points = points_of(layout, scores, seed)
     group = layout.number[points.patient] % GROUPS
-    more = [points_of(layout, one, seed).terms[:, SCORE] for one in others]
+    more = [[points_of(layout, one, seed).terms[:, SCORE] for one in part] for part in others]
     order = np.zeros((1 + GROUPS, points.member.size), dtype=np.float32)
     ratios = np.zeros_like(order)
     for learned, judged in points.splits():
         member, mine = points.member[learned], group[learned]
-        terms = points.terms
+        terms = wider = points.terms
         calibration, best = _calibrated(terms[learned], member, mine)
-        for score in more:
-            wider = np.column_stack([terms, score, score**2, score * points.terms[:, SCORE]])
+        for part in more:
+            own = points.terms[:, SCORE]
+            wider = np.column_stack([wider, *(x for s in part for x in (s, s**2, s * own))])
             other, auc = _calibrated(wider[learned], member, mine)
             if auc > best:
                 terms, calibration, best = wider, other, auc

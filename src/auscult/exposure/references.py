@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 
 from auscult.attacks.dealing import Deal
 from auscult.attacks.joint import PatientScores
@@ -28,6 +29,7 @@ from auscult.cohort.cohort import record_bands
 
 FEWEST_OF_A_BAND = 50
 CLOSEST = 0.98  # largest correlation of the two levels
+SMALLEST = 1e-6  # probability of the truth: float32 knows no more
 LEAST_SHARE = 0.02  # of a class's variance, for its level and for its noise
 
 
@@ -58,17 +60,13 @@ def few_references(
     """
     dealt = layout.deal()
     patients, models = layout.patients, layout.models
-    y = np.add.reduceat(signals, layout.first, axis=0) / layout.count[:, None]
-    y = y.astype(np.float64)
+    y = _of_patients(layout, signals)
     if references:
         bands = record_bands(layout.count, FEWEST_OF_A_BAND)
         fold = _fold_of_model(dealt, models)
 
         def judge(target: int) -> NDArray[np.float64]:
-            order = generator(seed, Stage.REFERENCES, target).permutation(models)
-            order = order[order != target]
-            free = fold[:, order] != fold[:, [target]]
-            used = free & (np.cumsum(free, axis=1) <= references)
+            order, used = _chosen(fold, target, references, seed)
             score = np.empty(patients)
             for _, inside in bands:
                 rows = np.flatnonzero(inside)
@@ -89,7 +87,64 @@ def few_references(
     else:
         spread = y.std(axis=0)
         table = y / np.where(spread > 0, spread, 1.0)
-    values = np.take_along_axis(table, dealt.model.reshape(patients, -1), axis=1)
+    return _as_scores(layout, dealt, table)
+
+
+def ratio_to_references(layout: Layout, references: int, seed: int) -> PatientScores:
+    """How much surer of the truth a model is than its references that did not train on the patient.
+
+    The logarithm of the ratio of probabilities, as in RMIA offline (Zarifzadeh et al. 2024). It
+    moves most where models are not sure, where a difference of log-odds counts as much everywhere.
+
+    Parameters
+    ----------
+    layout : Layout
+        Of the whole cohort; signals as they come, log-odds of the truth.
+    references : int
+        The same models as those of :func:`few_references`. Of a patient whom all of them trained
+        on nothing is said: the mean over the model's other patients.
+    seed : int
+        The audit's seed.
+    """
+    dealt = layout.deal()
+    sure = np.clip(expit(_of_patients(layout, layout.signals)), SMALLEST, 1 - SMALLEST)
+    fold = _fold_of_model(dealt, layout.models)
+
+    def judge(target: int) -> NDArray[np.float64]:
+        order, used = _chosen(fold, target, references, seed)
+        used &= ~layout.member[:, order]
+        number = used.sum(axis=1)
+        known = number > 0
+        usual = (sure[:, order] * used).sum(axis=1)[known] / number[known]
+        score = np.zeros(layout.patients)
+        score[known] = np.log(sure[known, target] / usual)
+        score[~known] = score[known].mean() if known.any() else 0.0
+        return score
+
+    table = np.stack(list(in_order(judge, range(layout.models))), axis=1)
+    spread = float(table.std())
+    return _as_scores(layout, dealt, table / (spread if spread > 0 else 1.0))
+
+
+def _of_patients(layout: Layout, signals: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Mean over each patient's records, shape (patients, models)."""
+    found = np.add.reduceat(signals, layout.first, axis=0) / layout.count[:, None]
+    return np.asarray(found, dtype=np.float64)
+
+
+def _chosen(
+    fold: NDArray[np.int64], target: int, references: int, seed: int
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """The target's order of other models, and which of them are each patient's references."""
+    order = generator(seed, Stage.REFERENCES, target).permutation(fold.shape[1])
+    order = order[order != target]
+    free = fold[:, order] != fold[:, [target]]
+    return order, free & (np.cumsum(free, axis=1) <= references)
+
+
+def _as_scores(layout: Layout, dealt: Deal, table: NDArray[np.float64]) -> PatientScores:
+    """Scores of patients under models at their places in the deal."""
+    values = np.take_along_axis(table, dealt.model.reshape(layout.patients, -1), axis=1)
     values = values.reshape(dealt.model.shape)
     values[~layout.estimable()] = np.nan
     ones = np.ones(dealt.model.shape[:2])
