@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
-from scipy.special import expit, logit
+from scipy.special import expit, logit, ndtri
 
 from auscult.attacks.alike import place_among_alike
 from auscult.attacks.dealing import Deal
@@ -348,7 +349,11 @@ def evidence_of(
     """
     points = points_of(layout, scores, seed)
     group = layout.number[points.patient] % GROUPS
-    more = [[points_of(layout, one, seed).terms[:, SCORE] for one in part] for part in others]
+    own = _normal_scores(points.terms[:, SCORE])
+    more = [
+        [_normal_scores(points_of(layout, one, seed).terms[:, SCORE]) for one in part]
+        for part in others
+    ]
     order = np.zeros((1 + GROUPS, points.member.size), dtype=np.float32)
     ratios = np.zeros_like(order)
     for learned, judged in points.splits():
@@ -356,7 +361,6 @@ def evidence_of(
         terms = wider = points.terms
         calibration, best = _calibrated(terms[learned], member, mine)
         for part in more:
-            own = points.terms[:, SCORE]
             wider = np.column_stack([wider, *(x for s in part for x in (s, s**2, s * own))])
             other, auc = _calibrated(wider[learned], member, mine)
             if auc > best:
@@ -371,6 +375,12 @@ def evidence_of(
         group=group.astype(np.int64),
         half=points.half,
     )
+
+
+def _normal_scores(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Ranks as normal scores: a few values far out would squash all others in the regression."""
+    ranks = pd.Series(values).rank().to_numpy()  # scipy.stats takes long to load
+    return np.asarray(ndtri((ranks - 0.5) / values.size), dtype=np.float64)
 
 
 def _calibrated(
