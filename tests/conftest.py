@@ -11,6 +11,17 @@ from typing import Any
 import pytest
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than the processors that this process may use: many tests wait for processes.
+
+    Left alone, psutil counts those of the whole machine.
+    """
+    from auscult.base.parallel import cores
+
+    return cores() + 1
+
+
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
     """Headless Chromium, driven by Playwright; skipped where one of them is absent."""
