@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from auscult.base.parallel import cores
 from auscult.base.randomness import Stage, integer_seed
 from auscult.cohort import TrainingData
 from auscult.cohort.inputs import ArrayInputs, TableInputs
@@ -348,7 +349,7 @@ def against_the_cpu(size: Size, compiler: bool) -> str:
         ("wrn-16-1", pictures, {"model": "wrn-16-1", "epochs": size.few}),
     ]
     threads = torch.get_num_threads()
-    torch.set_num_threads(max(1, min(8, os.cpu_count() or 1)))
+    torch.set_num_threads(min(8, cores()))
     rows = []
     try:
         for name, data, settings in cases:

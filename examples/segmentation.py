@@ -24,7 +24,7 @@ from auscult import Audit, Cohort, PythonRecipe
 
 Array = NDArray[Any]
 SIDE = 8
-STEPS = {"overfitted": 200, "regularised": 1}
+STEPS = {"overfitted": 150, "regularised": 1}
 
 
 def write(data: Path, folder: Path) -> None:
@@ -87,7 +87,7 @@ def train(
 
     x, y = tensors(inputs)
     net = UNet()
-    optimizer = torch.optim.AdamW(net.parameters(), lr=6e-3 if steps > 1 else 1e-5)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=2e-2 if steps > 1 else 1e-5)
     each = functools.partial(nn.functional.binary_cross_entropy_with_logits, reduction="none")
     for _ in range(steps):
         optimizer.zero_grad()

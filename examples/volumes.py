@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from auscult import Audit, Cohort, TorchRecipe
 
 DEPTH, SIDE = 8, 16
-EPOCHS = {"overfitted": 60, "regularised": 1}
+EPOCHS = {"overfitted": 30, "regularised": 1}
 
 
 def cohort(data: Path) -> Cohort:

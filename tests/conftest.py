@@ -11,6 +11,35 @@ from typing import Any
 import pytest
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than the processors that this process may use: many tests wait for processes.
+
+    Left alone, psutil counts those of the whole machine.
+    """
+    from auscult.base.parallel import cores
+
+    return cores() + 1
+
+
+@pytest.fixture(scope="session", autouse=True)
+def forked_workers() -> Iterator[None]:
+    """Fork workers from a server that has loaded what they need, as a command does.
+
+    Each crew would otherwise load it again, for two seconds. What a test puts into the environment
+    does not reach them: for that, and for workers that start by themselves, tests run a script.
+    """
+    from auscult.training import engines, warm
+
+    def server() -> Any:  # noqa: ANN401
+        warm.warm_up("sklearn", warm.IMPORTS["python"])  # once; not before the first audit
+        return warm.server()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engines, "server", server)
+        yield
+
+
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
     """Headless Chromium, driven by Playwright; skipped where one of them is absent."""

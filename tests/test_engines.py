@@ -73,7 +73,7 @@ def summary(run: Path) -> bytes:
 @pytest.fixture(scope="module")
 def audit(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("audit")
-    path = write_audit(folder, models=16)
+    path = write_audit(folder, models=8)
     (folder / "slow_for_tests.py").write_text(
         SLOW.format(log=str(folder / "log"), hold=str(folder / "hold"))
     )

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+import warnings
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +13,7 @@ from numpy.typing import NDArray
 
 from auscult.attacks.layout import Layout, lay_out
 from auscult.attacks.roc import exact_auc
+from auscult.base import parallel
 from auscult.exposure.calibration import terms_of
 from auscult.exposure.cell import Points
 from auscult.exposure.last_step import Levels, improved
@@ -94,6 +98,22 @@ def test_models_that_are_judged_are_not_learned_from() -> None:
     member = np.where(judged, np.random.default_rng(3).permutation(points.member), points.member)
     after = improved(layout, replace(points, member=member), orders, levels, 5)
     np.testing.assert_array_equal(after[judged], before[judged])
+
+
+def test_filters_of_warnings_are_set_in_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They belong to the process: threads that set and restore them in turn leave others behind."""
+    setting: list[str] = []
+
+    class Watched(warnings.catch_warnings):  # type: ignore[type-arg]
+        def __enter__(self) -> Any:  # noqa: ANN401
+            setting.append(threading.current_thread().name)
+            return super().__enter__()
+
+    monkeypatch.setattr(parallel, "cores", lambda: 4)
+    monkeypatch.setattr(warnings, "catch_warnings", Watched)
+    improved(*people(1, 2.5), 5)
+    assert len(setting) > 4, "trees set them"
+    assert set(setting) == {threading.current_thread().name}
 
 
 def test_few_patients_are_left_as_they_are() -> None:

@@ -28,6 +28,7 @@ from auscult.viewer.contents import ANOTHER, FROM_PYTHON, NOT_ASKED
 from auscult.viewer.guard import HEADERS, Guard
 from auscult.viewer.serving import prepared
 from tests.cohorts import HOSTILE_VALUE, visits
+from tests.test_cli import run as command
 
 httpx = pytest.importorskip("httpx", reason="httpx is not installed")
 pytest.importorskip("starlette", reason="the extra view is not installed")
@@ -529,17 +530,9 @@ def test_images_are_shown_where_the_cohort_is_given(tmp_path: Path) -> None:
         assert client.get(base + path).status_code == 404
 
 
-def auscult(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", "from auscult.cli import main; main()", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-
-
-def test_what_is_no_finished_run_is_said(run: Path, tmp_path: Path) -> None:
+def test_what_is_no_finished_run_is_said(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     unfinished = tmp_path / "unfinished"
     shutil.copytree(run, unfinished)
     (unfinished / "results" / "summary.json").unlink()
@@ -550,11 +543,11 @@ def test_what_is_no_finished_run_is_said(run: Path, tmp_path: Path) -> None:
         (folder, "not a run directory"),
         (tmp_path / "nothing", "no such directory"),
     ):
-        done = auscult("view", path)
-        assert done.returncode == 2
-        assert words in done.stderr
-        assert "Traceback" not in done.stderr
-        assert done.stdout == ""
+        code, out, error = command(monkeypatch, "view", path)
+        assert code == 2
+        assert words in error
+        assert "Traceback" not in error
+        assert out == ""
 
 
 @pytest.mark.parametrize(

@@ -91,12 +91,16 @@ def shared_memory() -> int:
     return 1024 * sum(int(words[1]) for words in lines)
 
 
-def in_order(work: Callable[[Item], Outcome], items: Iterable[Item]) -> Iterator[Outcome]:
+def in_order(
+    work: Callable[[Item], Outcome], items: Iterable[Item], *, apart: bool = False
+) -> Iterator[Outcome]:
     """Results of `work` for each item, in the order of the items, computed by threads.
 
     No more than twice as many items as threads are under way, so that results do not pile up.
+    With `apart` one item follows the other, in the thread of the caller: for work that sets what
+    the whole process shares, as scikit-learn's estimators set the filters of warnings.
     """
-    threads = min(MOST_THREADS, cores())
+    threads = 1 if apart else min(MOST_THREADS, cores())
     waiting: deque[Future[Outcome]] = deque()
     left = iter(items)
     first = list(islice(left, 2))

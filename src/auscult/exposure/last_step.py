@@ -126,7 +126,8 @@ def improved(
         trees = _trees().fit(features[learned], member)
         found[side, mine] = trees.decision_function(features[mine])
 
-    for _ in in_order(learn, tasks):
+    # Fits at once would leave the caller's filters of warnings changed, or none at all.
+    for _ in in_order(learn, tasks, apart=True):
         pass
     for side in (0, 1):
         spared = np.flatnonzero(np.isfinite(found[side]) & (points.half != side))
