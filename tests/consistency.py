@@ -46,6 +46,7 @@ def disagreements_of(shown: e.Page, summary: dict[str, Any]) -> list[str]:
         *_changes(part, shown),
         *_means(part, shown),
         *_sizes(part, shown),
+        *_opposites(part),
         *_verdicts(part, shown),
     ]
 
@@ -381,6 +382,32 @@ def _sizes(part: Part, shown: e.Page) -> Iterator[str]:
     for row in rows:
         if NOT_ESTIMABLE not in (row[2], row[4]) and row is not base:
             yield from _difference("sweep", base[2], row[2], row[4])
+
+
+def _opposites(part: Part) -> Iterator[str]:
+    """Two groups that are everybody differ by the same, and as their means do."""
+    for name, one in part.items("disparities"):
+        rows = list(one.items("groups"))
+        everybody = one.number("n_patients")
+        if len(rows) != 2 or sum(row.number("patients") or 0 for _, row in rows) != everybody:
+            continue
+        (first, a), (second, b) = rows
+        for key in ("difference", "difference_any_records"):
+            low, high = a.number(f"{key}_low"), a.number(f"{key}_high")
+            ends = b.number(f"{key}_low"), b.number(f"{key}_high")
+            values = a.number(key), b.number(key)
+            if None in (low, high, *ends, *values):
+                continue
+            for here, there in ((values[0], values[1]), (low, ends[1]), (high, ends[0])):
+                if abs((here or 0) + (there or 0)) > DRAWN:
+                    yield f"{name}: {first} and {second} are no opposites in {key}"
+        means = a.number("mean_auc"), b.number("mean_auc")
+        reach = ((a.number("rounded_to") or 0) + (b.number("rounded_to") or 0)) / 2
+        said = a.number("difference_any_records")
+        if None not in (*means, said) and reach:
+            off = abs((means[0] or 0) - (means[1] or 0) - (said or 0))
+            if off > reach + max(a.number("rounded_to") or 0, b.number("rounded_to") or 0):
+                yield f"{name}: the means of {first} and {second} do not differ by {said}"
 
 
 def _difference(where: str, before: str, after: str, change: str) -> Iterator[str]:

@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm
 
+from auscult.risk.published import mirrored
+
 Summary = dict[str, Any]
 THRESHOLDS = (0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 ATTACKS = {
@@ -333,6 +335,8 @@ def _attribute(
             "q": None if alone else min(1.0, p * 2),
             "utility": {"metric": "auroc", "mean": 0.62, "low": 0.59, "high": 0.65},
         }
+    if len(shown) == len(names) == 2:
+        mirrored(shown)
     return {
         "method": "bootstrap over patients; difference by regression within each record count",
         "n_patients": len(joint),

@@ -12,10 +12,11 @@ import pytest
 
 from auscult.report import elements as e
 from auscult.report import render
+from auscult.report.summary import read_summary
 from auscult.report.view import page
 from auscult.report.words import MINUS
 from tests import report_summaries as summaries
-from tests.consistency import disagreements, disagreements_of
+from tests.consistency import _opposites, disagreements, disagreements_of
 
 
 @pytest.mark.parametrize("name", sorted(summaries.ALL))
@@ -132,3 +133,38 @@ def test_each_kind_of_contradiction_is_seen() -> None:
         "checks": [{"key": "exposed.0.9", "what": "x", "verdict": "fail", "reason": "y"}],
     }
     assert any("its checks say fail" in one for one in disagreements(summary))
+
+
+def test_two_groups_that_are_everybody_are_opposites() -> None:
+    summary = summaries.ALL["later parts"]()
+    row = {
+        "patients": 4000,
+        "mean_auc": 0.64,
+        "difference": -0.15,
+        "difference_low": -0.2,
+        "difference_high": -0.1,
+        "difference_any_records": -0.16,
+        "difference_any_records_low": -0.22,
+        "difference_any_records_high": -0.1,
+        "rounded_to": 0.005,
+    }
+    turned = {
+        "difference": 0.15,
+        "difference_low": 0.1,
+        "difference_high": 0.2,
+        "difference_any_records": 0.16,
+        "difference_any_records_low": 0.1,
+        "difference_any_records_high": 0.22,
+    }
+    other = row | {"patients": 2000, "mean_auc": 0.8, "rounded_to": 0.02} | turned
+    table = {"n_patients": 6000, "groups": {"no": row, "yes": other}}
+    part = read_summary(summary | {"disparities": {"disease": table}})
+    assert list(_opposites(part)) == []
+    for key, words in (
+        ("difference", "no opposites in difference"),
+        ("difference_any_records_low", "no opposites in difference_any_records"),
+        ("mean_auc", "do not differ by -0.16"),
+    ):
+        before, other[key] = other[key], other[key] - 0.05
+        assert any(words in one for one in _opposites(part))
+        other[key] = before

@@ -31,6 +31,7 @@ from auscult.risk.prior import PLAIN, Cells, Likelihoods, Prior, _part_above, sp
 from auscult.risk.published import (
     WITHHELD,
     coarse_p,
+    mirrored,
     published_mean,
     rounded_row,
     utility_to_step,
@@ -134,6 +135,59 @@ def test_a_difference_that_is_the_plain_one_follows_from_the_mean() -> None:
     assert (none["difference"], none["reason"]) == (None, "alone")
     alone = rounded_row(exact_row(difference_any_records=None), 0.02, 1, patients=42, overall=0.6)
     assert alone["difference"] == 0.0431  # nobody to compare with: as it stands
+
+
+@pytest.mark.parametrize("others", [40, 120, 390])
+def test_the_interval_of_a_difference_holds_what_rounding_the_mean_moves(others: int) -> None:
+    """The more patients a group has, the further its difference moves with its mean."""
+    rng = np.random.default_rng(2)
+    total, held = 900, []
+    for _ in range(200):
+        mine, theirs = rng.uniform(0.5, 0.9, 2)
+        overall = ((total - others) * mine + others * theirs) / total
+        ends = {"low": mine - 0.01, "high": mine + 0.01}
+        gap = {"": mine - theirs, "_low": mine - theirs - 0.004, "_high": mine - theirs + 0.004}
+        gaps = {f"difference{k}{end}": v for k in ("", "_any_records") for end, v in gap.items()}
+        row = exact_row(patients=total - others, others=others, mean_auc=mine, **ends, **gaps)
+        made = rounded_row(
+            row,
+            0.005,
+            1,
+            patients=total,
+            overall=published_mean(overall, 0.005),
+            overall_step=0.005,
+        )
+        low, high = (made[f"difference_any_records_{end}"] for end in ("low", "high"))
+        held.append(low <= mine - theirs <= high)
+        assert (low, high) == (made["difference_low"], made["difference_high"])
+    assert all(held)
+
+
+def test_two_groups_that_are_everybody_have_opposite_differences() -> None:
+    def row(patients: int, step: float, gap: float, wide: float = 0.05) -> dict[str, Any]:
+        made = {"patients": patients, "rounded_to": step}
+        for key in ("difference", "difference_any_records"):
+            made |= {key: gap, f"{key}_low": gap - wide, f"{key}_high": gap + wide}
+        return made
+
+    many, few = row(862, 0.005, -0.205), row(38, 0.02, 0.16)
+    mirrored({"no": many, "yes": few})
+    assert few == row(38, 0.02, 0.16) | {"difference_same_records": 0.16}
+    for key in ("difference", "difference_any_records"):
+        found = [many[f"{key}{end}"] for end in ("", "_low", "_high")]
+        assert found == pytest.approx([-0.16, -0.21, -0.11])
+    # A comparison at equal record counts has steps of its own: the coarser one is copied.
+    many, few = row(862, 0.005, -0.1, wide=0.2), row(38, 0.02, 0.12)
+    few["difference"] = 0.15
+    mirrored({"no": many, "yes": few})
+    assert (few["difference"], few["difference_high"]) == pytest.approx((0.1, 0.3))
+    assert many["difference_any_records"] == -0.12
+    # Nothing is made known that was withheld.
+    many, few = row(862, 0.005, -0.1), row(38, 0.02, 0.12)
+    many |= {"difference_any_records": None}
+    mirrored({"no": many, "yes": few})
+    assert many["difference_any_records"] is None
+    assert many["difference"] == -0.12
 
 
 def test_a_row_that_is_withheld_has_numbers_of_patients_only() -> None:

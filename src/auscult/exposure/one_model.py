@@ -100,11 +100,11 @@ def one_model(
             )
             reason = ""
     method = METHOD + (f" Patients: one of every {every}, evenly." if every > 1 else "")
-    others = int(np.median(outside.sum(axis=0)))
+    members, others = (round(float(one.sum(axis=0).mean())) for one in (inside, outside))
     return {
         "patients": int(np.isfinite(scores).any(axis=1).sum()),
         "targets": found.targets,
-        "members_per_model": int(np.median(inside.sum(axis=0))),
+        "members_per_model": members,
         "others_per_model": others,
         "exposed_per_model": number if number is not None and number >= smallest_cell else None,
         "at_fpr": {str(fpr): _at(found, exposed, fpr, others, reason) for fpr in ONE_MODEL_FPR},

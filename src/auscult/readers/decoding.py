@@ -22,6 +22,7 @@ from auscult.base.errors import CohortError
 from auscult.base.files import write_json, write_whole
 from auscult.base.leftovers import note_semaphores, temporary_folder
 from auscult.base.parallel import cores
+from auscult.base.pools import new_pool
 from auscult.base.progress import SILENT, Progress
 from auscult.cohort import LeftOut
 from auscult.readers.cache import (
@@ -338,12 +339,9 @@ def _revived(decoder: Decoder, content: dict[str, Any]) -> Decoder:
 @contextmanager
 def _pool(workers: int) -> Iterator[tuple[Any, Path]]:
     """Workers, and the folder that tells whoever comes after a kill what they left."""
-    import loky
-
     with temporary_folder() as folder:
-        pool = loky.ProcessPoolExecutor(
-            max_workers=workers,
-            timeout=None,
+        pool = new_pool(
+            workers,
             initializer=_begin_worker,
             env=dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"),
         )

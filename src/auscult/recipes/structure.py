@@ -116,8 +116,14 @@ def _words(key: str, counts: list[int], smallest: int, kept: Mapping[str, str], 
         "patient is known to be in one, the class is disclosed",
         "vocabulary": f"{part} holds {number:,} words, and takes those of fewer than {smallest} "
         "records too (min_df)",
-        "parameters": f"about {number:,} parameters per training record: enough to hold them",
+        "parameters": f"{_per_record(number)}: enough to hold them",
     }[key]
+
+
+def _per_record(number: int) -> str:
+    if number == 1:
+        return "about as many parameters as training records"
+    return f"about {number:,} parameters per training record"
 
 
 def _of(part: Any, name: str) -> Any:  # noqa: ANN401

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from auscult.report import answer
 from auscult.report.elements import Block, Table
 from auscult.report.numbers import bounds_only, patients_cell
+from auscult.report.officer_tables import groups_above
 from auscult.report.summary import Part
 from auscult.report.words import counted, decimal, expected, sentence, whole
 
@@ -37,18 +38,20 @@ def _exposed(part: Part) -> str:
 
 def _chance(part: Part) -> str:
     row = answer.main_row(part)
-    return "" if row is None or row.null is None else f"{expected(row.null)} by chance alone"
+    return "" if row is None or row.null is None else f"yes; {expected(row.null)} exposed by chance"
 
 
 def _one_model(part: Part) -> str:
     found = part.part("patients").part("one_model").part("at_fpr").part("0.01").part("members")
     value = found.number("estimate")
-    return "" if value is None else f"{100 * value:.1f}% of members found at 1% false"
+    return "" if value is None else f"{100 * value:.1f}% of members found at 1% false positives"
 
 
 def _groups(part: Part) -> str:
-    names = [name for name, _ in part.items("disparities")]
-    return f"{counted(float(len(names)), 'attribute')} compared" if names else ""
+    above, compared = groups_above(part)
+    if not compared:
+        return ""
+    return f"{above or 'none'} of {counted(float(compared), 'group')} above chance"
 
 
 def _tried(part: Part) -> str:
@@ -67,8 +70,11 @@ def _release(part: Part) -> str:
     return "could not be judged" if release.reason() else "tested"
 
 
-def _decision(part: Part) -> str:
-    return part.part("decision").text("verdict")
+def _confidentiality(part: Part) -> str:
+    models = part.part("models").number("count")
+    if answer.main_row(part) is None or models is None:
+        return ""
+    return f"by membership inference alone, with {counted(models, 'model')}"
 
 
 def _learned(part: Part) -> str:
@@ -138,8 +144,8 @@ LINES = (
          reads=_data),
     Line(text=ACT, asks="Art. 15: does it do its task?", key="models.learned", reads=_learned),
     Line(text=ACT, asks="Art. 15(5): is it tested against attacks on confidentiality?",
-         key="decision.verdict", reads=_decision),
-    Line(text=ACT, asks="Art. 15(5): poisoning and evasion?"),
+         key="models.count", reads=_confidentiality),
+    Line(text=ACT, asks="Art. 15(5): is it tested against poisoning and evasion?"),
     Line(text=HIPAA, asks="Is the risk to a person very small?", key="patients.exposed.0.9",
          reads=_exposed),
     Line(text=HIPAA, asks="Are methods and results documented, and do they repeat?",

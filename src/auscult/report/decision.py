@@ -26,7 +26,7 @@ VERDICTS = {
     "kept. This is not a pass.",
 }
 _WORDS = {"pass": "kept", "fail": "broken", "inconclusive": "open"}
-_EVIDENCE = {"pass": "there", "fail": "broken", "inconclusive": "missing"}
+_EVIDENCE = {"pass": "present", "fail": "broken", "inconclusive": "missing"}
 
 
 def decision_section(summary: Part) -> Section | None:

@@ -24,7 +24,16 @@ from auscult.report.numbers import bounds_only, exposed_cell, patients_cell
 from auscult.report.officer_tables import group_items, named_sentence
 from auscult.report.one_model import one_model_sentence
 from auscult.report.summary import Part, read_summary
-from auscult.report.words import at_least, counted, expected, quoted, sentence, whole
+from auscult.report.words import (
+    at_least,
+    counted,
+    expected,
+    listed,
+    metric_name,
+    quoted,
+    sentence,
+    whole,
+)
 
 FACTS = {
     "system": "System",
@@ -42,7 +51,7 @@ SHOWN_THRESHOLDS = ("0.8", "0.9", "0.95")
 MOST_PROTECTIONS = 6
 HOW_OFTEN = (
     "Shown one model that was trained on the patient and one that was not, the attacker names the "
-    "right one so often; a coin would be right 5 times of 10. Certain: patients for whom this is "
+    "right one so often; a coin would be right 5 times of 10. Confirmed: patients for whom this is "
     "shown one by one, at most 5% of them wrongly."
 )
 
@@ -131,10 +140,11 @@ def _system(part: Part) -> list[Block]:
     rows += [
         ("Kind of model", f"{what} {recipe.text('model')}".strip()),
         ("Data", _data(cohort)),
-        ("Left out", f"{whole(_left_out(cohort))} records, each with a reason in the report"),
+        ("Left out", _left_out(cohort)),
     ]
     if utility.number("mean") is not None:
-        quality = f"{utility.number('mean'):.2f} ({utility.text('metric')}) on patients never seen"
+        metric = metric_name(utility.text("metric"))
+        quality = f"{utility.number('mean'):.2f} ({metric}) on patients never seen"
         rows.append(("Quality of the model", quality))
     return [
         Table(
@@ -153,8 +163,11 @@ def _data(cohort: Part) -> str:
     return f"{cohort.text('source') or 'not recorded'}: {size}"
 
 
-def _left_out(cohort: Part) -> float:
-    return sum(one.number("records") or 0.0 for one in cohort.parts("left_out"))
+def _left_out(cohort: Part) -> str:
+    records = sum(one.number("records") or 0.0 for one in cohort.parts("left_out"))
+    if not records:
+        return "no record"
+    return f"{counted(records, 'record')}, each with a reason in the report"
 
 
 def _attackers(part: Part) -> list[Block]:
@@ -196,12 +209,11 @@ def _attackers(part: Part) -> list[Block]:
 def _accusations(mine: Part, priors: tuple[float, ...]) -> Paragraph:
     rows = [row for row in mine.parts("by_prior") if row.number("prior") in priors]
     said = [
-        f"{share_of(row.part('ppv'))} where {percent(row.number('prior') or 0.0)} of them are"
+        f"{share_of(row.part('ppv'))} are in the data if {percent(row.number('prior') or 0.0)} of "
+        "those asked about are"
         for row in rows
     ]
-    return Paragraph(
-        text=f"Of the people named by this attacker, in the data are: {'; '.join(said)}."
-    )
+    return Paragraph(text=f"Of the people whom this attacker names, {listed(said)}.")
 
 
 def findings(part: Part) -> list[Block]:
@@ -222,7 +234,7 @@ def findings(part: Part) -> list[Block]:
         blocks.append(
             Table(
                 caption="Patients whom the attacker tells from others, by how often rightly",
-                columns=("More often than", "Patients (95% interval)", "By chance", "Certain"),
+                columns=("More often than", "Patients (95% interval)", "By chance", "Confirmed"),
                 rows=tuple(rows),
                 notes=(HOW_OFTEN,),
                 key="findings",

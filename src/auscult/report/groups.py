@@ -283,10 +283,11 @@ def compared_in_part(group: Part) -> str:
         return ""
 
     def of_all(number: Number, total: Number) -> str:
-        few = "all but a few" if number is None else whole(number)
-        return f"{few} of {whole(total)}"
+        if number == total:
+            return f"all {whole(total)}"
+        return f"{'all but a few' if number is None else whole(number)} of {whole(total)}"
 
-    return f"{of_all(here, of)}, with {of_all(there, others)} others"
+    return f"{of_all(here, of)} patients with {of_all(there, others)} others"
 
 
 def _table(place: int, name: str, groups: Groups, part: Part, hidden: str, few: bool) -> Table:
@@ -376,7 +377,7 @@ def _notes(groups: Groups, part: Part) -> tuple[str, ...]:
         notes.append(f"Residual in top: among {share_of}{number}; {test}.")
     in_part = [(label, words) for label, group in groups if (words := compared_in_part(group))]
     if in_part:
-        shares = listed([f"{quoted(label)} {words}" for label, words in in_part])
+        shares = listed([f"{quoted(label)}: {words}" for label, words in in_part])
         notes.append(
             "Some patients are left out of the comparison at equal records, because nobody on the "
             f"other side has as many records. Compared: {shares}."

@@ -148,11 +148,11 @@ def group_items(summary: Part) -> list[Block]:
     for attribute, part in attributes:
         hidden += part.part("suppressed").number("groups") or 0.0
         for name, row in part.items("groups"):
-            q, gap = row.number("q"), at_equal_records(row)[0]
+            q, gap = row.number("q"), _gap_above(row)
             looked_at += q is not None
             apart += q is None
             in_part += bool(compared_in_part(row))
-            if q is not None and q <= 0.05 and gap is not None and gap > 0:
+            if gap is not None:
                 found.append((gap, attribute, name, row))
     found.sort(key=lambda one: -one[0])
     names = listed([quoted(name) for name, _ in attributes], most=12)
@@ -189,10 +189,24 @@ def group_items(summary: Part) -> list[Block]:
     if len(found) > MOST_GROUPS:
         blocks.append(
             Paragraph(
-                text=f"{len(found) - MOST_GROUPS} more are listed under Groups.", style="note"
+                text=f"{len(found) - MOST_GROUPS} more are in the report, under Groups.",
+                style="note",
             )
         )
     return blocks
+
+
+def groups_above(summary: Part) -> tuple[int, int]:
+    """How many groups lie above everybody else beyond chance, and how many were compared."""
+    rows = [row for _, part in summary.items("disparities") for _, row in part.items("groups")]
+    compared = sum(row.number("q") is not None for row in rows)
+    return sum(_gap_above(row) is not None for row in rows), compared
+
+
+def _gap_above(row: Part) -> float | None:
+    """By how much a group lies above everybody else; None where it does not, beyond chance."""
+    q, gap = row.number("q"), at_equal_records(row)[0]
+    return gap if q is not None and q <= 0.05 and gap is not None and gap > 0 else None
 
 
 def _above(summary: Part, row: Part) -> str:
@@ -211,8 +225,8 @@ def _apart(apart: int, in_part: int) -> str:
         )
     if in_part:
         text += (
-            f" Of {counted(float(in_part), 'group')} not all patients were compared, because too "
-            "few others have as many records; see Groups."
+            f" In {counted(float(in_part), 'comparison')}, patients were left out on one side or "
+            "both, because too few on the other have as many records."
         )
     return text
 

@@ -53,7 +53,7 @@ def one_model_table(summary: Part) -> Table | None:
         return None
     reasons = dict.fromkeys(row.reason() for _, row in rows if row.reason())
     exposed = part.number("exposed_per_model")
-    whose = "" if exposed is None else f", {whole(exposed)} of them exposed"
+    whose = "" if exposed is None else f", of whom other models count {whole(exposed)} as exposed"
     return Table(
         caption="What one model reveals, with one threshold for everybody",
         columns=(

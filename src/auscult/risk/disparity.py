@@ -26,7 +26,13 @@ from auscult.risk.equal_counts import at_equal_counts, without_count
 from auscult.risk.exposed import adjusted
 from auscult.risk.group_intervals import difference_interval, mean_interval, share_interval
 from auscult.risk.patients import PatientRisk
-from auscult.risk.published import coarse_p, published_mean, rounded_row, utility_to_step
+from auscult.risk.published import (
+    coarse_p,
+    mirrored,
+    published_mean,
+    rounded_row,
+    utility_to_step,
+)
 from auscult.risk.released import ReleasedTable, released_tables
 
 PERMUTATIONS = 500
@@ -49,6 +55,7 @@ class _Values:
     tail: NDArray[np.float64]
     count: NDArray[np.int64]
     overall: float | None
+    overall_step: float
 
 
 def disparities(
@@ -104,6 +111,7 @@ def disparities(
         tail=risk.posterior.tails[0.9][usable],
         count=layout.count[usable],
         overall=published_mean(float(risk.auc_raw[usable].mean()), step),
+        overall_step=step,
     )
     if tables is None:
         tables = released_tables(
@@ -171,7 +179,10 @@ def _attribute(
             table.base,
             patients=values.auc.size,
             overall=values.overall,
+            overall_step=values.overall_step,
         )
+    if len(rows) == 2 and np.isin(table.labels, list(rows)).all():
+        mirrored(rows)
     return {
         "method": METHOD,
         "n_patients": int(table.labels.size),

@@ -42,7 +42,13 @@ def utility_to_step(utility: dict[str, Any], step: float) -> dict[str, Any]:
 
 
 def rounded_row(
-    row: dict[str, Any], step: float, base: int, *, patients: int, overall: float | None
+    row: dict[str, Any],
+    step: float,
+    base: int,
+    *,
+    patients: int,
+    overall: float | None,
+    overall_step: float = 0.0,
 ) -> dict[str, Any]:
     """A group's row as it is published: counts to a base, figures to a step, or withheld.
 
@@ -58,9 +64,13 @@ def rounded_row(
         Of the whole comparison.
     overall : float or None
         Mean over everybody as it is published.
+    overall_step : float
+        To what that mean is rounded.
 
     Two roundings of one figure tell more of it than one. So what follows from a published figure is
-    computed from it, and an interval is given by how far its ends lie off.
+    computed from it, and an interval is given by how far its ends lie off. The difference of a
+    group of most patients moves by more than a step when its mean is rounded: its intervals are
+    wider by what this may be, which is known to whoever reads the row.
     """
     counts = _counts(row, base, patients)
     if not np.isfinite(step):
@@ -78,16 +88,17 @@ def rounded_row(
     exact = row["difference_any_records"]
     if exact is not None:
         # The difference says nothing about the group's mean that its own rounded mean does not.
-        told, why = None, WITHHELD
+        told, why, slack = None, WITHHELD, 0.0
         if overall is not None:
             why = FEW_OTHERS
             others = counts["others"]
             if others is not None and (base <= 1 or others >= ENOUGH_OTHERS * base):
                 told = patients * (made["mean_auc"] - overall) / others
+                slack = (patients * (step + overall_step) + abs(told) * (base - 1)) / 2 / others
         any_records = "difference_any_records"
         if row["difference"] is not None and abs(row["difference"] - exact) < _SAME:
             made["difference"], made["difference_low"], made["difference_high"] = around(
-                told, exact, row["difference_low"], row["difference_high"], step
+                told, exact, row["difference_low"], row["difference_high"], step, slack
             )
         else:
             apart = _apart(row, step)
@@ -100,11 +111,47 @@ def rounded_row(
             )
         made["difference_same_records"] = made["difference"]
         made[any_records], made[f"{any_records}_low"], made[f"{any_records}_high"] = around(
-            told, exact, row[f"{any_records}_low"], row[f"{any_records}_high"], step
+            told, exact, row[f"{any_records}_low"], row[f"{any_records}_high"], step, slack
         )
         if told is None:
             made["reason"] = made.get("reason") or why
     return made | counts | {"rounded_to": float(f"{step:.9g}")}
+
+
+def mirrored(rows: dict[str, dict[str, Any]]) -> None:
+    """Give two groups that are everybody opposite differences, changing the rows in place.
+
+    Each differs from the other alone. Rounded on its own, the larger group's difference lies
+    further off, because its mean must be known much better; so the coarser row is copied.
+
+    Parameters
+    ----------
+    rows : dict
+        Both rows as they are published.
+    """
+    one, two = sorted(
+        rows.values(), key=lambda row: (-(row.get("rounded_to") or 0), row["patients"])
+    )
+    any_records = "difference_any_records"
+    same = _ends(one, any_records) == _ends(one, "difference")
+    for key in (any_records, "difference"):
+        source, other = one, two
+        if None in (*_ends(one, key), *_ends(two, key)):
+            continue
+        if key == "difference" and not same and _width(two, key) > _width(one, key):
+            source, other = two, one
+        value, low, high = (-end + 0.0 for end in _ends(source, key))
+        other[key], other[f"{key}_low"], other[f"{key}_high"] = value, high, low
+    for row in (one, two):
+        row["difference_same_records"] = row["difference"]
+
+
+def _ends(row: dict[str, Any], key: str) -> tuple[Any, Any, Any]:
+    return row[key], row[f"{key}_low"], row[f"{key}_high"]
+
+
+def _width(row: dict[str, Any], key: str) -> float:
+    return float(row[f"{key}_high"] - row[f"{key}_low"])
 
 
 def _counts(row: dict[str, Any], base: int, patients: int) -> dict[str, int | None]:
@@ -142,6 +189,7 @@ def around(
     low: float | None,
     high: float | None,
     step: float,
+    slack: float = 0.0,
 ) -> tuple[Any, Any, Any]:
     """A figure and its interval: the ends as far off as they were, in whole steps.
 
@@ -152,13 +200,18 @@ def around(
     low, high : float or None
         Its interval as it was found.
     step : float
+    slack : float
+        By how much the figure may be off; what is beyond a step is added to both sides.
     """
     if published is None or exact is None:
         return None, None, None
     published = float(f"{round(published / step) * step:.9g}")
     if low is None or high is None:
         return published, low, high
-    below, above = (step * float(np.ceil(abs(end - exact) / step - _SAME)) for end in (low, high))
+    more = max(float(np.ceil(slack / step - 1 - _SAME)), 0.0)
+    below, above = (
+        step * (float(np.ceil(abs(end - exact) / step - _SAME)) + more) for end in (low, high)
+    )
     return published, float(f"{published - below:.9g}"), float(f"{published + above:.9g}")
 
 

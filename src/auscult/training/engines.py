@@ -23,6 +23,7 @@ import numpy as np
 from auscult.base.errors import AuscultError, ConfigError, RecipeError
 from auscult.base.leftovers import note_semaphores, temporary_folder
 from auscult.base.parallel import cores
+from auscult.base.pools import new_pool
 from auscult.recipes.base import Assignment, BlockOutputs, Recipe
 from auscult.recipes.devices import needs_card
 from auscult.store import BlockPlan
@@ -246,12 +247,9 @@ class _LocalCrew:
 @contextmanager
 def _local(payload: bytes, workers: int, cards: Sequence[str]) -> Iterator[Crew]:
     """Fresh worker processes that hold the work, each with a card of its own if there are any."""
-    import loky
-
     with temporary_folder() as folder:  # holds the workers' progress, nothing else
-        pool = loky.ProcessPoolExecutor(
-            max_workers=workers,
-            timeout=None,
+        pool = new_pool(
+            workers,
             initializer=partial(begin, forked=server() is not None, cards=cards),
             initargs=(payload, str(folder)),
             context=server(),
