@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from auscult.base.parallel import in_order
+from auscult.base.ranks import average_ranks
 
 if TYPE_CHECKING:
     from auscult.attacks.layout import Layout
@@ -84,7 +84,7 @@ def told_apart(part: Layout, signals: NDArray[np.floating]) -> NDArray[np.float6
         used = part.used[part.patient]
         inside, outside = member & used, ~member & used
         x = np.where(used, x, np.inf)  # last, so that the ranks of the others are theirs alone
-    ranks = rankdata(x, axis=1)
+    ranks = average_ranks(x)
     many, few = inside.sum(axis=1), outside.sum(axis=1)
     won = np.where(inside, ranks, 0.0).sum(axis=1) - many * (many + 1) / 2
     auc = won / np.maximum(many * few, 1)

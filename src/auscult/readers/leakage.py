@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from auscult.base.ranks import average_ranks
 from auscult.readers.values import numbers, texts
 
 NEARLY = 0.9
@@ -142,8 +143,6 @@ def _of_numbers(
     target: NDArray[np.bool_],
 ) -> list[float]:
     """As :func:`_alone` of numbers, many columns at a time."""
-    from scipy.stats import rankdata  # takes long to load
-
     found: list[float] = []
     inside, outside = int(target.sum()), int((~target).sum())
     for start in range(0, len(columns), AT_A_TIME):
@@ -156,7 +155,7 @@ def _of_numbers(
             gaps = np.isnan(part)
             if gaps.any():
                 part = np.where(gaps, np.nanmedian(part, axis=0), part)
-            ranks = rankdata(part, axis=0)[target].sum(axis=0)
+            ranks = average_ranks(part.T).T[target].sum(axis=0)
             auc = (ranks - inside * (inside + 1) / 2) / (inside * outside)
             best[usable] = np.maximum(best[usable], np.maximum(auc, 1 - auc))
         found += best.tolist()

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from scipy.special import softmax
 
+from auscult.base.ranks import average_ranks
+
 MOST_LOOKED_AT = 20_000
 MOST_MODELS_LOOKED_AT = 32
 FEWEST_PATIENTS = 8
@@ -88,9 +90,7 @@ def direction(
     usable = (inside > 0) & (outside > 0)
     if usable.sum() < FEWEST_PATIENTS:
         return 0.5, 0.0
-    from scipy.stats import rankdata  # takes long to load
-
-    ranks = rankdata(np.asarray(signals[:, first[usable]], dtype=np.float64), axis=0)
+    ranks = average_ranks(np.asarray(signals[:, first[usable]], dtype=np.float64).T).T
     n, m = inside[usable], outside[usable]
     auc = ((ranks * member[:, usable]).sum(axis=0) - n * (n + 1) / 2) / (n * m)
     error = max(float(auc.std(ddof=1)), 1e-3) / np.sqrt(auc.size)

@@ -13,8 +13,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit
-from scipy.stats import t as student
+from scipy.special import expit, stdtrit
 
 from auscult.release.members import MEMBER, OUTSIDER
 
@@ -109,7 +108,7 @@ def _side(
     if not mine.any() or shifts.size < 2:
         return _nothing("too few shadow models have these patients on the same side")
     estimate = float((own - mean[mine]).mean())
-    half = float(student.ppf(0.975, shifts.size - 1) * np.sqrt((shifts**2).mean()))
+    half = float(stdtrit(shifts.size - 1, 0.975) * np.sqrt((shifts**2).mean()))
     return {
         "posterior": float(own.mean()),
         "shadow": float(mean[mine].mean()),

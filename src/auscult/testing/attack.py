@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from auscult.attacks.layout import Layout, take_patients
 from auscult.attacks.record import ATTACKS, RecordAttack
 from auscult.base.progress import SILENT
+from auscult.base.ranks import average_ranks
 from auscult.testing.failing import Subject
 from auscult.testing.simulated import Signals
 
@@ -66,7 +66,7 @@ def _scored(attack: RecordAttack, layout: Layout) -> NDArray[np.float64]:
 def _aucs(scores: NDArray[np.float64], layout: Layout) -> NDArray[np.float64]:
     """AUC of each target over all records, shape (models,)."""
     inside = layout.member[layout.patient]
-    ranks = rankdata(scores, axis=0)
+    ranks = average_ranks(scores.T).T
     n = inside.sum(axis=0)
     area = (ranks * inside).sum(axis=0) - n * (n + 1) / 2
     return np.asarray(area / (n * (len(scores) - n)))
