@@ -163,7 +163,7 @@ class _Kernel:
         found = self.distance(rows)
         found *= np.float32(-1 / self.width)
         np.exp(found, out=found)
-        return np.asarray(found * self._shared[self._class[rows][:, None], self._their])
+        return np.asarray(found * self._shared[:, self._their][self._class[rows]])
 
 
 def told_by_neighbours(
