@@ -17,7 +17,9 @@ import pandas as pd
 import pytest
 
 from auscult import Audit, AuscultError, Cohort, SklearnRecipe
+from auscult.audit import running
 from auscult.results import Result
+from auscult.store import RunStore
 from tests.cohorts import HOSTILE_COLUMN, HOSTILE_VALUE, visits, write_audit
 
 
@@ -193,6 +195,26 @@ def test_a_run_killed_three_times_resumes_to_the_same_results(
     assert (tmp_path / "run" / "results" / "summary.json").read_bytes() == (
         finished / "results" / "summary.json"
     ).read_bytes()
+
+
+def test_libraries_of_the_analysis_are_loaded_while_workers_train(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, loaded = tmp_path / "run", []
+
+    def load() -> None:
+        loaded.append(RunStore.open(out).status().blocks_done)
+
+    monkeypatch.setattr(running, "load_for_analysis", load)
+    audit = Audit(
+        Cohort.from_table(visits(), patient="person", label="outcome"),
+        SklearnRecipe("logistic_regression"),
+        models=8,
+    )
+    audit.run(out, workers=1)
+    assert loaded == [0]
+    audit.run(out, workers=1)  # nothing is left to train
+    assert loaded == [0]
 
 
 def test_resuming_trains_only_what_is_missing(finished: Path, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.linalg
 from numpy.typing import NDArray
 from scipy.special import expit, ndtr, ndtri
 from scipy.stats import norm
@@ -245,19 +246,36 @@ def test_memory_is_bounded_by_pieces_and_landmarks(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(neighbours, "MOST_LANDMARKS", 24)
     monkeypatch.setattr(neighbours, "FEWEST_LANDMARKS", 8)
     largest = []
-    plain = neighbours._Kernel.distance
+    plain = neighbours._Kernel._products
 
-    def watched(self: Any, rows: NDArray[np.int64]) -> NDArray[np.float32]:  # noqa: ANN401
+    def watched(self: Any, rows: NDArray[np.int64]) -> Any:  # noqa: ANN401
         found = plain(self, rows)
-        largest.append(found.size)
+        largest.append(found[0].size)
         return found
 
-    monkeypatch.setattr(neighbours._Kernel, "distance", watched)
+    monkeypatch.setattr(neighbours._Kernel, "_products", watched)
     for patients in (150, 600):
         largest.clear()
         _, how = told(cohort(np.random.default_rng(6), patients=patients, models=16))
         assert how.landmarks == 24
         assert max(largest) <= 32 * 24
+
+
+def test_kept_solutions_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    layout = cohort(np.random.default_rng(6), patients=150, models=16)
+    solved: list[None] = []
+    plain = scipy.linalg.cho_factor
+
+    def counted(*given: Any, **settings: Any) -> Any:  # noqa: ANN401
+        solved.append(None)
+        return plain(*given, **settings)
+
+    monkeypatch.setattr(neighbours, "cho_factor", counted)
+    kept, _ = told(layout)
+    fewer = len(solved)
+    monkeypatch.setattr(neighbours, "MOST_KEPT", 0)
+    np.testing.assert_array_equal(told(layout)[0], kept)
+    assert len(solved) - fewer == fewer + 2
 
 
 def test_many_records_have_fewer_landmarks(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -549,8 +567,8 @@ def test_the_binormal_auc_of_rows() -> None:
     rng = np.random.default_rng(20)
     member = balanced(2000, 64, rng).T
     x = rng.normal(size=member.shape) + 1.0 * member
-    found = neighbours._told_apart(x, member, None)
+    found = neighbours._told_apart(x, neighbours._sides(member, None))
     assert found.mean() == pytest.approx(ndtr(1 / np.sqrt(2)), abs=0.01)
     used = rng.random(member.shape) < 0.5
-    again = neighbours._told_apart(np.where(used, x, 1e6), member, used)
+    again = neighbours._told_apart(np.where(used, x, 1e6), neighbours._sides(member, used))
     assert again.mean() == pytest.approx(ndtr(1 / np.sqrt(2)), abs=0.01)

@@ -17,7 +17,7 @@ evaluated.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -287,19 +287,20 @@ def _spread_of_sum(training: _Training) -> NDArray[np.float64]:
     return np.asarray(np.sqrt(np.maximum(training.shrunk.sum(axis=(1, 2)), least)))
 
 
-def _weights(
-    training: _Training, strength: float, effect: float | NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Weights of the records, shape (patients, k); one average effect, or one per patient."""
+def _weights(training: _Training, strengths: Sequence[float], effect: float) -> NDArray[np.float64]:
+    """Weights of the records under each strength, shape (strengths, patients, k)."""
     k = training.difference.shape[1]
-    if np.isinf(strength):
-        return np.ones_like(training.difference)
+    found = np.ones((len(strengths), *training.difference.shape))
+    pulled = np.flatnonzero(np.isfinite(strengths))
+    if not pulled.size:
+        return found
     variance = np.einsum("pkk->pk", training.shrunk).mean(axis=1)
-    pull = strength / training.models * variance
+    pull = np.array(strengths)[pulled, None] / training.models * variance
     scale = effect / _spread_of_sum(training)
-    left = training.shrunk + pull[:, None, None] * np.eye(k)
-    right = training.difference + (pull * scale)[:, None]
-    return np.asarray(np.linalg.solve(left, right[:, :, None])[:, :, 0])
+    left = training.shrunk + pull[:, :, None, None] * np.eye(k)
+    right = training.difference + (pull * scale)[:, :, None]
+    found[pulled] = np.linalg.solve(left, right[..., None])[..., 0]
+    return found
 
 
 def _within(moments: _Moments) -> NDArray[np.float64]:
@@ -320,13 +321,13 @@ def _within(moments: _Moments) -> NDArray[np.float64]:
 def _scores(
     training: _Training,
     weights: NDArray[np.float64],
-    x: NDArray[np.float64],
+    folds: Sequence[NDArray[np.float64]],
     within: NDArray[np.float64],
-) -> NDArray[np.float64]:
-    """Scores of one fold's models, shape (patients, 2, places), in units of `within`."""
+) -> list[NDArray[np.float64]]:
+    """Scores of some folds' models, each of shape (patients, 2, places), in units of `within`."""
     unit = weights / _spread(weights, within)[:, None]
-    offset = np.einsum("pk,pk->p", unit, training.middle)
-    return np.asarray(np.einsum("pk,pckm->pcm", unit, x) - offset[:, None, None])
+    offset = np.einsum("pk,pk->p", unit, training.middle)[:, None, None]
+    return [np.einsum("pk,pckm->pcm", unit, x) - offset for x in folds]
 
 
 def _spread(weights: NDArray[np.float64], covariance: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -352,8 +353,8 @@ def _held_out_scores(
     effects, units = (np.empty((len(patients), dealt.folds)) for _ in range(2))
     for fold in range(dealt.folds):
         training = _train(moments, [f for f in range(dealt.folds) if f != fold])
-        weights = _weights(training, strengths[fold], effect[fold])
-        scores[:, fold] = _scores(training, weights, x[:, fold], within)
+        (weights,) = _weights(training, strengths[fold : fold + 1], effect[fold])
+        (scores[:, fold],) = _scores(training, weights, [x[:, fold]], within)
         spread = _spread(weights, training.shrunk)
         effects[:, fold] = np.einsum("pk,pk->p", weights, training.difference) / spread
         units[:, fold] = _spread(weights, within) / spread
@@ -392,13 +393,20 @@ def _choose_strengths(
             for second in range(first + 1, folds):
                 training = _train(moments, [f for f in range(folds) if f not in (first, second)])
                 effect = max(float(_equal_effect(training).mean()), FEWEST_EFFECT)
-                for number, strength in enumerate(strengths):
-                    weights = _weights(training, strength, effect)
-                    for judged, spared in ((first, second), (second, first)):
-                        scores = _scores(training, weights, x[:, judged], within)[:, None]
-                        auc = auc_in_folds(scores, weight[:, judged, None, :, 0])
-                        # Without a pair in the fold no strength is better than another.
-                        part[:, spared, number] += np.where(np.isnan(auc), 0.5, auc) / (folds - 1)
+                pair = [first, second]
+                scores = np.stack(
+                    [
+                        np.stack(_scores(training, one, [x[:, f] for f in pair], within))
+                        for one in _weights(training, strengths, effect)
+                    ]
+                )  # (strengths, folds, patients, 2, places)
+                counts = np.broadcast_to(weight[:, pair][:, :, :, 0].swapaxes(0, 1), scores.shape)
+                flat = (-1, 1, *scores.shape[3:])
+                auc = auc_in_folds(scores.reshape(flat), counts.reshape(flat))
+                # Without a pair in the fold no strength is better than another.
+                auc = np.where(np.isnan(auc), 0.5, auc).reshape(scores.shape[:3]) / (folds - 1)
+                for spared, one in ((second, auc[:, 0]), (first, auc[:, 1])):
+                    part[:, spared] += one.T
         gained.append(part)
     effect_per_fold = [max(float(e) / sample.patients, FEWEST_EFFECT) for e in effects]
     if len(strengths) == 1:

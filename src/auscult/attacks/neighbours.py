@@ -41,13 +41,16 @@ if TYPE_CHECKING:
     from auscult.attacks.places import Places
 
 GROUPS = 5
+JUDGED = (0, 1)  # groups by whose membership is chosen how the others are predicted
 FEWEST_PATIENTS, FEWEST_RECORDS = 40, 100
 MOST_LANDMARKS, FEWEST_LANDMARKS = 1500, 512
 PRODUCTS = 1e11  # records times squared landmarks: what bounds the time
 AT_ONCE = 1024  # records whose kernels are in memory
+IN_CACHE = 32  # and of which all landmarks are in the processor's cache
 RIDGES = (0.05, 0.2, 0.6, 2.0)  # variance that neighbours do not share, in units of what they do
 AMOUNTS = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5)  # of what leaves the least variance
 NUGGET = 1e-3  # of the landmarks among each other; keeps the system solvable
+MOST_KEPT = 1 << 26  # bytes of weights that were solved for
 JUDGES = 2048  # records by whose membership the ridge is chosen
 SURE = 2.0  # standard errors that the gain must exceed
 STEP, MOST_STEPS = 0.25, 40  # of the logarithm of a row's scale
@@ -152,18 +155,33 @@ class _Kernel:
 
     def distance(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Squared distances, shape (rows, landmarks)."""
-        near = self._at(rows)
-        found = near @ self._far.T
-        found *= -2
-        found += (near**2).sum(axis=1)[:, None]
-        found += self._square
-        return np.asarray(np.maximum(found, 0, out=found))
+        found, square = self._products(rows)
+        return self._distance(found, square)
 
     def __call__(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
-        found = self.distance(rows)
-        found *= np.float32(-1 / self.width)
-        np.exp(found, out=found)
-        return np.asarray(found * self._shared[self._class[rows][:, None], self._their])
+        products, square = self._products(rows)
+        shared = self._shared[:, self._their]
+        found = np.empty(products.shape)
+        # A few rows at a time: they stay in the cache from the first step to the last.
+        for start in range(0, len(rows), IN_CACHE):
+            some = slice(start, start + IN_CACHE)
+            near = self._distance(products[some], square[some])
+            near *= np.float32(-1 / self.width)
+            np.exp(near, out=near)
+            np.multiply(near, shared[self._class[rows[some]]], out=found[some])
+        return found
+
+    def _products(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[Any]]:
+        """Of rows and landmarks, shape (rows, landmarks), and of rows and themselves."""
+        near = self._at(rows)
+        return np.asarray(near @ self._far.T), (near**2).sum(axis=1)[:, None]
+
+    def _distance(self, products: NDArray[np.float32], square: NDArray[Any]) -> NDArray[np.float32]:
+        """Squared distances, written over the products."""
+        products *= -2
+        products += square
+        products += self._square
+        return np.asarray(np.maximum(products, 0, out=products))
 
 
 def told_by_neighbours(
@@ -206,8 +224,8 @@ def _told(
     kernel = _Kernel(layout, places, system.landmarks)
     kernel.width = system.width
     signals = _Signals(layout, centred)
-    sums = _sums(system, kernel, signals)
-    choices = _choices(layout, system, kernel, signals, sums)
+    solved = _Solved(system, _sums(system, kernel, signals))
+    choices = _choices(layout, system, kernel, signals, solved)
     if not any(choices):
         return None, Told(reason=NO_GAIN, landmarks=len(system.landmarks))
     told: NDArray[np.float32] = scratch((len(places), layout.models), np.float32)
@@ -228,7 +246,7 @@ def _told(
     def work() -> Iterator[tuple[NDArray[np.int64], _Choice, NDArray[np.float64]]]:
         for group, choice in enumerate(choices):
             if choice is not None:
-                weights = _weights(system, sums, group, choice.ridge)[choice.own_scale]
+                weights = solved(group, choice.ridge)[choice.own_scale]
                 for rows in _pieces(system.rows[group]):
                     yield rows, choice, weights
 
@@ -353,21 +371,32 @@ def _sums(system: _System, kernel: _Kernel, signals: _Signals) -> list[NDArray[n
     return found
 
 
-def _weights(
-    system: _System, sums: list[NDArray[np.float64]], group: int, ridge: float
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Weights of the landmarks from the rows of the other groups, shape (landmarks, models).
+class _Solved:
+    """Weights of the landmarks from the rows of the groups other than one.
 
-    For signals in one unit, and in each row's own.
+    Two groups are solved with every ridge to choose from, and with one of these again to predict:
+    what was found is kept while it is small.
     """
-    others = [g for g in range(GROUPS) if g != group]
-    left = ridge * system.among
-    for g in others:
-        left += system.products[g]
-    right = np.sum([sums[g] for g in others], axis=0)
-    found = cho_solve(cho_factor(left, overwrite_a=True, check_finite=False), right)
-    half = found.shape[1] // 2
-    return found[:, :half], found[:, half:]
+
+    def __init__(self, system: _System, sums: list[NDArray[np.float64]]) -> None:
+        self._system, self._sums = system, sums
+        self._kept: dict[tuple[int, float], NDArray[np.float64]] = {}
+
+    def __call__(self, group: int, ridge: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """For signals in one unit, and in each row's own, shapes (landmarks, models)."""
+        found = self._kept.pop((group, ridge), None)
+        if found is None:
+            others = [g for g in range(GROUPS) if g != group]
+            left = ridge * self._system.among
+            for g in others:
+                left += self._system.products[g]
+            right = np.sum([self._sums[g] for g in others], axis=0)
+            factor = cho_factor(left, overwrite_a=True, check_finite=False)
+            found = np.asarray(cho_solve(factor, right, overwrite_b=True))
+            if group in JUDGED and (len(self._kept) + 1) * found.nbytes <= MOST_KEPT:
+                self._kept[group, ridge] = found
+        half = found.shape[1] // 2
+        return found[:, :half], found[:, half:]
 
 
 def _choices(
@@ -375,10 +404,10 @@ def _choices(
     system: _System,
     kernel: _Kernel,
     signals: _Signals,
-    sums: list[NDArray[np.float64]],
+    solved: _Solved,
 ) -> list[_Choice | None]:
     """How each group is predicted, by the membership of patients of another group."""
-    judged = [_judged(layout, system, kernel, signals, sums, group) for group in (0, 1)]
+    judged = [_judged(layout, system, kernel, signals, solved, group) for group in JUDGED]
     if None in judged:  # what only one of two groups of patients confirms is left out
         return [None] * GROUPS
     return [judged[1] if group == 0 else judged[0] for group in range(GROUPS)]
@@ -389,7 +418,7 @@ def _judged(
     system: _System,
     kernel: _Kernel,
     signals: _Signals,
-    sums: list[NDArray[np.float64]],
+    solved: _Solved,
     group: int,
 ) -> _Choice | None:
     """The choice that tells this group's members best; None where none is surely better."""
@@ -399,16 +428,17 @@ def _judged(
     x, near = signals(rows), kernel(rows)
     member = layout.member[layout.patient[rows]]
     used = None if layout.used is None else layout.used[layout.patient[rows]]
-    before = _told_apart(x, member, used)
+    sides = _sides(member, used)
+    before = _told_apart(x, sides)
     best, most = None, 0.0
     for ridge in RIDGES:
-        both = _weights(system, sums, group, ridge)
+        both = solved(group, ridge)
         for own_scale, weights in ((False, both[0]), (True, both[1])):
             found = signals.unscaled(near @ weights, rows, own_scale=own_scale)
             power, along = (found**2).sum(axis=1), (found * x).sum(axis=1)
             found *= slopes(power, along, signals.spread[rows])[:, None]
             for amount in AMOUNTS:
-                gain = _told_apart(x - amount * found, member, used) - before
+                gain = _told_apart(x - amount * found, sides) - before
                 gain = gain[np.isfinite(gain)]
                 if not gain.size:
                     continue
@@ -419,15 +449,23 @@ def _judged(
     return best
 
 
+def _sides(
+    member: NDArray[np.bool_], used: NDArray[np.bool_] | None
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Models that each row is OUT of, then those it is IN, as 1 and 0."""
+    sides = (~member, member) if used is None else (~member & used, member & used)
+    return sides[0].astype(np.float64), sides[1].astype(np.float64)
+
+
 def _told_apart(
-    x: NDArray[np.float64], member: NDArray[np.bool_], used: NDArray[np.bool_] | None
+    x: NDArray[np.float64], sides: tuple[NDArray[np.float64], NDArray[np.float64]]
 ) -> NDArray[np.float64]:
     """Binormal AUC of each row, shape (rows,); NaN where a class has fewer than two models."""
-    sides = (~member, member) if used is None else (~member & used, member & used)
-    number = np.stack([side.sum(axis=1) for side in sides]).astype(np.float64)
+    number = np.stack([side.sum(axis=1) for side in sides])
     with np.errstate(divide="ignore", invalid="ignore"):
         mean = np.stack([(x * side).sum(axis=1) for side in sides]) / number
-        square = np.stack([(x**2 * side).sum(axis=1) for side in sides])
+        squared = x**2
+        square = np.stack([(squared * side).sum(axis=1) for side in sides])
         within = ((square - number * mean**2) / (number - 1)).sum(axis=0)
         d = np.where(within > 0, (mean[1] - mean[0]) / np.sqrt(np.maximum(within, 1e-300)), 0.0)
     return np.where((number >= 2).all(axis=0), ndtr(d), np.nan)

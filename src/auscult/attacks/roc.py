@@ -136,8 +136,9 @@ def aggregate_roc(
         aucs.append(auc)
         counts.append(count)
         progress.advance()
-    table = np.stack(counts)  # (targets, groups, 2, bins)
     n = len(targets)
+    # By group first, as every replicate adds them up: (groups, targets x 2 x bins).
+    table = np.stack(counts, axis=1).reshape(groups, -1)
     tpr, binned_auc = _curves(table, np.ones((1, n)), np.ones((1, groups)), grid)
     models = rng.multinomial(n, np.full(n, 1 / n), REPLICATES)
     patients = rng.multinomial(groups, np.full(groups, 1 / groups), REPLICATES)
@@ -229,7 +230,7 @@ def _curves(
 
     Parameters
     ----------
-    table : float64 array, shape (targets, groups, 2, bins)
+    table : float64 array, shape (groups, targets x 2 x bins)
     models : array, shape (replicates, targets)
         Weight of each target.
     patients : array, shape (replicates, groups)
@@ -241,15 +242,20 @@ def _curves(
     tpr : float64 array, shape (replicates, points)
     area : float64 array, shape (replicates,)
     """
-    binned = np.tensordot(patients.astype(np.float64), table, axes=(1, 1))  # (r, t, 2, bins)
+    replicates, targets, bins = *models.shape, grid.size + 1
+    binned = np.dot(patients.astype(np.float64), table).reshape(replicates, targets, 2, bins)
     total = np.maximum(binned.sum(axis=3, keepdims=True), 1e-12)
-    rates = np.concatenate([np.zeros_like(total), np.cumsum(binned, axis=3) / total], axis=3)
+    rates = np.zeros((replicates, targets, 2, bins + 1))
+    np.cumsum(binned, axis=3, out=rates[..., 1:])
+    rates[..., 1:] /= total
     fpr, tpr = rates[:, :, 0], rates[:, :, 1]  # (replicates, targets, nodes)
-    # Last node at or before each point: on a vertical step that is its highest.
-    before = np.full((*fpr.shape[:2], grid.size), -1, dtype=np.int64)
-    for node in range(fpr.shape[2]):
-        before += fpr[:, :, node, None] <= grid + 1e-12
-    after = np.minimum(before + 1, fpr.shape[2] - 1)
+    # Last node at or before each point: on a vertical step that is its highest. Nodes are counted
+    # by the first point that is not before them.
+    first = np.searchsorted(grid + 1e-12, fpr.reshape(-1, bins + 1), side="left")
+    first += bins * np.arange(len(first))[:, None]
+    counted = np.bincount(first.ravel(), minlength=bins * len(first))
+    before = np.cumsum(counted.reshape(replicates, targets, bins)[..., :-1], axis=2) - 1
+    after = np.minimum(before + 1, bins)
     x0, x1 = (np.take_along_axis(fpr, at, axis=2) for at in (before, after))
     y0, y1 = (np.take_along_axis(tpr, at, axis=2) for at in (before, after))
     share = np.where(x1 > x0, (grid - x0) / np.where(x1 > x0, x1 - x0, 1.0), 0.0)

@@ -51,7 +51,7 @@ def unseen_scores(
             moments = _moments(x, weight)
             training = _train(moments, everything)
             strength = sorted(attack.strengths[name])[len(attack.strengths[name]) // 2]
-            weights = _weights(training, strength, float(np.mean(attack.effects[name])))
+            (weights,) = _weights(training, [strength], float(np.mean(attack.effects[name])))
             within = np.einsum("pk,pkl,pl->p", weights, _within(moments), weights)
             spread = np.sqrt(np.maximum(within, 0.0))
             unit = weights / np.where(spread > 0, spread, 1.0)[:, None]

@@ -24,7 +24,7 @@ from auscult.protection.runs import lacking
 from auscult.recipes.base import MOST_INSIDE
 from auscult.report.dossier import declared
 from auscult.results import Planted, Result
-from auscult.results.analysis import AnalysisSettings
+from auscult.results.analysis import AnalysisSettings, load_for_analysis
 from auscult.results.writing import write_results
 from auscult.sizes.curve import audit_sizes
 from auscult.sizes.stored import lacking as lacking_of_sizes
@@ -97,6 +97,7 @@ def run_audit(
             engine=engine,
             progress=whole,
             withheld=None if inquiry is None else inquiry.withheld,
+            meanwhile=load_for_analysis,
         )
         places = Places.of(audit.cohort.inputs, audit.cohort.patient_of_record)
         subject = subject_of(audit, membership, places)

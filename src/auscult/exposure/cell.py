@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import expit, logit, ndtri
 
@@ -21,6 +20,7 @@ from auscult.attacks.layout import Centring, Layout
 from auscult.attacks.roc import exact_auc
 from auscult.base.parallel import in_order
 from auscult.base.randomness import Stage, generator
+from auscult.base.ranks import ranks
 from auscult.cohort.cohort import record_bands
 from auscult.exposure.calibration import GROUPS, SCORE, Calibration, calibrate, terms_of
 from auscult.exposure.deployment import ALL
@@ -379,8 +379,7 @@ def evidence_of(
 
 def _normal_scores(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Ranks as normal scores: a few values far out would squash all others in the regression."""
-    ranks = pd.Series(values).rank().to_numpy()  # scipy.stats takes long to load
-    return np.asarray(ndtri((ranks - 0.5) / values.size), dtype=np.float64)
+    return np.asarray(ndtri((ranks(values) - 0.5) / values.size), dtype=np.float64)
 
 
 def _calibrated(

@@ -114,27 +114,53 @@ def improved(
     found = np.full(orders.shape, np.nan)
     tasks = [(side, half) for side in (0, 1) for half in (0, 1)]
 
-    def learn(task: tuple[int, int]) -> None:
+    def say(trees: Any, side: int, rows: NDArray[np.int64]) -> None:  # noqa: ANN401
+        found[side, rows] = trees.decision_function(_with(common, orders[side], rows))
+
+    def learn(task: tuple[int, int]) -> Any:  # noqa: ANN401
         side, half = task
-        mine = known & (patients == half)
-        learned = np.flatnonzero(known & (patients != half) & (points.half != side))
+        elsewhere = known & (points.half != side)
+        learned = np.flatnonzero(elsewhere & (patients != half))
         learned = learned[:: max(1, -(-learned.size // MOST_LEARNED))]
         member = points.member[learned]
         if member.all() or not member.any():
-            return
-        features = np.column_stack([common, orders[side]])
-        trees = _trees().fit(features[learned], member)
-        found[side, mine] = trees.decision_function(features[mine])
+            return None
+        trees = _trees().fit(_with(common, orders[side], learned), member)
+        say(trees, side, np.flatnonzero(elsewhere & (patients == half)))
+        return trees
 
     # Fits at once would leave the caller's filters of warnings changed, or none at all.
-    for _ in in_order(learn, tasks, apart=True):
+    learned = dict(zip(tasks, in_order(learn, tasks, apart=True), strict=True))
+    gains = [
+        _gains(
+            points,
+            np.flatnonzero(np.isfinite(found[side]) & (points.half != side)),
+            found[side],
+            orders[side],
+        )
+        for side in (0, 1)
+    ]
+
+    # What is not used is not asked for.
+    def use(task: tuple[int, int]) -> None:
+        side, half = task
+        rows = np.flatnonzero(known & (points.half == side) & (patients == half))
+        say(learned[task], side, rows)
+        result[rows] = found[side, rows]
+
+    wanted = [one for one in tasks if gains[one[0]] and learned[one] is not None]
+    for _ in in_order(use, wanted, apart=True):
         pass
-    for side in (0, 1):
-        spared = np.flatnonzero(np.isfinite(found[side]) & (points.half != side))
-        if _gains(points, spared, found[side], orders[side]):
-            used = np.isfinite(found[side]) & (points.half == side)
-            result[used] = found[side, used]
     return np.asarray(result)
+
+
+def _with(
+    common: NDArray[np.float64], order: NDArray[np.float64], rows: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Features of some points, the calibrated score last."""
+    found = np.empty((rows.size, common.shape[1] + 1))
+    found[:, :-1], found[:, -1] = common[rows], order[rows]
+    return found
 
 
 def _features(layout: Layout, points: Points, levels: Levels) -> NDArray[np.float64]:

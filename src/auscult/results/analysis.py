@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -278,6 +279,15 @@ def analyse(
         nearby=nearby,
         in_common=exact_common,
     )
+
+
+def load_for_analysis() -> None:
+    """Import what the analysis and the report are the first to need, and takes long to load.
+
+    Called while workers train: they import their own libraries first, and cores wait for it.
+    """
+    for name in ("sklearn.ensemble", "pyarrow.parquet", "jinja2"):
+        import_module(name)
 
 
 def _disclosure(settings: AnalysisSettings, groups: Released) -> dict[str, Any]:

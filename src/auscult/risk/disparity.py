@@ -260,7 +260,8 @@ def _spread(
     auc, stratum = without_count(values.auc[kept], values.count[kept])
     order = np.argsort(stratum, kind="stable")
     codes, auc, stratum = codes[order], auc[order], stratum[order]
-    bounds = np.flatnonzero(np.diff(stratum)) + 1
+    shuffled = auc.copy()
+    parts = np.split(shuffled, np.flatnonzero(np.diff(stratum)) + 1)  # views
 
     def width(x: NDArray[np.float64]) -> float:
         return float(np.ptp(np.bincount(codes, x, minlength=len(shown)) / sizes))
@@ -269,7 +270,10 @@ def _spread(
     repeats = int(np.clip(2e7 / auc.size, 100, PERMUTATIONS))
     null = np.empty(repeats)
     for r in range(repeats):
-        null[r] = width(np.concatenate([rng.permutation(part) for part in np.split(auc, bounds)]))
+        shuffled[:] = auc
+        for part in parts:
+            rng.shuffle(part)
+        null[r] = width(shuffled)
     coarsest = max(table.steps[group] for group in shown)
     return {
         "estimate": supported(estimate, int(sizes.min()), coarsest),

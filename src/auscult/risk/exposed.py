@@ -18,7 +18,7 @@ from scipy.special import gammaincinv, ndtri
 from auscult.base.parallel import in_order
 from auscult.base.progress import SILENT, Progress
 from auscult.risk.patients import PatientRisk
-from auscult.risk.prior import PSEUDO_COUNT, ROUGH_ITERATIONS, Likelihoods, Shape
+from auscult.risk.prior import PSEUDO_COUNT, ROUGH_ITERATIONS, Likelihoods, Prior, Shape
 from auscult.risk.shrinkage import sign_of
 
 FALSE_RATE = 0.05
@@ -261,14 +261,13 @@ def learned_again(
         for _ in range(REPLICATES)
     ]
     table = table_of(risk, kept)
-    error = prior_errors(table, weights, thresholds, draws, progress)
-    learned, rougher = (
-        [
-            (w, table.fit(shape, iterations=ROUGH_ITERATIONS, pseudo_count=smooth))
-            for shape, w in weights.items()
-        ]
-        for smooth in (PSEUDO_COUNT, LESS_SMOOTH)
-    )
+
+    def weighed(smooth: float) -> list[tuple[float, Prior]]:
+        priors = table.fit_all(weights, iterations=ROUGH_ITERATIONS, pseudo_count=smooth)
+        return list(zip(weights.values(), priors, strict=True))
+
+    learned, rougher = in_order(weighed, (PSEUDO_COUNT, LESS_SMOOTH))
+    error = prior_errors(table, learned, thresholds, draws, progress)
     levels = ndtri(np.array(thresholds))
     smoothing = table.shares_above(learned, levels) - table.shares_above(rougher, levels)
     # A prior learned from all patients varies less than one learned from the sample.
@@ -294,7 +293,7 @@ def sample_for_replicates(kept: NDArray[np.int64]) -> NDArray[np.int64]:
 
 def prior_errors(
     table: Likelihoods,
-    weights: dict[Shape, float],
+    learned: Sequence[tuple[float, Prior]],
     thresholds: tuple[float, ...],
     draws: Sequence[tuple[Shape, NDArray[np.int64]]],
     progress: Progress = SILENT,
@@ -305,7 +304,8 @@ def prior_errors(
     ----------
     table : Likelihoods
         Of the patients from whom priors are learned.
-    weights : dict of Shape to float
+    learned : sequence of (float, Prior)
+        Learned from all of them, each with its weight.
     thresholds : tuple of float
     draws : sequence of (Shape, int64 array)
         Shape of the prior and rows of the table, one pair per replicate.
@@ -315,20 +315,19 @@ def prior_errors(
     Returns
     -------
     float64 array, shape (replicates, thresholds)
-        Less what all patients give under the weighed shapes.
+        Less what all patients give.
     """
     levels = ndtri(np.array(thresholds))
 
-    def learn(draw: tuple[Shape, NDArray[np.int64] | None]) -> NDArray[np.float64]:
+    def learn(draw: tuple[Shape, NDArray[np.int64]]) -> NDArray[np.float64]:
         prior = table.fit(*draw, iterations=ROUGH_ITERATIONS)
         return table.shares_above([(1.0, prior)], levels)
 
-    settled = sum(weight * learn((shape, None)) for shape, weight in weights.items())
     shares = []
     for share in in_order(learn, draws):
         shares.append(share)
         progress.advance()
-    return np.asarray(np.stack(shares) - settled)
+    return np.asarray(np.stack(shares) - table.shares_above(learned, levels))
 
 
 def count_interval(estimate: float, variance: float, patients: int) -> tuple[float, float]:

@@ -8,6 +8,7 @@ from scipy.special import betaincinv
 
 REPLICATES = 2000
 MOST_RESAMPLED = 1000
+AT_ONCE = 1 << 15  # values that are drawn: they stay in the cache
 
 
 def mean_interval(x: NDArray[np.float64], rng: np.random.Generator) -> tuple[float, float]:
@@ -50,8 +51,15 @@ def _resampled(
     if x.size > MOST_RESAMPLED:
         error = float(x.std(ddof=1) / np.sqrt(x.size))
         return rng.normal(x.mean(), error, REPLICATES), np.full(REPLICATES, error)
-    sample = x[rng.integers(0, x.size, (REPLICATES, x.size))]
-    mean, variance = sample.mean(axis=1), sample.var(axis=1)
+    mean, variance = np.empty(REPLICATES), np.empty(REPLICATES)
+    step = max(1, AT_ONCE // x.size)
+    for start in range(0, REPLICATES, step):
+        here = slice(start, min(start + step, REPLICATES))
+        sample = x.take(rng.integers(0, x.size, (here.stop - start, x.size)))
+        sample.mean(axis=1, out=mean[here])
+        sample -= mean[here, None]
+        sample *= sample
+        sample.mean(axis=1, out=variance[here])
     floor = 1e-4 * x.var()
     return mean, np.sqrt(np.maximum(variance, floor) / max(x.size - 1, 1))
 

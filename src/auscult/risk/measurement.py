@@ -48,7 +48,9 @@ class Measurement:
         away *= -0.5
         # Nobody's sign rules a point out altogether: predictions have outliers.
         np.maximum(away, -12.0, out=away)
-        return np.asarray(np.exp(away, out=away) / self.deviation)
+        np.exp(away, out=away)
+        away /= self.deviation
+        return np.asarray(away)
 
     @classmethod
     def learned(

@@ -8,7 +8,7 @@ measurement of the AUC; held-out likelihood says how much each deserves to be be
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -85,7 +85,10 @@ class Prior:
         """Prior of each patient on the grid, given its sign, shape (n, points) or (1, points)."""
         if self.measurement is None:
             return self.mass[None, :]
-        return normalised(self.mass * self.measurement.likelihood(sign))
+        found = self.measurement.likelihood(sign)
+        found *= self.mass
+        found /= found.sum(axis=1, keepdims=True)
+        return found
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -201,19 +204,36 @@ class Likelihoods:
         pseudo_count : float
             Pseudo-patients of the likeliest normal, which smooth the prior.
         """
+        return self.fit_all((shape,), rows, iterations=iterations, pseudo_count=pseudo_count)[0]
+
+    def fit_all(
+        self,
+        shapes: Iterable[Shape],
+        rows: NDArray[np.int64] | None = None,
+        *,
+        iterations: int = ITERATIONS,
+        pseudo_count: float = PSEUDO_COUNT,
+    ) -> list[Prior]:
+        """A prior of each shape; see :meth:`fit`. A measured one begins where a plain one ends."""
         evidence = self._evidence if rows is None else self._evidence[rows]
         start = self._likeliest_normal(evidence)
         pseudo = pseudo_count * start
-        weight = _mixture(evidence, start, pseudo, iterations)
-        if not shape.measured or not np.ptp(self.sign):
-            return Prior(mass=weight @ self._shapes)
-        sign = self.sign if rows is None else self.sign[rows]
-        measurement = Measurement.learned(self._middle, normalised(evidence * weight), sign)
-        for _ in range(ROUNDS):
-            both = evidence * measurement.likelihood(sign)
-            weight = _mixture(both, weight, pseudo, iterations // ROUNDS)
-            measurement = Measurement.learned(self._middle, normalised(both * weight), sign)
-        return Prior(mass=weight @ self._shapes, measurement=measurement.at(GRID, self._middle))
+        plain = _mixture(evidence, start, pseudo, iterations)
+        found = []
+        for shape in shapes:
+            if not shape.measured or not np.ptp(self.sign):
+                found.append(Prior(mass=plain @ self._shapes))
+                continue
+            weight, sign = plain, self.sign if rows is None else self.sign[rows]
+            measurement = Measurement.learned(self._middle, normalised(evidence * weight), sign)
+            for _ in range(ROUNDS):
+                both = measurement.likelihood(sign)
+                both *= evidence
+                weight = _mixture(both, weight, pseudo, iterations // ROUNDS)
+                measurement = Measurement.learned(self._middle, normalised(both * weight), sign)
+            measurement = measurement.at(GRID, self._middle)
+            found.append(Prior(mass=weight @ self._shapes, measurement=measurement))
+        return found
 
     def log_evidence(self, prior: Prior, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         """Log probability of some patients' counts given their signs, up to a constant of each."""
@@ -234,7 +254,9 @@ class Likelihoods:
             if prior.measurement is None:
                 mass = self.likelihood @ (prior.mass[:, None] * shares)
             else:
-                mass = (self.likelihood * prior.masses(self.sign)) @ shares
+                both = prior.masses(self.sign)
+                both *= self.likelihood
+                mass = both @ shares
             found += weight * (mass[:, :-1] / mass[:, -1:]).mean(axis=0)
         return found
 
@@ -307,7 +329,7 @@ def learned_priors(
     shapes : dict of Shape to float
     """
     table = Likelihoods(*spaced(estimate, sign, MOST_FOR_PRIOR))
-    return [(weight, table.fit(shape)) for shape, weight in shapes.items()]
+    return list(zip(shapes.values(), table.fit_all(shapes), strict=True))
 
 
 def weigh_shapes(views: Sequence[tuple[Estimate, NDArray[np.float64]]]) -> dict[Shape, float]:
@@ -355,14 +377,17 @@ def _held_out(estimate: Estimate, sign: NDArray[np.float64]) -> NDArray[np.float
     halves = [np.sort(order[np.arange(n) // 2 % 2 == half]) for half in (0, 1)]
     table = Likelihoods(estimate, sign)
 
-    def judge(shape: Shape) -> NDArray[np.float64]:
-        evidence = np.empty(n)
-        for fitted, judged in (halves, halves[::-1]):
-            prior = table.fit(shape, fitted, iterations=ROUGH_ITERATIONS)
-            evidence[judged] = table.log_evidence(prior, judged)
-        return evidence
+    evidence = np.empty((2, n))
 
-    return np.stack(list(in_order(judge, (PLAIN, MEASURED))))
+    def judge(places: Sequence[NDArray[np.int64]]) -> None:
+        fitted, judged = places
+        priors = table.fit_all((PLAIN, MEASURED), fitted, iterations=ROUGH_ITERATIONS)
+        for row, prior in zip(evidence, priors, strict=True):
+            row[judged] = table.log_evidence(prior, judged)
+
+    for _ in in_order(judge, (halves, halves[::-1])):
+        pass
+    return evidence
 
 
 def spaced(

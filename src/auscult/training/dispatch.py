@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -70,6 +70,7 @@ def train(
     engine: Engine | None = None,
     progress: Progress = SILENT,
     withheld: NDArray[np.bool_] | None = None,
+    meanwhile: Callable[[], None] | None = None,
 ) -> None:
     """Train the blocks that the store lacks and write each as soon as it is finished.
 
@@ -91,6 +92,9 @@ def train(
     progress : Progress
     withheld : bool array, shape (records,), optional
         Records that no model trains on.
+    meanwhile : callable, optional
+        What this process can do while the workers begin; of a second or so, in which blocks that
+        are finished wait.
 
     Raises
     ------
@@ -120,7 +124,7 @@ def train(
         watched = Watched([store.path]) if "code" in recipe.settings() else None
         try:
             with hired(work, engine or Engine(), len(todo) or 1, outputs, store.records) as crew:
-                repeated = _collect(crew, jobs, once_more, store, progress)
+                repeated = _collect(crew, jobs, once_more, store, progress, meanwhile)
         finally:
             left = missing_blocks(store.blocks, store)
             checkpoints.sweep(states.folder, (model for block in left for model in block.models))
@@ -336,6 +340,7 @@ def _collect(
     once_more: tuple[Assignment, ...] | None,
     store: RunStore,
     progress: Progress,
+    meanwhile: Callable[[], None] | None = None,
 ) -> tuple[BlockOutputs, float] | WrittenBlock | Exception | None:
     """Write blocks as they come; on a failure write those that are finished, then raise it.
 
@@ -350,6 +355,8 @@ def _collect(
     if once_more is not None:
         first = BlockPlan(block=first.block, models=(once_more[0].model,))
         repeat = crew.submit(first, once_more, heard=False)
+    if meanwhile is not None:
+        meanwhile()
     of = {block.block: (block, job) for block, job in jobs}
     attempts = dict.fromkeys(pending, 1)
     failure: AuscultError | None = None
