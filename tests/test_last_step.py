@@ -104,7 +104,7 @@ def test_filters_of_warnings_are_set_in_one_thread(monkeypatch: pytest.MonkeyPat
     """They belong to the process: threads that set and restore them in turn leave others behind."""
     setting: list[str] = []
 
-    class Watched(warnings.catch_warnings):  # type: ignore[type-arg]
+    class Watched(warnings.catch_warnings):
         def __enter__(self) -> Any:  # noqa: ANN401
             setting.append(threading.current_thread().name)
             return super().__enter__()

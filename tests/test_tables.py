@@ -17,6 +17,7 @@ from auscult.cli.starting import starting_configuration
 from auscult.cohort import Cohort
 from auscult.cohort.inputs import ArrayInputs, TableInputs
 from auscult.config.cohort import CohortPart
+from auscult.readers.arrow import has
 from auscult.readers.quantities import parse
 from auscult.readers.tables import read_table, told
 from auscult.readers.values import plain_numbers, texts
@@ -398,6 +399,16 @@ def test_init_tells_dates_codes_regressions_and_questions(tmp_path: Path) -> Non
     assert CohortPart(**written["cohort"]).read(tmp_path, 1).task == "number"
 
 
+def test_patterns_are_found_among_few_and_many_different_values() -> None:
+    few, many = ["1", "2"] * 900, [str(value) for value in range(1800)]
+    for values in (few, many, []):
+        column = pd.Series(values, dtype=pd.StringDtype("pyarrow"))
+        assert has(column, r"\d,\d") is False
+        more = pd.Series([*values, None, "1,2"], dtype=pd.StringDtype("pyarrow"))
+        assert has(more, r"\d,\d") is True
+    assert has(pd.Series(["1,2"], dtype=object), r"\d,\d") is None
+
+
 PLAIN = [
     *(["1", "2.5", " 3 ", "-4e5", "", "NA"], ["1", "x"], ["007", "8"], ["inf", "1"], ["nan", "1"]),
     *(["-9", "1"], ["-9.0", "1"], ["1,2", "3"], ["1e400", "2"], ["12345678901234567890", "1"]),
@@ -415,6 +426,11 @@ def test_numbers_read_in_one_pass_are_the_same(missing: tuple[str, ...]) -> None
         if quick is not None:
             np.testing.assert_array_equal(quick, slow)
             assert not (np.isnan(slow) & (place >= 0)).any()
+            slow_too = plain_numbers(pd.Series(["1"] * 100 + values, dtype="str"), missing)
+            assert slow_too is not None  # what comes after the first hundred is read no differently
+            np.testing.assert_array_equal(slow_too[100:], quick)
+        assert plain_numbers(pd.Series([*values, "word"], dtype="str"), missing) is None
+        assert plain_numbers(pd.Series(["1"] * 100 + ["word"], dtype="str"), missing) is None
     coded = plain_numbers(pd.Series(["-9", "1"], dtype="str"), ["-9"])
     np.testing.assert_array_equal(coded, [np.nan, 1.0])
     assert plain_numbers(pd.Series(["1", "2"], dtype="str")) is not None

@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     import pyarrow as pa
 
+FEW_LOOKED_AT = 100  # values that tell words from numbers before all are read
+MANY_LOOKED_AT = 1000  # and many different ones from few
+
 
 def held_by_arrow(column: pd.Series[Any]) -> Any:  # noqa: ANN401
     """The Arrow array behind a column of text; None of other columns."""
@@ -45,6 +48,11 @@ def floats(column: pd.Series[Any], missing: Iterable[str]) -> NDArray[np.float64
         return None
     words, numeric = _words(frozenset(missing))
     try:
+        # A word among the first is seen at once: of a whole column, Arrow words an error for each.
+        first = held[:FEW_LOOKED_AT]
+        compute.cast(
+            compute.if_else(compute.is_in(first, value_set=words), None, first), pa.float64()
+        )
         if not numeric:
             try:
                 found = compute.cast(held, pa.float64())
@@ -80,6 +88,9 @@ def has(column: pd.Series[Any], pattern: str) -> bool | None:
     held = held_by_arrow(column)
     if held is None:
         return None
+    first = held[:MANY_LOOKED_AT]
+    if 2 * len(compute.unique(first)) < len(first):  # most columns have few different values
+        held = compute.unique(held)
     return bool(compute.any(compute.match_substring_regex(held, pattern)).as_py())
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from auscult.readers.arrow import floats
+from auscult.readers.arrow import FEW_LOOKED_AT, floats
 from auscult.readers.quantities import parse
 
 # What pandas reads as missing, and what Excel writes where a formula failed.
@@ -22,7 +22,6 @@ ALWAYS_MISSING = (
     *("1.#IND", "1.#QNAN", "-1.#IND", "-1.#QNAN"),
     *("#N/A", "#N/A N/A", "#NA", "#VALUE!", "#REF!", "#DIV/0!", "#NUM!", "#NAME?", "#NULL!"),
 )
-FEW_LOOKED_AT = 100  # values that tell text from numbers before all are parsed
 
 
 def texts(
