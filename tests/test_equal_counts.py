@@ -193,7 +193,7 @@ def spread(auc: np.ndarray, labels: np.ndarray, count: np.ndarray, **how: Any) -
     shown = sorted(set(labels))
     steps = dict.fromkeys(shown, 0.001) | how.pop("steps", {})
     table = ReleasedTable(labels=labels.astype(object), shown=shown, pooled=0, steps=steps, base=1)
-    values = _Values(auc=auc, tail=auc, count=count, overall=None)
+    values = _Values(auc=auc, tail=auc, count=count, overall=None, overall_step=0.0)
     return _spread(table, values, np.random.default_rng(0))
 
 

@@ -287,8 +287,13 @@ def _spread_of_sum(training: _Training) -> NDArray[np.float64]:
     return np.asarray(np.sqrt(np.maximum(training.shrunk.sum(axis=(1, 2)), least)))
 
 
-def _weights(training: _Training, strengths: Sequence[float], effect: float) -> NDArray[np.float64]:
-    """Weights of the records under each strength, shape (strengths, patients, k)."""
+def _weights(
+    training: _Training, strengths: Sequence[float], effect: float | NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Weights of the records under each strength, shape (strengths, patients, k).
+
+    With one average effect, or one per patient.
+    """
     k = training.difference.shape[1]
     found = np.ones((len(strengths), *training.difference.shape))
     pulled = np.flatnonzero(np.isfinite(strengths))

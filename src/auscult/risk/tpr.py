@@ -140,7 +140,7 @@ def _by_learned_weights(
     for held_out in np.array_split(folds, 2):
         training = _train(moments, [int(f) for f in folds if f not in held_out])
         effect = np.maximum(_equal_effect(training), FEWEST_EFFECT)
-        weights = _weights(training, DEFAULT_STRENGTH, effect)
+        weights = _weights(training, [DEFAULT_STRENGTH], effect)[0]
         scores = np.einsum("pk,pfckm->pfcm", weights, x[:, held_out]).reshape(n, -1)
         used = weight[:, held_out, :, 0].reshape(n, -1) > 0
         inside = used & (label[held_out].reshape(-1) == 1)
