@@ -23,6 +23,8 @@ from auscult.cohort import Cohort
 from auscult.cohort.design import Membership
 from auscult.cohort.inputs import TableInputs
 from auscult.recipes.base import BlockOutputs
+from auscult.results.result import IN_COMMON
+from auscult.risk.factors import DISAGREE, EXTREME, FAR, MANY, RARE
 from auscult.store import RunStore, plan_blocks
 from auscult.viewer.serving import prepared
 from benchmarks.results import record, table
@@ -30,6 +32,7 @@ from tests.report_simulation import simulated
 
 MODELS = 64
 COLUMNS = 20
+WORDS, LEVELS = 4, 200
 
 
 def main() -> None:
@@ -43,8 +46,8 @@ def main() -> None:
         rows, memory = measured(path, cohort)
     text = (
         f"A made-up run of {patients:,} patients with {cohort.records:,} records of {COLUMNS} "
-        f"columns and {MODELS} models. Seconds until the page is whole: the first time, and the "
-        "median of five more."
+        f"numbers and {WORDS} columns of {LEVELS} levels, and {MODELS} models. Seconds until "
+        "the page is whole: the first time, and the median of five more."
     )
     shown = [
         [name, f"{one:.2f}", "" if np.isnan(more) else f"{more:.2f}"] for name, one, more in rows
@@ -56,7 +59,7 @@ def main() -> None:
 
 
 def made_cohort(patients: int) -> Cohort:
-    """Two records a patient, standard normal columns."""
+    """Two records a patient, standard normal columns and columns of words."""
     rng = np.random.default_rng(0)
     records = 2 * patients
     from auscult.cohort import PatientIds
@@ -65,9 +68,9 @@ def made_cohort(patients: int) -> Cohort:
         inputs=TableInputs(
             numeric=rng.standard_normal((records, COLUMNS), dtype=np.float32),
             numeric_names=tuple(f"x{j}" for j in range(COLUMNS)),
-            codes=np.empty((records, 0), dtype=np.int32),
-            categorical_names=(),
-            levels=(),
+            codes=rng.integers(0, LEVELS, (records, WORDS), dtype=np.int32),
+            categorical_names=tuple(f"c{j}" for j in range(WORDS)),
+            levels=tuple(tuple(f"level {k}" for k in range(LEVELS)) for _ in range(WORDS)),
         ),
         labels=rng.integers(0, 2, records),
         task="binary",
@@ -125,6 +128,22 @@ def made_run(path: Path, cohort: Cohort) -> Path:
         write_bytes(store.secret_path("cohort.npz"), content.getvalue(), secret=True)
         summary = json.dumps(simulated(patients=1000)).encode()
         write_bytes(store.secret_path("exact.json"), summary, secret=True)
+        factors = [
+            {"name": name, "patients": patients // 10, "mean_with": 0.7, "mean_without": 0.6}
+            | {
+                "difference": 0.02,
+                "low": 0.0,
+                "high": 0.04,
+                "p": 0.02,
+                "q": 0.04,
+                "claimed": True,
+                "reason": "",
+            }
+            for name in (MANY, DISAGREE, FAR, EXTREME, RARE)
+        ]
+        common = {"patients": patients, "of_all": True, "explained": 0.3, "factors": factors}
+        common |= {"of": patients, "not_estimable": [], "method": "made up", "reason": ""}
+        write_bytes(store.secret_path(IN_COMMON), json.dumps(common).encode(), secret=True)
         (path / "results").mkdir()
         write_bytes(path / "results" / "summary.json", summary)
     return path
@@ -135,7 +154,7 @@ def measured(path: Path, cohort: Cohort) -> tuple[list[tuple[str, float, float]]
     import httpx
 
     start = time.perf_counter()
-    guard = prepared(path, port=8765, cohort=cohort, tell=lambda _: None)
+    guard = prepared(path, port=8765, against=path, cohort=cohort, tell=lambda _: None)
     rows = [("opening the run", time.perf_counter() - start, float("nan"))]
     client = httpx.AsyncClient(
         transport=httpx.ASGITransport(app=guard),
@@ -160,6 +179,9 @@ def measured(path: Path, cohort: Cohort) -> tuple[list[tuple[str, float, float]]
         ("one patient", "patient/500000" if cohort.patients > 500_000 else "patient/5"),
         ("another patient", "patient/1"),
         ("groups", "groups"),
+        ("in common", "common"),
+        ("two runs", "comparison"),
+        ("list by change between two runs", "?sort=-change"),
     ):
         first = seconds(query)
         rows.append((name, first, float(np.median([seconds(query) for _ in range(5)]))))

@@ -195,6 +195,9 @@ def _derived(summary: dict[str, Any], curves: bool) -> set[float]:
     found |= {float(n) for n in range(1 + len(summary.get("protection") or []))}
     structure = summary["cohort"].get("left_out") or []
     found.add(float(sum(one.get("records") or 0 for one in structure)))
+    for side in (summary.get("planted") or {}).values():
+        if isinstance(side, dict) and side.get("patients"):
+            found.add(side["found"] / side["patients"])
     found |= _accounted(summary)
     return found
 

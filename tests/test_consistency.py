@@ -14,9 +14,15 @@ from auscult.report import elements as e
 from auscult.report import render
 from auscult.report.summary import read_summary
 from auscult.report.view import page
-from auscult.report.words import MINUS
+from auscult.report.words import MINUS, NOT_ESTIMABLE
 from tests import report_summaries as summaries
-from tests.consistency import _opposites, disagreements, disagreements_of
+from tests.consistency import (
+    _opposites,
+    disagreements,
+    disagreements_of,
+    figures_of,
+    tables_of,
+)
 
 
 @pytest.mark.parametrize("name", sorted(summaries.ALL))
@@ -75,6 +81,25 @@ def test_a_change_from_another_number_than_the_first_rows_says_from_which() -> N
     assert "12 (8 to 17) are exposed without it: its change is from that number" in render(summary)
     untold = changed(page(summary), "protection", lambda table: replace(table, notes=()))
     assert any("protection 1: from" in one for one in disagreements_of(untold, summary))
+
+
+def test_a_change_from_a_withheld_count_is_withheld_everywhere() -> None:
+    summary = summaries.ALL["later parts"]()
+    entry = summary["protection"][0]
+    few = {"estimate": None, "low": 0.0, "high": 10.0, "fewer_than": {"estimate": 10}}
+    entry["exposed"]["0.9"] = few
+    entry["exposed_change"] = {"estimate": None, "low": None, "high": None}
+    entry["removed"] = {"estimate": 1.0, "low": 1.0, "high": 1.0}
+    shown = page(summary)
+    table = tables_of(shown)["protection"]
+    assert table.rows[1][3:] == (NOT_ESTIMABLE, NOT_ESTIMABLE)
+    assert any("too small to be shown" in note for note in table.notes)
+    assert tables_of(shown)["frontier (figure)"].rows[1][2] == "fewer than 10 (0 to 10)"
+    assert "Change in exposed patients not shown: too few are exposed" in render(summary)
+    figure = figures_of(shown)["frontier"]
+    assert "A line without a dot" in figure.small_print
+    assert isinstance(figure.plot, e.ScatterChart)
+    assert figure.plot.spots[1].y.bounds_only
 
 
 def changed(shown: e.Page, key: str, change: Any) -> e.Page:  # noqa: ANN401

@@ -16,6 +16,7 @@ from auscult.report.summary import Part
 from auscult.report.words import (
     MINUS,
     NOT_ESTIMABLE,
+    Fewer,
     decimal,
     expected,
     interval,
@@ -86,6 +87,13 @@ def signed_count(part: Part, outside: Number = None) -> str:
         low, high = min(low, outside), max(high, outside)
     ends = f"{signed_whole(math.floor(low + 1e-9))} to {signed_whole(math.ceil(high - 1e-9))}"
     return with_interval(signed_whole(part.number("estimate") or 0.0), ends)
+
+
+def change_withheld(part: Part) -> bool:
+    """Whether the change of exposed patients would tell a number that is too small to be shown."""
+    counts = part.part("exposed").part("0.9"), part.part("exposed_before").part("0.9")
+    few = any(isinstance(one.number("estimate"), Fewer) for one in counts)
+    return few and part.part("exposed_change").number("estimate") is None
 
 
 def change_cell(entry: Part) -> str:

@@ -59,9 +59,9 @@ def common_sentence(part: Part) -> str:
     said = []
     for higher, word in ((True, "higher"), (False, "lower")):
         some = [one for one in claimed if ((one.number("difference") or 0.0) > 0) is higher]
-        names = [f"{one.text('name')}: {signed(one.number('difference'), 2)}" for one in some]
+        names = [f"{one.text('name')}, {signed(one.number('difference'), 2)}" for one in some]
         if names:
-            said.append(f"the mean AUC is {word} with {listed(names)}")
+            said.append(f"the mean AUC is {word} where this holds: {listed(names)}")
     return sentence(f"the other factors held equal, {'; '.join(said)}")
 
 

@@ -10,6 +10,7 @@ from auscult.report.changes import (
     axis_of,
     base_row,
     change_cell,
+    change_withheld,
     from_another,
     mean_auc_notes,
     point_of,
@@ -25,7 +26,7 @@ from auscult.report.elements import (
     Spot,
     Table,
 )
-from auscult.report.figures.scatter import drawable
+from auscult.report.figures.scatter import drawable, without_dots
 from auscult.report.numbers import (
     bounds_only,
     exposed_cell,
@@ -79,15 +80,17 @@ def frontier_figure(
             title=base,
         )
     ]
+    exposed = {"0": "" if row is None else patients_cell(row.estimate, row.low, row.high, few)}
     for number, part in enumerate(entries, start=1):
-        exposed, own = part.part("exposed").part("0.9"), part.part("utility")
+        theirs, own = part.part("exposed").part("0.9"), part.part("utility")
         if part.part("layers"):
             continue  # counted on half of the models: not to be set beside the others
+        exposed[str(number)] = exposed_cell(theirs, few)
         spots.append(
             Spot(
                 mark=str(number),
                 x=point_of(own),
-                y=exposed_point(exposed, few),
+                y=exposed_point(theirs, few),
                 style="best" if part.truth("recommended") else "first",
                 title=part.text("name"),
             )
@@ -116,8 +119,8 @@ def frontier_figure(
         sentence="The lower, the fewer patients are exposed; the further right, the better the "
         "predictions.",
         small_print=f"{names}. {_apart(entries)}n = {counted(assessed(summary), 'patient')} and "
-        f"{models} each. Lines: 95% intervals of each alone; intervals of the differences, "
-        "which are narrower, are in the table.",
+        f"{models} each. {without_dots(drawn)}Lines: 95% intervals of each alone; intervals of "
+        "the differences, which are narrower, are in the table.",
         table=Table(
             caption="Where the points lie",
             columns=("Protection", metric, "Exposed patients"),
@@ -125,7 +128,7 @@ def frontier_figure(
                 (
                     f"{spot.mark}: {spot.title}",
                     with_interval(decimal(spot.x.value), interval(spot.x.low, spot.x.high)),
-                    patients_cell(spot.y.value, spot.y.low, spot.y.high, spot.y.bounds_only),
+                    exposed[spot.mark],
                 )
                 for spot in drawn
             ),
@@ -187,14 +190,13 @@ def protection_tables(
     for number, part in enumerate(entries, start=1):
         exposed, own = part.part("exposed").part("0.9"), part.part("utility")
         loses, name = part.part("worst_group_utility_change"), f"{number}: {part.text('name')}"
-        removed = part.part("removed")
         risk.append(
             (
                 name,
                 exposed_cell(exposed, bounds_only(summary)),
                 expected(exposed.number("null")),
                 change_cell(part),
-                _removed(removed),
+                _removed(part),
             )
         )
         mean, group = part.part("mean_auc"), part.part("worst_group")
@@ -335,6 +337,9 @@ def _risk_notes(summary: Part, entries: tuple[Part, ...]) -> tuple[str, ...]:
             for number, part in enumerate(entries, start=1)
             if not part.part("layers") and from_another(summary, part)
         ),
+        "Not estimable: a change from or to a number that is too small to be shown."
+        if any(change_withheld(part) for part in entries)
+        else "",
         *_methods(entries),
     ]
     return tuple(note for note in notes if note)
@@ -367,9 +372,10 @@ def _price_notes(entries: tuple[Part, ...]) -> tuple[str, ...]:
     return tuple(sentence(method) for method in methods if method)
 
 
-def _removed(part: Part) -> str:
+def _removed(entry: Part) -> str:
+    part = entry.part("removed")
     low, high = part.number("low"), part.number("high")
-    if low is None or high is None:
+    if low is None or high is None or change_withheld(entry):
         return NOT_ESTIMABLE
     value = part.number("estimate") or 0.0
     return with_interval(_signed_share(value), f"{_signed_share(low)} to {_signed_share(high)}")

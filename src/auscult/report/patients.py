@@ -22,6 +22,8 @@ from auscult.report.figures.axes import false_positive_rate, linear_axis, share_
 from auscult.report.numbers import bounds_only
 from auscult.report.summary import Part
 from auscult.report.words import (
+    FEW,
+    FEW_NOTE,
     NOT_ESTIMABLE,
     Fewer,
     counted,
@@ -30,6 +32,7 @@ from auscult.report.words import (
     sentence,
     share,
     share_interval,
+    share_of_few,
     whole,
     with_interval,
 )
@@ -170,14 +173,19 @@ def _survival_table(
         cells = [decimal(grid[place], 2), share(curves["joint"][place])]
         if low:
             cells[1] = with_interval(cells[1], share_interval(low[place], high[place]))
-        cells += [share(curves[key][place]) for key, _ in names[1:]]
+        cells += [
+            (share if key == "null" else share_of_few)(curves[key][place]) for key, _ in names[1:]
+        ]
         rows.append(tuple(cells))
     note = f"{len(kept)} of the curve's {len(grid)} points." if len(kept) < len(grid) else ""
     return Table(
         caption="Share of patients above each AUC",
         columns=tuple(columns),
         rows=tuple(rows),
-        notes=(note,) if note else (),
+        notes=(
+            *([note] if note else []),
+            *([FEW_NOTE] if any(FEW in row for row in rows) else []),
+        ),
         key="survival",
     )
 

@@ -10,6 +10,7 @@ from auscult.report.changes import (
     NOTHING,
     base_row,
     change_cell,
+    change_withheld,
     signed_estimate,
     signed_whole,
     utility_name,
@@ -221,6 +222,8 @@ def _group_price(part: Part, metric: str) -> str:
 def _privacy(part: Part) -> str:
     removed, change = part.part("removed"), part.part("exposed_change")
     low, high = removed.number("low"), removed.number("high")
+    if change_withheld(part):
+        return "Change in exposed patients not shown: too few are exposed"
     if low is None or high is None:
         if change.reason():
             return f"Change in exposed patients {NOT_ESTIMABLE} ({change.reason()})"

@@ -18,12 +18,15 @@ from auscult.report.figures.axes import share_axis
 from auscult.report.numbers import bounds_only
 from auscult.report.summary import Part
 from auscult.report.words import (
+    FEW,
+    FEW_NOTE,
     NOT_ESTIMABLE,
     counted,
     decimal,
     sentence,
     share,
     share_interval,
+    share_of_few,
     whole,
     with_interval,
 )
@@ -134,8 +137,8 @@ def _records_table(bands: tuple[Part, ...], *, bounded: bool, few: bool = False)
         "Mean AUC": ("raw_mean_auc", decimal),
         "Mean AUC by chance": ("null_mean_auc", decimal),
         "Above 0.9": ("exposed_0.9", share),
-        "Raw above 0.9": ("raw_exposed_0.9", share),
-        "Study's maximum above 0.9": ("study_exposed_0.9", share),
+        "Raw above 0.9": ("raw_exposed_0.9", share_of_few),
+        "Study's maximum above 0.9": ("study_exposed_0.9", share_of_few),
         "Study's mean AUC by chance": ("study_null_mean", decimal),
     }
     kept = {
@@ -151,9 +154,13 @@ def _records_table(bands: tuple[Part, ...], *, bounded: bool, few: bool = False)
             if name == "Above 0.9" and bounded:
                 ends = (band.number("exposed_0.9_low"), band.number("exposed_0.9_high"))
                 cell = with_interval(cell, share_interval(*ends))
+            if form is share_of_few and not band.number("patients"):
+                cell = NOT_ESTIMABLE
             cells.append(cell)
         rows.append(tuple(cells))
     notes = ["By chance: after each patient's membership was shuffled over the models."]
+    if any(FEW in row for row in rows):
+        notes.append(FEW_NOTE)
     if any(band.number("patients") == 0 for band in bands):
         notes.append("Not estimable: no patient has that many records.")
     notes += [

@@ -42,7 +42,6 @@ def release_section(summary: Part) -> Section | None:
         return None
     blocks: list[Block] = [
         Paragraph(text=_what(release)),
-        *carried(summary),
         Paragraph(text=_who(release)),
     ]
     if told := outside_sentence(release):
@@ -54,7 +53,7 @@ def release_section(summary: Part) -> Section | None:
         blocks.append(
             Paragraph(text=f"The release audit: {NOT_ESTIMABLE}. {because}", style="absent")
         )
-        return _section(blocks)
+        return _section([*blocks, *carried(summary)])
     blocks += _likeness(release.part("likeness"))
     if told := transfer_sentence(release):
         style = "absent" if release.part("transfer").truth("other_share") else ""
@@ -65,7 +64,7 @@ def release_section(summary: Part) -> Section | None:
     if at_rate:
         blocks.append(_at_rate(release, at_rate))
     blocks += _calibration(release.part("calibration"))
-    return _section(blocks)
+    return _section([*blocks, *carried(summary)])
 
 
 def _weights(release: Part) -> list[Block]:

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from auscult.base.showing import cleaned
 
 NOT_ESTIMABLE = "not estimable"
+FEW = "few"
+FEW_NOTE = "Few: of too few patients for their share to be shown."
 MINUS = "\N{MINUS SIGN}"
 _FIRST_ISOLATE, _END_ISOLATE = "\N{FIRST STRONG ISOLATE}", "\N{POP DIRECTIONAL ISOLATE}"
 _TINY = 1e-9
@@ -120,6 +122,11 @@ def share(value: float | None) -> str:
         return ">99%"
     places = 0 if percent >= 9.95 else 1 if percent >= 0.995 else 2
     return f"{percent:.{places}f}%"
+
+
+def share_of_few(value: float | None) -> str:
+    """A share of patients that is withheld where it is of too few, which :data:`FEW` says."""
+    return FEW if value is None else share(value)
 
 
 def at_least(value: float | None) -> str:

@@ -24,7 +24,8 @@ def scatter_chart(chart: ScatterChart, form: Format) -> Markup:
         _whisker(sheet, spot.x, x, up, f"whisker thin {spot.style}", upright=False)
         _whisker(sheet, spot.y, y, across, f"whisker thin {spot.style}", upright=True)
     for spot, across, up in reversed(placed):
-        sheet.marker(across, up, spot.style, spot.title)
+        if not spot.y.bounds_only:  # the middle of an interval is no estimate
+            sheet.marker(across, up, spot.style, spot.title)
     taken = [(across, up) for _, across, up in placed]
     for spot, across, up in placed:
         at = _free_place(across, up, taken, (x.start, x.end, top, bottom))
@@ -33,6 +34,13 @@ def scatter_chart(chart: ScatterChart, form: Format) -> Markup:
         taken.append(at)
         sheet.text(at[0], at[1] + form.text * 0.35, spot.mark, "spot-label", "middle")
     return sheet.markup()
+
+
+def without_dots(spots: tuple[Spot, ...]) -> str:
+    """What a line without a dot means; empty where every point has one."""
+    if any(spot.y.bounds_only for spot in spots):
+        return "A line without a dot: only bounds of the number are known or shown. "
+    return ""
 
 
 def drawable(spot: Spot) -> bool:
