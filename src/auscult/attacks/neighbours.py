@@ -407,7 +407,9 @@ def _choices(
     solved: _Solved,
 ) -> list[_Choice | None]:
     """How each group is predicted, by the membership of patients of another group."""
-    judged = [_judged(layout, system, kernel, signals, solved, group) for group in JUDGED]
+    judged = list(
+        in_order(lambda group: _judged(layout, system, kernel, signals, solved, group), JUDGED)
+    )
     if None in judged:  # what only one of two groups of patients confirms is left out
         return [None] * GROUPS
     return [judged[1] if group == 0 else judged[0] for group in range(GROUPS)]

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from auscult.base.parallel import one_thread
 from auscult.base.progress import Progress
 from auscult.cohort import Cohort
 from auscult.protection.assessment import (
@@ -28,6 +29,7 @@ from auscult.recipes.base import Recipe
 from auscult.store import Outputs, RunStore
 
 
+@one_thread()
 def audit_variants(
     store: RunStore,
     found: Sequence[Plan],

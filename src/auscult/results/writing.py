@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from auscult.attacks.log_odds import signals_from_outputs
 from auscult.base.errors import AuscultError
 from auscult.base.files import write_bytes, write_json, write_whole
-from auscult.base.parallel import let_go
+from auscult.base.parallel import let_go, one_thread
 from auscult.base.progress import SILENT, Progress
 from auscult.base.version import __version__
 from auscult.cohort.design import Membership
@@ -68,6 +68,7 @@ RELEASE_WEIGHTS = (
 )
 
 
+@one_thread()
 def write_results(
     store: RunStore,
     roster: Roster,

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
 from auscult.base.intervals import NORMAL_95
+from auscult.base.parallel import one_thread
 from auscult.base.progress import Progress
 from auscult.protection.assessment import (
     THRESHOLDS,
@@ -71,6 +72,7 @@ class Point:
     utility: UtilityPerModel | None
 
 
+@one_thread()
 def audit_sizes(
     store: RunStore,
     found: Sequence[Size],
