@@ -340,8 +340,8 @@ def test_the_sentence_says_what_is_claimed_and_nothing_else() -> None:
     other = {"name": "near", "difference": -0.02, "claimed": True}
     third = {"name": "odd", "difference": 0.5, "claimed": False}
     said = common_sentence(Part({"factors": [one, other, third]}))
-    assert "higher with far: +0.04" in said
-    assert "lower with near: \N{MINUS SIGN}0.02" in said
+    assert "higher where this holds: far, +0.04" in said
+    assert "lower where this holds: near, \N{MINUS SIGN}0.02" in said
     assert "odd" not in said
     assert "beyond chance" in common_sentence(Part({"factors": [third]}))
     assert common_sentence(Part({"factors": [], "reason": "few models"})) == ""
