@@ -98,8 +98,14 @@ def in_order(
     """Results of `work` for each item, in the order of the items, computed by threads.
 
     No more than twice as many items as threads are under way, so that results do not pile up.
-    With `apart` one item follows the other, in the thread of the caller: for work that sets what
-    the whole process shares, as scikit-learn's estimators set the filters of warnings.
+
+    Parameters
+    ----------
+    work : callable
+    items : iterable
+    apart : bool
+        One item follows the other, in the thread of the caller: for work that sets what the whole
+        process shares, as scikit-learn's estimators set the filters of warnings.
     """
     threads = 1 if apart else min(MOST_THREADS, cores())
     waiting: deque[Future[Outcome]] = deque()

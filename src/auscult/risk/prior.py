@@ -214,7 +214,14 @@ class Likelihoods:
         iterations: int = ITERATIONS,
         pseudo_count: float = PSEUDO_COUNT,
     ) -> list[Prior]:
-        """A prior of each shape; see :meth:`fit`. A measured one begins where a plain one ends."""
+        """A prior of each shape. A measured one begins where the plain one ends.
+
+        Parameters
+        ----------
+        shapes : iterable of Shape
+        rows, iterations, pseudo_count
+            As of :meth:`fit`.
+        """
         evidence = self._evidence if rows is None else self._evidence[rows]
         start = self._likeliest_normal(evidence)
         pseudo = pseudo_count * start
