@@ -6,6 +6,7 @@ rounding of sums.
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
@@ -36,9 +37,6 @@ class Places:
     def __init__(self, points: NDArray[np.float32], patient: NDArray[np.int64]) -> None:
         self.points = points
         self.patient = patient
-        #: Name of each record by its content, shape (records,): it orders records whatever order
-        #: they came in.
-        self.key = _keys(points)
         self._kept: tuple[Any, Any] | None = None  # last value of `once`
 
     @classmethod
@@ -81,6 +79,21 @@ class Places:
 
     def __repr__(self) -> str:
         return f"Places({len(self)} records, {self.points.shape[1]} columns)"
+
+    @cached_property
+    def key(self) -> NDArray[np.uint64]:
+        """Name of each record by its content: it orders records whatever order they came in."""
+        return _keys(self.points)
+
+    @cached_property
+    def lengths(self) -> NDArray[np.float32]:
+        """Squared length of each point, shape (records,)."""
+        found = np.empty(len(self), dtype=np.float32)
+        for start in range(0, len(self), AT_ONCE):
+            piece = self.points[start : start + AT_ONCE]
+            found[start : start + AT_ONCE] = (piece**2).sum(axis=1)
+        let_go(self.points)
+        return found
 
     def take(self, records: NDArray[np.int64] | NDArray[np.bool_]) -> Places:
         """Some of the records, in the order asked for."""

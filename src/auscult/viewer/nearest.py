@@ -57,7 +57,8 @@ def neighbours(holding: Holding, contents: Contents, patient: int) -> list[Neigh
     own = np.full(holding.patients, -1, dtype=np.int64)
     of_record = holding.patient_of_record
     for start in range(0, len(places), AT_ONCE):
-        square = squares(points, places.points[start : start + AT_ONCE])
+        some = slice(start, start + AT_ONCE)
+        square = squares(points, places.points[some], places.lengths[some])
         near, row = square.min(axis=0), square.argmin(axis=0)
         rows = np.arange(start, start + near.size)
         # From far to near: the last that is written of a patient is the nearest.
