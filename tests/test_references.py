@@ -94,9 +94,21 @@ def test_a_ratio_helps_where_models_are_sure_of_most() -> None:
     layout = cohort("sure of most", 2, patients=1500)
     how = How(references=4, signed=False, seed=3)
     ours = attack(layout, how).evidence.auc()
-    # A signal that expit cannot tell from certainty has no ratio.
+    # A signal that expit cannot tell from certainty has no ratio; all else is as it was.
     sure = attack(replace(layout, signals=layout.signals + np.float32(60)), how).evidence.auc()
     assert ours > sure + 0.005
+
+
+def test_how_far_signals_lie_from_zero_does_not_matter_to_the_signal_itself() -> None:
+    layout = cohort("sure of most", 2, patients=1500)
+    how = How(references=1, signed=False, seed=3)
+    # Both so far that there is no ratio.
+    some, more = (
+        attack(replace(layout, signals=layout.signals + np.float32(shift)), how).evidence.auc()
+        for shift in (64, 2048)
+    )
+    assert more == pytest.approx(some, abs=1e-3)
+    assert some > exact_auc(layout.signals[layout.member], layout.signals[~layout.member])
 
 
 def test_where_nothing_leaks_no_reference_finds_anything() -> None:

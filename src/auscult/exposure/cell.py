@@ -22,9 +22,9 @@ from auscult.base.parallel import in_order
 from auscult.base.randomness import Stage, generator
 from auscult.base.ranks import ranks
 from auscult.cohort.cohort import record_bands
-from auscult.exposure.calibration import GROUPS, SCORE, Calibration, calibrate, terms_of
+from auscult.exposure.calibration import GROUPS, Calibration, calibrate, terms_of
 from auscult.exposure.deployment import ALL
-from auscult.exposure.references import few_references, ratio_to_references
+from auscult.exposure.references import few_references, ratio_to_references, signal_itself
 from auscult.risk.counting import Counted, placements
 from auscult.risk.estimate import Estimate
 from auscult.risk.exposed import exposed
@@ -167,7 +167,7 @@ def _cheaper(layout: Layout, centring: Centring, how: How) -> tuple[tuple[Patien
     if isinstance(how.references, str):
         return ()
     seed = how.seed
-    alone = [few_references(layout, layout.signals, 0, seed)]
+    alone = [signal_itself(layout)]
     if how.references:
         alone.append(few_references(layout, centring.apply(layout), 0, seed))
     beside = [ratio_to_references(layout, how.references, seed)] if how.references else []
@@ -302,6 +302,11 @@ class Points:
                 yield learned, np.flatnonzero(in_band & (self.half == side))
 
 
+def _in_deviations(scores: PatientScores) -> NDArray[np.float64]:
+    """The score of each point."""
+    return np.asarray((scores.values * scores.unit[:, :, None, None])[_points(scores)])
+
+
 def points_of(layout: Layout, scores: PatientScores, seed: int) -> Points:
     """Scores as points; a model's half is drawn from the audit's seed.
 
@@ -314,7 +319,7 @@ def points_of(layout: Layout, scores: PatientScores, seed: int) -> Points:
     """
     used = _points(scores)
     patient, fold, label, _ = np.nonzero(used)
-    score = (scores.values * scores.unit[:, :, None, None])[used]
+    score = _in_deviations(scores)
     model = scores.deal.model[used]
     band = np.zeros(layout.patients, dtype=np.int64)
     for number, (_, inside) in enumerate(record_bands(layout.count, FEWEST_OF_A_BAND)):
@@ -349,11 +354,8 @@ def evidence_of(
     """
     points = points_of(layout, scores, seed)
     group = layout.number[points.patient] % GROUPS
-    own = _normal_scores(points.terms[:, SCORE])
-    more = [
-        [_normal_scores(points_of(layout, one, seed).terms[:, SCORE]) for one in part]
-        for part in others
-    ]
+    own = _normal_scores(_in_deviations(scores))
+    more = [[_normal_scores(_in_deviations(one)) for one in part] for part in others]
     order = np.zeros((1 + GROUPS, points.member.size), dtype=np.float32)
     ratios = np.zeros_like(order)
     for learned, judged in points.splits():

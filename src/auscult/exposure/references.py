@@ -90,6 +90,17 @@ def few_references(
     return _as_scores(layout, dealt, table)
 
 
+def signal_itself(layout: Layout) -> PatientScores:
+    """The mean signal of each patient under each model, in its own unit: no reference is needed.
+
+    Parameters
+    ----------
+    layout : Layout
+        Of the whole cohort; signals as they come.
+    """
+    return _as_scores(layout, layout.deal(), _of_patients(layout, layout.signals))
+
+
 def ratio_to_references(layout: Layout, references: int, seed: int) -> PatientScores:
     """How much surer of the truth a model is than its references that did not train on the patient.
 
