@@ -82,7 +82,11 @@ def test_ranges_are_those_of_all_tables_that_there_could_be() -> None:
         for cell in small_cells(tables, atoms, 5):
             made = ways[:, cell].sum(axis=1)
             possible = int(made.max() - max(made.min(), 1)) + 1
+            for wanted in (2, 3, WIDE):
+                fresh = Margins(tables, atoms, 5, total=True)
+                assert fresh.keeps(cell, wanted) == (possible >= wanted)
             assert margins.possible(cell, WIDE) == min(possible, WIDE)
+            assert margins.keeps(cell, WIDE) == (possible >= WIDE)
             compared, narrow = compared + 1, narrow + (possible < WIDE)
     assert compared > 8
     assert 2 < narrow < compared

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import threading
+
+import pytest
 import threadpoolctl
 
-from auscult.base.parallel import in_order, one_thread
+from auscult.base.errors import StoreError
+from auscult.base.naming import arguments_of_a_file, from_a_file
+from auscult.base.parallel import beside, in_order, one_thread
 from auscult.protection.comparison import audit_variants
 from auscult.results.writing import write_results
 from auscult.sizes.curve import audit_sizes
@@ -29,3 +34,26 @@ def test_linear_algebra_keeps_to_one_thread_between_pieces_too() -> None:
 def test_all_that_makes_figures_of_a_run_keeps_to_it() -> None:
     for made in (write_results, audit_variants, audit_sizes):
         assert hasattr(made, "__wrapped__"), made
+
+
+def test_what_is_done_beside_goes_on_while_the_caller_does() -> None:
+    """Each waits for the other: one after another they would never end."""
+    here, there = threading.Event(), threading.Event()
+
+    def work() -> int:
+        there.set()
+        assert here.wait(20)
+        return 7
+
+    with beside(work) as result:
+        assert there.wait(20)
+        here.set()
+        assert result() == 7
+
+
+def test_what_goes_wrong_beside_is_raised_where_it_is_asked_for() -> None:
+    def fail() -> None:
+        raise StoreError("no room" if from_a_file() else "not told", where="x")
+
+    with arguments_of_a_file(), beside(fail) as result, pytest.raises(StoreError, match="no room"):
+        result()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from dataclasses import replace
 
 import numpy as np
@@ -31,6 +32,7 @@ from auscult.risk.prior import (
     Cells,
     Likelihoods,
     Prior,
+    Shape,
     weigh_shapes,
 )
 from auscult.risk.shrinkage import Covariates, posterior, shrink, sign_of, worth_of_signs
@@ -188,6 +190,24 @@ def test_a_measurement_is_read_off_through_the_noise() -> None:
         np.interp(at, GRID, prior.measurement.mean), -0.5 + 0.8 * at, atol=0.1
     )
     np.testing.assert_allclose(np.interp(at, GRID, prior.measurement.deviation), 0.5, atol=0.08)
+
+
+@pytest.mark.parametrize("shape", [PLAIN, MEASURED])
+def test_who_is_drawn_again_counts_again(shape: Shape) -> None:
+    """A prior of resampled patients is that of a table which holds each as often as drawn."""
+    rng = np.random.default_rng(17)
+    d = rng.normal(0.6, 0.5, 300)
+    sign = 0.5 * d + rng.normal(0, 0.3, 300)
+    table = Likelihoods(counted_aucs(d, 32, rng), sign)
+    rows = np.sort(rng.integers(0, 300, 300))
+    longer = copy(table)
+    longer.sign, longer._evidence = sign[rows], table._evidence[rows]
+    found, naive = table.fit(shape, rows), longer.fit(shape)
+    np.testing.assert_allclose(found.mass, naive.mass, rtol=1e-8, atol=1e-12)
+    assert np.abs(found.mass - table.fit(shape).mass).max() > 1e-4
+    if found.measurement is not None:
+        assert naive.measurement is not None
+        np.testing.assert_allclose(found.measurement.mean, naive.measurement.mean, rtol=1e-8)
 
 
 def test_nobodys_sign_rules_out_what_was_counted() -> None:

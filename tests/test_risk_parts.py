@@ -503,14 +503,15 @@ def test_em_climbs_to_the_likeliest_mixture() -> None:
     rng = np.random.default_rng(5)
     evidence = rng.random((40, 3)) ** 3
     weight, pseudo = np.full(3, 1 / 3), np.array([0.5, 0.25, 0.25])
+    times = rng.integers(1, 4, 40).astype(np.float64)
     naive = weight.copy()
     for _ in range(7):
         member = evidence * naive
-        member /= member.sum(axis=1, keepdims=True)
-        naive = (member.sum(axis=0) + pseudo) / 41
-    np.testing.assert_allclose(prior_module._mixture(evidence, weight, pseudo, 7), naive)
+        member *= (times / member.sum(axis=1))[:, None]
+        naive = (member.sum(axis=0) + pseudo) / (times.sum() + 1)
+    np.testing.assert_allclose(prior_module._mixture(evidence, times, weight, pseudo, 7), naive)
     nobody = np.empty((0, 3))
-    assert prior_module._mixture(nobody, weight, pseudo, 7) is weight
+    assert prior_module._mixture(nobody, np.empty(0), weight, pseudo, 7) is weight
 
 
 def test_a_prior_of_equal_patients_lies_where_they_are() -> None:

@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import copy_context
 from functools import lru_cache
 from itertools import chain, islice
 from pathlib import Path
@@ -126,6 +127,25 @@ def in_order(
             finally:
                 for future in waiting:
                     future.cancel()
+
+
+@contextmanager
+def beside(work: Callable[[], Outcome]) -> Iterator[Callable[[], Outcome]]:
+    """Do something in a thread of its own while the caller goes on with what does not need it.
+
+    Parameters
+    ----------
+    work : callable
+        It must leave alone what the whole process shares, and spend its time in compiled code.
+
+    Yields
+    ------
+    callable
+        Waits for the result and returns it, or raises what went wrong.
+    """
+    # The caller's context goes along: it says what a message calls an argument.
+    with ThreadPoolExecutor(1) as pool:
+        yield pool.submit(copy_context().run, work).result
 
 
 @contextmanager

@@ -78,7 +78,7 @@ def round_counts(
     while moved:
         moved = False
         for number, cell in enumerate(cells):
-            if number in given_up or now.possible(cell, wanted) >= wanted:
+            if number in given_up or now.keeps(cell, wanted):
                 continue
             made = _coarsened(tables, now, cell, wanted, _bases(base, smallest))
             if made is not None:
@@ -135,7 +135,7 @@ def _coarsened(
             before = (table.base, table.told)
             table.base, table.told = change.base, change.told
             made = now.coarser(change.place)
-            if made.possible(cell, wanted) >= wanted:
+            if made.keeps(cell, wanted):
                 return made
             table.base, table.told = before
     return _together(tables, now, cell, wanted, bases)
@@ -156,14 +156,14 @@ def _together(
         for place in free:
             tables[place].base, tables[place].told = max(before[place][0], base), False
             now = now.coarser(place)
-        if now.possible(cell, wanted) < wanted:
+        if not now.keeps(cell, wanted):
             continue
         for place in dearest:
             table = tables[place]
             after = (table.base, table.told)
             for table.base, table.told in (before[place], (before[place][0], False), after):
                 made = now.coarser(place)
-                if (table.base, table.told) == after or made.possible(cell, wanted) >= wanted:
+                if (table.base, table.told) == after or made.keeps(cell, wanted):
                     break
             now = made
         return now

@@ -24,7 +24,7 @@ from auscult.disclosure.control import ABSENT, Atoms, Row, Table
 
 FAR = 1e9
 """More patients than there are."""
-_COLUMNS = (250, 600)
+_COLUMNS = (60, 250, 600)
 _TRIED, _NODES, _KEPT = 24, 500, 200
 _TOLERANCE = 1e-6
 
@@ -187,9 +187,40 @@ class Margins:
         wanted : int
             Further ones are not looked for.
         """
-        number = int(self.sizes[cell].sum())
+        self._look_for(cell, wanted, (0, *_COLUMNS))
+        return min(1 + sum(self._reached(cell, wanted - 1)), wanted)
+
+    def keeps(self, cell: NDArray[np.bool_], wanted: int) -> bool:
+        """Whether a cell may have so many numbers; sooner told than how many it may have.
+
+        Parameters
+        ----------
+        cell : bool array, shape (atoms,)
+        wanted : int
+        """
         further = wanted - 1
-        for columns in (0, *_COLUMNS):
+        if self._look_for(cell, wanted, (0,)):
+            return True
+        # Most cells that have too few numbers have too few in fractions of patients as well.
+        down = min(int(self.sizes[cell].sum()) - 1, further)
+        most = self._at_most(cell, further)
+        if most < further and most + self._at_most(cell, -down) < further:
+            return False
+        return self._look_for(cell, wanted, _COLUMNS)
+
+    def _look_for(self, cell: NDArray[np.bool_], wanted: int, sides: Sequence[int]) -> bool:
+        """Look for tables in which a cell has other numbers, until so many are found.
+
+        Parameters
+        ----------
+        cell : bool array, shape (atoms,)
+        wanted : int
+        sides : sequence of int
+            Over how many atoms programmes are solved, one after another; 0 is one exchange.
+        """
+        number, further = int(self.sizes[cell].sum()), wanted - 1
+        fewer = 0
+        for columns in sides:
             for up in (True, False):
                 reached = self._reached(cell, further)
                 # A range below 1 is no use, and neither is more than what is wanted.
@@ -198,9 +229,10 @@ class Margins:
                     continue
                 if not columns:
                     self._exchanged(cell if up else ~cell, most)
-                elif columns == _COLUMNS[0] or self.sizes.size > _COLUMNS[0]:
+                elif self.sizes.size > fewer:
                     self._programme(cell, most if up else -most, columns)
-        return min(1 + sum(self._reached(cell, further)), wanted)
+            fewer = columns
+        return sum(self._reached(cell, further)) >= further
 
     def _reached(self, cell: NDArray[np.bool_], most: int) -> tuple[int, int]:
         """How many more and how many fewer a cell has in a table that was found; never nobody."""
@@ -255,23 +287,15 @@ class Margins:
 
         The integer programme; what it finds is kept.
         """
-        kept = self._columns(cell, columns)
-        matrix, below, above = self._rows(kept)
-        own = cell[kept].astype(np.float64)
-        side = 1.0 if wanted > 0 else -1.0
-        least, most = sorted((0.0, float(wanted)))
-        limit = LinearConstraint(own[None, :], lb=np.array([least]), ub=np.array([most]))
-        bounds = Bounds(-self.sizes[kept].astype(np.float64), np.full(kept.size, FAR))
-        rows = [LinearConstraint(matrix, below, above), limit]
+        kept, cost, limits = self._linear(cell, wanted, columns)
         # In fractions of patients it is quickly told, and often that nothing is to be gained.
-        relaxed = milp(-side * own, constraints=rows, bounds=bounds)
+        relaxed = milp(cost, **limits)
         reached = self._reached(cell, abs(wanted))[0 if wanted > 0 else 1]
         if relaxed.status == 0 and -relaxed.fun < reached + 1 - _TOLERANCE:
             return
         found = milp(
-            -side * own,
-            constraints=rows,
-            bounds=bounds,
+            cost,
+            **limits,
             integrality=np.ones(kept.size, dtype=np.int64),
             options={"node_limit": _NODES, "mip_rel_gap": 0.0},
         )
@@ -282,6 +306,31 @@ class Margins:
         # Solvers allow for some slack; what was rounded must agree to the patient.
         if (self.sizes + moved >= 0).all() and all(known.agrees(moved) for known in self.known):
             self._keep(moved)
+
+    def _at_most(self, cell: NDArray[np.bool_], wanted: int) -> int:
+        """How many of the wanted further ones a cell may have, at most: told by fractions."""
+        if not wanted:
+            return 0
+        _, cost, limits = self._linear(cell, wanted, _COLUMNS[-1])
+        relaxed = milp(cost, **limits)
+        # Where it is not solved it says nothing.
+        return int(-relaxed.fun + _TOLERANCE) if relaxed.status == 0 else abs(wanted)
+
+    def _linear(
+        self, cell: NDArray[np.bool_], wanted: int, columns: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64], dict[str, Any]]:
+        """The atoms that may change, the cost of each, and constraints and bounds of a programme.
+
+        Its least cost is how far the cell's number goes towards `wanted` further ones, negated.
+        """
+        kept = self._columns(cell, columns)
+        matrix, below, above = self._rows(kept)
+        own = cell[kept].astype(np.float64)
+        least, most = sorted((0.0, float(wanted)))
+        limit = LinearConstraint(own[None, :], lb=np.array([least]), ub=np.array([most]))
+        bounds = Bounds(-self.sizes[kept].astype(np.float64), np.full(kept.size, FAR))
+        rows = [LinearConstraint(matrix, below, above), limit]
+        return kept, -np.sign(wanted) * own, {"constraints": rows, "bounds": bounds}
 
     def binding(self, cell: NDArray[np.bool_]) -> set[int]:
         """Tables whose numbers hold a cell where it is: those with a price in either programme."""

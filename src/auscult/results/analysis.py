@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from auscult.attacks.places import Places
 from auscult.attacks.record import ATTACKS, RECORD_ATTACKS
 from auscult.attacks.roc import REPORTED_FPR, AggregateRoc, roc_of_attack
 from auscult.base.errors import AnalysisError
-from auscult.base.parallel import let_go
+from auscult.base.parallel import beside, let_go
 from auscult.base.plugins import guarded
 from auscult.base.progress import SILENT, Progress
 from auscult.base.randomness import Stage, generator
@@ -191,10 +192,7 @@ def analyse(
     risk, records = patient_risk(
         layout, (0.9,), progress, numbered=wanted, rates=PATIENT_FPR, by_record=True
     )
-    null = null_risk(layout, wanted, generator(seed, Stage.NULL), progress, centring=risk.centring)
     halves = half_risks(layout, generator(seed, Stage.SPLIT_HALF), centring=risk.centring)
-    progress.finish()
-    aggregate = _aggregate(layout, seed, settings.attacks, progress)
     names = [str(name) for name in evidence.groups.columns]
     pairs = settings.intersections
     if pairs is None:
@@ -204,8 +202,8 @@ def analyse(
     shared = (
         None if halves is None else traits(layout, halves, evidence.known or Known(), usable, dealt)
     )
-    progress.start("Disclosure control", 1)
-    groups = release_groups(
+    release = partial(
+        release_groups,
         evidence.groups,
         usable,
         layout.count,
@@ -216,17 +214,31 @@ def analyse(
         base=settings.count_base,
         effects=None if shared is None else shared.effects(),
     )
-    progress.finish()
+    # What may be published depends on who is in which group, and not on anybody's risk.
+    with beside(release) as released:
+        rng = generator(seed, Stage.NULL)
+        null = null_risk(layout, wanted, rng, progress, centring=risk.centring)
+        progress.finish()
+        single = one_model(
+            layout,
+            risk.attack,
+            risk.centring,
+            halves,
+            seed=seed,
+            smallest_cell=settings.smallest_cell,
+        )
+        aggregate = _aggregate(layout, seed, settings.attacks, progress)
+        patients = patient_figures(layout, risk, null, seed=seed, progress=progress)
+        progress.start("Disclosure control", 1)
+        groups = released()
+        progress.finish()
     common, exact_common = in_common(
         shared, groups.effects, dealt, base=settings.count_base, reason=not_halved(layout)
     )
-    patients = patient_figures(layout, risk, null, seed=seed, progress=progress)
     patients["by_records"] = by_records(
         layout, risk, null, groups.bands, seed=seed, smallest_cell=settings.smallest_cell
     )
-    patients["one_model"] = one_model(
-        layout, risk.attack, risk.centring, halves, seed=seed, smallest_cell=settings.smallest_cell
-    )
+    patients["one_model"] = single
     aucs = None if halves is None else halves.aucs
     patients["stability"] = stability(
         aucs, generator(seed, Stage.SPLIT_HALF, 1), not_halved(layout)

@@ -62,7 +62,7 @@ class Measurement:
         ----------
         points : float64 array, shape (points,)
         mass : float64 array, shape (n, points)
-            Rows of sum 1.
+            Rows of sum 1, or of how many patients each stands for.
         sign : float64 array, shape (n,)
         """
         weight, first, second = mass.sum(axis=0), sign @ mass, (sign**2) @ mass

@@ -222,22 +222,27 @@ class Likelihoods:
         rows, iterations, pseudo_count
             As of :meth:`fit`.
         """
-        evidence = self._evidence if rows is None else self._evidence[rows]
-        start = self._likeliest_normal(evidence)
+        evidence, own, times = self._evidence, self.sign, np.ones(self.sign.size)
+        if rows is not None:
+            # Who is drawn again counts again: a third less to go through.
+            kept, number = np.unique(rows, return_counts=True)
+            evidence, own, times = evidence[kept], own[kept], number.astype(np.float64)
+        start = self._likeliest_normal(evidence, times)
         pseudo = pseudo_count * start
-        plain = _mixture(evidence, start, pseudo, iterations)
+        plain = _mixture(evidence, times, start, pseudo, iterations)
         found = []
         for shape in shapes:
             if not shape.measured or not np.ptp(self.sign):
                 found.append(Prior(mass=plain @ self._shapes))
                 continue
-            weight, sign = plain, self.sign if rows is None else self.sign[rows]
-            measurement = Measurement.learned(self._middle, normalised(evidence * weight), sign)
+            weight = plain
+            measurement = self._measured(evidence * weight, own, times)
             for _ in range(ROUNDS):
-                both = measurement.likelihood(sign)
+                both = measurement.likelihood(own)
                 both *= evidence
-                weight = _mixture(both, weight, pseudo, iterations // ROUNDS)
-                measurement = Measurement.learned(self._middle, normalised(both * weight), sign)
+                weight = _mixture(both, times, weight, pseudo, iterations // ROUNDS)
+                both *= weight
+                measurement = self._measured(both, own, times)
             measurement = measurement.at(GRID, self._middle)
             found.append(Prior(mass=weight @ self._shapes, measurement=measurement))
         return found
@@ -290,7 +295,16 @@ class Likelihoods:
                 found.append(self.shares_above([(1.0, narrow)], d))
         return np.array(found).reshape(-1, d.size)
 
-    def _likeliest_normal(self, evidence: NDArray[np.float64]) -> NDArray[np.float64]:
+    def _measured(
+        self, mass: NDArray[np.float64], sign: NDArray[np.float64], times: NDArray[np.float64]
+    ) -> Measurement:
+        """What signs measure, from how likely each patient is in which component."""
+        mass /= (mass.sum(axis=1) / times)[:, None]
+        return Measurement.learned(self._middle, mass, sign)
+
+    def _likeliest_normal(
+        self, evidence: NDArray[np.float64], times: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
         """Weights of the components that come nearest to one normal, the likeliest of them."""
         span = float(self._middle[-1] - self._middle[0])
         best, likelihood = np.full(COMPONENTS, 1 / COMPONENTS), -np.inf
@@ -300,9 +314,9 @@ class Likelihoods:
                 weight = np.exp(-0.5 * ((self._middle - place) / spread) ** 2)
                 weight /= weight.sum()
                 inside = np.maximum(evidence @ weight, 1e-300)
-                expected = weight * ((1 / inside) @ evidence)
+                expected = weight * ((times / inside) @ evidence)
                 place = float(expected @ self._middle / expected.sum())
-            found = float(np.log(inside).sum()) if len(evidence) else 0.0
+            found = float(times @ np.log(inside))
             if found > likelihood:
                 best, likelihood = weight, found
         return best
@@ -310,15 +324,19 @@ class Likelihoods:
 
 def _mixture(
     evidence: NDArray[np.float64],
+    times: NDArray[np.float64],
     weight: NDArray[np.float64],
     pseudo: NDArray[np.float64],
     iterations: int,
 ) -> NDArray[np.float64]:
-    """Weights of the components by EM, shape (components,); `pseudo` counts pseudo-patients."""
-    n, count = len(evidence), float(pseudo.sum())
+    """Weights of the components by EM, shape (components,).
+
+    Each row counts `times`, and `pseudo` counts pseudo-patients.
+    """
+    n, count = float(times.sum()), float(pseudo.sum())
     for _ in range(iterations if n else 0):
         # Expected membership of the components, summed over rows without writing it out.
-        expected = weight * ((1 / np.maximum(evidence @ weight, 1e-300)) @ evidence)
+        expected = weight * ((times / np.maximum(evidence @ weight, 1e-300)) @ evidence)
         weight = (expected + pseudo) / (n + count)
     return weight
 

@@ -23,7 +23,7 @@ from auscult.attacks.layout import (
     Layout,
 )
 from auscult.base.intervals import NORMAL_95
-from auscult.base.parallel import let_go, scratch
+from auscult.base.parallel import in_order, let_go, scratch
 from auscult.risk.estimate import KNOTS, NoiseLaw
 from auscult.risk.patients import PatientRisk, patient_risk
 
@@ -83,20 +83,14 @@ def half_risks(
         return None
     halves = both_halves(layout, int(rng.integers(1 << 60)))
     centring = centring or Centring(layout)
-    risks = [
-        patient_risk(
-            replace(layout, used=half), (HALVED_AUC,), centring=centring, confirming=False
-        )[0]
-        for half in halves
-    ]
-    return Halves(
-        first=halves[0],
-        aucs=(risks[0].auc_raw, risks[1].auc_raw),
-        above=(
-            risks[0].posterior.tails[HALVED_AUC],
-            risks[1].posterior.tails[HALVED_AUC],
-        ),
-    )
+
+    def assess(half: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        used = replace(layout, used=half)
+        risk, _ = patient_risk(used, (HALVED_AUC,), centring=centring, confirming=False)
+        return risk.auc_raw, risk.posterior.tails[HALVED_AUC]
+
+    first, second = in_order(assess, halves)
+    return Halves(first=halves[0], aucs=(first[0], second[0]), above=(first[1], second[1]))
 
 
 def not_halved(layout: Layout) -> str:
