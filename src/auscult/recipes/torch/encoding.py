@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -166,14 +167,7 @@ class EncodedArray(Encoded):
             self._scale = self._mean.new_ones((len(members), self.shape[0]))
             self._mean = torch.zeros_like(self._scale)
             return
-        # Sums per record once; each model's moments are sums over its members.
-        axes = tuple(range(2, self._values.ndim))
-        first, second = [], []
-        for start in range(0, len(self._values), RECORDS_AT_ONCE):
-            piece = self._values[start : start + RECORDS_AT_ONCE].double() / self._unit
-            first.append(piece.mean(dim=axes))
-            second.append((piece**2).mean(dim=axes))
-        ones, twos = torch.cat(first), torch.cat(second)
+        ones, twos = self._moments
         means, scales = [], []
         for rows in members:
             index = torch.from_numpy(rows).to(ones.device)
@@ -183,6 +177,18 @@ class EncodedArray(Encoded):
             scales.append(torch.where(variance > 1e-12, variance.clamp(min=1e-12).rsqrt(), 0.0))
         self._mean = torch.stack(means).to(self._dtype)
         self._scale = torch.stack(scales).to(self._dtype)
+
+    @cached_property
+    def _moments(self) -> tuple[Tensor, Tensor]:
+        """Mean and mean square of every record's channels: a model's are means over members."""
+        axes = tuple(range(2, self._values.ndim))
+        first, second = [], []
+        for start in range(0, len(self._values), RECORDS_AT_ONCE):
+            piece = self._values[start : start + RECORDS_AT_ONCE].to(torch.float64, copy=True)
+            piece.div_(self._unit)
+            first.append(piece.mean(dim=axes))
+            second.append(piece.square_().mean(dim=axes))
+        return torch.cat(first), torch.cat(second)
 
     def batch(self, models: Sequence[int], rows: Tensor) -> Tensor:
         """See :meth:`Encoded.batch`."""
