@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
 import threadpoolctl
@@ -57,3 +58,25 @@ def test_what_goes_wrong_beside_is_raised_where_it_is_asked_for() -> None:
 
     with arguments_of_a_file(), beside(fail) as result, pytest.raises(StoreError, match="no room"):
         result()
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, ValueError])
+def test_what_nobody_waits_for_any_more_is_ended(stop: type[BaseException]) -> None:
+    begun, tidied = threading.Event(), threading.Event()
+
+    def work() -> None:
+        begun.set()
+        try:
+            for _ in range(100_000):
+                time.sleep(0.01)
+        finally:
+            tidied.set()
+
+    def interrupted() -> None:
+        with beside(work):
+            assert begun.wait(20)
+            raise stop
+
+    with pytest.raises(stop):
+        interrupted()
+    assert tidied.is_set()

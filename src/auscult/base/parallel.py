@@ -6,6 +6,7 @@ cores without copying anything. Results come in the order of the pieces whatever
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import mmap
 import os
@@ -19,6 +20,7 @@ from contextvars import copy_context
 from functools import lru_cache
 from itertools import chain, islice
 from pathlib import Path
+from threading import Thread
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -143,9 +145,35 @@ def beside(work: Callable[[], Outcome]) -> Iterator[Callable[[], Outcome]]:
     callable
         Waits for the result and returns it, or raises what went wrong.
     """
-    # The caller's context goes along: it says what a message calls an argument.
-    with ThreadPoolExecutor(1) as pool:
-        yield pool.submit(copy_context().run, work).result
+    done: Future[Outcome] = Future()
+    context = copy_context()  # says what a message calls an argument
+
+    def run() -> None:
+        try:
+            done.set_result(context.run(work))
+        except BaseException as error:
+            if not done.done():
+                done.set_exception(error)
+
+    thread = Thread(target=run, daemon=True)
+    thread.start()
+    try:
+        yield done.result
+    except BaseException:
+        _stop(thread)
+        raise
+    finally:
+        thread.join()
+
+
+def _stop(thread: Thread) -> None:
+    """End a thread whose result nobody wants, as soon as it is back from compiled code.
+
+    Who presses Ctrl-C would wait for it otherwise.
+    """
+    if thread.ident is not None and thread.is_alive():
+        raised = ctypes.py_object(SystemExit)
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), raised)
 
 
 @contextmanager
