@@ -17,6 +17,7 @@ from scipy.stats import norm
 from auscult.attacks import neighbours
 from auscult.attacks.joint import tuned
 from auscult.attacks.layout import Centring, Layout, lay_out, take_patients
+from auscult.attacks.likeness import Kernel
 from auscult.attacks.neighbours import Told, told_by_neighbours
 from auscult.attacks.places import Places
 from auscult.base.errors import CohortError, StoreError
@@ -246,14 +247,14 @@ def test_memory_is_bounded_by_pieces_and_landmarks(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(neighbours, "MOST_LANDMARKS", 24)
     monkeypatch.setattr(neighbours, "FEWEST_LANDMARKS", 8)
     largest = []
-    plain = neighbours._Kernel._products
+    plain = Kernel._products
 
     def watched(self: Any, rows: NDArray[np.int64]) -> Any:  # noqa: ANN401
         found = plain(self, rows)
         largest.append(found[0].size)
         return found
 
-    monkeypatch.setattr(neighbours._Kernel, "_products", watched)
+    monkeypatch.setattr(Kernel, "_products", watched)
     for patients in (150, 600):
         largest.clear()
         _, how = told(cohort(np.random.default_rng(6), patients=patients, models=16))

@@ -32,6 +32,7 @@ from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 from scipy.special import ndtr
 
+from auscult.attacks.likeness import Kernel
 from auscult.base.parallel import in_order, let_go, scratch
 
 if TYPE_CHECKING:
@@ -45,8 +46,7 @@ JUDGED = (0, 1)  # groups by whose membership is chosen how the others are predi
 FEWEST_PATIENTS, FEWEST_RECORDS = 40, 100
 MOST_LANDMARKS, FEWEST_LANDMARKS = 1500, 512
 PRODUCTS = 1e11  # records times squared landmarks: what bounds the time
-AT_ONCE = 1024  # records whose kernels are in memory
-IN_CACHE = 32  # and of which all landmarks are in the processor's cache
+AT_ONCE = 1024  # records whose likeness to the landmarks is in memory
 RIDGES = (0.05, 0.2, 0.6, 2.0)  # variance that neighbours do not share, in units of what they do
 AMOUNTS = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5)  # of what leaves the least variance
 NUGGET = 1e-3  # of the landmarks among each other; keeps the system solvable
@@ -132,58 +132,6 @@ class _Choice:
     amount: float
 
 
-class _Kernel:
-    """Likeness of rows to the landmarks: Gaussian in inputs, times what their classes share.
-
-    A binary model that is kinder to one class is harder on the other by as much: its signal changes
-    sign between the classes. With K classes whose logits vary alike, log-odds of different classes
-    have correlation -1 / (K - 1).
-    """
-
-    def __init__(self, layout: Layout, places: Places, landmarks: NDArray[np.int64]) -> None:
-        self._order, self._places = layout.order, places
-        classes, self._class = np.unique(layout.stratum, return_inverse=True)
-        k = classes.size
-        self._shared = np.ones((1, 1)) if k == 1 else (k * np.eye(k) - 1) / (k - 1)
-        self._far = self._at(landmarks)
-        self._square = (self._far**2).sum(axis=1)
-        self._their = self._class[landmarks]
-        self.width = 1.0
-
-    def _at(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        return np.asarray(self._places.points[self._order[rows]], dtype=np.float32)
-
-    def distance(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Squared distances, shape (rows, landmarks)."""
-        found, square = self._products(rows)
-        return self._distance(found, square)
-
-    def __call__(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
-        products, square = self._products(rows)
-        shared = self._shared[:, self._their]
-        found = np.empty(products.shape)
-        # A few rows at a time: they stay in the cache from the first step to the last.
-        for start in range(0, len(rows), IN_CACHE):
-            some = slice(start, start + IN_CACHE)
-            near = self._distance(products[some], square[some])
-            near *= np.float32(-1 / self.width)
-            np.exp(near, out=near)
-            np.multiply(near, shared[self._class[rows[some]]], out=found[some])
-        return found
-
-    def _products(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[Any]]:
-        """Of rows and landmarks, shape (rows, landmarks), and of rows and themselves."""
-        near = self._at(rows)
-        return np.asarray(near @ self._far.T), (near**2).sum(axis=1)[:, None]
-
-    def _distance(self, products: NDArray[np.float32], square: NDArray[Any]) -> NDArray[np.float32]:
-        """Squared distances, written over the products."""
-        products *= -2
-        products += square
-        products += self._square
-        return np.asarray(np.maximum(products, 0, out=products))
-
-
 def told_by_neighbours(
     layout: Layout, centred: Callable[[NDArray[np.int64]], NDArray[np.floating]]
 ) -> tuple[NDArray[np.float32] | None, Told]:
@@ -221,7 +169,7 @@ def _told(
     system: _System | None = places.once(name, lambda: _system(layout, places))
     if system is None:
         return None, Told(reason=ALIKE)
-    kernel = _Kernel(layout, places, system.landmarks)
+    kernel = Kernel(layout, places, system.landmarks)
     kernel.width = system.width
     signals = _Signals(layout, centred)
     solved = _Solved(system, _sums(system, kernel, signals))
@@ -326,7 +274,7 @@ def _system(layout: Layout, places: Places) -> _System | None:
     most = int(np.clip(np.sqrt(PRODUCTS / layout.records), FEWEST_LANDMARKS, MOST_LANDMARKS))
     _, first = np.unique(key, return_index=True)  # ascending by key: a random order of contents
     landmarks = np.asarray(first[:most], dtype=np.int64)
-    kernel = _Kernel(layout, places, landmarks)
+    kernel = Kernel(layout, places, landmarks)
     between = kernel.distance(landmarks)
     different = layout.patient[landmarks][:, None] != layout.patient[landmarks][None, :]
     width = 2 * float(np.median(between[different])) if different.any() else 0.0
@@ -352,7 +300,7 @@ def _system(layout: Layout, places: Places) -> _System | None:
     )
 
 
-def _sums(system: _System, kernel: _Kernel, signals: _Signals) -> list[NDArray[np.float64]]:
+def _sums(system: _System, kernel: Kernel, signals: _Signals) -> list[NDArray[np.float64]]:
     """Of each group: sum over its rows of kernels times signals, shape (landmarks, 2 models).
 
     Signals in one unit for all rows, then in each row's own.
@@ -402,7 +350,7 @@ class _Solved:
 def _choices(
     layout: Layout,
     system: _System,
-    kernel: _Kernel,
+    kernel: Kernel,
     signals: _Signals,
     solved: _Solved,
 ) -> list[_Choice | None]:
@@ -418,7 +366,7 @@ def _choices(
 def _judged(
     layout: Layout,
     system: _System,
-    kernel: _Kernel,
+    kernel: Kernel,
     signals: _Signals,
     solved: _Solved,
     group: int,
