@@ -50,6 +50,10 @@ def test_what_is_done_beside_goes_on_while_the_caller_does() -> None:
         assert there.wait(20)
         here.set()
         assert result() == 7
+    there.clear()
+    with beside(work, apart=True) as result:
+        assert not there.wait(0.05), "it is not begun before it is asked for"
+        assert result() == 7
 
 
 def test_what_goes_wrong_beside_is_raised_where_it_is_asked_for() -> None:

@@ -35,6 +35,8 @@ Item = TypeVar("Item")
 Outcome = TypeVar("Outcome")
 
 MOST_THREADS = 16
+MOST_AT_ONCE = 100_000
+"""Patients up to whom steps of an analysis that take arrays of all of them are done at once."""
 # Arrays beyond this go to a nameless temporary file, whose pages the system may take back.
 MOST_IN_MEMORY = 1 << 28
 PIECE_BYTES = 1 << 22
@@ -108,7 +110,8 @@ def in_order(
     items : iterable
     apart : bool
         One item follows the other, in the thread of the caller: for work that sets what the whole
-        process shares, as scikit-learn's estimators set the filters of warnings.
+        process shares, as scikit-learn's estimators set the filters of warnings, or that takes the
+        memory there is.
     """
     threads = 1 if apart else min(MOST_THREADS, cores())
     waiting: deque[Future[Outcome]] = deque()
@@ -132,19 +135,24 @@ def in_order(
 
 
 @contextmanager
-def beside(work: Callable[[], Outcome]) -> Iterator[Callable[[], Outcome]]:
+def beside(work: Callable[[], Outcome], *, apart: bool = False) -> Iterator[Callable[[], Outcome]]:
     """Do something in a thread of its own while the caller goes on with what does not need it.
 
     Parameters
     ----------
     work : callable
         It must leave alone what the whole process shares, and spend its time in compiled code.
+    apart : bool
+        It is done when it is asked for: memory does not hold both.
 
     Yields
     ------
     callable
         Waits for the result and returns it, or raises what went wrong.
     """
+    if apart:
+        yield work
+        return
     done: Future[Outcome] = Future()
     context = copy_context()  # says what a message calls an argument
 

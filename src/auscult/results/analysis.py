@@ -22,7 +22,7 @@ from auscult.attacks.places import Places
 from auscult.attacks.record import ATTACKS, RECORD_ATTACKS
 from auscult.attacks.roc import REPORTED_FPR, AggregateRoc, roc_of_attack
 from auscult.base.errors import AnalysisError
-from auscult.base.parallel import beside, let_go
+from auscult.base.parallel import MOST_AT_ONCE, beside, let_go
 from auscult.base.plugins import guarded
 from auscult.base.progress import SILENT, Progress
 from auscult.base.randomness import Stage, generator
@@ -215,7 +215,7 @@ def analyse(
         effects=None if shared is None else shared.effects(),
     )
     # What may be published depends on who is in which group, and not on anybody's risk.
-    with beside(release) as released:
+    with beside(release, apart=layout.patients > MOST_AT_ONCE) as released:
         rng = generator(seed, Stage.NULL)
         null = null_risk(layout, wanted, rng, progress, centring=risk.centring)
         progress.finish()

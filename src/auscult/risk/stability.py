@@ -23,7 +23,7 @@ from auscult.attacks.layout import (
     Layout,
 )
 from auscult.base.intervals import NORMAL_95
-from auscult.base.parallel import in_order, let_go, scratch
+from auscult.base.parallel import MOST_AT_ONCE, in_order, let_go, scratch
 from auscult.risk.estimate import KNOTS, NoiseLaw
 from auscult.risk.patients import PatientRisk, patient_risk
 
@@ -89,7 +89,7 @@ def half_risks(
         risk, _ = patient_risk(used, (HALVED_AUC,), centring=centring, confirming=False)
         return risk.auc_raw, risk.posterior.tails[HALVED_AUC]
 
-    first, second = in_order(assess, halves)
+    first, second = in_order(assess, halves, apart=layout.patients > MOST_AT_ONCE)
     return Halves(first=halves[0], aucs=(first[0], second[0]), above=(first[1], second[1]))
 
 
