@@ -66,7 +66,9 @@ class Margins:
         self.smallest = smallest
         self._tables, self._codes = tables, atoms.codes
         self._seen = np.zeros((1, self.sizes.size), dtype=np.int32)
+        # Of the cells that were asked for: what ruled them out, and tables that proved their range.
         self._ruled_out: dict[tuple[bytes, int], list[list[Prices]]] = {}
+        self._proved: dict[tuple[bytes, int], list[NDArray[np.int32]]] = {}
         self.known: list[Known] = []
         for place in range(len(tables)):
             self.known += self._of(place)
@@ -89,7 +91,7 @@ class Margins:
         made = object.__new__(Margins)
         made.sizes, made.smallest = self.sizes, self.smallest
         made._tables, made._codes = self._tables, self._codes
-        made._ruled_out = self._ruled_out
+        made._ruled_out, made._proved = self._ruled_out, self._proved
         now = made._of(place)
         made.known = [one for one in self.known if one.table != place] + now
         made._seen = self._seen[[all(k.agrees(moved) for k in now) for moved in self._seen]]
@@ -172,16 +174,33 @@ class Margins:
         cell : bool array, shape (atoms,)
         wanted : int
         """
-        further, key = wanted - 1, (np.packbits(cell).tobytes(), wanted)
+        key = np.packbits(cell).tobytes(), wanted
         for before in self._ruled_out.get(key, []):
-            if sum(_whole(one.most(self.known)) for one in before) < further:
+            if sum(_whole(one.most(self.known)) for one in before) < wanted - 1:
                 return False
+        for moved in self._proved.get(key, []):
+            if all(known.agrees(moved) for known in self.known):
+                self._keep(moved)
+        if not self._found(cell, wanted, key):
+            return False
+        reached = self._seen[:, cell].sum(axis=1)
+        used = {int(reached.argmax()), int(reached.argmin())} - {0}
+        self._proved[key] = [self._seen[one].copy() for one in used]
+        return True
+
+    def _found(self, cell: NDArray[np.bool_], wanted: int, key: tuple[bytes, int]) -> bool:
+        """Whether tables are found in which a cell has so many numbers; why not is kept."""
+        further = wanted - 1
         if self._look_for(cell, wanted, (0, _COLUMNS[0])):
             return True
+        kept, near = (self._columns(cell, most) for most in (_COLUMNS[-1], _COLUMNS[0]))
+        moving = self._moving(cell, further, kept)
+        if moving.size:
+            self._programme(cell, further, np.union1d(near, moving))
+            return self._look_for(cell, wanted, _COLUMNS[1:])
         # Most cells that have too few numbers have too few in fractions of patients as well.
         down = min(int(self.sizes[cell].sum()) - 1, further)
-        kept, most = self._columns(cell, _COLUMNS[-1]), [0, 0]
-        own, held = cell[kept].astype(np.float64), []
+        own, held, most = cell[kept].astype(np.float64), [], [0, 0]
         for side, wished in enumerate((further, -down)):
             if wished and sum(most) < further:
                 far, prices = furthest(self.known, kept, self.sizes[kept], own, wished)
@@ -190,11 +209,10 @@ class Margins:
         if sum(most) < further:
             self._ruled_out[key] = [held, *self._ruled_out.get(key, [])[: _PRICES - 1]]
             return False
-        # As few as can move in fractions are often whole patients, and then they are a table.
-        near = self._columns(cell, _COLUMNS[0])
         for wished in (most[0], -most[1]):
             if wished:
-                self._programme(cell, wished, np.union1d(near, self._moving(cell, wished, kept)))
+                moving = self._moving(cell, wished, kept)
+                self._programme(cell, wished, np.union1d(near, moving))
         return self._look_for(cell, wanted, _COLUMNS[1:])
 
     def _look_for(self, cell: NDArray[np.bool_], wanted: int, sides: Sequence[int]) -> bool:
