@@ -17,6 +17,7 @@ from auscult.disclosure.bounds import patients_of_step
 from auscult.disclosure.control import Atoms
 from auscult.disclosure.counts import possible_numbers
 from auscult.disclosure.margins import Margins, small_cells
+from auscult.disclosure.prices import furthest
 from auscult.risk.disparity import NOT_TOLD
 from auscult.risk.published import rounded_row
 from auscult.risk.released import Released, release_groups
@@ -90,6 +91,48 @@ def test_ranges_are_those_of_all_tables_that_there_could_be() -> None:
             compared, narrow = compared + 1, narrow + (possible < WIDE)
     assert compared > 8
     assert 2 < narrow < compared
+
+
+def test_prices_bound_how_far_a_cell_goes_when_tables_are_rounded_otherwise() -> None:
+    """Never less than a programme of its own finds, and as much where nothing was changed."""
+    rng, equal, changed = np.random.default_rng(11), 0, 0
+    for _ in range(12):
+        tables = random_tables(rng, 5)
+        atoms = Atoms.of(tables)
+        before = Margins(tables, atoms, 5, total=True)
+        cells = small_cells(tables, atoms, 5)
+        everyone = np.arange(atoms.sizes.size)
+        for cell, wanted in itertools.product(cells, (4, -3)):
+            own = cell.astype(float)
+            far, prices = furthest(before.known, everyone, atoms.sizes, own, wanted)
+            assert prices.most(before.known) == pytest.approx(far, abs=1e-5)
+            place = int(rng.integers(len(tables)))
+            as_it_was = tables[place].base
+            tables[place].base = int(rng.choice([3, 7, 10]))
+            after = before.coarser(place).known
+            tables[place].base = as_it_was
+            now, _ = furthest(after, everyone, atoms.sizes, own, wanted)
+            assert prices.most(after) >= now - 1e-6
+            equal, changed = equal + (prices.most(after) < now + 1e-6), changed + (now != far)
+    assert equal > 10
+    assert changed > 5
+
+
+def test_numbers_that_do_not_hold_a_cell_are_not_tried_by_programmes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """98 of 99 tell how many the others are; what else is rounded has no price in it."""
+    sex = Table(labels=np.repeat(["f", "x"], [98, 1]), hidden={"x"}, smallest=CELL)
+    site = Table(labels=np.repeat(["a", "b"], [49, 50]), smallest=CELL)
+    tables = [sex, site]
+    margins, cell = Margins(tables, Atoms.of(tables), CELL, total=True), np.array([0, 0, 1], bool)
+    assert not margins.keeps(cell, WIDE)
+    for name in ("milp", "furthest"):
+        monkeypatch.setattr(f"auscult.disclosure.margins.{name}", None)
+    site.base = 10
+    assert not margins.coarser(1).keeps(cell, WIDE)
+    sex.base = 20
+    assert margins.coarser(0).keeps(cell, WIDE)  # one exchange
 
 
 def test_small_cells_keep_their_range_in_tiny_tables() -> None:

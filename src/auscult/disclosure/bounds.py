@@ -26,6 +26,7 @@ The programme is solved for few patients only. Two bounds, both proved, settle t
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import product
 from typing import Any
 
@@ -112,7 +113,7 @@ class Published:
 
     def leverage(self) -> NDArray[np.float64]:
         """Leverage of a patient of each atom in the regression on all totals, shape (atoms,)."""
-        inverse = np.linalg.pinv(self.gram(), hermitian=True)
+        inverse = np.linalg.pinv(self.gram, hermitian=True)
         return np.asarray(np.einsum("ij,ij->i", self.cells @ inverse, self.cells))
 
     def assured(self, atoms: NDArray[np.int64], wanted: float) -> NDArray[np.bool_]:
@@ -133,20 +134,16 @@ class Published:
         if not atoms.size:
             return sure
         error = np.maximum(self.error, EXACT)
-        ridge: NDArray[np.float64] = np.linalg.inv(
-            self.gram() + np.diag(0.1 * error**2 + EXACT)
-        ).astype(np.float64)
         kept = min(self.sizes.size, _COLUMNS)
         width = max(1, _CHUNK // (kept * error.size + self.sizes.size))
         for start in range(0, atoms.size, width):
             part = atoms[start : start + width]
-            sure[start : start + width] = self._moved(part, ridge, error, kept, wanted)
+            sure[start : start + width] = self._moved(part, error, kept, wanted)
         return sure
 
     def _moved(
         self,
         atoms: NDArray[np.int64],
-        ridge: NDArray[np.float64],
         error: NDArray[np.float64],
         kept: int,
         wanted: float,
@@ -157,7 +154,7 @@ class Published:
         Welsch 1977): each round's residuals are a movement that keeps the totals, scaled to limits.
         """
         found = np.zeros(atoms.size, dtype=bool)
-        weights = self.cells[atoms] @ ridge
+        weights = self.cells[atoms] @ self._ridge
         carried = np.abs(weights @ self.cells.T)
         carried[np.arange(atoms.size), atoms] = 0.0
         rank = carried * self.sizes
@@ -187,9 +184,22 @@ class Published:
             left = left[~done]
         return found
 
+    @cached_property
     def gram(self) -> NDArray[np.float64]:
         """Inner products of the totals over patients, shape (totals, totals)."""
-        return np.asarray(self.cells.T @ (self.cells * self.sizes[:, None]))
+        # Of each table an atom is in one row: nearly all entries are 0.
+        cells = sparse.csr_array(self.cells)
+        return np.asarray((cells.T @ (cells * self.sizes[:, None])).toarray())
+
+    @cached_property
+    def penalised(self) -> NDArray[np.float64]:
+        """The same, of a ridge regression whose penalty is the totals' errors."""
+        error = np.maximum(self.error, EXACT)
+        return self.gram + np.diag(0.1 * error**2 + EXACT)
+
+    @cached_property
+    def _ridge(self) -> NDArray[np.float64]:
+        return np.linalg.inv(self.penalised).astype(np.float64)
 
 
 def _normal(
@@ -257,8 +267,7 @@ def least_uncertainty(
     error = np.maximum(published.error, EXACT)
     sizes = published.sizes.astype(np.float64)
     own = published.cells[atom]
-    normal = published.gram() + np.diag(0.1 * error**2 + EXACT)
-    carried = np.abs(published.cells @ np.linalg.solve(normal, own)) * sizes
+    carried = np.abs(published.cells @ np.linalg.solve(published.penalised, own)) * sizes
     chosen = np.zeros(sizes.size, dtype=bool)
     while True:
         chosen[np.argsort(-np.where(chosen, 0, carried), kind="stable")[:_COLUMNS]] = True

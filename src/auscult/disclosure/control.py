@@ -270,12 +270,13 @@ def _pass(tables: Sequence[Table], atoms: Atoms, smallest: int, *, total: bool) 
     few = (atoms.sizes < smallest) & (leverage > (1 - TOLERANCE) / smallest)
     candidates = np.flatnonzero(few)
     candidates = candidates[~now.assured(candidates, smallest)]
-    candidates = candidates[np.argsort(-leverage[candidates], kind="stable")]
-    whole = True
-    while candidates.size:
-        moved = False
+    whole, moved = True, False
+    for atom in candidates[np.argsort(-leverage[candidates], kind="stable")]:
+        # Who was not safe may be after changes that were made for others.
+        if moved and now.assured(atom[None], smallest)[0]:
+            continue
         while True:
-            least, weights = least_uncertainty(now, int(candidates[0]), enough=smallest)
+            least, weights = least_uncertainty(now, int(atom), enough=smallest)
             if least >= smallest * (1 - TOLERANCE):
                 break
             moves = _moves(columns, weights, smallest - least)
@@ -285,9 +286,6 @@ def _pass(tables: Sequence[Table], atoms: Atoms, smallest: int, *, total: bool) 
             whole &= move.apply()
             moved = True
             columns, now = published(tables, atoms, total=total)
-        candidates = candidates[1:]
-        if moved:
-            candidates = candidates[~now.assured(candidates, smallest)]
     return whole
 
 

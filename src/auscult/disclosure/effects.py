@@ -243,27 +243,29 @@ def _steps(
     few = (atoms.sizes < smallest) & (leverage > (1 - TOLERANCE) / smallest)
     candidates = np.flatnonzero(few)
     candidates = candidates[~now.assured(candidates, smallest)]
-    candidates = candidates[np.argsort(-leverage[candidates], kind="stable")]
-    while candidates.size:
-        least, combination = least_uncertainty(now, int(candidates[0]), enough=smallest)
-        mine = np.abs(combination[offset:]) * (shown < steps.size)
-        if least >= smallest * (1 - TOLERANCE) or not (mine > TOLERANCE).any():
-            candidates = candidates[1:]  # safe, or only what is published anyhow tells
+    moved = False
+    for atom in candidates[np.argsort(-leverage[candidates], kind="stable")]:
+        if moved and now.assured(atom[None], smallest)[0]:
             continue
-        lacking = 1.01 * (smallest - least)
-        wanted = np.full(steps.size, np.inf)
-        for place in np.flatnonzero(mine > TOLERANCE):
-            at = int(shown[place])
-            finer = 2 * scale[at] * (steps[at] / 2 / scale[at] + lacking / mine[place])
-            if finer <= COARSEST:
-                wanted[at] = step_of_at_least(finer)
-        if np.isfinite(wanted).any():
-            at = int(np.argmin(wanted / natural))
-            steps[at] = wanted[at]
-        else:
-            steps[int(shown[int(np.argmax(mine))])] = np.inf
-        now, shown = with_steps()
-        candidates = candidates[~now.assured(candidates, smallest)]
+        while True:
+            least, combination = least_uncertainty(now, int(atom), enough=smallest)
+            mine = np.abs(combination[offset:]) * (shown < steps.size)
+            if least >= smallest * (1 - TOLERANCE) or not (mine > TOLERANCE).any():
+                break  # safe, or only what is published anyhow tells
+            lacking = 1.01 * (smallest - least)
+            wanted = np.full(steps.size, np.inf)
+            for place in np.flatnonzero(mine > TOLERANCE):
+                at = int(shown[place])
+                finer = 2 * scale[at] * (steps[at] / 2 / scale[at] + lacking / mine[place])
+                if finer <= COARSEST:
+                    wanted[at] = step_of_at_least(finer)
+            if np.isfinite(wanted).any():
+                at = int(np.argmin(wanted / natural))
+                steps[at] = wanted[at]
+            else:
+                steps[int(shown[int(np.argmax(mine))])] = np.inf
+            now, shown = with_steps()
+            moved = True
     return steps
 
 

@@ -11,7 +11,6 @@ they are), and so is one exchange of patients between two atoms.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,11 +20,10 @@ from scipy.optimize import Bounds, LinearConstraint, linprog, milp
 
 from auscult.disclosure.bounds import patients_of_step, rounding_step
 from auscult.disclosure.control import ABSENT, Atoms, Row, Table
+from auscult.disclosure.prices import FAR, Known, Prices, furthest, rows_over
 
-FAR = 1e9
-"""More patients than there are."""
 _COLUMNS = (60, 250, 600)
-_TRIED, _NODES, _KEPT = 24, 500, 200
+_TRIED, _NODES, _KEPT, _PRICES = 24, 500, 200, 4
 _TOLERANCE = 1e-6
 
 
@@ -45,32 +43,6 @@ def ends(number: int, base: int) -> tuple[int, int]:
     """The least and the largest number that is rounded as this one is."""
     low = rounded_count(number, base) - (base // 2 if base > 1 else 0)
     return low, low + base - 1
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Known:
-    """One table's numbers as they are known: a group of atoms per row, and the row's range.
-
-    Attributes
-    ----------
-    table : int
-        Place of the table that they are from.
-    row : int64 array, shape (atoms,)
-        Which row each atom is in; the last one stands for none.
-    now, low, high : float64 array, shape (rows,)
-        Patients, and between which numbers they are known to lie.
-    """
-
-    table: int
-    row: NDArray[np.int64]
-    now: NDArray[np.float64]
-    low: NDArray[np.float64]
-    high: NDArray[np.float64]
-
-    def agrees(self, moved: NDArray[np.int32]) -> bool:
-        """Whether the numbers are as they are known after so many patients joined each atom."""
-        made = self.now + np.bincount(self.row, moved, minlength=self.now.size)
-        return bool(((made >= self.low) & (made <= self.high))[:-1].all())
 
 
 class Margins:
@@ -94,6 +66,9 @@ class Margins:
         self.smallest = smallest
         self._tables, self._codes = tables, atoms.codes
         self._seen = np.zeros((1, self.sizes.size), dtype=np.int32)
+        # Of the cells that were asked for: what ruled them out, and tables that proved their range.
+        self._ruled_out: dict[tuple[bytes, int], list[list[Prices]]] = {}
+        self._proved: dict[tuple[bytes, int], list[NDArray[np.int32]]] = {}
         self.known: list[Known] = []
         for place in range(len(tables)):
             self.known += self._of(place)
@@ -116,6 +91,7 @@ class Margins:
         made = object.__new__(Margins)
         made.sizes, made.smallest = self.sizes, self.smallest
         made._tables, made._codes = self._tables, self._codes
+        made._ruled_out, made._proved = self._ruled_out, self._proved
         now = made._of(place)
         made.known = [one for one in self.known if one.table != place] + now
         made._seen = self._seen[[all(k.agrees(moved) for k in now) for moved in self._seen]]
@@ -198,15 +174,46 @@ class Margins:
         cell : bool array, shape (atoms,)
         wanted : int
         """
+        key = np.packbits(cell).tobytes(), wanted
+        for before in self._ruled_out.get(key, []):
+            if sum(_whole(one.most(self.known)) for one in before) < wanted - 1:
+                return False
+        for moved in self._proved.get(key, []):
+            if all(known.agrees(moved) for known in self.known):
+                self._keep(moved)
+        if not self._found(cell, wanted, key):
+            return False
+        reached = self._seen[:, cell].sum(axis=1)
+        used = {int(reached.argmax()), int(reached.argmin())} - {0}
+        self._proved[key] = [self._seen[one].copy() for one in used]
+        return True
+
+    def _found(self, cell: NDArray[np.bool_], wanted: int, key: tuple[bytes, int]) -> bool:
+        """Whether tables are found in which a cell has so many numbers; why not is kept."""
         further = wanted - 1
-        if self._look_for(cell, wanted, (0,)):
+        if self._look_for(cell, wanted, (0, _COLUMNS[0])):
             return True
+        kept, near = (self._columns(cell, most) for most in (_COLUMNS[-1], _COLUMNS[0]))
+        moving = self._moving(cell, further, kept)
+        if moving.size:
+            self._programme(cell, further, np.union1d(near, moving))
+            return self._look_for(cell, wanted, _COLUMNS[1:])
         # Most cells that have too few numbers have too few in fractions of patients as well.
         down = min(int(self.sizes[cell].sum()) - 1, further)
-        most = self._at_most(cell, further)
-        if most < further and most + self._at_most(cell, -down) < further:
+        own, held, most = cell[kept].astype(np.float64), [], [0, 0]
+        for side, wished in enumerate((further, -down)):
+            if wished and sum(most) < further:
+                far, prices = furthest(self.known, kept, self.sizes[kept], own, wished)
+                most[side] = min(_whole(far), further - sum(most))
+                held.append(prices)
+        if sum(most) < further:
+            self._ruled_out[key] = [held, *self._ruled_out.get(key, [])[: _PRICES - 1]]
             return False
-        return self._look_for(cell, wanted, _COLUMNS)
+        for wished in (most[0], -most[1]):
+            if wished:
+                moving = self._moving(cell, wished, kept)
+                self._programme(cell, wished, np.union1d(near, moving))
+        return self._look_for(cell, wanted, _COLUMNS[1:])
 
     def _look_for(self, cell: NDArray[np.bool_], wanted: int, sides: Sequence[int]) -> bool:
         """Look for tables in which a cell has other numbers, until so many are found.
@@ -220,18 +227,18 @@ class Margins:
         """
         number, further = int(self.sizes[cell].sum()), wanted - 1
         fewer = 0
-        for columns in sides:
+        for side in sides:
             for up in (True, False):
                 reached = self._reached(cell, further)
                 # A range below 1 is no use, and neither is more than what is wanted.
                 most = further if up else min(number - 1, further - reached[0])
                 if sum(reached) >= further or most < 1 or reached[not up] >= most:
                     continue
-                if not columns:
+                if not side:
                     self._exchanged(cell if up else ~cell, most)
                 elif self.sizes.size > fewer:
-                    self._programme(cell, most if up else -most, columns)
-            fewer = columns
+                    self._programme(cell, most if up else -most, self._columns(cell, side))
+            fewer = side
         return sum(self._reached(cell, further)) >= further
 
     def _reached(self, cell: NDArray[np.bool_], most: int) -> tuple[int, int]:
@@ -282,12 +289,12 @@ class Margins:
             self._keep(moved)
         return best
 
-    def _programme(self, cell: NDArray[np.bool_], wanted: int, columns: int) -> None:
-        """Move the cell's number towards `wanted` further ones, as far as it can.
+    def _programme(self, cell: NDArray[np.bool_], wanted: int, kept: NDArray[np.int64]) -> None:
+        """Move the cell's number towards `wanted` further ones, as far as these atoms can.
 
         The integer programme; what it finds is kept.
         """
-        kept, cost, limits = self._linear(cell, wanted, columns)
+        cost, limits = self._linear(cell, wanted, kept)
         # In fractions of patients it is quickly told, and often that nothing is to be gained.
         relaxed = milp(cost, **limits)
         reached = self._reached(cell, abs(wanted))[0 if wanted > 0 else 1]
@@ -307,35 +314,46 @@ class Margins:
         if (self.sizes + moved >= 0).all() and all(known.agrees(moved) for known in self.known):
             self._keep(moved)
 
-    def _at_most(self, cell: NDArray[np.bool_], wanted: int) -> int:
-        """How many of the wanted further ones a cell may have, at most: told by fractions."""
-        if not wanted:
-            return 0
-        _, cost, limits = self._linear(cell, wanted, _COLUMNS[-1])
-        relaxed = milp(cost, **limits)
-        # Where it is not solved it says nothing.
-        return int(-relaxed.fun + _TOLERANCE) if relaxed.status == 0 else abs(wanted)
+    def _moving(
+        self, cell: NDArray[np.bool_], wanted: int, kept: NDArray[np.int64]
+    ) -> NDArray[np.int64]:
+        """Atoms that change where a cell has the wanted further ones and as few as can move."""
+        matrix, below, above = rows_over(self.known, kept)
+        own = sparse.csr_array(cell[kept].astype(np.float64)[None, :])
+        both = sparse.vstack([matrix, own], format="csr")
+        solved = milp(
+            np.ones(2 * kept.size),
+            constraints=LinearConstraint(
+                sparse.hstack([both, -both], format="csr"),
+                np.append(below, wanted),
+                np.append(above, wanted),
+            ),
+            bounds=Bounds(0.0, np.append(np.full(kept.size, FAR), self.sizes[kept].astype(float))),
+        )
+        if solved.x is None:
+            return kept[:0]
+        come, gone = np.split(solved.x, 2)
+        return kept[come + gone > _TOLERANCE]
 
     def _linear(
-        self, cell: NDArray[np.bool_], wanted: int, columns: int
-    ) -> tuple[NDArray[np.int64], NDArray[np.float64], dict[str, Any]]:
-        """The atoms that may change, the cost of each, and constraints and bounds of a programme.
+        self, cell: NDArray[np.bool_], wanted: int, kept: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float64], dict[str, Any]]:
+        """The cost of each atom that may change, and constraints and bounds of a programme.
 
         Its least cost is how far the cell's number goes towards `wanted` further ones, negated.
         """
-        kept = self._columns(cell, columns)
-        matrix, below, above = self._rows(kept)
+        matrix, below, above = rows_over(self.known, kept)
         own = cell[kept].astype(np.float64)
         least, most = sorted((0.0, float(wanted)))
         limit = LinearConstraint(own[None, :], lb=np.array([least]), ub=np.array([most]))
         bounds = Bounds(-self.sizes[kept].astype(np.float64), np.full(kept.size, FAR))
         rows = [LinearConstraint(matrix, below, above), limit]
-        return kept, -np.sign(wanted) * own, {"constraints": rows, "bounds": bounds}
+        return -np.sign(wanted) * own, {"constraints": rows, "bounds": bounds}
 
     def binding(self, cell: NDArray[np.bool_]) -> set[int]:
         """Tables whose numbers hold a cell where it is: those with a price in either programme."""
         kept = self._columns(cell, _COLUMNS[-1])
-        matrix, below, above = self._rows(kept)
+        matrix, below, above = rows_over(self.known, kept)
         owner = np.concatenate([np.full(k.now.size - 1, k.table) for k in self.known])
         both: Any = sparse.vstack([matrix, -matrix], format="csr")
         bounds: Any = np.stack([-self.sizes[kept].astype(float), np.full(kept.size, FAR)], axis=1)
@@ -353,24 +371,6 @@ class Margins:
                 found |= {int(one) for one in owner[price > _TOLERANCE]}
         return found
 
-    def _rows(
-        self, kept: NDArray[np.int64]
-    ) -> tuple[Any, NDArray[np.float64], NDArray[np.float64]]:
-        """Every known row over some atoms, and how far each may move down and up."""
-        rows, columns, offset = [], [], 0
-        below, above = [], []
-        for known in self.known:
-            row, none = known.row[kept], known.now.size - 1
-            inside = np.flatnonzero(row < none)
-            rows.append(offset + row[inside])
-            columns.append(inside)
-            offset += none
-            below.append((known.low - known.now)[:-1])
-            above.append((known.high - known.now)[:-1])
-        place, column = np.concatenate(rows), np.concatenate(columns)
-        matrix = sparse.csr_array((np.ones(place.size), (place, column)), shape=(offset, kept.size))
-        return matrix, np.concatenate(below), np.concatenate(above)
-
     def _columns(self, cell: NDArray[np.bool_], most: int) -> NDArray[np.int64]:
         """The atoms that may change: all of few; else the cell's, those like them, the largest."""
         n = self.sizes.size
@@ -387,6 +387,11 @@ class Margins:
         )
         _, first = np.unique(chosen, return_index=True)
         return np.sort(chosen[np.sort(first)][:most])
+
+
+def _whole(most: float) -> int:
+    """A number of patients that is told in fractions."""
+    return int(min(most, FAR) + _TOLERANCE)
 
 
 def small_cells(tables: Sequence[Table], atoms: Atoms, smallest: int) -> NDArray[np.bool_]:
