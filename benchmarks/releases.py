@@ -32,13 +32,12 @@ from auscult.config import LoadedConfiguration, parse
 from auscult.demo import simulated_clinic
 from auscult.recipes.base import Assignment
 from auscult.release.assess import assess_release
-from auscult.release.calibrator import fit_calibrator, held_out_log_odds
+from auscult.release.claims import claims_of
 from auscult.release.declaration import Asked
 from auscult.release.likeness import about_alike, likeness
 from auscult.release.members import MEMBER, OUTSIDER
 from auscult.release.named import auc_of, named_at, sides_of
 from auscult.release.ratios import ratios
-from auscult.release.totals import with_known_total
 from auscult.release.transfer import transfer
 from auscult.results.roster import stratum_of
 from auscult.risk.patients import permuted
@@ -153,12 +152,11 @@ def judged(
     centred = about_alike(share, float(shadow.mean()))
     found = ratios(layout, centred=centred, releases=many)
     member = layout.member[:, :models]
-    known = np.isfinite(found.shadow)
-    held = held_out_log_odds(found.shadow, member, found.fold)
-    claims = fit_calibrator(found.shadow[known], member[known])(found.releases)
     if share < 1:
-        held = with_known_total(held, (known & member).sum(axis=0))
-        claims = with_known_total(claims, members.sum(axis=1))
+        claimed = claims_of(found, member, share, members.T)
+    else:
+        claimed = claims_of(found, member, float(shadow.mean()))
+    held, claims = claimed.shadow, claimed.releases
     check = assess_release(
         asked_of(cohort, members[0], answers[0], work),
         store.outputs(),
@@ -180,7 +178,8 @@ def judged(
             member=layout.member[:, [*range(models), models + i]],
         )
         asked = asked_of(cohort, inside, answers[i], work)
-        told.append(one_release(asked, one, held, claims[:, i], inside))
+        alike = claimed.like_shadow[:, i]
+        told.append(one_release(asked, one, held, claims[:, i], alike, inside))
     return told
 
 
@@ -202,6 +201,7 @@ def one_release(
     layout: Layout,
     held: NDArray[np.float64],
     claims: NDArray[np.float64],
+    alike: NDArray[np.float64],
     inside: NDArray[np.bool_],
 ) -> dict[str, Any]:
     """What is claimed of a release, and what is found."""
@@ -216,7 +216,7 @@ def one_release(
         holds.append(row["low"] <= int(inside[expit(claims) >= level].sum()) <= row["high"])
     state = inside.astype(np.int8)
     reasons = {MEMBER: sides.reason_members, OUTSIDER: sides.reason_outsiders}
-    moved = transfer(held, member, claims, state, reasons=reasons)
+    moved = transfer(held, member, alike, state, reasons=reasons)
     return {
         "claimed": np.round(p, 6).tolist(),
         "member": inside.astype(int).tolist(),

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit, logit
+from scipy.special import expit, logit, stdtrit
 
 from auscult.attacks.roc import exact_auc
 from auscult.base.intervals import NORMAL_95, clopper_pearson
@@ -158,7 +158,10 @@ def named_at(
     rest = expit(sides.release[~named & np.isfinite(sides.release)] + before)
     variance = variance_of_members(p, rest if total else None)
     factor = overdispersion(sides.shadow, sides.member, bar, total=total)
-    spread = NORMAL_95 * factor * float(np.sqrt(variance))
+    # The factor rests on so many models, and so does the scale, beside which one more is laid.
+    models = max(2, int(np.isfinite(sides.shadow).any(axis=0).sum()))
+    times = float(stdtrit(models - 1, 0.975) * np.sqrt(1 + 1 / models))
+    spread = times * factor * float(np.sqrt(variance))
     total_expected = float(p.sum())
     return {
         "posterior": posterior,
