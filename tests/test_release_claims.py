@@ -7,10 +7,14 @@ import pytest
 from numpy.typing import NDArray
 from scipy.special import expit, logit
 
+from auscult.attacks.layout import lay_out
+from auscult.cohort.design import Design
 from auscult.release.claims import MOST, Claims, claims_of
 from auscult.release.members import MEMBER, OUTSIDER
-from auscult.release.ratios import FOLDS, Ratios
+from auscult.release.named import named_at, sides_of
+from auscult.release.ratios import FOLDS, Ratios, ratios
 from auscult.release.transfer import transfer
+from tests.test_release_shares import asked
 
 EFFECT = 1.2
 RELEASES = 12
@@ -71,6 +75,36 @@ def test_what_more_models_tell_is_claimed(noise: float, *, total: bool) -> None:
         np.testing.assert_allclose(added, inside.sum(axis=0), atol=0.01)
 
 
+@pytest.mark.parametrize(
+    ("noise", "effect", "share", "patients"),
+    [(1.5, 0.5, 0.9, 300), (1.0, 0.8, 0.8, 300), (2.0, 0.5, 0.95, 600)],
+)
+def test_the_interval_of_expected_members_holds(
+    noise: float, effect: float, share: float, patients: int
+) -> None:
+    """Not stretched, it held the number in 76, 55 and 72% of releases."""
+    held, number, plainly = 0, 0, []
+    for seed in range(10):
+        found, member, inside = played(
+            noise, effect=effect, share=share, patients=patients, seed=seed
+        )
+        claims = claims_of(found, member, share, inside)
+        for one in range(RELEASES):
+            state = inside[:, one]
+            sides = sides_of(asked(state), claims.shadow, member, claims.releases[:, one], 10)
+            true = int(state[claims.releases[:, one] >= 0].sum())
+            given = (0.5, 0.5, float(state.mean()))
+            row = named_at(sides, *given, total=True, plain=claims.plain[:, one])
+            expected = row["expected_members"]
+            held += expected["low"] <= true <= expected["high"]
+            number += 1
+            narrow = named_at(sides, *given, total=True)["expected_members"]
+            plainly.append((expected["high"] - expected["low"]) / (narrow["high"] - narrow["low"]))
+    assert held / number >= 0.93
+    # What stretching adds is an error besides, and no more than half of the interval.
+    assert 1 < np.mean(plainly) < 1.5
+
+
 def test_where_nothing_leaks_little_is_claimed() -> None:
     for noise in (0.0, 1.0, 3.0):
         found, member, inside = played(noise, effect=0.0)
@@ -112,3 +146,19 @@ def test_who_cannot_be_judged_has_no_claim() -> None:
         assert np.isnan(array[7]).all()
         assert np.isfinite(np.delete(array, 7, axis=0)).all()
     assert np.isfinite(claims.stretch).all()
+
+
+def test_a_release_is_scored_by_the_folds_as_a_player_is() -> None:
+    rng = np.random.default_rng(2)
+    patients, models, played_by = 60, 40, 3
+    patient = np.repeat(np.arange(patients), rng.integers(1, 4, patients))
+    member = Design(models=models, patients=patients, seed=1, share=0.8).membership().reveal()
+    signals = rng.normal(size=(models, patient.size)) + 1.5 * member[:, patient]
+    both = np.vstack([signals, signals[played_by]]).astype(np.float32)
+    hidden = np.vstack([member, np.zeros((1, patients), dtype=np.bool_)])
+    found = ratios(lay_out(both, hidden, patient), centred=True)
+    rows = np.arange(patients)
+    own = found.like_shadow[found.fold[:, played_by], rows, 0]
+    np.testing.assert_allclose(own, found.shadow[:, played_by], rtol=1e-5)
+    # Folds that learned from the model itself know more of it.
+    assert np.abs(found.releases[:, 0] - own).max() > 0.1

@@ -182,7 +182,7 @@ def assess_release(
         "calibration": reliability(held, member, rng),
         "auc": auc_of(sides),
         "named": [
-            named_at(on_scale, posterior, prior, share, total=total)
+            named_at(on_scale, posterior, prior, share, total=total, plain=claims.plain[:, 0])
             for prior in dict.fromkeys((0.5, *priors))
             for posterior in POSTERIORS
         ],

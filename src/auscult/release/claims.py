@@ -41,6 +41,8 @@ class Claims:
         Of shadow models in the place of the release.
     releases : float64 array, shape (patients, releases)
         Of the releases.
+    plain : float64 array, shape (patients, releases)
+        The same, not stretched.
     like_shadow : float64 array, shape (patients, releases)
         Of the releases where they are scored as shadow models are: what can be set beside these.
     stretch : float64 array, shape (releases,)
@@ -49,6 +51,7 @@ class Claims:
 
     shadow: NDArray[np.float64]
     releases: NDArray[np.float64]
+    plain: NDArray[np.float64]
     like_shadow: NDArray[np.float64]
     stretch: NDArray[np.float64]
 
@@ -97,11 +100,13 @@ def claims_of(
         )
     releases = stretch * plain
     if inside is not None:
-        releases = _with_total(releases, inside)
+        releases, plain = _with_total(releases, inside), _with_total(plain, inside)
     mean = np.einsum("f,fpr->pr", weight / max(1, weight.sum()), expit(folds))
     with np.errstate(divide="ignore"):
         like_shadow = logit(np.where(np.isfinite(plain), mean, np.nan))
-    return Claims(shadow=held, releases=releases, like_shadow=like_shadow, stretch=stretch)
+    return Claims(
+        shadow=held, releases=releases, plain=plain, like_shadow=like_shadow, stretch=stretch
+    )
 
 
 def _with_total(log_odds: NDArray[np.float64], inside: NDArray[np.bool_]) -> NDArray[np.float64]:
