@@ -32,13 +32,12 @@ from auscult.config import LoadedConfiguration, parse
 from auscult.demo import simulated_clinic
 from auscult.recipes.base import Assignment
 from auscult.release.assess import assess_release
-from auscult.release.calibrator import fit_calibrator, held_out_log_odds
+from auscult.release.claims import Claims, claims_of
 from auscult.release.declaration import Asked
 from auscult.release.likeness import about_alike, likeness
 from auscult.release.members import MEMBER, OUTSIDER
 from auscult.release.named import auc_of, named_at, sides_of
 from auscult.release.ratios import ratios
-from auscult.release.totals import with_known_total
 from auscult.release.transfer import transfer
 from auscult.results.roster import stratum_of
 from auscult.risk.patients import permuted
@@ -153,12 +152,10 @@ def judged(
     centred = about_alike(share, float(shadow.mean()))
     found = ratios(layout, centred=centred, releases=many)
     member = layout.member[:, :models]
-    known = np.isfinite(found.shadow)
-    held = held_out_log_odds(found.shadow, member, found.fold)
-    claims = fit_calibrator(found.shadow[known], member[known])(found.releases)
     if share < 1:
-        held = with_known_total(held, (known & member).sum(axis=0))
-        claims = with_known_total(claims, members.sum(axis=1))
+        claimed = claims_of(found, member, share, members.T)
+    else:
+        claimed = claims_of(found, member, float(shadow.mean()))
     check = assess_release(
         asked_of(cohort, members[0], answers[0], work),
         store.outputs(),
@@ -169,7 +166,7 @@ def judged(
         seed=SEED,
         places=Places.of(cohort.inputs, cohort.patient_of_record),
     )
-    apart = np.abs(check.rows["posterior"].to_numpy() - expit(claims[:, 0])).mean()
+    apart = np.abs(check.rows["posterior"].to_numpy() - expit(claimed.releases[:, 0])).mean()
     if not apart < SAME:
         raise SystemExit(f"releases that are scored together differ by {apart:g}")
     told = []
@@ -180,7 +177,7 @@ def judged(
             member=layout.member[:, [*range(models), models + i]],
         )
         asked = asked_of(cohort, inside, answers[i], work)
-        told.append(one_release(asked, one, held, claims[:, i], inside))
+        told.append(one_release(asked, one, claimed, i, inside))
     return told
 
 
@@ -200,27 +197,33 @@ def asked_of(
 def one_release(
     asked: Asked,
     layout: Layout,
-    held: NDArray[np.float64],
-    claims: NDArray[np.float64],
+    claimed: Claims,
+    place: int,
     inside: NDArray[np.bool_],
 ) -> dict[str, Any]:
     """What is claimed of a release, and what is found."""
     member = layout.member[:, :-1]
+    held, claims = claimed.shadow, claimed.releases[:, place]
     share = float(inside.mean())
     sides = sides_of(asked, held, member, claims, SMALLEST_CELL)
     with np.errstate(divide="ignore"):
         p = expit(claims + logit(share))
-    holds = []
+    holds, widths = [], []
     for level in LEVELS:
-        row = named_at(sides, level, 0.5, share, total=share < 1)["expected_members"]
+        row = named_at(sides, level, 0.5, share, total=share < 1, plain=claimed.plain[:, place])[
+            "expected_members"
+        ]
         holds.append(row["low"] <= int(inside[expit(claims) >= level].sum()) <= row["high"])
+        widths.append(row["high"] - row["low"])
     state = inside.astype(np.int8)
     reasons = {MEMBER: sides.reason_members, OUTSIDER: sides.reason_outsiders}
-    moved = transfer(held, member, claims, state, reasons=reasons)
+    moved = transfer(held, member, claimed.like_shadow[:, place], state, reasons=reasons)
     return {
         "claimed": np.round(p, 6).tolist(),
         "member": inside.astype(int).tolist(),
         "held": holds,
+        "widths": widths,
+        "stretch": float(claimed.stretch[place]),
         "auc": auc_of(sides)["estimate"],
         "like": likeness(layout, held, claims, state)["verdict"],
         "moved": [moved[side]["difference"]["estimate"] for side in ("members", "non_members")],
@@ -304,7 +307,7 @@ def row_of(share: float, shadow: float, found: list[dict[str, Any]]) -> list[Any
         f"{sum(one['like'] for one in found)} of {len(found)}",
     ]
     if share == 1:
-        return [*first, "1", "1", "", "", "", *last]
+        return [*first, "1", "1", "", "", "", "", "", *last]
     return [
         *first,
         f"{claimed.mean():.3f}",
@@ -312,6 +315,8 @@ def row_of(share: float, shadow: float, found: list[dict[str, Any]]) -> list[Any
         f"{np.abs(off).mean():.4f} ({np.sqrt(2 / np.pi) * noise.mean():.4f})",
         f"{off[worst]:+.3f} ± {noise[worst]:.3f}",
         " / ".join(f"{round(h * len(found))}" for h in held) + f" of {len(found)}",
+        " / ".join(f"{w:.1f}" for w in np.mean([one["widths"] for one in found], axis=0)),
+        f"{np.mean([one['stretch'] for one in found]):.2f}",
         *last,
     ]
 
@@ -334,7 +339,8 @@ def written(cases: dict[int, dict[str, Any]], given: argparse.Namespace) -> None
         "patients by their posterior (what counting noise alone would give), and the largest of "
         "these differences with its standard error. Interval: releases whose interval of expected "
         "members holds the true number, at posteriors of "
-        f"{' and '.join(f'{level:g}' for level in LEVELS)}. Moved: mean posterior at a prior of "
+        f"{' and '.join(f'{level:g}' for level in LEVELS)}, its mean width, and by how much the "
+        "log-odds were stretched. Moved: mean posterior at a prior of "
         "one half less that of shadow models for the same patients on the same side, mean over "
         "releases with its standard error. Error: what one release is told that its posteriors may "
         "be off by, mean of the estimates (of the upper ends); of everybody, where non-members are "
@@ -355,6 +361,8 @@ def written(cases: dict[int, dict[str, Any]], given: argparse.Namespace) -> None
                 "by bins (noise)",
                 "largest",
                 "interval holds",
+                "its width",
+                "stretch",
                 "members moved",
                 "non-members moved",
                 "error",

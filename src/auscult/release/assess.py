@@ -22,7 +22,8 @@ from auscult.base.randomness import Stage, generator
 from auscult.blind import blind_baseline
 from auscult.cohort.cohort import SMALLEST_CELL
 from auscult.cohort.design import Membership
-from auscult.release.calibrator import fit_calibrator, held_out_log_odds, reliability
+from auscult.release.calibrator import reliability
+from auscult.release.claims import claims_of
 from auscult.release.declaration import Asked
 from auscult.release.likeness import about_alike, likeness
 from auscult.release.looked_into import Opened
@@ -37,7 +38,6 @@ from auscult.release.named import (
     sides_of,
 )
 from auscult.release.ratios import FEWEST_MODELS, FOLDS, judged_in_each_fold, ratios
-from auscult.release.totals import with_known_total
 from auscult.release.transfer import other_share, transfer
 from auscult.store import Outputs
 
@@ -48,9 +48,10 @@ FEWEST_JUDGED = 20  # patients from whom a release can be judged
 
 METHOD = (
     "The joint attack, fitted on all shadow models, scores the release once per patient; shadow "
-    "models in the place of the release turn scores into probabilities. Rates of members and "
-    "non-members named: exact (Clopper-Pearson) 95% intervals over patients. The prior of the "
-    "audit is one half: a patient is as likely a member as not before the model is asked."
+    "models in the place of the release turn scores into probabilities, stretched by as much as "
+    "more models tell. Rates of members and non-members named: exact (Clopper-Pearson) 95% "
+    "intervals over patients. The prior of the audit is one half: a patient is as likely a member "
+    "as not before the model is asked."
 )
 BLIND_PATIENTS = 1000  # of each side, for the blind baseline
 
@@ -143,27 +144,25 @@ def assess_release(
     centred = _centred(state, float(membership.reveal().mean()))
     found = ratios(layout, centred=centred, progress=progress)
     member = layout.member[:, :-1]
-    held = held_out_log_odds(found.shadow, member, found.fold)
-    known = np.isfinite(held)
-    calibrator = fit_calibrator(found.shadow[known], member[known])
-    release = calibrator(found.release)
+    shadow_share = float(membership.reveal().mean())
     share, total = _share(asked, smallest_cell)
-    if total:
-        many = (known & member).sum(axis=0)
-        held = with_known_total(held, many)
-        here = np.isfinite(release)
-        inside = ((state == MEMBER) & here).sum()
-        release = with_known_total(release[:, None], np.array([inside]))[:, 0]
+    claims = claims_of(
+        found,
+        member,
+        share if share is not None and 0 < share < 1 else shadow_share,
+        (state == MEMBER)[:, None] if total else None,
+    )
+    held, release = claims.shadow, claims.release
     sides = sides_of(asked, found.shadow, member, found.release, smallest_cell)
     on_scale = sides_of(asked, held, member, release, smallest_cell)
     rng = generator(seed, Stage.RELEASE)
-    shadow_share = float(membership.reveal().mean())
     summary |= {
         "estimable": int(np.isfinite(release).sum()),
         "centred": centred,
         "neighbours": found.neighbours,
         "folds": FOLDS,
         "known_total": total,
+        "stretch": float(claims.stretch[0]),
         "likeness": likeness(layout, held, release, state),
         "transfer": {
             "share": share,
@@ -172,7 +171,7 @@ def assess_release(
             **transfer(
                 held,
                 member,
-                release,
+                claims.like_shadow[:, 0],
                 state,
                 reasons={
                     MEMBER: on_scale.reason_members,
@@ -183,7 +182,7 @@ def assess_release(
         "calibration": reliability(held, member, rng),
         "auc": auc_of(sides),
         "named": [
-            named_at(on_scale, posterior, prior, share, total=total)
+            named_at(on_scale, posterior, prior, share, total=total, plain=claims.plain[:, 0])
             for prior in dict.fromkeys((0.5, *priors))
             for posterior in POSTERIORS
         ],
@@ -237,9 +236,7 @@ def _with_weights(
         told, ready = {"further": weighed.summary()}, weighed.used
     found = ratios(replace(whole, used=None), centred=not ready, progress=progress)
     member = layout.member[:, :-1]
-    held = held_out_log_odds(found.shadow, member, found.fold)
-    known = np.isfinite(held)
-    release = fit_calibrator(found.shadow[known], member[known])(found.release)
+    release = claims_of(found, member, float(member.mean())).release
     auc = auc_of(sides_of(asked, found.shadow, member, found.release, smallest_cell))
     figures = {key: auc[key] for key in ("estimate", "low", "high", "reason") if key in auc}
     return (

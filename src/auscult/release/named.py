@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit, logit
+from scipy.special import expit, logit, stdtrit
 
 from auscult.attacks.roc import exact_auc
 from auscult.base.intervals import NORMAL_95, clopper_pearson
@@ -133,7 +133,13 @@ def _delong(
 
 
 def named_at(
-    sides: Sides, posterior: float, prior: float, share: float | None, *, total: bool
+    sides: Sides,
+    posterior: float,
+    prior: float,
+    share: float | None,
+    *,
+    total: bool,
+    plain: NDArray[np.float64] | None = None,
 ) -> dict[str, Any]:
     """Patients whose posterior reaches a level, and how many of them are members.
 
@@ -150,6 +156,9 @@ def named_at(
         Of the patients that trained the release.
     total : bool
         Whether the log-odds of each model go with its known number of members.
+    plain : float64 array, shape (patients,), optional
+        Log-odds of the release that were not stretched. By how much to stretch is not known well:
+        what it changes is added to the interval as an error of that size.
     """
     bar = float(logit(posterior) - logit(prior))
     named = np.nan_to_num(sides.release, nan=-np.inf) >= bar
@@ -158,8 +167,12 @@ def named_at(
     rest = expit(sides.release[~named & np.isfinite(sides.release)] + before)
     variance = variance_of_members(p, rest if total else None)
     factor = overdispersion(sides.shadow, sides.member, bar, total=total)
-    spread = NORMAL_95 * factor * float(np.sqrt(variance))
+    # The factor rests on so many models, and so does the scale, beside which one more is laid.
+    models = max(2, int(np.isfinite(sides.shadow).any(axis=0).sum()))
+    times = float(stdtrit(models - 1, 0.975) * np.sqrt(1 + 1 / models))
     total_expected = float(p.sum())
+    stretched = 0.0 if plain is None else total_expected - float(expit(plain[named] + before).sum())
+    spread = float(np.hypot(times * factor * np.sqrt(variance), stretched))
     return {
         "posterior": posterior,
         "prior": prior,

@@ -43,6 +43,8 @@ class Ratios:
         The fold in which the model played the release.
     releases : float64 array, shape (patients, releases)
         Of the releases, from all shadow models.
+    like_shadow : float64 array, shape (folds, patients, releases)
+        Of the releases as shadow models of each fold are scored, from models of other folds.
     neighbours : dict
         Whether records nearby were controls, as in the summary's patients.
     """
@@ -50,6 +52,7 @@ class Ratios:
     shadow: NDArray[np.float32]
     fold: NDArray[np.int8]
     releases: NDArray[np.float64]
+    like_shadow: NDArray[np.float64]
     neighbours: dict[str, Any]
 
     @property
@@ -80,12 +83,14 @@ def ratios(
     fold = _folds(layout, known)
     centring = Centring(replace(layout, used=known)) if centred else AsTheyCome()
     shadow = np.full((patients, models), np.nan, dtype=np.float32)
+    like_shadow = np.empty((FOLDS, patients, releases))
     progress.start("Release", (FOLDS + 1) * patients)
     for number in range(FOLDS):
         held = fold == number
         for where, found in _played(replace(layout, used=known & ~held), centring, progress):
             mine = held[where, :models]
             shadow[where][mine] = found[:, :models][mine]
+            like_shadow[number, where] = found[:, models:]
     release = np.empty((patients, releases))
     for where, found in _played(replace(layout, used=known), centring, progress):
         release[where] = found[:, models:]
@@ -94,6 +99,7 @@ def ratios(
         shadow=shadow,
         fold=fold[:, :models],
         releases=release,
+        like_shadow=like_shadow,
         neighbours=centring.neighbours.summary(),
     )
 

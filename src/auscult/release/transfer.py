@@ -20,10 +20,11 @@ from auscult.release.members import MEMBER, OUTSIDER
 NEAR = 0.025  # half a step between the shares that shadow models can have
 METHOD = (
     "Posteriors at a prior of one half. Difference: of each patient's posterior under the release, "
-    "less the mean of those under the shadow models that the patient is likewise a member of (or "
-    "not), averaged over patients; 95% interval from how far shadow models differ from each other. "
-    "Error: half of the sum of both differences, as if all of them were wrong; a side that is not "
-    "known is taken to be off by as much as the other."
+    "which is scored as the shadow models are (from three folds of models), less the mean of those "
+    "under the shadow models that the patient is likewise a member of (or not), averaged over "
+    "patients; 95% interval from how far shadow models differ from each other. Error: half of the "
+    "sum of both differences, as if all of them were wrong; a side that is not known is taken to "
+    "be off by as much as the other."
 )
 
 
@@ -56,6 +57,7 @@ def transfer(
         Log-odds of the shadow models at a prior of one half; NaN where there is none.
     member : bool array, shape (patients, models)
     release : float64 array, shape (patients,)
+        Of the release, scored as shadow models are.
     state : int8 array, shape (patients,)
     reasons : dict
         Side to the reason why it is not told; empty where it is.
