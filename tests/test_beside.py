@@ -88,6 +88,7 @@ def the_utility(folder: Path) -> Any:  # noqa: ANN401
     )
     metric = recipe.metric()
     assert metric is not None
+    assert metric.measure is not None
     assert metric.name == "measured"
     return metric.measure(np.zeros(3), np.zeros(3))
 

@@ -100,9 +100,10 @@ def check_fingerprint(path: Path, manifest: Mapping[str, Any], parts: Mapping[st
     differing = [name for name in names if stored.get(name) != parts.get(name)]
     if differing:
         verb = "differs" if len(differing) == 1 else "differ"
+        since = _packages_since(manifest) if RECIPE in differing else ""
         raise StoreError(
             "the directory contains a run with a different configuration: "
-            f"{', '.join(differing)} {verb}{_packages_since(manifest) if RECIPE in differing else ''}",
+            f"{', '.join(differing)} {verb}{since}",
             where=str(path),
             next_step="Use another run directory, or restore the configuration to resume this one",
         )
