@@ -119,6 +119,18 @@ def test_few_or_no_non_members_and_one_record_are_no_failure() -> None:
         assert np.isfinite(of_all(layout)).all()
 
 
+def test_labels_that_are_right_on_all_who_are_known_leave_nobody_infinitely_far() -> None:
+    layout = cohort(6, patients=200, models=16)
+    signals = np.ones_like(layout.signals)
+    signals[[0, 5], :] = -1.0  # of one group of patients: whoever judges them has seen no other
+    layout = replace(layout, signals=signals)
+    found = of_all(layout)
+    assert np.isfinite(found).all()
+    assert np.abs(found).max() < 1e6
+    evidence = attack(layout, How(references=0, signed=False, seed=1, inputs=True)).evidence
+    assert np.isfinite(evidence.order).all()
+
+
 def test_cells_of_few_models_use_the_inputs_where_the_attacker_has_them() -> None:
     layout = cohort(5, patients=500)
     for references in (0, 1, 4):

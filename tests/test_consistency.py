@@ -61,6 +61,19 @@ def test_few_models_give_bounds_wherever_patients_are_counted() -> None:
     assert "Shares of groups above 0.9: not estimable" in shown
 
 
+def test_a_change_that_few_models_do_not_tell_is_not_called_withheld() -> None:
+    summary = few_models()
+    for one in summary["protection"]:
+        if "exposed" in one:
+            few = {"estimate": None, "low": 0.0, "fewer_than": {"estimate": 10}}
+            one["exposed"]["0.9"] |= few
+    assert disagreements(summary) == []
+    shown = render(summary)
+    assert "only bounds are known" in shown
+    assert "too small to be shown" not in shown
+    assert "too few are exposed" not in shown
+
+
 def test_a_withheld_count_is_no_point_and_no_share() -> None:
     summary = summaries.rare_tail()
     row = summary["patients"]["exposed"]["0.9"]

@@ -292,6 +292,23 @@ def test_a_run_is_resumed_where_it_stopped(tmp_path: Path) -> None:
     assert (status.results, status.report, status.writer) == (True, True, None)
 
 
+def test_a_recipe_that_differs_names_packages_of_another_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    create(run, fingerprint={"recipe": "r"}).close()
+    with pytest.raises(StoreError, match="recipe differs\\."):
+        create(run, fingerprint={"recipe": "s"})
+    known = versions()
+    monkeypatch.setattr(
+        "auscult.store.manifest.versions", lambda: {**known, "scikit-learn": "9.9.9"}
+    )
+    was = known["scikit-learn"]
+    with pytest.raises(StoreError, match=rf"\(scikit-learn is 9\.9\.9 and was {was}\)"):
+        create(run, fingerprint={"recipe": "s"})
+    create(run, fingerprint={"recipe": "r"}).close()  # of itself another version is no other run
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

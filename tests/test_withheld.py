@@ -633,6 +633,11 @@ def test_quantiles_and_curves_have_no_tail_of_few() -> None:
     assert made["survival"]["low"] == [0.5, None, 0.01, 0.0, None]
     assert made["survival"]["high"] == [0.6, None]
     assert made["survival"]["raw"] == [0.5, None, 0.5, 0.0, None]
+    few = {**patients(1000), "few_models": "only bounds are known"}
+    curve = released({"patients": few}, CELL)["patients"]["survival"]
+    assert curve["joint"] == [0.5, None, 0.01, 0.0, None]
+    assert curve["low"] == [0.5, 0.0, 0.01, 0.0, None]  # as of the counts above thresholds
+    assert curve["high"] == [0.6, 0.05]
     made = released({"patients": patients(900)}, CELL)["patients"]
     assert [made[name]["q99"] for name in ("auc", "raw", "study")] == [None, None, None]
     assert made["auc"]["q95"] == 0.8

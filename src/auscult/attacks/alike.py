@@ -23,6 +23,7 @@ MOST_KNOWN = 4000  # records of a class from which a fit is learned
 FEWEST_KNOWN = 20
 DRAWN = 20261127  # seed of the features; part of the method
 LEAST = 1e-3  # of the mean squared residual: the logarithm of less would say nothing
+TINY = 1e-30  # where all signals are the same; its root is far from what 32 bits overflow at
 
 
 def place_among_alike(layout: Layout, places: Places) -> NDArray[np.float32]:
@@ -50,6 +51,7 @@ def place_among_alike(layout: Layout, places: Places) -> NDArray[np.float32]:
         outside = ~layout.member[layout.patient, model]
         for rows in classes:
             y = layout.signals[rows, model].astype(np.float64)
+            spread = float(y.var())
             mine = group[rows]
             for g in range(GROUPS):
                 known = np.flatnonzero(outside[rows] & (mine != g))
@@ -57,7 +59,7 @@ def place_among_alike(layout: Layout, places: Places) -> NDArray[np.float32]:
                 if judged.size:
                     known = known[:: max(1, -(-known.size // MOST_KNOWN))]
                     found[rows[judged], model] = _standardised(
-                        features[rows[known]], y[known], features[rows[judged]], y[judged]
+                        features[rows[known]], y[known], features[rows[judged]], y[judged], spread
                     )
 
     for _ in in_order(judge, range(layout.models)):
@@ -70,17 +72,23 @@ def _standardised(
     known: NDArray[np.float64],
     x: NDArray[np.float64],
     y: NDArray[np.float64],
+    spread: float,
 ) -> NDArray[np.float64]:
-    """Signals of the judged by mean and variance of those known, shape (judged,)."""
+    """Signals of the judged by mean and variance of those known, shape (judged,).
+
+    Labels may be right on all who are known: their variance is 0, and whoever differs would lie
+    infinitely far away. No residual counts as smaller than a part of the `spread` of all signals
+    of the class.
+    """
     if len(known) < FEWEST_KNOWN:
         middle = known.mean() if len(known) else y.mean()
         return np.asarray(y - middle)
     left = near.T @ near + RIDGE * np.eye(near.shape[1])
     middle, weights = _ridge(left, near, known)
     rest = known - middle - near @ weights
-    floor = LEAST * float(np.mean(rest**2)) + 1e-300
-    level, spread = _ridge(left, near, np.log(rest**2 + floor))
-    return np.asarray((y - middle - x @ weights) / np.exp(0.5 * (level + x @ spread)))
+    floor = LEAST * max(float(np.mean(rest**2)), LEAST * spread) + TINY
+    level, width = _ridge(left, near, np.log(rest**2 + floor))
+    return np.asarray((y - middle - x @ weights) / np.exp(0.5 * (level + x @ width)))
 
 
 def _features(points: NDArray[np.float32]) -> NDArray[np.float64]:

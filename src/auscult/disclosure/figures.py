@@ -363,10 +363,18 @@ def _tails(patients: dict[str, Any], smallest: int) -> None:
         for place, share in enumerate(curve.get("joint") or [])
         if share is not None and is_small(share * n, smallest)
     ]
+    # Of few models the bounds are the figure: as in the counts above thresholds, they stay.
+    bounds = bool(patients.get("few_models"))
     for name in ("joint", "low", "high"):
         for place in few:
-            if name in curve and place < len(curve[name]):
+            if name not in curve or place >= len(curve[name]):
+                continue
+            end = curve[name][place]
+            if name == "joint" or not bounds or end is None:
                 curve[name][place] = None
+            else:
+                least = float(f"{smallest / n:.{DIGITS}g}")
+                curve[name][place] = 0.0 if name == "low" else max(end, least)
     for name in ("raw", "study"):
         if name in curve:
             curve[name] = [

@@ -31,7 +31,7 @@ from auscult.recipes.outputs import (
     output_kind,
     refuse_probabilities,
 )
-from auscult.recipes.resolve import beside
+from auscult.recipes.resolve import beside, from_beside
 from auscult.recipes.seeding import seeded, trained
 from auscult.recipes.splitting import check_weights
 
@@ -165,13 +165,14 @@ class PythonRecipe(Recipe):
         if isinstance(said, str) and ":" in said:
             from auscult.recipes.resolve import resolve
 
-            said = resolve(said, self.folder)
-            if not callable(said):
+            own = resolve(said, self.folder)
+            if not callable(own):
                 raise ConfigError(
                     f'"{self.utility}" is not a function',
                     where="recipe.utility",
                     expected="utility(labels, predictions) -> float",
                 )
+            said = from_beside(own, self.folder)
         return metric_of(said, chance=self.chance)
 
     def supports(self, data: TrainingData) -> str | None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,18 @@ def beside(folder: Path | None) -> Iterator[None]:
     finally:
         if place in sys.path:
             sys.path.remove(place)
+
+
+def from_beside(function: Callable[..., Any], folder: Path | None) -> Callable[..., Any]:
+    """The function, which finds modules of a folder also when it imports them as it runs."""
+
+    @wraps(function)
+    def called(*given: Any, **named: Any) -> Any:  # noqa: ANN401
+        with beside(folder):
+            return function(*given, **named)
+
+    called.__name__ = getattr(function, "__name__", type(function).__name__)
+    return called
 
 
 def resolve(reference: str, folder: Path | None = None) -> Any:  # noqa: ANN401

@@ -282,7 +282,8 @@ class SklearnRecipe(Recipe):
             make = resolve(reference, self.folder)
             if callable(make):
                 try:
-                    estimator = make(**dict(self.arguments or {}))
+                    with beside(self.folder):
+                        estimator = make(**dict(self.arguments or {}))
                 except Exception as error:
                     raise RecipeError(
                         f"{reference} cannot be made ({type(error).__name__}: {error})",

@@ -23,7 +23,7 @@ from auscult.cohort import TrainingData
 from auscult.recipes.failures import explained
 from auscult.recipes.fit import labels_given
 from auscult.recipes.python import function_name, plain_inputs
-from auscult.recipes.resolve import resolve
+from auscult.recipes.resolve import from_beside, resolve
 
 _SKLEARN = (
     'from joblib import load; model = load("{name}"); predict = lambda inputs: '
@@ -314,4 +314,4 @@ class FunctionDoor(Door):
                 where="release.function",
                 expected="predict(inputs)",
             )
-        return found  # type: ignore[no-any-return]
+        return from_beside(found, self.folder)

@@ -19,7 +19,7 @@ from auscult.cohort.inputs import ArrayInputs, Inputs, NamedInputs, TableInputs
 from auscult.readers.values import texts
 from auscult.recipes.failures import explained
 from auscult.recipes.python import plain_inputs, rows_of
-from auscult.recipes.resolve import resolve
+from auscult.recipes.resolve import from_beside, resolve
 from auscult.release.doors import Door, ReleaseError
 from auscult.release.nobody import of_nobody
 
@@ -381,7 +381,7 @@ def prepare_function(
         raise ReleaseError(
             f'"{prepare}" is not a function', where="release.prepare", expected="prepare(inputs)"
         )
-    return found
+    return from_beside(found, folder)
 
 
 def _columns(

@@ -93,7 +93,9 @@ def change_withheld(part: Part) -> bool:
     """Whether the change of exposed patients would tell a number that is too small to be shown."""
     counts = part.part("exposed").part("0.9"), part.part("exposed_before").part("0.9")
     few = any(isinstance(one.number("estimate"), Fewer) for one in counts)
-    return few and part.part("exposed_change").number("estimate") is None
+    change = part.part("exposed_change")
+    # Where it has a reason of its own, such as too few models, nothing is withheld.
+    return few and change.number("estimate") is None and not change.reason()
 
 
 def change_cell(entry: Part) -> str:

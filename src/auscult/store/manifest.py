@@ -16,6 +16,7 @@ from auscult.store.lock import HOLDER, LOCK
 
 MANIFEST = "manifest.json"
 MANIFEST_SCHEMA = "auscult.manifest/1"
+RECIPE = "recipe"  # part of a fingerprint that holds the versions of the packages it uses
 VERSIONED_PACKAGES = ("numpy", "scipy", "pandas", "scikit-learn", "torch")
 
 
@@ -99,9 +100,21 @@ def check_fingerprint(path: Path, manifest: Mapping[str, Any], parts: Mapping[st
     differing = [name for name in names if stored.get(name) != parts.get(name)]
     if differing:
         verb = "differs" if len(differing) == 1 else "differ"
+        since = _packages_since(manifest) if RECIPE in differing else ""
         raise StoreError(
             "the directory contains a run with a different configuration: "
-            f"{', '.join(differing)} {verb}",
+            f"{', '.join(differing)} {verb}{since}",
             where=str(path),
             next_step="Use another run directory, or restore the configuration to resume this one",
         )
+
+
+def _packages_since(manifest: Mapping[str, Any]) -> str:
+    """Which packages have another version than when the run began: often why a recipe differs."""
+    then, now = manifest["versions"], versions()
+    changed = [
+        f"{name} is {now.get(name, 'not installed')} and was {version}"
+        for name, version in then.items()
+        if now.get(name) != version
+    ]
+    return f" ({', '.join(changed)})" if changed else ""

@@ -20,6 +20,7 @@ from auscult.recipes.networks import kind_of
 from auscult.recipes.outputs import output_columns, output_kind
 from auscult.recipes.privacy import DpSettings, Guarantee, guarantee, unkept
 from auscult.recipes.python import several
+from auscult.recipes.resolve import beside
 from auscult.recipes.torch.augmentation import parse, unfit
 from auscult.recipes.torch.maker import Maker
 from auscult.recipes.torch.settings import check, used
@@ -309,7 +310,8 @@ class TorchRecipe(Recipe):
         """See :meth:`Recipe.train_block`."""
         speed: dict[str, Any] = {}
         further: list[NDArray[np.float64]] = []
-        values, facts = self.train_exactly(data, assignments, advance, speed, further)
+        with beside(self.folder):
+            values, facts = self.train_exactly(data, assignments, advance, speed, further)
         return BlockOutputs(
             values=np.stack([values, *further], axis=1).astype(np.float32),
             kind=output_kind(data),
