@@ -86,8 +86,9 @@ def published_numbers(report: Read) -> list[Said]:
             step = row.get("rounded_to")
             least = max(one.least, CELL, np.ceil(0.01 / step**2 * (1 - 1e-9)) if step else 0)
             found.append(Said(inside=patients, least=least, most=one.most))
-        hidden = entry["suppressed"].get("groups")
-        found.append(Said(inside=left, least=hidden or 0, most=CELL - 1))
+        if left.any():  # of those who are in a pool that is shown it is no number
+            hidden = entry["suppressed"].get("groups")
+            found.append(Said(inside=left, least=hidden or 0, most=CELL - 1))
     for _, has, least, most in report.factors:
         found.append(Said(inside=has, least=least, most=most))
     return found
@@ -177,6 +178,8 @@ def _range(
             integrality=np.ones(own.size, dtype=np.int64),
             options={"time_limit": _LIMIT_SECONDS},
         )
+        if found.status == 2:
+            raise AssertionError("no table agrees with what is published: the intruder errs")
         bound = found.mip_dual_bound if found.mip_dual_bound is not None else -_FAR
         # A bound that is proved; a better one may be there.
         ends.append(side * np.ceil(bound - 1e-6))
