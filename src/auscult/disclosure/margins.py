@@ -441,11 +441,15 @@ def _following(
             pair = atoms.codes[first] * width + atoms.codes[second]
             kinds, joint = np.unique(pair, return_inverse=True)
             number = np.bincount(joint, atoms.sizes)
-            few = np.flatnonzero(
-                (number < smallest)
-                & np.array([_said(tables[first], int(one) // width) for one in kinds])
-                & np.array([_said(tables[second], int(one) % width) for one in kinds])
+            # Whom one of them is not about are those who came or left: they are a cell, too.
+            said = np.array(
+                [
+                    _said(tables[first], int(one) // width)
+                    or _said(tables[second], int(one) % width)
+                    for one in kinds
+                ]
             )
+            few = np.flatnonzero((number < smallest) & said)
             if not few.size:
                 continue
             which: Any = sparse.csr_array((np.ones(n), (joint, np.arange(n))), (kinds.size, n))
