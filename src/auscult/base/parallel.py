@@ -14,7 +14,7 @@ import sys
 import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from contextvars import copy_context
 from functools import lru_cache
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 Outcome = TypeVar("Outcome")
 
+SECONDS_BETWEEN_LOOKS = 0.2
 MOST_THREADS = 16
 # Arrays beyond this go to a nameless temporary file, whose pages the system may take back.
 MOST_IN_MEMORY = 1 << 28
@@ -132,7 +133,7 @@ def in_order(
 
 
 @contextmanager
-def beside(work: Callable[[], Outcome]) -> Iterator[Callable[[], Outcome]]:
+def beside(work: Callable[[], Outcome]) -> Iterator[Callable[..., Outcome]]:
     """Do something in a thread of its own while the caller goes on with what does not need it.
 
     Parameters
@@ -143,7 +144,8 @@ def beside(work: Callable[[], Outcome]) -> Iterator[Callable[[], Outcome]]:
     Yields
     ------
     callable
-        Waits for the result and returns it, or raises what went wrong.
+        Waits for the result and returns it, or raises what went wrong; its argument, where there is
+        one, is called now and then meanwhile.
     """
     done: Future[Outcome] = Future()
     context = copy_context()  # says what a message calls an argument
@@ -155,10 +157,16 @@ def beside(work: Callable[[], Outcome]) -> Iterator[Callable[[], Outcome]]:
             if not done.done():
                 done.set_exception(error)
 
+    def result(meanwhile: Callable[[], None] = lambda: None) -> Outcome:
+        while not done.done():
+            meanwhile()
+            wait([done], timeout=SECONDS_BETWEEN_LOOKS)
+        return done.result()
+
     thread = Thread(target=run, daemon=True)
     thread.start()
     try:
-        yield done.result
+        yield result
     except BaseException:
         _stop(thread)
         raise

@@ -18,8 +18,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from auscult.base.progress import SILENT, Progress
 from auscult.disclosure.bounds import rounding_step
-from auscult.disclosure.control import ABSENT, POOLED, Atoms, Row, Table
+from auscult.disclosure.control import ABSENT, POOLED, STAGE, Atoms, Row, Table
 from auscult.disclosure.margins import Margins, rounded_count, small_cells
 
 __all__ = ["BASE", "possible_numbers", "round_counts", "rounded_count"]
@@ -41,7 +42,12 @@ def possible_numbers(smallest: int, base: int = BASE) -> int:
 
 
 def round_counts(
-    tables: Sequence[Table], smallest: int, *, base: int = BASE, total: bool = True
+    tables: Sequence[Table],
+    smallest: int,
+    *,
+    base: int = BASE,
+    total: bool = True,
+    progress: Progress = SILENT,
 ) -> bool:
     """Set the base to which a table's numbers of patients are rounded.
 
@@ -56,6 +62,7 @@ def round_counts(
         the smallest cell is used.
     total : bool
         Whether the number of everybody is known, too.
+    progress : Progress, optional
 
     Returns
     -------
@@ -79,7 +86,9 @@ def round_counts(
     # Coarser numbers of one table can be a closer bound on another cell: all are looked at again.
     while moved:
         moved = False
+        progress.start(STAGE, len(cells))
         for number, cell in enumerate(cells):
+            progress.advance()
             if number in given_up or now.keeps(cell, wanted):
                 continue
             bases = _bases(base, smallest)

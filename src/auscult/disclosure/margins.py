@@ -420,7 +420,9 @@ def small_cells(tables: Sequence[Table], atoms: Atoms, smallest: int) -> NDArray
         found += _following(tables, atoms, np.array(columns).T, smallest)
     if not found:
         return np.zeros((0, atoms.sizes.size), dtype=bool)
-    return np.unique(np.array(found), axis=0)
+    # Sorting rows of an array takes seconds, in which nothing else runs.
+    distinct = {cell.tobytes(): cell for cell in found}
+    return np.array([distinct[key] for key in sorted(distinct)])
 
 
 def _following(
