@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +49,7 @@ class Said:
     inside: NDArray[np.bool_]
     least: float
     most: float
+    everybody: bool = False
 
 
 def labels_of(groups: pd.DataFrame, name: str) -> NDArray[np.str_]:
@@ -74,7 +75,8 @@ def published_numbers(report: Read) -> list[Said]:
     """
     summary = json.loads((report.run / "results" / "summary.json").read_text())
     base = summary["patients"].get("count_rounded_to", 1)
-    found = [_rounded(report.who, summary["patients"]["estimable"], base)]
+    all_of_them = _rounded(report.who, summary["patients"]["estimable"], base)
+    found = [replace(all_of_them, everybody=True)]
     for name, entry in summary["disparities"].items():
         labels = labels_of(report.groups, name)
         base = entry["suppressed"].get("counts_rounded_to", 1)
@@ -86,8 +88,9 @@ def published_numbers(report: Read) -> list[Said]:
             step = row.get("rounded_to")
             least = max(one.least, CELL, np.ceil(0.01 / step**2 * (1 - 1e-9)) if step else 0)
             found.append(Said(inside=patients, least=least, most=one.most))
-        hidden = entry["suppressed"].get("groups")
-        found.append(Said(inside=left, least=hidden or 0, most=CELL - 1))
+        if left.any():  # of those who are in a pool that is shown it is no number
+            hidden = entry["suppressed"].get("groups")
+            found.append(Said(inside=left, least=hidden or 0, most=CELL - 1))
     for _, has, least, most in report.factors:
         found.append(Said(inside=has, least=least, most=most))
     return found
@@ -103,7 +106,8 @@ def small_cells(reports: Sequence[Read]) -> list[str]:
     One whole variable per combination of groups and reports that somebody is in: who is in none is
     taken as known. Asked for are groups under the smallest cell, and who is in one report only, or
     in another group in each of two, within a group or not. Nobody's being there does not count as
-    a possible number, and only as many numbers are asked for as there are patients to have them.
+    a possible number, and only as many numbers are asked for as the last report could leave: he
+    has those before it, and the number of everybody.
 
     Parameters
     ----------
@@ -155,11 +159,25 @@ def small_cells(reports: Sequence[Read]) -> list[str]:
     combinations, sizes = np.unique(kinds, axis=0, return_counts=True)
     matrix = combinations[:, : len(said)].T.astype(float)
     limits = LinearConstraint(matrix, [one.least for one in said], [one.most for one in said])
+    anyhow = [
+        place
+        for place, one in enumerate(said)
+        if one.everybody or place < len(said) - len(published_numbers(reports[-1]))
+    ]
+    known = LinearConstraint(
+        matrix[anyhow],
+        [said[place].least for place in anyhow],
+        [said[place].most for place in anyhow],
+    )
     follows = []
     for place, (what, cell) in enumerate(cells.items()):
         own = combinations[:, len(said) + place].astype(float)
         low, high = _range(own, limits, sizes)
         if high - max(low, 1) + 1 < POSSIBLE:
+            # That two came is known from the numbers of everybody, and what was from before.
+            least, most = _range(own, known, sizes)
+            if high - max(low, 1) + 1 >= most - max(least, 1) + 1:
+                continue
             follows.append(f"{what}: {low:.0f} to {high:.0f}, {int(cell.sum())} in truth")
     return follows
 
@@ -177,6 +195,8 @@ def _range(
             integrality=np.ones(own.size, dtype=np.int64),
             options={"time_limit": _LIMIT_SECONDS},
         )
+        if found.status == 2:
+            raise AssertionError("no table agrees with what is published: the intruder errs")
         bound = found.mip_dual_bound if found.mip_dual_bound is not None else -_FAR
         # A bound that is proved; a better one may be there.
         ends.append(side * np.ceil(bound - 1e-6))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from auscult.base.errors import ConfigError, StoreError
 from auscult.config.policy import parse_policy
-from auscult.disclosure import Reports
+from auscult.disclosure import Reports, round_counts, rounded_count
 from auscult.imported.importing import import_scores
 from auscult.imported.scores import read_npz
 from auscult.policy import judge_run
@@ -92,6 +92,54 @@ def test_a_cohort_without_one_patient_coarsens_what_is_about_everybody(tmp_path:
     fewer, _ = report(tmp_path, "b", ids[1:], sex=sex[1:])
     assert first.step == 0
     assert fewer.step >= 0.005
+
+
+@pytest.mark.parametrize("new", [1, 3])
+def test_who_came_is_not_told_by_bands_of_records(new: int, tmp_path: Path) -> None:
+    """Whoever knows the first report's numbers does not see in the second's which band grew."""
+    count = np.repeat([1, 2, 3, 1], [87, 46, 21, new])
+    people = np.arange(count.size)
+    groups = pd.DataFrame({"sex": np.where(people % 2, "f", "m"), "site": (people % 5).astype(str)})
+    made = []
+    for size in (count.size - new, count.size):
+        reports = Reports.open(tmp_path, f"run{size}", people[:size].tolist())
+        here = slice(0, size)
+        everybody = np.ones(size, bool)
+        made.append(release_groups(groups[here], everybody, count[here], reports=reports))
+    first, second = made
+    assert first.tables["sex"].shown
+    assert all(one.pool for one in second.tables.values())  # no group by itself
+    numbers = dict(zip(*np.unique(first.bands.labels, return_counts=True), strict=True))
+    assert set(second.bands.shown) == set(numbers)
+    possible = [
+        band
+        for band in numbers
+        if all(
+            rounded_count(int(numbers[one]) + new * (one == band), second.bands.base)
+            == rounded_count(int((second.bands.labels == one).sum()), second.bands.base)
+            for one in numbers
+        )
+    ]
+    assert len(possible) > 1
+    # Nor by which of them lost digits.
+    assert len({second.bands.steps[band] for band in numbers}) == 1
+
+
+def test_a_cohort_that_grew_is_not_released_one_group_after_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With 40 groups it was done forty times over, for nothing."""
+    calls = []
+
+    def counted(*given: Any, **named: Any) -> bool:  # noqa: ANN401
+        calls.append(1)
+        return round_counts(*given, **named)
+
+    monkeypatch.setattr("auscult.risk.released.round_counts", counted)
+    for size in (599, 600):
+        people = np.arange(size)
+        report(tmp_path, f"run{size}", people, site=(people % 40).astype(str))
+    assert len(calls) <= 4
 
 
 def test_other_patients_are_no_concern(tmp_path: Path) -> None:

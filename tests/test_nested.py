@@ -44,6 +44,34 @@ def test_counts_of_a_series_are_rounded_together() -> None:
     assert declared["exposed"]["0.8"]["estimate"] == 30
 
 
+def few_models(step: object = 0.0) -> dict[str, Any]:
+    """With few models an interval ends with those who are confirmed: 17 above, all but 4 below."""
+    rows = {
+        "0.6": {"estimate": 83.2, "low": 17, "high": 152, "confirmed": 17, "raw": 90, "study": 99},
+        "0.9": {"estimate": 17.4, "low": 3, "high": 66, "confirmed": 3, "raw": 30, "study": 40},
+    }
+    patients: dict[str, Any] = {"count": 156, "estimable": 156, "exposed": rows}
+    patients |= {"rounded_to": step} if step != 0.0 else {}
+    cohort = {"patients": 156, "records": 252}
+    return released({"patients": patients, "cohort": cohort}, CELL)
+
+
+def test_ends_of_intervals_count_nobody_who_is_confirmed() -> None:
+    rows = few_models()["patients"]["exposed"]
+    assert rows["0.9"]["confirmed"] is None
+    assert [rows[t]["low"] for t in rows] == [15, 0]
+    assert [rows[t]["high"] for t in rows] == [156, 70]
+
+
+def test_whole_ends_are_rounded_where_an_earlier_cohort_differs_by_few() -> None:
+    """16 of 155 were confirmed before, and 17 of 156 are now: that is who came."""
+    made = few_models(None)
+    row = made["patients"]["exposed"]["0.6"]
+    assert (row["confirmed"], row["low"], row["high"]) == (20, 0, 156)
+    # The number of records, less that of the earlier report, would be theirs.
+    assert made["cohort"] == {"patients": 156, "records": 260}
+
+
 def release() -> dict[str, Any]:
     def row(patients: int, hits: int, false: int) -> dict[str, Any]:
         found: dict[str, Any] = {"patients": patients}

@@ -11,6 +11,7 @@ import threadpoolctl
 from auscult.base.errors import StoreError
 from auscult.base.naming import arguments_of_a_file, from_a_file
 from auscult.base.parallel import beside, in_order, one_thread
+from auscult.base.progress import Relay
 from auscult.protection.comparison import audit_variants
 from auscult.results.writing import write_results
 from auscult.sizes.curve import audit_sizes
@@ -84,3 +85,34 @@ def test_what_nobody_waits_for_any_more_is_ended(stop: type[BaseException]) -> N
     with pytest.raises(stop):
         interrupted()
     assert tidied.is_set()
+
+
+def test_who_waits_shows_how_far_what_is_beside_has_come() -> None:
+    told: list[tuple[str, float]] = []
+
+    class Shown:
+        def start(self, label: str, total: float) -> None:
+            told.append((label, total))
+
+        def advance(self, steps: float = 1.0) -> None:
+            told.append(("advance", steps))
+
+        def finish(self) -> None:
+            raise AssertionError("who began the stage ends it")
+
+    relay, seen = Relay(), threading.Event()
+
+    def work() -> int:
+        relay.start("Numbers", 10)
+        relay.advance(4)
+        assert seen.wait(20)
+        return 7
+
+    def show() -> None:
+        relay.show(Shown())
+        if ("advance", 4) in told:
+            seen.set()
+
+    with beside(work) as result:
+        assert result(show) == 7
+    assert [one for one in told if one != ("advance", 0)] == [("Numbers", 10), ("advance", 4)]

@@ -14,7 +14,7 @@ import sys
 import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from contextvars import copy_context
 from functools import lru_cache
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 Outcome = TypeVar("Outcome")
 
+SECONDS_BETWEEN_LOOKS = 0.2
 MOST_THREADS = 16
 MOST_AT_ONCE = 100_000
 """Patients up to whom steps of an analysis that take arrays of all of them are done at once."""
@@ -135,7 +136,7 @@ def in_order(
 
 
 @contextmanager
-def beside(work: Callable[[], Outcome], *, apart: bool = False) -> Iterator[Callable[[], Outcome]]:
+def beside(work: Callable[[], Outcome], *, apart: bool = False) -> Iterator[Callable[..., Outcome]]:
     """Do something in a thread of its own while the caller goes on with what does not need it.
 
     Parameters
@@ -143,16 +144,14 @@ def beside(work: Callable[[], Outcome], *, apart: bool = False) -> Iterator[Call
     work : callable
         It must leave alone what the whole process shares, and spend its time in compiled code.
     apart : bool
-        It is done when it is asked for: memory does not hold both.
+        It is begun when it is asked for: memory does not hold both.
 
     Yields
     ------
     callable
-        Waits for the result and returns it, or raises what went wrong.
+        Waits for the result and returns it, or raises what went wrong; its argument, where there is
+        one, is called now and then meanwhile.
     """
-    if apart:
-        yield work
-        return
     done: Future[Outcome] = Future()
     context = copy_context()  # says what a message calls an argument
 
@@ -163,15 +162,25 @@ def beside(work: Callable[[], Outcome], *, apart: bool = False) -> Iterator[Call
             if not done.done():
                 done.set_exception(error)
 
+    def result(meanwhile: Callable[[], None] = lambda: None) -> Outcome:
+        if apart:
+            thread.start()
+        while not done.done():
+            meanwhile()
+            wait([done], timeout=SECONDS_BETWEEN_LOOKS)
+        return done.result()
+
     thread = Thread(target=run, daemon=True)
-    thread.start()
+    if not apart:
+        thread.start()
     try:
-        yield done.result
+        yield result
     except BaseException:
         _stop(thread)
         raise
     finally:
-        thread.join()
+        if thread.ident is not None:
+            thread.join()
 
 
 def _stop(thread: Thread) -> None:

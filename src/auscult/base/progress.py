@@ -7,7 +7,10 @@ command line brings one for terminals and one for log files.
 
 from __future__ import annotations
 
+import time
 from typing import Protocol
+
+SECONDS_OF_A_STAGE = 2.0
 
 
 class Progress(Protocol):
@@ -35,6 +38,44 @@ class _Silent:
 
 
 SILENT: Progress = _Silent()
+
+
+class Relay:
+    """Progress of a thread beside, for who waits for it to show.
+
+    What is begun again and again is shown as one stage for a while: nobody reads ten bars a second.
+    """
+
+    def __init__(self) -> None:
+        self._stage, self._done = ("", 0.0, 0), 0.0
+        self._shown, self._told, self._since = self._stage, 0.0, 0.0
+
+    def start(self, label: str, total: float) -> None:
+        """Begin a stage."""
+        self._stage, self._done = (label, total, self._stage[2] + 1), 0.0
+
+    def advance(self, steps: float = 1.0) -> None:
+        """Report steps done."""
+        self._done += steps
+
+    def finish(self) -> None:
+        """End the stage."""
+
+    def show(self, progress: Progress) -> None:
+        """Tell how far the thread is; called by who waits, now and then.
+
+        Parameters
+        ----------
+        progress : Progress
+        """
+        stage, done, now = self._stage, self._done, time.monotonic()
+        if stage != self._shown:
+            if self._shown[2] and now - self._since < SECONDS_OF_A_STAGE:
+                return
+            progress.start(*stage[:2])
+            self._shown, self._told, self._since = stage, 0.0, now
+        progress.advance(done - self._told)
+        self._told = done
 
 
 def duration(seconds: float) -> str:

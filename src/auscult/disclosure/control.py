@@ -22,6 +22,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from auscult.base.progress import SILENT, Progress
 from auscult.disclosure.bounds import (
     TOLERANCE,
     Published,
@@ -36,6 +37,7 @@ ABSENT = "\0absent"
 POOLED = ""
 """Key of the pool among a table's steps."""
 
+STAGE = "Disclosure control"
 FINE, COARSEST = 0.01, 0.05
 TIMES = 5.0
 
@@ -204,7 +206,9 @@ class Atoms:
 Columns = list[tuple[Table, Row, NDArray[np.bool_]]]
 
 
-def release_together(tables: Sequence[Table], smallest: int, *, total: bool = True) -> None:
+def release_together(
+    tables: Sequence[Table], smallest: int, *, total: bool = True, progress: Progress = SILENT
+) -> None:
     """Coarsen the tables until no patient is bounded more closely than the policy allows.
 
     Every patient must keep an uncertainty of at least `smallest` patients under every combination
@@ -218,6 +222,7 @@ def release_together(tables: Sequence[Table], smallest: int, *, total: bool = Tr
         The smallest cell.
     total : bool
         Whether the total over everybody is known, too.
+    progress : Progress, optional
     """
     patients = tables[0].labels.size if tables else 0
     if patients < smallest or smallest < 2:
@@ -229,7 +234,7 @@ def release_together(tables: Sequence[Table], smallest: int, *, total: bool = Tr
             table.hidden |= set(table.small(smallest))
     atoms = Atoms.of(tables)
     # A pool that comes to be shown is a total that there was not: all are looked at once more.
-    while not _pass(tables, atoms, smallest, total=total):
+    while not _pass(tables, atoms, smallest, progress, total=total):
         pass
 
 
@@ -259,7 +264,9 @@ def published(
     return columns, Published(cells=cells, sizes=atoms.sizes, error=error)
 
 
-def _pass(tables: Sequence[Table], atoms: Atoms, smallest: int, *, total: bool) -> bool:
+def _pass(
+    tables: Sequence[Table], atoms: Atoms, smallest: int, progress: Progress, *, total: bool
+) -> bool:
     """Look at every patient; False where a total came that earlier patients were not held against.
 
     Withholding, coarser rounding and pooling with a pool that is shown take from what an attacker
@@ -271,7 +278,9 @@ def _pass(tables: Sequence[Table], atoms: Atoms, smallest: int, *, total: bool) 
     candidates = np.flatnonzero(few)
     candidates = candidates[~now.assured(candidates, smallest)]
     whole, moved = True, False
+    progress.start(STAGE, candidates.size)
     for atom in candidates[np.argsort(-leverage[candidates], kind="stable")]:
+        progress.advance()
         # Who was not safe may be after changes that were made for others.
         if moved and now.assured(atom[None], smallest)[0]:
             continue

@@ -18,7 +18,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from auscult.disclosure.control import POOLED, Atoms, Table
+from auscult.base.progress import SILENT, Progress
+from auscult.disclosure.bounds import rounding_step
+from auscult.disclosure.control import ABSENT, POOLED, STAGE, Atoms, Row, Table
 from auscult.disclosure.margins import Margins, rounded_count, small_cells
 
 __all__ = ["BASE", "possible_numbers", "round_counts", "rounded_count"]
@@ -40,7 +42,12 @@ def possible_numbers(smallest: int, base: int = BASE) -> int:
 
 
 def round_counts(
-    tables: Sequence[Table], smallest: int, *, base: int = BASE, total: bool = True
+    tables: Sequence[Table],
+    smallest: int,
+    *,
+    base: int = BASE,
+    total: bool = True,
+    progress: Progress = SILENT,
 ) -> bool:
     """Set the base to which a table's numbers of patients are rounded.
 
@@ -55,6 +62,7 @@ def round_counts(
         the smallest cell is used.
     total : bool
         Whether the number of everybody is known, too.
+    progress : Progress, optional
 
     Returns
     -------
@@ -73,21 +81,111 @@ def round_counts(
     atoms = Atoms.of(tables)
     now = Margins(tables, atoms, smallest, total=total)
     cells = small_cells(tables, atoms, smallest)
-    moved, given_up = True, set[int]()
+    known = _known_anyhow(tables, atoms, smallest, total=total)
+    moved, given_up, apart = True, set[int](), np.zeros(atoms.sizes.size, dtype=bool)
     # Coarser numbers of one table can be a closer bound on another cell: all are looked at again.
     while moved:
         moved = False
+        progress.start(STAGE, len(cells))
         for number, cell in enumerate(cells):
+            progress.advance()
             if number in given_up or now.keeps(cell, wanted):
                 continue
-            made = _coarsened(tables, now, cell, wanted, _bases(base, smallest))
+            bases = _bases(base, smallest)
+            if known is not None and not known.keeps(cell, wanted):
+                # That few came or left is known, and nothing here can mend it: no group is shown,
+                # and what cannot be pooled is rounded so that it does not say where they are.
+                if _all_pooled(tables):
+                    return True
+                given_up.add(number)
+                apart |= cell
+                continue
+            made = _coarsened(tables, now, cell, wanted, bases)
             if made is not None:
                 now, moved = made, True
             elif _pooled(tables, now.binding(cell)):
                 return True
             else:
                 given_up.add(number)  # only what is fixed tells, and nothing here can mend it
+        if apart.any():
+            before, now = now, _blurred(tables, atoms, now, apart, _bases(base, smallest))
+            moved |= now is not before
+            apart[:] = False
     return False
+
+
+def _known_anyhow(
+    tables: Sequence[Table], atoms: Atoms, smallest: int, *, total: bool
+) -> Margins | None:
+    """What is known without the tables that may change; None where that is nothing."""
+    places = [place for place, table in enumerate(tables) if not table.free]
+    if not places and not total:
+        return None
+    some = Atoms(sizes=atoms.sizes, codes=[atoms.codes[place] for place in places])
+    return Margins([tables[place] for place in places], some, smallest, total=total)
+
+
+def _all_pooled(tables: Sequence[Table]) -> bool:
+    """Pool every group of the tables that may change; whether one was shown."""
+    shown = False
+    for table in tables:
+        names = {name for name in table.names if name != ABSENT}
+        if table.free and table.poolable and names - table.hidden:
+            table.hidden |= names
+            shown = True
+    return shown
+
+
+def _blurred(
+    tables: Sequence[Table],
+    atoms: Atoms,
+    now: Margins,
+    apart: NDArray[np.bool_],
+    bases: Sequence[int],
+) -> Margins:
+    """Round so that no table says which of its groups came by these patients, or lost them.
+
+    Whoever knows all numbers from before sees in exact ones where the few are who came. A number
+    that is rounded as it would be without them does not tell, where half of the other groups are
+    as possible. And figures of all groups are as coarse as those that had to be: only where
+    somebody came or left they had to.
+    """
+    people = int(atoms.sizes[apart].sum())
+    for place, (table, code) in enumerate(zip(tables, atoms.codes, strict=True)):
+        shown = table.rows()
+        if not table.free or len(shown) < 2:
+            continue
+        mine = [_held_by(table, row, code, apart, atoms) for row in shown]
+        own = [(row.patients, row.patients - n) for row, n in zip(shown, mine, strict=True) if n]
+        other = [
+            (row.patients, row.patients + people)
+            for row, n in zip(shown, mine, strict=True)
+            if not n
+        ]
+        options = [table.base, *(one for one in bases if one > table.base)]
+        alike = {one: (_alike(own, one), min(_alike(other, one), 0.5)) for one in options}
+        base = next(one for one in options if alike[one] == max(alike.values()))
+        if any(table.step(row) > rounding_step(row.patients) for row in shown):
+            coarsest = max(table.step(row) for row in shown)
+            table.steps |= {row.key: coarsest for row in shown}
+        if base != table.base:
+            table.base = base
+            now = now.coarser(place)
+    return now
+
+
+def _alike(pairs: Sequence[tuple[int, int]], base: int) -> float:
+    """Share of pairs of numbers that are rounded to the same."""
+    same = [rounded_count(one, base) == rounded_count(two, base) for one, two in pairs]
+    return sum(same) / len(same) if same else 1.0
+
+
+def _held_by(
+    table: Table, row: Row, code: NDArray[np.int64], cell: NDArray[np.bool_], atoms: Atoms
+) -> int:
+    """How many of some patients are in a row."""
+    names = [place for place, name in enumerate(table.names) if name in row.names]
+    return int(atoms.sizes[cell & np.isin(code, names)].sum())
 
 
 def _bases(base: int, smallest: int) -> list[int]:

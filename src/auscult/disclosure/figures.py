@@ -17,9 +17,11 @@ from auscult.disclosure.data_faults import data_faults, utility_to_everybodys_st
 from auscult.disclosure.nested import (
     DIGITS,
     FEWER,
+    ends_that_count,
     exposed_patients,
     is_small,
     named_patients,
+    no_more_than_all,
     outward,
     those_left_out,
 )
@@ -103,6 +105,9 @@ def released(summary: Mapping[str, Any], smallest: int, base: int = 1) -> dict[s
         _worst_utility(entry, made.get("disparities") or {})
     if made.get("sizes"):
         carried_on(made["sizes"], smallest)
+    points = (made.get("sizes") or {}).get("points") or []
+    for part in (patients, *_entries(made), *points):
+        no_more_than_all(part or {}, (made.get("patients") or {}).get("estimable"))
     _classes(made)
     rows = (patients or {}).get("by_records") or []
     if any("counts_rounded_to" in row for row in rows) and "cohort" in made:
@@ -161,6 +166,7 @@ def _walked(content: Any, key: str, smallest: int) -> Any:  # noqa: ANN401
             for name, value in made.items():
                 if _is_threshold(name):
                     made[name] = _counted(value, smallest)
+                    ends_that_count(made[name], smallest)
         for name in [name for name in _ESTIMATED if name in made]:
             _counted(made[name], smallest)
         if "posterior" in made and _is_count(made.get("patients")):
@@ -254,6 +260,7 @@ def _coarser(made: dict[str, Any], step: float | None, smallest: int) -> None:
             kept = _KEPT | _OF_SIZES if part == "sizes" else _KEPT
             made[part] = _to_step(made[part], step, base, kept)
     _whole_numbers(made, base)
+    _records_of_all(made, base)
     utility_to_everybodys_step(made, step, WITHHELD)
     if curve:
         made["patients"]["survival"] = axes | shares
@@ -277,6 +284,20 @@ def _whole_numbers(made: dict[str, Any], base: int) -> None:
         for name in _NUMBERS:
             if isinstance(part.get(name), int):
                 part[name] = rounded_count(part[name], base)
+
+
+def _records_of_all(made: dict[str, Any], base: int) -> None:
+    """Round the number of all records: less that of an earlier report, it is a patient's.
+
+    Where everybody has one record it says nothing.
+    """
+    cohort = made.get("cohort") or {}
+    several = cohort.get("records") != cohort.get("patients")
+    parts = [(cohort, "records")] if several else []
+    parts += [(one, "out_records_per_target") for one in (made.get("aggregate") or {}).values()]
+    for part, name in parts:
+        if isinstance(part, dict) and isinstance(part.get(name), int):
+            part[name] = rounded_count(part[name], base)
 
 
 def _classes(made: dict[str, Any]) -> None:
@@ -325,7 +346,7 @@ def _to_step(
 
 def _is_end_of_a_count(name: str, value: object) -> bool:
     """Whether it is an end of an interval of a count: shares and AUCs are at most 1."""
-    number = isinstance(value, float) and math.isfinite(value) and abs(value) > 1
+    number = isinstance(value, float | int) and math.isfinite(value) and abs(value) > 1
     return name in ("low", "high") and number
 
 

@@ -420,7 +420,9 @@ def small_cells(tables: Sequence[Table], atoms: Atoms, smallest: int) -> NDArray
         found += _following(tables, atoms, np.array(columns).T, smallest)
     if not found:
         return np.zeros((0, atoms.sizes.size), dtype=bool)
-    return np.unique(np.array(found), axis=0)
+    # Sorting rows of an array takes seconds, in which nothing else runs.
+    distinct = {cell.tobytes(): cell for cell in found}
+    return np.array([distinct[key] for key in sorted(distinct)])
 
 
 def _following(
@@ -441,11 +443,15 @@ def _following(
             pair = atoms.codes[first] * width + atoms.codes[second]
             kinds, joint = np.unique(pair, return_inverse=True)
             number = np.bincount(joint, atoms.sizes)
-            few = np.flatnonzero(
-                (number < smallest)
-                & np.array([_said(tables[first], int(one) // width) for one in kinds])
-                & np.array([_said(tables[second], int(one) % width) for one in kinds])
+            # Whom one of them is not about are those who came or left: they are a cell, too.
+            said = np.array(
+                [
+                    _said(tables[first], int(one) // width)
+                    or _said(tables[second], int(one) % width)
+                    for one in kinds
+                ]
             )
+            few = np.flatnonzero((number < smallest) & said)
             if not few.size:
                 continue
             which: Any = sparse.csr_array((np.ones(n), (joint, np.arange(n))), (kinds.size, n))

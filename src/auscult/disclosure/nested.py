@@ -74,6 +74,45 @@ def exposed_patients(patients: dict[str, Any], smallest: int, declared: int = 1)
             ]
 
 
+def ends_that_count(row: Any, smallest: int) -> None:  # noqa: ANN401
+    """Move ends of an interval outward that are numbers of patients.
+
+    With few models the interval of a number of exposed patients reaches from those who are
+    confirmed above to all but those who are confirmed below: its ends count them. One under the
+    smallest cell becomes 0.
+
+    Parameters
+    ----------
+    row : dict or other
+        With "low" and "high"; changed in place.
+    smallest : int
+    """
+    if not isinstance(row, dict) or smallest < 2:
+        return
+    low, high = row.get("low"), row.get("high")
+    if isinstance(low, int | float) and low > 0 and float(low).is_integer():
+        row["low"] = 0.0 if low < smallest else outward(low, None, min(BASE, smallest))[0]
+    if isinstance(high, int | float) and high > 0 and float(high).is_integer():
+        row["high"] = outward(None, high, smallest)[1]
+
+
+def no_more_than_all(part: Mapping[str, Any], patients: int | None) -> None:
+    """Let intervals of numbers of exposed patients end with everybody, though ends were moved.
+
+    Parameters
+    ----------
+    part : mapping
+        Its "exposed" and "exposed_before" are changed in place.
+    patients : int or None
+        Who was assessed.
+    """
+    for name in ("exposed", "exposed_before"):
+        rows = part.get(name)
+        for row in rows.values() if isinstance(rows, dict) and patients else ():
+            if isinstance(row, dict) and isinstance(row.get("high"), int | float):
+                row["high"] = min(row["high"], float(patients or 0))
+
+
 def named_patients(release: dict[str, Any], smallest: int, declared: int = 1) -> None:
     """Counts and rates of whom a release names, at all its levels and rates together.
 

@@ -24,7 +24,7 @@ from auscult.attacks.roc import REPORTED_FPR, AggregateRoc, roc_of_attack
 from auscult.base.errors import AnalysisError
 from auscult.base.parallel import MOST_AT_ONCE, beside, let_go
 from auscult.base.plugins import guarded
-from auscult.base.progress import SILENT, Progress
+from auscult.base.progress import SILENT, Progress, Relay
 from auscult.base.randomness import Stage, generator
 from auscult.cohort.cohort import SMALLEST_CELL
 from auscult.cohort.design import Membership
@@ -202,6 +202,7 @@ def analyse(
     shared = (
         None if halves is None else traits(layout, halves, evidence.known or Known(), usable, dealt)
     )
+    relay = Relay()
     release = partial(
         release_groups,
         evidence.groups,
@@ -213,6 +214,7 @@ def analyse(
         label=evidence.label,
         base=settings.count_base,
         effects=None if shared is None else shared.effects(),
+        progress=relay,
     )
     # What may be published depends on who is in which group, and not on anybody's risk.
     with beside(release, apart=layout.patients > MOST_AT_ONCE) as released:
@@ -229,8 +231,7 @@ def analyse(
         )
         aggregate = _aggregate(layout, seed, settings.attacks, progress)
         patients = patient_figures(layout, risk, null, seed=seed, progress=progress)
-        progress.start("Disclosure control", 1)
-        groups = released()
+        groups = released(partial(relay.show, progress))
         progress.finish()
     common, exact_common = in_common(
         shared, groups.effects, dealt, base=settings.count_base, reason=not_halved(layout)

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from auscult.base.progress import SILENT, Progress
 from auscult.cohort.cohort import SMALLEST_CELL, record_bands
 from auscult.disclosure import (
     ABSENT,
@@ -144,6 +145,7 @@ def release_groups(
     label: str | None = None,
     base: int = 1,
     effects: Effects | None = None,
+    progress: Progress = SILENT,
 ) -> Released:
     """Groups of every attribute and intersection as they may be published together.
 
@@ -167,6 +169,7 @@ def release_groups(
         small cell away.
     effects : Effects, optional
         Differences by factors, of all patients: what of them may be published beside the tables.
+    progress : Progress, optional
 
     Returns
     -------
@@ -180,10 +183,9 @@ def release_groups(
     bands = np.zeros(count.size, dtype=np.int64)
     for number, (_, inside) in enumerate(record_bands(count, smallest_cell)):
         bands[inside] = number
+    options = (smallest_cell, intersections, reports, label, base, effects, progress)
     with nullcontext() if reports is None else reports.held():
-        return _released(
-            groups, usable, bands, smallest_cell, intersections, reports, label, base, effects
-        )
+        return _released(groups, usable, bands, *options)
 
 
 def _released(
@@ -196,6 +198,7 @@ def _released(
     label: str | None,
     base: int,
     effects: Effects | None,
+    progress: Progress,
 ) -> Released:
     mine = int(usable.sum())
     known = np.zeros(0, dtype="S1") if reports is None else reports.patients[usable]
@@ -231,7 +234,12 @@ def _released(
     if own is None:
         _as_before(standing, {**found, **rest}, here, known)
         # The attributes first: what is pooled in them is pooled where they are crossed.
-        release_together([*found.values(), *rest.values(), *earlier], smallest_cell, total=False)
+        release_together(
+            [*found.values(), *rest.values(), *earlier],
+            smallest_cell,
+            total=False,
+            progress=progress,
+        )
     else:
         _apply(own, {**found, **rest}, smallest_cell)
     for name, (first, second) in zip(crossed, intersections, strict=True):
@@ -240,11 +248,17 @@ def _released(
     if own is None:
         _as_before(standing, {name: found[name] for name in crossed}, here, known)
         if intersections:
-            release_together([*tables.values(), *earlier], smallest_cell, total=False)
+            release_together(
+                [*tables.values(), *earlier], smallest_cell, total=False, progress=progress
+            )
         for table in tables.values():
             table.base = max(table.base, base)
-        while round_counts([*tables.values(), *earlier], smallest_cell, total=False):
-            release_together([*tables.values(), *earlier], smallest_cell, total=False)
+        while round_counts(
+            [*tables.values(), *earlier], smallest_cell, total=False, progress=progress
+        ):
+            release_together(
+                [*tables.values(), *earlier], smallest_cell, total=False, progress=progress
+            )
     else:
         _apply(own, tables, smallest_cell)
     # A run that grew has other factors: this report takes the place of its own earlier ones, and
