@@ -9,8 +9,10 @@ import pytest
 from scipy.special import ndtr, ndtri
 
 from auscult.attacks.layout import Layout
-from auscult.attacks.roc import aggregate_roc
-from auscult.exposure.one_model import comparable_scores, one_model
+from auscult.attacks.roc import aggregate_roc, exact_auc
+from auscult.exposure.calibration import GROUPS, terms_of
+from auscult.exposure.cell import Points
+from auscult.exposure.one_model import comparable_scores, one_model, orders_of
 from auscult.risk.patients import patient_risk, permuted
 from auscult.risk.stability import Halves, half_risks
 from tests.simulation import simulate
@@ -51,6 +53,29 @@ def test_shuffled_membership_finds_as_many_members_as_false_positives(mixed: Lay
     one = found(permuted(mixed, np.random.default_rng(2)))
     assert one["at_fpr"]["0.01"]["members"]["estimate"] == pytest.approx(0.01, abs=0.003)
     assert one["auc"]["estimate"] == pytest.approx(0.5, abs=0.01)
+
+
+def test_what_chance_teaches_of_one_half_is_not_reversed_on_the_other() -> None:
+    """0.490 where own models teach it: of 32 a patient is OUT of 3, in one half or in the other."""
+    patients, models, aucs = 100, 32, []
+    number = np.arange(patients * models)
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        member = np.ones((patients, models), dtype=np.bool_)
+        member[:, :3] = False
+        points = Points(
+            terms=terms_of(rng.normal(size=number.size), rng.normal(size=patients).repeat(models)),
+            member=rng.permuted(member, axis=1).ravel(),
+            patient=number // models,
+            model=number % models,
+            half=number % 2,
+            band=np.zeros(number.size, dtype=np.int64),
+        )
+        orders = orders_of(points, points.patient % GROUPS)
+        own = np.take_along_axis(orders, points.half[None], axis=0)[0]
+        aucs.append(exact_auc(own[points.member], own[~points.member]))
+    # Of 60 cohorts, 0.02 each.
+    assert abs(np.mean(aucs) - 0.5) < 0.006
 
 
 def test_rates_are_those_of_a_loop_over_models(mixed: Layout, usual: dict[str, Any]) -> None:

@@ -19,8 +19,8 @@ from auscult.attacks.layout import Centring, Layout, take_patients
 from auscult.attacks.roc import AggregateRoc, aggregate_roc
 from auscult.base.parallel import in_order, let_go
 from auscult.base.randomness import Stage, generator
-from auscult.exposure.calibration import calibrate
-from auscult.exposure.cell import joined_scores, points_of
+from auscult.exposure.calibration import GROUPS, calibrate
+from auscult.exposure.cell import Points, joined_scores, points_of
 from auscult.exposure.last_step import improved, levels_of
 from auscult.risk.stability import FEW_FOR_HALVES, HALVED_AUC, Halves, not_halved
 
@@ -144,17 +144,42 @@ def comparable_scores(
 
     scores = joined_scores(list(in_order(score, layout.parts())))
     points = points_of(layout, scores, seed)
-    orders = np.full((2, points.member.size), np.nan)
-    for learned, judged in points.splits(MOST_LEARNED):
-        calibration = calibrate(points.terms[learned], points.member[learned])
-        side = points.half[judged[0]] if judged.size else 0
-        alike = np.flatnonzero(points.band == points.band[learned[0]])
-        orders[side, alike] = calibration.order(points.terms[alike])[0]
+    orders = orders_of(points, layout.number[points.patient] % GROUPS)
     result = np.full((layout.patients, layout.models), np.nan, dtype=np.float32)
     levels = levels_of(layout, centring)
     found = improved(layout, points, orders, levels, seed)
     result[points.patient, points.model] = found
     return result
+
+
+def orders_of(points: Points, group: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Calibrated scores of all points, by what is learned for the judgement of each half of models.
+
+    Learned without the patient's own group: who is OUT of more models in one half is OUT of fewer
+    in the other, where what chance had taught about the patient would be reversed. But for the
+    offset, which would tell how often the group itself is OUT: it is the same for all.
+
+    Parameters
+    ----------
+    points : Points
+    group : int64 array, shape (points,)
+        Group of the point's patient, below 20.
+
+    Returns
+    -------
+    float64 array, shape (2, points)
+        NaN where nothing could be learned.
+    """
+    orders = np.full((2, points.member.size), np.nan)
+    for learned, judged in points.splits(MOST_LEARNED):
+        calibration = calibrate(points.terms[learned], points.member[learned], group[learned])
+        side = points.half[judged[0]] if judged.size else 0
+        alike = points.band == points.band[learned[0]]
+        for number in range(GROUPS):
+            mine = np.flatnonzero(alike & (group == number))
+            own_offset = calibration.weights[1 + number, 0] - calibration.weights[0, 0]
+            orders[side, mine] = calibration.order(points.terms[mine])[1 + number] - own_offset
+    return orders
 
 
 def _people(layout: Layout, scores: NDArray[np.float32]) -> Layout:

@@ -14,6 +14,7 @@ from auscult.base.intervals import NORMAL_95, clopper_pearson
 from auscult.release.declaration import Asked
 from auscult.release.members import MEMBER, OUTSIDER
 from auscult.release.totals import overdispersion, variance_of_members
+from auscult.risk.exposed import count_interval
 
 FEWEST_PAIRS_ABOVE = 10
 NOBODY_OUTSIDE = "no patient of the cohort is known to be a non-member"
@@ -172,16 +173,13 @@ def named_at(
     times = float(stdtrit(models - 1, 0.975) * np.sqrt(1 + 1 / models))
     total_expected = float(p.sum())
     stretched = 0.0 if plain is None else total_expected - float(expit(plain[named] + before).sum())
-    spread = float(np.hypot(times * factor * np.sqrt(variance), stretched))
+    spread = float(np.hypot(times * factor * np.sqrt(variance), stretched)) / NORMAL_95
+    low, high = count_interval(total_expected, spread**2, int(named.sum()))
     return {
         "posterior": posterior,
         "prior": prior,
         "patients": int(named.sum()),
-        "expected_members": {
-            "estimate": total_expected,
-            "low": max(total_expected - spread, 0.0),
-            "high": min(total_expected + spread, float(named.sum())),
-        },
+        "expected_members": {"estimate": total_expected, "low": low, "high": high},
         **_rates(sides, named),
         "shadow_tpr": float((sides.shadow_in >= bar).mean()),
         "shadow_fpr": float((sides.shadow_out >= bar).mean()),
