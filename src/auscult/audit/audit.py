@@ -242,7 +242,7 @@ class Audit:
                         where="protect.access",
                         expected="a change of recipe or cohort",
                     )
-        return plans(self.protect, self.sweep, self.cohort, self.recipe, self.models)
+        return plans(self.protect, self.sweep, self.cohort, self.recipe, self._design())
 
     def size_plans(self) -> tuple[Size, ...]:
         """The sizes as they will be trained, the smallest first, checked."""

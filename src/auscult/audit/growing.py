@@ -170,9 +170,14 @@ def grow(
 
 
 def _first_look(audit: Audit, most: int) -> int:
-    """The first number of models that tells IN from OUT for every patient; most, if none does."""
+    """The first number of models that tells IN from OUT for every patient; most, if none does.
+
+    Where a protection leaves out the most exposed, either half of the models must.
+    """
     design, models = audit._design(), next_look(0, most)
-    while not design.carries(models) and models < most:
+    removes = any(variant.removes for variant in audit.protect)
+    tells = design.halves_carry if removes else design.carries
+    while not tells(models) and models < most:
         models = next_look(models, most)
     return models
 
