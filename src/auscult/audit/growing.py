@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +56,20 @@ class Until:
                 where="until",
                 expected="a policy or a width, one of the two",
             )
+        if self.policy is not None and not isinstance(self.policy, Policy):
+            raise ConfigError(
+                f"{type(self.policy).__name__} is not a policy",
+                where="until.policy",
+                expected="a Policy, as load_policy(path) reads it",
+            )
+        for name, kind in (("width", Real), ("most", Integral), ("hours", Real)):
+            value = getattr(self, name)
+            absent = value is None and name != "most"
+            if isinstance(value, bool) or not (absent or isinstance(value, kind)):
+                raise ConfigError(
+                    f"{value!r} is not {'a whole number' if kind is Integral else 'a number'}",
+                    where=f"until.{name}",
+                )
         if self.width is not None and not 0 < self.width <= 1:
             raise ConfigError(
                 f"{self.width} is not the width of an interval of an AUC",
