@@ -74,6 +74,23 @@ def test_a_change_that_few_models_do_not_tell_is_not_called_withheld() -> None:
     assert "too few are exposed" not in shown
 
 
+def test_a_protection_that_surely_helps_and_may_cost_is_named_everywhere() -> None:
+    summary = summaries.ALL["later parts"]()
+    for one in summary["protection"]:
+        one |= {"recommended": False, "unsupported": None, "removed_at_least": 0.0}
+    summary["protection"][0] |= {
+        "name": "max depth 3",
+        "removed_at_least": 0.913,
+        "utility_lost_at_most": 0.01027,
+    }
+    assert disagreements(summary) == []
+    shown = render(summary)
+    said = "removes at least 91% of the exposed patients, but that its loss of quality is small"
+    assert shown.count(said) == 2  # on the first screen, and for the privacy officer
+    assert shown.count("it may be up to 0.011") == 2  # never rounded to the 0.01 that is allowed
+    assert "none of those tried is known to help" not in shown
+
+
 def test_a_withheld_count_is_no_point_and_no_share() -> None:
     summary = summaries.rare_tail()
     row = summary["patients"]["exposed"]["0.9"]

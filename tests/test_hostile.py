@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from auscult import Audit, AuscultError, Cohort, SklearnRecipe
 from auscult.config.loading import parse
 from auscult.config.policy import parse_policy
+from auscult.config.toml import read_toml
 from auscult.exposure import Deployment
 from auscult.protection.paired import Moments, counts_from
 from auscult.protection.variants import Variant
@@ -184,6 +185,8 @@ def test_limits_are_finite_numbers(text: str) -> None:
         ("0", "deployment.prior: input should be greater than 0."),
         ('"x"', "deployment.prior: input should be a valid number."),
         ('0.1\nreferences = "x"', "deployment.references: input should be a valid integer, or"),
+        ('0.1\n[audit]\nshare = "half"', "audit.share: input should be a valid number, or input"),
+        ("0.1\n[audit]\nfloat = 1", "audit.float: there is no such key"),
     ],
 )
 def test_a_key_of_several_forms_gets_one_message(written: str, said: str) -> None:
@@ -195,6 +198,12 @@ def test_a_key_of_several_forms_gets_one_message(written: str, said: str) -> Non
         parse(tomllib.loads(text), "audit.toml")
     assert said in str(raised.value)
     assert "more after it" not in str(raised.value)
+
+
+def test_a_file_from_notepad_is_toml(tmp_path: Path) -> None:
+    path = tmp_path / "a.toml"
+    path.write_bytes(b"\xef\xbb\xbfa = 1\r\n")
+    assert read_toml(path, expected="")[1] == {"a": 1}
 
 
 @pytest.mark.parametrize("prior", [1e-320, 1e-11, 1 - 1e-12, (1e-300, 0.5)])

@@ -258,6 +258,21 @@ def test_every_verdict_says_why() -> None:
 
 
 @pytest.mark.parametrize(
+    ("low", "high", "said"),
+    [
+        (99.7, 129.3, "99 to 130"),  # as in the report's tables
+        (10.4, 25.0, "10.4 to 25"),  # "10 to 25, beyond the limit of 10" would contradict itself
+    ],
+)
+def test_numbers_of_patients_have_the_same_bounds_in_every_sentence(
+    low: float, high: float, said: str
+) -> None:
+    figure = {"estimate": 20.0, "low": low, "high": high}
+    one = Limit(key="release.named.0.9", what="Named", most=10.0, figure=figure).judged()
+    assert one.reason == f"Named: {said}, beyond the limit of 10"
+
+
+@pytest.mark.parametrize(
     ("value", "words"),
     [
         *((3.0, "3"), (1234.0, "1,234"), (-2.0, "-2"), (0.12345, "0.123"), (99.96, "100")),

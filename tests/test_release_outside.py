@@ -284,3 +284,18 @@ def test_a_file_of_answers_has_rows_for_them_as_well(
     assert f"({own + other}, 1)" in said
     np.save(tmp_path / "answers.npy", np.linspace(-2, 2, own + other))
     load(path).audit().release.check(load(path).audit().cohort)  # type: ignore[union-attr]
+
+
+def test_no_sentence_says_that_more_are_members_than_are_named() -> None:
+    row = {
+        "posterior": 0.9,
+        "prior": 0.5,
+        "patients": 115,
+        "true": {"estimate": 115, "low": 99.6, "high": 129.3, "of": 210},
+        "tpr": {"estimate": 0.55, "low": 0.48, "high": 0.62},
+        "false": {"estimate": None, "low": 0.0, "high": 10.0, "fewer_than": {"estimate": 10}},
+    }
+    said = named_sentence(Part({"named": [row]}))
+    assert "115 of them are members, 55% of all its members (48% to 62%)." in said
+    assert "130" not in said
+    assert "Fewer than 10 would be accused falsely." in said

@@ -11,15 +11,18 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from auscult import Audit, Cohort
+from auscult import Audit, Cohort, SklearnRecipe
 from auscult.attacks.dealing import deal, waves_of
 from auscult.attacks.joint import auc_in_folds, joint_scores
 from auscult.attacks.layout import Centring, lay_out
-from auscult.base.errors import AuscultError, StoreError
+from auscult.base.errors import AuscultError, ConfigError, StoreError
 from auscult.base.ranks import ranks
 from auscult.cohort.design import Design, nearest_share
+from auscult.protection.variants import Variant
 from auscult.release.calibrator import fit_calibrator, held_out_log_odds, reliability
 from auscult.risk.patients import permuted
+from auscult.risk.stability import both_halves
+from tests.cohorts import visits
 from tests.test_growing import Remembering, here, people, release, results_of
 
 __all__ = ["here", "people", "release"]
@@ -51,6 +54,27 @@ def test_models_that_do_not_fit_are_refused_with_a_number_that_does() -> None:
     with pytest.raises(AuscultError, match=r"nearest one is 0\.95"):
         Design(models=64, patients=50, seed=1, share=0.97).check()
     assert [nearest_share(x) for x in (0.38, 0.58, 1.0, 0.0)] == [0.4, 0.6, 0.95, 0.05]
+
+
+@pytest.mark.parametrize(("share", "models"), [(0.5, 16), (0.7, 28), (0.8, 40), (0.9, 40)])
+def test_halves_of_the_models_tell_of_every_patient(share: float, models: int) -> None:
+    design = Design(models=models, patients=300, seed=1, share=share)
+    assert next(n for n in range(8, 100, 2) if design.halves_carry(n)) == models
+    layout = lay_out(np.zeros((models, 300)), design.membership().reveal(), np.arange(300))
+    for half in both_halves(layout, 1):
+        assert replace(layout, used=half).estimable().all()
+
+
+def test_too_few_models_to_choose_the_most_exposed_are_refused() -> None:
+    cohort = Cohort.from_table(visits(60), patient="person", label="outcome")
+    leaves = [Variant(without_top=0.2)]
+    audit = Audit(
+        cohort, SklearnRecipe("logistic_regression"), models=16, share=0.7, protect=leaves
+    )
+    with pytest.raises(ConfigError, match="at a share of 0\\.7\\. Expected: at least 28"):
+        audit.plans()
+    audit.models = 28
+    assert [plan.name for plan in audit.plans()] == ["without the 20% most exposed"]
 
 
 @pytest.mark.parametrize(("share", "folds"), [(0.5, 4), (0.8, 4), (0.9, 2), (0.95, 3)])

@@ -22,6 +22,7 @@ from auscult.cohort.design import Design
 from auscult.policy import Decision, EvidenceLimits, ExposedLimit, Policy, judge, judge_run
 from auscult.policy.gate import _looks
 from auscult.policy.looks import level, next_look, widened, widening
+from auscult.protection.variants import Variant
 from auscult.recipes.base import BlockOutputs
 from auscult.store import RunStore, missing_blocks, plan_blocks
 from auscult.store.seal import SUMMARY
@@ -116,6 +117,8 @@ def test_models_double_up_to_the_budget() -> None:
 class Trained:
     """An audit whose run trains blocks of nothing; its interval narrows with the models."""
 
+    protect: tuple[Variant, ...] = ()
+
     def __init__(self, seconds: float = 0.0) -> None:
         self.models = 10
         self.time = [0.0]
@@ -151,6 +154,16 @@ def unread(monkeypatch: pytest.MonkeyPatch) -> None:
 def grown(tmp_path: Path, until: Until, seconds: float = 0.0) -> growing.Grown:
     audit: Any = Trained(seconds)
     return grow(audit, tmp_path / "run", until, configuration=None, clock=lambda: audit.time[0])
+
+
+@pytest.mark.parametrize(("share", "first"), [(0.5, 16), (0.7, 32), (0.9, 64)])
+def test_it_begins_with_models_that_can_choose_the_most_exposed(share: float, first: int) -> None:
+    audit: Any = Trained()
+    audit._design = lambda: Design(models=8, patients=100, seed=1, share=share)
+    audit.protect = (Variant(without_top=0.1),)
+    assert growing._first_look(audit, 256) == first
+    audit.protect = (Variant(max_records=1),)
+    assert growing._first_look(audit, 256) == (32 if share == 0.9 else 16)
 
 
 @pytest.mark.usefixtures("unread")

@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from auscult.audit.arguments import several
 from auscult.audit.checking import check_audit
 from auscult.audit.growing import Grown, Until, grow
 from auscult.audit.running import run_audit
@@ -145,19 +146,19 @@ class Audit:
         self.smallest_cell = smallest_cell
         self.intersections = intersections
         self.title = title
-        self.queries = tuple(queries)
+        self.queries = several(queries)
         self.withhold = withhold
         self.white_box = white_box
         self.share = share
-        self.sizes = tuple(sizes)
+        self.sizes = several(sizes)
         self.sizes_steps = sizes_steps
         self.deployment = deployment
         self.release = release
-        self.protect = tuple(protect)
-        self.sweep = tuple(sweep)
+        self.protect = several(protect)
+        self.sweep = several(sweep)
         self.label_group = label_group
-        self.attacks = tuple(attacks)
-        self.sections = tuple(sections)
+        self.attacks = several(attacks)
+        self.sections = several(sections)
         self.ledger = ledger
         self.count_base = count_base
         self.dossier = dict(dossier) if dossier else None
@@ -170,7 +171,7 @@ class Audit:
             "audit": self,
             "recipe": self.recipe,
             "deployment": self.deployment,
-            "release": None if self.release is None else self.release.door,
+            "release": getattr(self.release, "door", None),
         }
         with arguments_of_a_file(self._from_a_file), arguments_of(owners, {"model": "estimator"}):
             yield
@@ -242,7 +243,7 @@ class Audit:
                         where="protect.access",
                         expected="a change of recipe or cohort",
                     )
-        return plans(self.protect, self.sweep, self.cohort, self.recipe, self.models)
+        return plans(self.protect, self.sweep, self.cohort, self.recipe, self._design())
 
     def size_plans(self) -> tuple[Size, ...]:
         """The sizes as they will be trained, the smallest first, checked."""

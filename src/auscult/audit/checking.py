@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from auscult.audit import added
+from auscult.audit.arguments import check_kinds
 from auscult.audit.sizing import check_steps
 from auscult.base.errors import ConfigError, RecipeError, one_of
 from auscult.cohort.queries import parse_queries
@@ -21,6 +22,7 @@ def check_audit(audit: Audit) -> None:
     AuscultError
         Says what does not fit.
     """
+    check_kinds(audit)
     audit._design().check()
     check_steps(audit, audit.size_plans())
     if audit.seed < 0:

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +56,20 @@ class Until:
                 where="until",
                 expected="a policy or a width, one of the two",
             )
+        if self.policy is not None and not isinstance(self.policy, Policy):
+            raise ConfigError(
+                f"{type(self.policy).__name__} is not a policy",
+                where="until.policy",
+                expected="a Policy, as load_policy(path) reads it",
+            )
+        for name, kind in (("width", Real), ("most", Integral), ("hours", Real)):
+            value = getattr(self, name)
+            absent = value is None and name != "most"
+            if isinstance(value, bool) or not (absent or isinstance(value, kind)):
+                raise ConfigError(
+                    f"{value!r} is not {'a whole number' if kind is Integral else 'a number'}",
+                    where=f"until.{name}",
+                )
         if self.width is not None and not 0 < self.width <= 1:
             raise ConfigError(
                 f"{self.width} is not the width of an interval of an AUC",
@@ -170,9 +185,14 @@ def grow(
 
 
 def _first_look(audit: Audit, most: int) -> int:
-    """The first number of models that tells IN from OUT for every patient; most, if none does."""
+    """The first number of models that tells IN from OUT for every patient; most, if none does.
+
+    Where a protection leaves out the most exposed, either half of the models must.
+    """
     design, models = audit._design(), next_look(0, most)
-    while not design.carries(models) and models < most:
+    removes = any(variant.removes for variant in audit.protect)
+    tells = design.halves_carry if removes else design.carries
+    while not tells(models) and models < most:
         models = next_look(models, most)
     return models
 

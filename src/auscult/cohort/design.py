@@ -186,8 +186,12 @@ class Design:
 
     def carries(self, models: int) -> bool:
         """Whether so many models tell IN from OUT for every patient."""
+        return models % 2 == 0 and _carry(*sorted(self.fewest(models)))
+
+    def halves_carry(self, models: int) -> bool:
+        """Whether either half of each patient's models, of so many, still tells IN from OUT."""
         rarer, other = sorted(self.fewest(models))
-        return models % 2 == 0 and (rarer >= FEWEST or (rarer >= RAREST and other >= MANY))
+        return models % 2 == 0 and _carry(rarer // 2, other // 2)
 
     def check(self) -> None:
         """Raise AuscultError when the numbers cannot carry an audit."""
@@ -239,6 +243,11 @@ class Design:
                 matrix[first : first + size, here] = (ranks < many).T
                 let_go(matrix)
         return Membership(matrix)
+
+
+def _carry(rarer: int, other: int) -> bool:
+    """Whether so many models that a patient is IN, and OUT of, tell one from the other."""
+    return rarer >= FEWEST or (rarer >= RAREST and other >= MANY)
 
 
 def withheld_records(

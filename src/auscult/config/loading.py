@@ -239,6 +239,8 @@ def _of_the_form_written(problems: list[Any]) -> list[Any]:
     """
     first = problems[0]
     place = next((i for i, step in enumerate(first["loc"]) if _is_form(step)), None)
+    if place is None and first["loc"][-1:] and first["loc"][-1] in PLAIN:
+        place = None if first["type"] in ABOUT_KEYS else len(first["loc"]) - 1
     if place is None:
         return problems
     key = first["loc"][:place]
@@ -252,6 +254,10 @@ def _of_the_form_written(problems: list[Any]) -> list[Any]:
     said[1:] = [text[0].lower() + text[1:] for text in said[1:]]
     whole = {**forms_written[0], "loc": key, "msg": ", or ".join(said)}
     return [whole, *(one for one in problems if one not in forms)]
+
+
+PLAIN = ("bool", "float", "int", "str")  # forms of a key that may be a number or a word
+ABOUT_KEYS = ("extra_forbidden", "missing")
 
 
 def _is_form(step: object) -> bool:

@@ -38,6 +38,7 @@ def read_toml(path: Path, *, expected: str, next_step: str = "") -> tuple[str, d
             "there is no such file", where=where, expected=expected, next_step=next_step
         )
     text = read_text(path, where, ConfigError, most_bytes=MOST_BYTES)
+    text = text.removeprefix("\ufeff")  # which editors on Windows write and TOML does not know
     # The parser's time grows with the square of the parts of a key.
     if any(one.count(".") > MOST_PARTS for one in WORDS.split(STRINGS.sub("s", text))):
         raise ConfigError("a key has too many parts", where=where, expected=f"at most {MOST_PARTS}")

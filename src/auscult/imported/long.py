@@ -11,9 +11,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from auscult.base.errors import CohortError, one_of
+from auscult.base.errors import CohortError
 from auscult.imported.declared import Declared
 from auscult.imported.scores import Scores, from_arrays
+from auscult.readers.header import columns_listed
 from auscult.readers.tables import read_table
 from auscult.readers.values import numbers, texts
 
@@ -56,7 +57,7 @@ def read_long(path: Path, declared: Declared | None = None) -> Scores:
         raise CohortError(
             f"there is no column {', '.join(missing)}",
             where=where,
-            expected=f"{EXPECTED}; {one_of(missing[0], names)}",
+            expected=f"{EXPECTED}; {columns_listed(missing[0], names)}",
         )
     models, _ = _codes(frame, "model", where)
     key = "record" if "record" in names else "patient"

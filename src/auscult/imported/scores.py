@@ -41,6 +41,7 @@ from auscult.imported.proofs import (
 )
 from auscult.imported.scales import meaning_of_outputs, read_outputs, read_signals
 from auscult.imported.truth import read_labels, words
+from auscult.readers.header import columns_listed
 from auscult.recipes.base import OutputKind
 from auscult.recipes.evidence import one_in_each_row, total_of_rows
 
@@ -441,7 +442,7 @@ def read_model_folders(
                 raise CohortError(
                     f'there is no column "{name}"',
                     where="table",
-                    expected=one_of(name, map(str, table.columns)),
+                    expected=columns_listed(name, table.columns),
                 )
         of_record, ids = read_patients(table[str(patient)].to_numpy(), "table")
         columns = {name: np.array(table[name].fillna("").tolist(), dtype=str) for name in groups}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from auscult.policy.rules import GroupLimits, Policy
+from auscult.report.words import count_interval
 
 SIGNIFICANT = 0.05
 FARTHEST_RATE = 1e-9
@@ -93,7 +95,7 @@ class Limit:
         if low is None or high is None:
             because = self.figure.get("reason") or "the run does not contain this figure"
             return check("inconclusive", f"{self.what}: not estimable, {because}")
-        bounds = f"{_shown(low)} to {_shown(high)}"
+        bounds = self._bounds(low, high)
         beyond_chance = self.null is None or low > self.null
         if low > self.most and beyond_chance and not self.unbroken_because:
             return check("fail", f"{self.what}: {bounds}, beyond the limit of {_shown(self.most)}")
@@ -108,6 +110,16 @@ class Limit:
             "inconclusive",
             f"{self.what}: the interval {bounds} lies neither within the limit of "
             f"{_shown(self.most)} nor beyond it; more models or patients narrow it",
+        )
+
+    def _bounds(self, low: float, high: float) -> str:
+        """The interval in words: of patients as in the report, unless that hid which side it is."""
+        counted = self.whole or ".named." in self.key
+        crossed = math.floor(low) <= self.most < low or high <= self.most < math.ceil(high)
+        return (
+            count_interval(low, high)
+            if counted and not crossed
+            else f"{_shown(low)} to {_shown(high)}"
         )
 
 

@@ -12,13 +12,12 @@ import numpy as np
 
 from auscult.base.errors import ConfigError, RecipeError
 from auscult.cohort import Cohort
+from auscult.cohort.design import HALF, Design
 from auscult.protection.selection import (
     refuse_too_many_to_compare,
 )
 from auscult.protection.variants import Variant
 from auscult.recipes.base import Recipe
-
-MODELS_FOR_HALVES = 16
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -50,7 +49,7 @@ def plans(
     sweep: Sequence[Variant],
     cohort: Cohort,
     recipe: Recipe,
-    models: int,
+    design: Design,
 ) -> list[Plan]:
     """Check all variants and say how each is run.
 
@@ -60,8 +59,8 @@ def plans(
     cohort : Cohort
     recipe : Recipe
         The unprotected one.
-    models : int
-        Models of the audit.
+    design : Design
+        Of the audit's models.
 
     Raises
     ------
@@ -75,11 +74,12 @@ def plans(
         where = f"sweep[{place - len(protect)}]" if is_sweep else f"protect[{place}]"
         variant.check(where)
         refuse_too_many_to_compare(cohort, variant.deduplicate, f"{where}.cohort")
-        if variant.removes and models < MODELS_FOR_HALVES:
+        if variant.removes and not design.halves_carry(design.models):
             raise ConfigError(
-                f"{models} models are too few to choose on one half and measure on the other",
+                f"{design.models} models are too few to choose on one half and measure on the "
+                f"other{'' if design.share == HALF else f', at a share of {design.share:g}'}",
                 where=f"{where}.cohort",
-                expected=f"at least {MODELS_FOR_HALVES}",
+                expected=f"at least {_models_for_halves(design)}",
             )
         own = variant.recipe or recipe
         if variant.recipe is not None:
@@ -102,6 +102,14 @@ def plans(
                 raise ConfigError(f'"{plan.name}" is listed twice', where=where)
         found.append(plan)
     return found
+
+
+def _models_for_halves(design: Design) -> int:
+    """The smallest number of models either half of which tells IN from OUT for every patient."""
+    models = design.models
+    while not design.halves_carry(models):
+        models += 2
+    return models
 
 
 def is_base(plan: Plan, recipe: Recipe) -> bool:

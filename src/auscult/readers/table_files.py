@@ -16,6 +16,7 @@ import pandas as pd
 from auscult.base.errors import CohortError
 from auscult.base.opening import refuse_special
 from auscult.readers.delimited import dialect_of
+from auscult.readers.header import NOT_LISTED, like_a_record
 
 TEXT_SUFFIXES = (".csv", ".tsv", ".tab", ".txt", ".csv.gz", ".tsv.gz", ".txt.gz")
 SUFFIXES = (*TEXT_SUFFIXES, ".parquet")
@@ -317,8 +318,10 @@ def refuse_doubles(names: Sequence[str], where: str) -> None:
     double = [name for name, count in Counter(names).items() if count > 1]
     if double:
         raise CohortError(
-            f"there are two columns {', '.join(double[:5])}",
+            "two columns have the same name"
+            if like_a_record(names)
+            else f"there are two columns {', '.join(double[:5])}",
             where=where,
-            expected="column names that differ",
+            expected=NOT_LISTED if like_a_record(names) else "column names that differ",
             next_step="Rename them",
         )

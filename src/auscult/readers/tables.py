@@ -18,8 +18,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from auscult.base.errors import CohortError, one_of
+from auscult.base.errors import CohortError
 from auscult.readers.delimited import SEMICOLONS, without_headers, without_units
+from auscult.readers.header import columns_listed
 from auscult.readers.quantities import Decimal, canonical
 from auscult.readers.table_files import holds_text, is_text, read_below, refuse_doubles
 from auscult.readers.values import ALWAYS_MISSING, numbers, texts
@@ -219,7 +220,7 @@ def require_columns(frame: pd.DataFrame, names: Iterable[tuple[str, str]], where
             raise CohortError(
                 f'there is no column "{name}"',
                 where=f"{where}, {key}",
-                expected=one_of(name, map(str, frame.columns)),
+                expected=columns_listed(name, frame.columns),
             )
 
 

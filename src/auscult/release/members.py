@@ -135,8 +135,16 @@ class MemberList:
                 where="release.others",
                 expected='"non-members" or "unknown"',
             )
-        listed = self._identifiers()
+        listed, header = self._identifiers()
         ids = cohort.patient_ids.reveal()
+        if header in ids:
+            # As a header it would be read past, and a member be taken for somebody else.
+            raise CohortError(
+                "its first line is a patient of the cohort, not the name of a column",
+                where=self._where(),
+                expected="a header line above the identifiers",
+                next_step="Add one, or call the file .txt: that is one identifier per line",
+            )
         found = np.isin(ids, sorted(listed))
         rest = {folded(str(one)) for one in ids[~found].tolist()}
         near = sum(folded(one) in rest for one in listed - set(ids[found].tolist()))
@@ -163,19 +171,21 @@ class MemberList:
             return f"release.members ({Path(self.source).name})"
         return "release.members"
 
-    def _identifiers(self) -> set[str]:
+    def _identifiers(self) -> tuple[set[str], str | None]:
+        """What is listed, and of a table the name of its column."""
+        header = None
         if not isinstance(self.source, str | Path):
             listed = {written(one) for one in self.source}
         elif str(self.source).endswith((".csv", ".csv.gz", ".parquet")):
-            listed = self._from_table(Path(self.source))
+            listed, header = self._from_table(Path(self.source))
         else:
             listed = self._from_text(Path(self.source))
         listed.discard("")
         if not listed:
             raise CohortError("it names nobody", where=self._where())
-        return listed
+        return listed, header
 
-    def _from_table(self, path: Path) -> set[str]:
+    def _from_table(self, path: Path) -> tuple[set[str], str]:
         frame = read_table(path)
         if self.column is not None:
             require_columns(frame, [("release.members_column", self.column)], path.name)
@@ -187,7 +197,7 @@ class MemberList:
                 next_step="Say which one: members_column",
             )
         name = frame.columns[0] if self.column is None else self.column
-        return {one for one in texts(frame[name]).tolist() if one is not None}
+        return {one for one in texts(frame[name]).tolist() if one is not None}, str(name)
 
     def _from_text(self, path: Path) -> set[str]:
         if self.column is not None:

@@ -17,10 +17,12 @@ from auscult.report.words import (
     MINUS,
     NOT_ESTIMABLE,
     Fewer,
+    at_least,
     decimal,
     expected,
     interval,
     metric_name,
+    quoted,
     share,
     share_interval,
     signed,
@@ -96,6 +98,37 @@ def change_withheld(part: Part) -> bool:
     change = part.part("exposed_change")
     # Where it has a reason of its own, such as too few models, nothing is withheld.
     return few and change.number("estimate") is None and not change.reason()
+
+
+def most_lost(value: float) -> str:
+    """An upper bound of a loss of utility, rounded up."""
+    return f"{math.ceil(1000 * value - 1e-9) / 1000:.3f}"
+
+
+def not_surely_cheap(entries: tuple[Part, ...]) -> str:
+    """Of protections none of which is recommended, the one that surely removes the most.
+
+    Parameters
+    ----------
+    entries : tuple of Part
+        One per protection.
+
+    Returns
+    -------
+    str
+        What it removes and may cost, to follow a colon; empty where none surely removes anybody.
+    """
+    able = [one for one in entries if (one.number("removed_at_least") or 0.0) > 0]
+    best = max(able, key=lambda one: one.number("removed_at_least") or 0.0, default=None)
+    if best is None or best.text("unsupported"):
+        return ""
+    lost = best.number("utility_lost_at_most")
+    price = NOT_ESTIMABLE if lost is None else f"it may be up to {most_lost(lost)}"
+    return (
+        f"{quoted(best.text('label') or best.text('name'))} removes at least "
+        f"{at_least(best.number('removed_at_least'))} of the exposed patients, but that its loss "
+        f"of quality is small is not sure ({price})"
+    )
 
 
 def change_cell(entry: Part) -> str:

@@ -9,6 +9,7 @@ from auscult.report.words import (
     counted,
     decimal,
     expected,
+    interval,
     sentence,
     signed,
     signed_interval,
@@ -157,7 +158,10 @@ def _bounds(check: Part) -> str:
     low, high = check.number("low"), check.number("high")
     if low is None or high is None:
         return NOTHING
-    return count_interval(low, high) if _counts(check) else signed_interval(low, high)
+    if _counts(check):
+        return count_interval(low, high)
+    differs = check.text("key").startswith("groups.difference")
+    return signed_interval(low, high) if differs else interval(low, high)
 
 
 def _short(check: Part, key: str) -> str:

@@ -12,7 +12,15 @@ from typing import Any
 
 from auscult.base.errors import ConfigError
 from auscult.report import answer
-from auscult.report.changes import alone, base_row, change_cell, from_another, share_of
+from auscult.report.changes import (
+    alone,
+    base_row,
+    change_cell,
+    from_another,
+    most_lost,
+    not_surely_cheap,
+    share_of,
+)
 from auscult.report.checklist import checklist
 from auscult.report.common import common_sentence
 from auscult.report.elements import Block, Items, Page, Paragraph, Section, Table
@@ -300,6 +308,8 @@ def mitigation(part: Part) -> list[Block]:
         said = f"None is recommended, because evidence is missing: {unsupported}."
     else:
         said = "None of them is known to remove exposed patients at a small cost."
+        if near := not_surely_cheap(tuple(tried)):
+            said = f"{said[:-1]}: {near}."
     more = len(tried) - MOST_PROTECTIONS
     return [
         Table(
@@ -323,7 +333,7 @@ def mitigation(part: Part) -> list[Block]:
 
 def _cost(one: Part) -> str:
     lost = one.number("utility_lost_at_most")
-    return "not measured" if lost is None else f"at most {lost:.3f}"
+    return "not measured" if lost is None else f"at most {most_lost(lost)}"
 
 
 def limits(part: Part) -> list[Block]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from auscult.report import answer
+from auscult.report.changes import not_surely_cheap
 from auscult.report.decision import VERDICTS
 from auscult.report.numbers import bounds_only, models_needed
 from auscult.report.summary import Part
@@ -44,8 +45,12 @@ def to_do(summary: Part) -> tuple[str, ...]:
             f"{removed} of the exposed patients (Protection)."
         )
     elif clear and tried:
+        near = not_surely_cheap(tried)
         found.append(
-            "Try other protections: none of those tried is known to help enough at a small cost."
+            f"Weigh a protection: {near}."
+            if near
+            else "Try other protections: none of those tried is known to help enough at a small "
+            "cost."
         )
     elif clear:
         found.append(

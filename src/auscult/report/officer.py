@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from auscult.report import answer
+from auscult.report.changes import not_surely_cheap
 from auscult.report.elements import Block, Heading, Items, Paragraph, Section
 from auscult.report.label import label_reveals
 from auscult.report.markdown import markdown
@@ -265,7 +266,10 @@ def _recommended(tried: tuple[Part, ...]) -> str:
     if best is None and unsupported:
         return f"None is recommended, because the evidence is missing: {unsupported}."
     if best is None:
-        return "None of them clearly removes exposed patients at a small cost."
+        near = not_surely_cheap(tried)
+        return (
+            f"None of them clearly removes exposed patients at a small cost{near and ': '}{near}."
+        )
     name = quoted(best.text("label") or best.text("name"))
     removed = at_least(best.number("removed_at_least"))
     return f"To try first: {name}, which removes at least {removed} of the exposed patients."

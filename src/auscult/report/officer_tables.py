@@ -260,8 +260,13 @@ def named_sentence(release: Part) -> str:
     )
     true, false = row.part("true"), row.part("false")
     if true.number("estimate") is not None:
-        bounds = count_interval(true.number("low"), true.number("high"))
-        text += f" {whole(true.number('estimate'))} of them are members ({bounds})."
+        # The interval is of another draw of members: of 115 named, "100 to 130" are not members.
+        rate = row.part("tpr")
+        text += f" {_begun(whole(true.number('estimate')))} of them are members"
+        if rate.number("estimate") is not None:
+            bounds = share_interval(rate.number("low"), rate.number("high"))
+            text += f", {share(rate.number('estimate'))} of all its members ({bounds})"
+        text += "."
     else:
         wanted = row.part("expected_members")
         bounds = count_interval(wanted.number("low"), wanted.number("high"))
@@ -269,10 +274,15 @@ def named_sentence(release: Part) -> str:
             f" {whole(wanted.number('estimate'))} of them are expected to be members ({bounds})."
         )
     if false.number("estimate") is not None:
-        text += f" {whole(false.number('estimate'))} would be accused falsely."
+        text += f" {_begun(whole(false.number('estimate')))} would be accused falsely."
     else:
         text += f" False accusations: not estimable, {false.reason()}."
     return text + _doubt(release)
+
+
+def _begun(text: str) -> str:
+    """The same at the beginning of a sentence."""
+    return text[:1].upper() + text[1:]
 
 
 def _doubt(release: Part) -> str:

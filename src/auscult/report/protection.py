@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 from auscult.report import answer
 from auscult.report.answer import main_row
 from auscult.report.changes import (
@@ -11,6 +9,7 @@ from auscult.report.changes import (
     base_row,
     change_cell,
     change_withheld,
+    most_lost,
     signed_estimate,
     signed_whole,
     utility_name,
@@ -318,4 +317,4 @@ def _at_most(value: Number, metric: str) -> str:
         return f"costs a {metric} that is {NOT_ESTIMABLE}"
     if value == 0:
         return f"costs no {metric}"
-    return f"costs at most {math.ceil(1000 * value - 1e-9) / 1000:.3f} {metric}"
+    return f"costs at most {most_lost(value)} {metric}"

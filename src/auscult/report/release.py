@@ -277,6 +277,12 @@ _OWN_SHARE = (
 )
 
 
+_ANOTHER_DRAW = (
+    "Intervals of members and others who are named allow for another draw of members and others: "
+    "they may reach beyond the number named."
+)
+
+
 def _named(release: Part) -> Table:
     rows = release.parts("named")
     priors = len({row.number("prior") for row in rows}) > 1
@@ -312,6 +318,7 @@ def _named(release: Part) -> Table:
         notes=(
             f"n = {estimable}. {sentence(release.text('method'))}",
             *((_OWN_SHARE,) if priors else ()),
+            *((_ANOTHER_DRAW,) if any(row.part("true") for row in rows) else ()),
             *_reasons(rows),
         ),
         key="release-named",
