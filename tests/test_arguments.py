@@ -55,7 +55,7 @@ def test_each_gets_one_message_and_no_folder(
 
 def test_a_ledger_that_is_a_file_is_told_before_training(tmp_path: Path) -> None:
     (tmp_path / "ledger").write_text("")
-    with pytest.raises(AuscultError, match='ledger.*: "ledger" is a file'):
+    with pytest.raises(AuscultError, match=r'ledger.*: "ledger" is a file'):
         audit(ledger=tmp_path / "ledger").run(tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
