@@ -20,6 +20,7 @@ from auscult.report.words import MINUS, NOT_ESTIMABLE, count_interval, whole
 from auscult.results.comparing import Comparison
 
 NUMBER = re.compile(r"(?<![\w.])[-+−<>]*\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?%?")  # noqa: RUF001
+DIGEST = re.compile(r"\b[0-9a-f]{40,}\b")  # one that begins with 8e29342013 is no number
 PROSE = frozenset({"2026", "100"})  # a year, and 1 in 100
 CURVES = frozenset({"roc", "survival", "trade_off", "by_prior"})
 DRAWN = 1e-6
@@ -124,8 +125,13 @@ def _numbers(content: Any, curves: bool) -> Iterator[float]:  # noqa: ANN401
         yield float(content)
 
 
+def _tokens(text: str) -> list[str]:
+    """Numbers as they are written."""
+    return NUMBER.findall(DIGEST.sub("", text))
+
+
 def _in_text(text: str) -> Iterator[float]:
-    for token in NUMBER.findall(text):
+    for token in _tokens(text):
         yield abs(_value(token)[0])
 
 
@@ -150,11 +156,11 @@ def _unknown_numbers(
     build: Any = page,  # noqa: ANN401
 ) -> Iterator[str]:
     silent = build(_nulled(summary))
-    prose = {token for _, text in texts_of(silent) for token in NUMBER.findall(text)}
+    prose = {token for _, text in texts_of(silent) for token in _tokens(text)}
     known = {False: sorted(_derived(summary, False)), True: sorted(_derived(summary, True))}
     for place, text in texts_of(shown):
         curves = place in ("survival", "aggregate", "exposure", "guarantee", "release", "officer")
-        for token in NUMBER.findall(text):
+        for token in _tokens(text):
             if token in prose or token in PROSE:
                 continue
             value, reach = _value(token)

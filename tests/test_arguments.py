@@ -53,6 +53,13 @@ def test_each_gets_one_message_and_no_folder(
     assert not (tmp_path / "run").exists()
 
 
+def test_a_ledger_that_is_a_file_is_told_before_training(tmp_path: Path) -> None:
+    (tmp_path / "ledger").write_text("")
+    with pytest.raises(AuscultError, match=r'ledger.*: "ledger" is a file'):
+        audit(ledger=tmp_path / "ledger").run(tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_one_query_and_one_variant_need_no_list() -> None:
     assert audit(queries="noise:0.1").queries == ("noise:0.1",)
     audit(queries="noise:0.1").check()

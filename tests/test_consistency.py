@@ -5,6 +5,7 @@ Finished runs are asked the same where other tests make them; see ``tests/consis
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +13,8 @@ import pytest
 
 from auscult.report import elements as e
 from auscult.report import render
-from auscult.report.summary import read_summary
+from auscult.report.dossier import limits
+from auscult.report.summary import Part, read_summary
 from auscult.report.view import page
 from auscult.report.words import MINUS, NOT_ESTIMABLE
 from tests import report_summaries as summaries
@@ -89,6 +91,21 @@ def test_a_protection_that_surely_helps_and_may_cost_is_named_everywhere() -> No
     assert shown.count(said) == 2  # on the first screen, and for the privacy officer
     assert shown.count("it may be up to 0.011") == 2  # never rounded to the 0.01 that is allowed
     assert "none of those tried is known to help" not in shown
+
+
+def test_weights_that_were_read_are_not_called_untried() -> None:
+    summary = summaries.ALL["later parts"]()
+    assert "attacks on the weights" in render(summary)
+    assert "reading the weights" in render(summary)
+    cell = copy.deepcopy(summary["exposure"][0])
+    summary["exposure"].append(cell | {"access": "white-box", "access_label": "the weights"})
+    shown = render(summary)
+    assert "other attacks on the weights, attacks on gradients" in shown
+    assert "reading the weights" not in shown
+    assert "more in the weights" in shown
+    said = str(limits(Part(summary)))
+    assert "reading weights: not tested" not in said
+    assert "the last layer's features were read" in said
 
 
 def test_a_withheld_count_is_no_point_and_no_share() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from auscult.audit import added
@@ -40,6 +41,12 @@ def check_audit(audit: Audit) -> None:
             f"numbers of patients cannot be rounded to {audit.count_base}",
             where="audit.count_base",
             expected=f"1 to the smallest cell, {audit.smallest_cell} (3 or 5 is usual)",
+        )
+    if audit.ledger is not None and Path(audit.ledger).exists() and not Path(audit.ledger).is_dir():
+        raise ConfigError(
+            f'"{Path(audit.ledger).name}" is a file',
+            where="audit.ledger",
+            expected="a folder, which is made where there is none",
         )
     for pair in audit.intersections or ():
         for name in pair:

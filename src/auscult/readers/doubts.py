@@ -257,7 +257,8 @@ def _refuse_leading_zeros(column: pd.Series[Any], name: str) -> None:
             f"{coded} of its numbers begin with a zero (as 007): codes, or numbers",
             where=f"column {name}",
             expected="a declaration",
-            next_step="Name it in cohort.categorical if these are codes, or in cohort.numeric",
+            next_step="Name it in cohort.categorical if these are codes, in cohort.numeric, or in "
+            "cohort.exclude if it numbers records or patients",
         )
 
 

@@ -28,7 +28,7 @@ from auscult.report.exposure_tables import usual_priors
 from auscult.report.facts import facts
 from auscult.report.figures.axes import percent
 from auscult.report.first import decided
-from auscult.report.numbers import bounds_only, exposed_cell, patients_cell
+from auscult.report.numbers import bounds_only, exposed_cell, patients_cell, weights_read
 from auscult.report.officer_tables import group_items, named_sentence
 from auscult.report.one_model import one_model_sentence
 from auscult.report.summary import Part, read_summary
@@ -341,7 +341,10 @@ def limits(part: Part) -> list[Block]:
     items = [
         (
             "Other attacks.",
-            "Copying out records, guessing attributes, reading weights: not tested.",
+            "Copying out records, guessing attributes: not tested. Of the weights, only gradients "
+            "and the last layer's features were read."
+            if weights_read(part)
+            else "Copying out records, guessing attributes, reading weights: not tested.",
         ),
         (
             "Better attacks.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from auscult.report import answer
 from auscult.report.changes import not_surely_cheap
 from auscult.report.decision import VERDICTS
-from auscult.report.numbers import bounds_only, models_needed
+from auscult.report.numbers import bounds_only, models_needed, weights_read
 from auscult.report.summary import Part
 from auscult.report.words import at_least, counted, quoted, sentence, whole
 
@@ -96,8 +96,9 @@ def unknown(summary: Part) -> tuple[str, ...]:
         found.append("What an attacker learns where the model is used: no deployment was declared.")
     if not tuple(summary.items("disparities")):
         found.append("Whether some groups are more exposed than others: none were compared.")
+    more = "more in" if weights_read(summary) else "reading"
     found.append(
-        "Other attacks: copying out records or attributes, reading the weights, attacks that are "
+        f"Other attacks: copying out records or attributes, {more} the weights, attacks that are "
         "not known yet."
     )
     return (*found[: MOST - 1], found[-1]) if len(found) > MOST else tuple(found)

@@ -130,3 +130,11 @@ def whole_cohort_sentence(summary: Part) -> str:
     steps = summary.part("sizes").text("held") == "steps"
     how = " in as many steps as the audited models" if steps else ""
     return f"Trained on all {counted(of, 'patient')}{how}, expect {expected} exposed"
+
+
+def weights_read(summary: Part) -> bool:
+    """Whether an attacker who has the weights was assessed, so that they are not "not tried"."""
+    return any(
+        cell.text("access") == "white-box" and cell.part("auc").number("mean") is not None
+        for cell in summary.parts("exposure")
+    )

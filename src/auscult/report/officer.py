@@ -15,7 +15,7 @@ from auscult.report.changes import not_surely_cheap
 from auscult.report.elements import Block, Heading, Items, Paragraph, Section
 from auscult.report.label import label_reveals
 from auscult.report.markdown import markdown
-from auscult.report.numbers import trained_on
+from auscult.report.numbers import trained_on, weights_read
 from auscult.report.officer_tables import exposure_table, group_items, named_sentence, worst_table
 from auscult.report.one_model import one_model_sentence
 from auscult.report.release import blind_sentence
@@ -201,13 +201,14 @@ def _tried(summary: Part) -> str:
         for name, part in summary.items("aggregate")
         if part.number("auc") is not None
     ]
+    weights = "other attacks on the weights" if weights_read(summary) else "attacks on the weights"
     return (
         f"Membership inference with {counted(models, 'shadow model')}, each trained on "
         f"{trained_on(summary) or 'a random half of the patients'}: one attack on all of a "
         "patient's records together, and per record "
         f"{listed(ran) or 'none that could run'}. Each figure was computed a second time with "
         "membership shuffled: that is what chance alone gives. Not tried: extraction of records or "
-        "of attributes, attacks on the weights, on gradients during training, and on explanations."
+        f"of attributes, {weights}, attacks on gradients during training, and on explanations."
     )
 
 
