@@ -578,18 +578,18 @@ def test_estimates_of_few_hold_zero_and_the_cell() -> None:
         return {"estimate": value, "low": low, "high": high}
 
     rows = {
-        "0.6": estimate(9.9, 5.0, 12.0),
-        "0.7": estimate(9.0, 5.0, 8.0),
-        "0.8": estimate(10.0, 5.0, 12.0),
+        "0.6": estimate(9.9, 5.5, 12.5),
+        "0.7": estimate(9.0, 5.5, 8.5),
+        "0.8": estimate(10.0, 5.5, 12.5),
         "0.9": estimate(3.0, None, None),
         "1": estimate(3.0, 1.0, 4.0),
         "all": estimate(3.0, 1.0, 4.0),
     }
     made = released({"exposed": rows}, CELL)["exposed"]
     hidden = {"fewer_than": {"estimate": CELL}}
-    assert made["0.6"] == {"estimate": None, "low": 0.0, "high": 12.0} | hidden
+    assert made["0.6"] == {"estimate": None, "low": 0.0, "high": 12.5} | hidden
     assert made["0.7"] == {"estimate": None, "low": 0.0, "high": 10.0} | hidden
-    assert made["0.8"] == estimate(10.0, 5.0, 12.0)
+    assert made["0.8"] == estimate(10.0, 5.5, 12.5)
     assert made["0.9"] == estimate(None, None, None) | hidden  # type: ignore[arg-type]
     assert (made["1"], made["all"]) == (rows["1"], rows["all"])
     assert released({"part": {"true": estimate(3.0, 1.0, 4.0)}}, CELL)["part"]["true"] == (
