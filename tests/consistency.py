@@ -164,6 +164,8 @@ def _unknown_numbers(
             if token in prose or token in PROSE:
                 continue
             value, reach = _value(token)
+            if f"at most {token}" in text:
+                reach *= 2  # losses are rounded up
             slack = reach * 1.02 + 1e-9  # halves are rounded either way
             if not any(abs(abs(one) - value) <= slack for one in known[curves]):
                 yield f"{place}: {token} is nowhere in the summary: {text[:160]}"

@@ -16,8 +16,8 @@ from scipy.stats import norm
 
 from auscult.attacks import neighbours
 from auscult.attacks.joint import tuned
+from auscult.attacks.kernel import Kernel
 from auscult.attacks.layout import Centring, Layout, lay_out, take_patients
-from auscult.attacks.likeness import Kernel
 from auscult.attacks.neighbours import Told, told_by_neighbours
 from auscult.attacks.places import Places
 from auscult.base.errors import CohortError, StoreError

@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 from scipy.special import ndtr
 
-from auscult.attacks.likeness import Kernel
+from auscult.attacks.kernel import Kernel
 from auscult.base.parallel import in_order, let_go, scratch
 
 if TYPE_CHECKING:
