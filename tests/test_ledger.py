@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import stat
 from pathlib import Path
 from typing import Any
@@ -269,6 +270,21 @@ def test_a_damaged_entry_stops_the_report(tmp_path: Path) -> None:
         report(tmp_path, "b", ids, age=np.where(ids < 31, "younger", "older"))
     entry.unlink()
     report(tmp_path, "b", ids, age=np.where(ids < 31, "younger", "older"))
+
+
+@pytest.mark.parametrize("said", [0.05, [0.05], "ab", ["x", "y"], None])
+def test_an_entry_of_another_form_stops_the_report(tmp_path: Path, said: Any) -> None:  # noqa: ANN401
+    """Factors once had a step only: such an entry ended in an internal error."""
+    ids = np.arange(60)
+    report(tmp_path, "a", ids, age=np.where(ids < 30, "younger", "older"))
+    entry = next(tmp_path.glob("*.npz"))
+    with np.load(entry) as arrays:
+        held = dict(arrays)
+    content = json.loads(held["content"].tobytes()) | {"effects": {"rare": said}}
+    held["content"] = np.frombuffer(json.dumps(content).encode(), dtype=np.uint8)
+    np.savez(entry, **held | {"sums": np.zeros((60, 1), dtype=np.float32)})
+    with pytest.raises(StoreError, match="delete it if that report"):
+        report(tmp_path, "b", ids, age=np.where(ids < 31, "younger", "older"))
 
 
 def test_an_entry_holds_no_figure_and_no_identifier(tmp_path: Path) -> None:

@@ -395,7 +395,9 @@ def _read(path: Path) -> Entry:
             sums = arrays["sums"] if "sums" in arrays.files else none
             if sums.shape != (patients.size, len(content.get("effects") or {})):
                 raise ValueError
-            return Entry(path=path, content=content, patients=patients, rows=rows, sums=sums)
+            entry = Entry(path=path, content=content, patients=patients, rows=rows, sums=sums)
+            entry.effects()  # what it says of factors has a form as well
+            return entry
     except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile) as error:
         raise StoreError(
             "an entry of the release ledger cannot be read, so what was published before is "
