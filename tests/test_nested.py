@@ -51,6 +51,7 @@ def few_models(step: object = 0.0) -> dict[str, Any]:
         "0.9": {"estimate": 17.4, "low": 3, "high": 66, "confirmed": 3, "raw": 30, "study": 40},
     }
     patients: dict[str, Any] = {"count": 156, "estimable": 156, "exposed": rows}
+    patients["few_models"] = "only bounds are known"
     patients |= {"rounded_to": step} if step != 0.0 else {}
     cohort = {"patients": 156, "records": 252}
     return released({"patients": patients, "cohort": cohort}, CELL)
@@ -61,6 +62,20 @@ def test_ends_of_intervals_count_nobody_who_is_confirmed() -> None:
     assert rows["0.9"]["confirmed"] is None
     assert [rows[t]["low"] for t in rows] == [15, 0]
     assert [rows[t]["high"] for t in rows] == [156, 70]
+
+
+def test_other_ends_stay_as_they_are() -> None:
+    """They are of a distribution that was learned: nobody is counted in them."""
+    rows = {
+        "0.8": {"estimate": 20.1, "low": 14.0, "high": 28.0, "confirmed": 0},
+        "0.9": {"estimate": 12.3, "low": 3.0, "high": 21.0, "confirmed": 3},
+        "0.95": {"estimate": 12.3, "low": 4.0, "high": 21.0, "confirmed": 3},
+    }
+    made = released({"patients": {"count": 900, "estimable": 900, "exposed": rows}}, CELL)
+    found = made["patients"]["exposed"]
+    assert (found["0.8"]["low"], found["0.8"]["high"]) == (14.0, 28.0)
+    assert found["0.9"]["low"] == 0.0, "who is confirmed"
+    assert (found["0.95"]["low"], found["0.95"]["high"]) == (4.0, 21.0)
 
 
 def test_whole_ends_are_rounded_where_an_earlier_cohort_differs_by_few() -> None:

@@ -90,7 +90,8 @@ def released(summary: Mapping[str, Any], smallest: int, base: int = 1) -> dict[s
         named_patients(before["release"], smallest, base)
     for entry in _entries(before):
         those_left_out(entry, smallest)
-    made: dict[str, Any] = _walked(before, "", smallest)
+    few = bool((before.get("patients") or {}).get("few_models"))
+    made: dict[str, Any] = _walked(before, "", smallest, few)
     data_faults(made, smallest, base)
     patients = made.get("patients")
     if isinstance(patients, dict):
@@ -156,17 +157,20 @@ def _worst_utility(entry: dict[str, Any], disparities: Mapping[str, Any]) -> Non
             group[key] = float(f"{round(group[key] / step) * step:.9g}")
 
 
-def _walked(content: Any, key: str, smallest: int) -> Any:  # noqa: ANN401
+def _walked(content: Any, key: str, smallest: int, few: bool) -> Any:  # noqa: ANN401
+    """Released figures of a part under a key; of `few` models, only bounds are known."""
     if isinstance(content, Mapping):
+        few = few or bool(content.get("few_models"))
         made = {
-            name: value if name in _AS_THEY_ARE else _walked(value, name, smallest)
+            name: value if name in _AS_THEY_ARE else _walked(value, name, smallest, few)
             for name, value in content.items()
         }
         if key in _COUNTED:
             for name, value in made.items():
                 if _is_threshold(name):
                     made[name] = _counted(value, smallest)
-                    ends_that_count(made[name], smallest)
+                    if few or _tells_confirmed(content[name], smallest):
+                        ends_that_count(made[name], smallest)
         for name in [name for name in _ESTIMATED if name in made]:
             _counted(made[name], smallest)
         if "posterior" in made and _is_count(made.get("patients")):
@@ -175,10 +179,20 @@ def _walked(content: Any, key: str, smallest: int) -> Any:  # noqa: ANN401
         _hide(made, [name for name in _COUNTS if _is_count(made.get(name))], smallest)
         return made
     if isinstance(content, list | tuple):
-        return [_walked(value, key, smallest) for value in content]
+        return [_walked(value, key, smallest, few) for value in content]
     if isinstance(content, float) and math.isfinite(content):
         return float(f"{content:.{DIGITS}g}")
     return content
+
+
+def _tells_confirmed(row: Any, smallest: int) -> bool:  # noqa: ANN401
+    """Whether an interval may begin with those who are confirmed, whose number is not shown."""
+    if not isinstance(row, Mapping):
+        return False
+    low, confirmed = row.get("low"), row.get("confirmed")
+    if low is None or confirmed is None:
+        return False
+    return bool(low <= confirmed and is_small(confirmed, smallest))
 
 
 def _counted(value: Any, smallest: int) -> Any:  # noqa: ANN401

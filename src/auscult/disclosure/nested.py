@@ -75,7 +75,7 @@ def exposed_patients(patients: dict[str, Any], smallest: int, declared: int = 1)
 
 
 def ends_that_count(row: Any, smallest: int) -> None:  # noqa: ANN401
-    """Move ends of an interval outward that are numbers of patients.
+    """Move ends of an interval outward that are numbers of patients who are known one by one.
 
     With few models the interval of a number of exposed patients reaches from those who are
     confirmed above to all but those who are confirmed below: its ends count them. One under the

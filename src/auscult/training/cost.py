@@ -17,8 +17,10 @@ from auscult.base.errors import AuscultError, StoreError
 from auscult.base.parallel import available_memory, cores
 from auscult.training.repeat import Repeat
 
-ANALYSIS_START_SECONDS = 6.0
-ANALYSIS_SECONDS_PER_SIGNAL = 1.0e-6  # on two cores, all attacks and the null included
+ANALYSIS_START_SECONDS = 5.0
+# On two cores, all attacks, the null and disclosure control included: 16 s for 64 models of 8,694
+# records, 30 s for 256, 35 s for 64 of 100,000 and 181 s of a million, which no straight line fits.
+ANALYSIS_SECONDS, ANALYSIS_POWER = 7.2e-3, 0.55
 CELL_SECONDS = 0.3  # one access with one knowledge, its null included
 CELL_SECONDS_PER_SIGNAL = 1.5e-6
 VARIANT_ANALYSIS_SECONDS = 2.0
@@ -122,7 +124,7 @@ def expected(
     return Cost(
         training_seconds=trial.start_seconds + rounds * trial.seconds,
         analysis_seconds=ANALYSIS_START_SECONDS
-        + ANALYSIS_SECONDS_PER_SIGNAL * signals * speed
+        + ANALYSIS_SECONDS * signals**ANALYSIS_POWER * speed
         + exposure,
         memory_bytes=max(
             workers * trial.worker_bytes + TASK_BYTES, TASK_BYTES + 4 * ANALYSIS_COPIES * signals
@@ -154,7 +156,8 @@ def expected_of_variants(
         for one in variants
     ]
     costs = [cost for cost in found if cost is not None]
-    each = VARIANT_ANALYSIS_SECONDS + 0.5 * ANALYSIS_SECONDS_PER_SIGNAL * models * records
+    analysed = ANALYSIS_SECONDS * (models * records) ** ANALYSIS_POWER
+    each = VARIANT_ANALYSIS_SECONDS + 0.5 * analysed
     return Cost(
         training_seconds=sum(cost.training_seconds for cost in costs),
         analysis_seconds=each * (len(variants) + 1) if variants else 0.0,
