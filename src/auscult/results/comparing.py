@@ -180,13 +180,18 @@ def compare(paths: Sequence[Path], progress: Progress = USUAL) -> Comparison:
     recommend(entries)
     for one, run in zip(entries, runs[1:], strict=True):
         withdraw([one], "; ".join(dict.fromkeys((*lacking(first.summary), *lacking(run.summary)))))
-    entries = [_released(one, first) for one in entries]
+    entries = [_released(one, first, run) for one, run in zip(entries, runs[1:], strict=True)]
     return Comparison(name=first.name, summary=first.summary, entries=entries)
 
 
-def _released(one: dict[str, Any], first: _Run) -> dict[str, Any]:
+def _released(one: dict[str, Any], first: _Run, run: _Run) -> dict[str, Any]:
     """An entry as it may be shown beside the first run's tables of groups."""
-    told = {"protection": [one], "disparities": first.summary["disparities"]}
+    few = [each.summary["patients"].get("few_models") for each in (first, run)]
+    told = {
+        "protection": [one],
+        "disparities": first.summary["disparities"],
+        "few_models": any(few),
+    }
     found: dict[str, Any] = released(told, first.subject.smallest_cell)["protection"][0]
     return found
 
