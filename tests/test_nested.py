@@ -78,6 +78,18 @@ def test_other_ends_stay_as_they_are() -> None:
     assert (found["0.95"]["low"], found["0.95"]["high"]) == (4.0, 21.0)
 
 
+def test_ends_of_a_protection_count_nobody_either() -> None:
+    """Its own models may be few where those of the audit are not."""
+    for reason, ends in (("only bounds are known", (0.0, 70.0)), ("", (3.0, 66.0))):
+        change = {"estimate": None if reason else -4.0, "reason": reason}
+        row = {"estimate": 17.4, "low": 3.0, "high": 66.0}
+        entry = {"exposed": {"0.9": row}, "exposed_change": change}
+        patients = {"count": 156, "estimable": 156, "exposed": {}}
+        made = released({"patients": patients, "protection": [entry]}, CELL)
+        found = made["protection"][0]["exposed"]["0.9"]
+        assert (found["low"], found["high"]) == ends, reason
+
+
 def test_whole_ends_are_rounded_where_an_earlier_cohort_differs_by_few() -> None:
     """16 of 155 were confirmed before, and 17 of 156 are now: that is who came."""
     made = few_models(None)

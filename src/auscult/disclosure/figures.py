@@ -160,7 +160,10 @@ def _worst_utility(entry: dict[str, Any], disparities: Mapping[str, Any]) -> Non
 def _walked(content: Any, key: str, smallest: int, few: bool) -> Any:  # noqa: ANN401
     """Released figures of a part under a key; of `few` models, only bounds are known."""
     if isinstance(content, Mapping):
+        # Of a protection the change has a reason where the models of either side are few.
+        change = content.get("exposed_change")
         few = few or bool(content.get("few_models"))
+        few = few or (isinstance(change, Mapping) and bool(change.get("reason")))
         made = {
             name: value if name in _AS_THEY_ARE else _walked(value, name, smallest, few)
             for name, value in content.items()
