@@ -19,6 +19,7 @@ from auscult.attacks.joint import auc_in_folds, joint_scores
 from auscult.attacks.layout import Centring, Layout, lay_out
 from auscult.attacks.log_odds import log_odds_of_truth
 from auscult.base.errors import AuscultError, ConfigError
+from auscult.cohort.design import Design
 from auscult.exposure.calibration import calibrate, terms_of
 from auscult.exposure.cell import Evidence, How, attack, evidence_of, null_of
 from auscult.exposure.meaning import meaning
@@ -288,6 +289,34 @@ def test_every_way_to_attack_has_a_null_of_one_half() -> None:
         # Standard deviation of an AUC of 16 against 16 models under the null: 0.10.
         assert abs(np.nanmean(null) - 0.5) < 3.5 * 0.10 / np.sqrt(700), each
         assert np.nanmean(attack(layout, each).risk.auc_raw) > 0.6
+
+
+def test_one_threshold_for_everybody_has_a_null_of_one_half_at_any_share() -> None:
+    """0.490 where a patient's models of one half teach what is said of the other half."""
+    patients, models, found = 100, 32, []
+    for seed in range(100):
+        rng = np.random.default_rng(seed)
+        member = Design(models=models, patients=patients, seed=seed, share=0.9).membership()
+        signals = rng.standard_normal((models, patients)).astype(np.float32)
+        layout = lay_out(signals, member.reveal(), np.arange(patients), None)
+        scores = joint_scores(layout, Centring(layout))
+        found.append(evidence_of(layout, scores, seed).auc())
+    # Of 100 cohorts, 0.019 each.
+    assert abs(np.mean(found) - 0.5) < 0.006
+
+
+def test_others_teach_what_they_would_alone_but_for_the_offset() -> None:
+    rng = np.random.default_rng(9)
+    group = np.arange(3000) % 20
+    terms = terms_of(rng.normal(size=3000), rng.normal(size=3000))
+    member = rng.random(3000) < expit(0.8 * terms[:, 3])
+    whole = calibrate(terms, member, group)
+    rows = whole.order(terms)
+    for g in (0, 7, 19):
+        mine = group == g
+        moved = rows[1 + g, mine] - whole.of_others(terms, group)[mine]
+        np.testing.assert_allclose(moved, whole.weights[1 + g, 0] - whole.weights[0, 0])
+    assert np.abs(whole.of_others(terms, group) - rows[0]).max() > 1e-3
 
 
 def test_the_joint_attack_of_a_cell_is_that_of_the_audit() -> None:

@@ -64,8 +64,31 @@ class Calibration:
 
     def order(self, terms: NDArray[np.float64]) -> NDArray[np.float64]:
         """Values of the regression, shape (1 + groups, n): they order points, with few ties."""
-        scaled = np.clip((terms - self.middle) / self.scale, -10, 10)
-        return np.asarray(self.weights[:, :1] + self.weights[:, 1:] @ scaled.T)
+        return np.asarray(self.weights[:, :1] + self.weights[:, 1:] @ self._scaled(terms).T)
+
+    def of_others(
+        self, terms: NDArray[np.float64], group: NDArray[np.int64]
+    ) -> NDArray[np.float64]:
+        """Values of the regression as each point's own group did not teach it, shape (n,).
+
+        Who is OUT of more models in one half of them is OUT of fewer in the other: what chance had
+        taught about a patient on the one is reversed on the other. But for the offset, which would
+        tell how often the group itself is OUT: it is everybody's.
+
+        Parameters
+        ----------
+        terms : float64 array, shape (n, terms)
+        group : int64 array, shape (n,)
+        """
+        scaled = self._scaled(terms)
+        found = np.empty(len(terms))
+        for g in range(len(self.weights) - 1):
+            mine = np.flatnonzero(group == g)
+            found[mine] = self.weights[0, 0] + scaled[mine] @ self.weights[1 + g, 1:]
+        return found
+
+    def _scaled(self, terms: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.asarray(np.clip((terms - self.middle) / self.scale, -10, 10))
 
     def claimed(self, order: NDArray[np.float64]) -> NDArray[np.float64]:
         """Log likelihood ratios that are claimed for values of the regression, row by row."""

@@ -77,7 +77,7 @@ class Evidence:
     ----------
     order, ratios : float array, shape (1 + groups, points)
         What orders points, and the log likelihood ratio that is claimed for each patient and model:
-        learned from everybody, and without each group of patients.
+        learned from everybody but the patient's own group, and without each group of patients.
     member : bool array, shape (points,)
     patient : int64 array, shape (points,)
     group : int64 array, shape (points,)
@@ -368,6 +368,7 @@ def evidence_of(
             if auc > best:
                 terms, calibration, best = wider, other, auc
         order[:, judged] = calibration.order(terms[judged])
+        order[0, judged] = calibration.of_others(terms[judged], group[judged])
         ratios[:, judged] = calibration.claimed(np.asarray(order[:, judged]))
     return Evidence(
         order=order,
@@ -389,7 +390,7 @@ def _calibrated(
 ) -> tuple[Calibration, float]:
     """A calibration, and how well it orders patients who are left out (AUC)."""
     calibration = calibrate(terms, member, group)
-    left_out = calibration.order(terms)[1 + group, np.arange(group.size)]
+    left_out = calibration.of_others(terms, group)
     return calibration, exact_auc(left_out[member], left_out[~member])
 
 

@@ -155,9 +155,7 @@ def comparable_scores(
 def orders_of(points: Points, group: NDArray[np.int64]) -> NDArray[np.float64]:
     """Calibrated scores of all points, by what is learned for the judgement of each half of models.
 
-    Learned without the patient's own group: who is OUT of more models in one half is OUT of fewer
-    in the other, where what chance had taught about the patient would be reversed. But for the
-    offset, which would tell how often the group itself is OUT: it is the same for all.
+    Learned without the patient's own group; see :meth:`Calibration.of_others`.
 
     Parameters
     ----------
@@ -174,11 +172,8 @@ def orders_of(points: Points, group: NDArray[np.int64]) -> NDArray[np.float64]:
     for learned, judged in points.splits(MOST_LEARNED):
         calibration = calibrate(points.terms[learned], points.member[learned], group[learned])
         side = points.half[judged[0]] if judged.size else 0
-        alike = points.band == points.band[learned[0]]
-        for number in range(GROUPS):
-            mine = np.flatnonzero(alike & (group == number))
-            own_offset = calibration.weights[1 + number, 0] - calibration.weights[0, 0]
-            orders[side, mine] = calibration.order(points.terms[mine])[1 + number] - own_offset
+        alike = np.flatnonzero(points.band == points.band[learned[0]])
+        orders[side, alike] = calibration.of_others(points.terms[alike], group[alike])
     return orders
 
 
