@@ -126,6 +126,16 @@ def test_who_came_is_not_told_by_bands_of_records(new: int, tmp_path: Path) -> N
     assert len({second.bands.steps[band] for band in numbers}) == 1
 
 
+def test_few_who_came_long_ago_take_no_groups_from_later_reports(tmp_path: Path) -> None:
+    """That three came is told by two earlier reports; where they are, by neither, nor by this."""
+    shown = []
+    for size in (600, 603, 640):
+        people = np.arange(size)
+        made, _ = report(tmp_path, f"run{size}", people, sex=np.where(people % 2, "f", "m"))
+        shown.append(not made.tables["sex"].pool)
+    assert shown == [True, False, True]
+
+
 def test_a_cohort_that_grew_is_not_released_one_group_after_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

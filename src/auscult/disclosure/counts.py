@@ -81,7 +81,9 @@ def round_counts(
     atoms = Atoms.of(tables)
     now = Margins(tables, atoms, smallest, total=total)
     cells = small_cells(tables, atoms, smallest)
-    known = _known_anyhow(tables, atoms, smallest, total=total)
+    earlier = _known_of([table.fixed for table in tables], tables, atoms, smallest, total=False)
+    anyhow = [not table.free for table in tables]
+    known = _known_of(anyhow, tables, atoms, smallest, total=total)
     moved, given_up, apart = True, set[int](), np.zeros(atoms.sizes.size, dtype=bool)
     # Coarser numbers of one table can be a closer bound on another cell: all are looked at again.
     while moved:
@@ -92,6 +94,9 @@ def round_counts(
             if number in given_up or now.keeps(cell, wanted):
                 continue
             bases = _bases(base, smallest)
+            if earlier is not None and earlier.possible(cell, wanted) <= now.possible(cell, wanted):
+                given_up.add(number)  # earlier reports tell it, and this one adds nothing
+                continue
             if known is not None and not known.keeps(cell, wanted):
                 # That few came or left is known, and nothing here can mend it: no group is shown,
                 # and what cannot be pooled is rounded so that it does not say where they are.
@@ -114,11 +119,16 @@ def round_counts(
     return False
 
 
-def _known_anyhow(
-    tables: Sequence[Table], atoms: Atoms, smallest: int, *, total: bool
+def _known_of(
+    chosen: Sequence[bool],
+    tables: Sequence[Table],
+    atoms: Atoms,
+    smallest: int,
+    *,
+    total: bool,
 ) -> Margins | None:
-    """What is known without the tables that may change; None where that is nothing."""
-    places = [place for place, table in enumerate(tables) if not table.free]
+    """What is known of some of the tables; None where that is nothing."""
+    places = [place for place, one in enumerate(chosen) if one]
     if not places and not total:
         return None
     some = Atoms(sizes=atoms.sizes, codes=[atoms.codes[place] for place in places])
